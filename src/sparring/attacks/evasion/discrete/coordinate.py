@@ -1,0 +1,73 @@
+"""Coordinate search for tables and trees: try every allowed one-column change, keep the best, repeat."""
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.loop import climb
+from sparring.core.bout import Bout, turn_of
+
+
+class State(NamedTuple):
+    """x: [m, d], where each row stands. margin: [m], how far it is past the goal."""
+
+    x: Tensor
+    margin: Tensor
+
+
+@attack(needs={"labels"}, uses={"moves", "sample"}, cites="coordinate descent over feasible moves; thresholds as in Kantchelian et al. 2016, arXiv:1509.07892")
+def coordinate(bout: Bout, *, steps: int = 20, restarts: int = 4) -> Tensor:
+    """Steepest coordinate ascent of the margin over the moves that the space allows.
+
+    steps: columns changed one after the other. restarts: the first from the clean row, later ones from random
+    allowed rows. Where the adversary sees the model (access "gradients") and it is a tree or forest, the values
+    tried are the two sides of its thresholds; then one step is exhaustive over single columns. On a plateau, as for
+    labels alone, a random move of equal margin is taken.
+    """
+
+    def start(live: Bout, restart: int) -> State:
+        x = live.x.clone() if restart == 0 else cast(Any, live.region).sample(live.dice.draw(f"start {restart}"))
+        return State(x, live.margins(x))
+
+    def step(live: Bout, state: State, k: int) -> State:
+        owner, points = cast(Any, live.region).moves(state.x, knots_of(live))
+        if not len(owner):
+            return state
+        margins = live.margins(points, owner).double()
+        turns = turn_of(owner)
+        luck = live.dice.draw(f"luck {k}").uniform(int(turns.max()) + 1)[owner, turns]
+        best = _best_of(owner, margins.where(~margins.isnan(), -torch.inf), luck, len(live))
+        has = best >= 0
+        found = margins[best.clamp_min(0)]
+        go = has & (found >= state.margin)
+        x = torch.where(go[:, None], points[best.clamp_min(0)], state.x)
+        return State(x, torch.where(go, found, state.margin.double()))
+
+    return climb(bout, start, step, steps=steps, restarts=restarts)
+
+
+def knots_of(bout: Bout) -> list[Tensor] | None:
+    """Both sides of every threshold of a tree model, where the adversary may look inside it.
+
+    A tree compares in float32 and sends x <= threshold left, so the sides are neighbours in float32."""
+    thresholds = getattr(bout.victim, "thresholds", None)
+    if thresholds is None or "gradients" not in bout.threat.grants:
+        return None
+    knots = []
+    for values in thresholds:
+        near = np.asarray(values, dtype=np.float32)
+        left = np.where(near.astype(np.float64) <= values, near, np.nextafter(near, np.float32(-np.inf)))
+        right = np.nextafter(left, np.float32(np.inf))
+        knots.append(torch.from_numpy(np.concatenate([left, right]).astype(np.float64)))
+    return knots
+
+
+def _best_of(owner: Tensor, margins: Tensor, luck: Tensor, count: int) -> Tensor:
+    """int64 [count]: the place of each row's move of highest margin, of several the luckiest; -1 without moves."""
+    order = torch.from_numpy(np.lexsort((luck.numpy(), margins.numpy(), owner.numpy())))
+    rows, ordered = torch.arange(count), owner[order]
+    last = (torch.searchsorted(ordered, rows, right=True) - 1).clamp_min(0)
+    return torch.where(ordered[last] == rows, order[last], -1)

@@ -1,0 +1,97 @@
+"""Greedy word substitution: rank the words by importance, replace them one after the other."""
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.loop import climb
+from sparring.core.bout import Bout
+from sparring.core.errors import PlanError
+
+
+class State(NamedTuple):
+    """x: object array [m]. margin: float64 [m]. order: int64 [m, p], places by importance, -1 where there are
+    no more. used: int64 [m], words replaced so far."""
+
+    x: np.ndarray
+    margin: Tensor
+    order: Tensor
+    used: Tensor
+
+
+@attack(
+    needs={"scores"},
+    uses={"substitutes", "places", "most"},
+    cites="Jin et al. 2020 (TextFooler), arXiv:1907.11932; Yoo et al. 2020, arXiv:2009.06368 on search order",
+)
+def greedy(bout: Bout, *, ranking: str = "delete") -> np.ndarray:
+    """Importance-ranked greedy substitution.
+
+    ranking: "delete" ranks a word by how far the margin moves when it is left out (one query a word); "best" by its
+    best substitute (one query a substitute), which is exact where words act independently.
+
+    Where we differ from TextFooler: the substitutes and the share of words are the threat's, so there are no
+    similarity models; and a substitute is taken only if it raises the margin.
+    """
+    if ranking not in ("delete", "best"):
+        raise PlanError(f'ranking={ranking!r}: choose "delete" or "best"')
+
+    def start(live: Bout, restart: int) -> State:
+        margin = live.margins(live.x).double()
+        order = _ranked(live, margin, ranking)
+        return State(live.x.copy(), margin, order, torch.zeros(len(live), dtype=torch.int64))
+
+    def step(live: Bout, state: State, k: int) -> State:
+        region = cast(Any, live.region)
+        if k >= state.order.shape[1]:
+            return state
+        open_ = (state.used < region.most()) & (state.order[:, k] >= 0)
+        pairs = [(row, place) for row, place in enumerate(state.order[:, k].tolist()) if bool(open_[row])]
+        owner, texts = _replaced(state.x, [(row, place, word) for row, place in pairs for word in region.substitutes(row, place)])
+        if not len(owner):
+            return state
+        margins = live.margins(texts, owner).double()
+        x, margin, used = state.x.copy(), state.margin.clone(), state.used.clone()
+        for at, (row, value) in enumerate(zip(owner.tolist(), margins.tolist(), strict=True)):
+            if value > margin[row]:
+                used[row] = state.used[row] + 1
+                margin[row], x[row] = value, texts[at]
+        return State(x, margin, state.order, used)
+
+    longest = max([0, *(len(one.split()) for one in bout.x)])
+    return climb(bout, start, step, steps=longest)
+
+
+def _ranked(bout: Bout, margin: Tensor, ranking: str) -> Tensor:
+    """int64 [m, p]: the places of each row that have substitutes, most important first, filled up with -1."""
+    region = cast(Any, bout.region)
+    places = [region.places(row) for row in range(len(bout))]
+    if ranking == "delete":
+        asked = [(row, place, None) for row, own in enumerate(places) for place in own]
+    else:
+        asked = [(row, place, word) for row, own in enumerate(places) for place in own for word in region.substitutes(row, place)]
+    order = torch.full((len(bout), max([1, *map(len, places)])), -1, dtype=torch.int64)
+    if not asked:
+        return order
+    owner, texts = _replaced(bout.x, asked)
+    moved = bout.margins(texts, owner, probe=True).double() - margin[owner]
+    gain: dict[tuple[int, int], float] = {}
+    for (row, place, _), value in zip(asked, moved.nan_to_num(nan=-torch.inf).tolist(), strict=True):
+        gain[row, place] = max(gain.get((row, place), -torch.inf), value)
+    for row, own in enumerate(places):
+        ranked = sorted(own, key=lambda place: (-gain[row, place], place))
+        order[row, : len(ranked)] = torch.tensor(ranked, dtype=torch.int64)
+    return order
+
+
+def _replaced(x: np.ndarray, changes: list[tuple[int, int, str | None]]) -> tuple[Tensor, np.ndarray]:
+    """(owner [k], texts [k]): one text a change (row, place, new word or None to leave it out)."""
+    texts = np.empty(len(changes), dtype=object)
+    for turn, (row, place, word) in enumerate(changes):
+        words = x[row].split()
+        words[place : place + 1] = [] if word is None else [word]
+        texts[turn] = " ".join(words) or " "
+    return torch.tensor([row for row, _, _ in changes], dtype=torch.int64), texts

@@ -1,0 +1,15 @@
+"""The move that gradient attacks share: along the steepest direction, back into the region."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from sparring.core.bout import Bout
+
+
+def along(bout: Bout, x: Tensor, g: Tensor, share: Tensor | float) -> Tensor:
+    """x moved by `share` (a number, or one a row) of the radius along the steepest direction of g, then projected."""
+    region = cast(Any, bout.region)
+    length = (region.radius * share).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return region.project(torch.addcmul(x, length, region.steepest(g, x)))

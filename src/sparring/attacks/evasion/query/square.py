@@ -1,0 +1,75 @@
+"""Square attack: random search over square windows at the edge of the Linf ball."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.loop import climb
+from sparring.core.bout import Bout
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries, of 10,000, after which the share of changed pixels halves (section 3, "the schedule")."""
+
+
+class State(NamedTuple):
+    """x: [m, ...], the best point. margin: [m], how far it is past the goal."""
+
+    x: Tensor
+    margin: Tensor
+
+
+@attack(
+    needs={"scores"},
+    uses={"paint"},
+    cites="Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 and 2; github.com/max-andr/square-attack",
+)
+def square(bout: Bout, *, queries: int = 5000, share: float = 0.8, restarts: int = 1) -> Tensor:
+    """Random search for Linf: recolour one square window, keep it if the margin grew.
+
+    queries: per restart and sample. share: part of the pixels changed at first. restarts: new stripes, for
+    samples that still stand. Inputs without height and width are taken as one row of pixels.
+
+    Where we differ: windows and colours are drawn for every sample by itself, and a window may reach the last
+    row and column; in the official code a batch shares them and the last ones are never reached.
+    """
+
+    def start(live: Bout, restart: int) -> State:
+        channels, _, width = _layout(live.x)
+        colours = live.dice.draw(f"stripes {restart}").signs(channels, 1, width, dtype=live.x.dtype)
+        x = cast(Any, live.region).paint(_painted(live.x, colours.expand(-1, *_layout(live.x))))
+        return State(x, live.margins(x))
+
+    def step(live: Bout, state: State, k: int) -> State:
+        channels, height, width = _layout(live.x)
+        side = window_side(share, k + 1, queries, height, width)
+        dice = live.dice.draw(f"window {k}")
+        top = dice.draw("top").integers(height - min(side, height) + 1, 1, 1)
+        left = dice.draw("left").integers(width - min(side, width) + 1, 1, 1)
+        down, right = (torch.arange(size, device=live.x.device) for size in (height, width))
+        inside = ((down >= top) & (down < top + side)).reshape(-1, 1, height, 1) & ((right >= left) & (right < left + side)).reshape(-1, 1, 1, width)
+        colours = dice.draw("colours").signs(channels, 1, 1, dtype=live.x.dtype)
+        window = _painted(live.x, (colours * inside))
+        x = torch.where(window == 0, state.x, cast(Any, live.region).paint(window))
+        margin = live.margins(x)
+        better = margin > state.margin
+        return State(torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, state.x), torch.where(better, margin, state.margin))
+
+    return climb(bout, start, step, steps=max(queries - 1, 0), restarts=restarts)
+
+
+def window_side(share: float, turn: int, queries: int, height: int, width: int) -> int:
+    """Side of the square window at this query of so many."""
+    scaled = turn * 10000 / max(queries, 1)
+    halved = share / 2 ** sum(scaled > at for at in HALVINGS)
+    return max(1, min(round((halved * height * width) ** 0.5), max(height, width)))
+
+
+def _layout(x: Tensor) -> tuple[int, int, int]:
+    """(channels, height, width); flat inputs are one row of pixels."""
+    return (x.shape[1], x.shape[2], x.shape[3]) if x.ndim == 4 else (1, 1, x[0].numel())
+
+
+def _painted(x: Tensor, colours: Tensor) -> Tensor:
+    return colours.reshape(x.shape)

@@ -1,0 +1,54 @@
+"""spar doctor: look a model over before spending hours on it."""
+
+from typing import Annotated
+
+import typer
+
+from sparring.cli.words import read_words
+
+
+def command(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops or FILE.pt2")],
+    words: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="data=..., weights=... and other plan keys.", show_default=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+) -> None:
+    """Check what an evaluation would stumble over; exit code 1 if a check is bad.
+
+    Example: spar doctor zoo:digits-plain data=digits
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from sparring.bench.plan import Plan
+    from sparring.cli.summary import print_json
+    from sparring.core.errors import PlanError
+    from sparring.core.threat import Threat
+    from sparring.data.load import load
+    from sparring.judge.doctor import examine, trust
+    from sparring.models.load import load_model
+    from sparring.threats.balls import Linf
+    from sparring.threats.goals import Untargeted
+
+    stray, changes = read_words([*(words or []), *context.args])
+    if stray:
+        raise PlanError(f"cannot read {stray!r}: write key=value")
+    plan = Plan.of({"model": model, **changes})
+    if plan.data is None:
+        raise PlanError("doctor needs some samples: add data=digits, or a file of yours")
+    data = load(plan.data, split=plan.split, take=plan.take or 64, target=plan.target)
+    victim = load_model(model, data, weights=plan.weights, settings={"search": plan.search} if plan.search else {})
+    findings = examine(victim, data, Threat(Linf(0.0), Untargeted()))
+    word = trust(findings)
+    if json:
+        print_json({"model": victim.describe(), "data": data.describe(), "trust": word, "checks": [one.describe() for one in findings]})
+    elif not quiet:
+        console = Console(highlight=False)
+        console.print(f"{victim.name}: {victim.domain.say()}; exposes {', '.join(sorted(victim.exposes))}; {victim.classes} classes", markup=False)
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for one in findings:
+            table.add_row(one.code, one.title, one.verdict, one.finding + (f" {one.cure}" if one.verdict in ("bad", "caution") else ""))
+        console.print(table)
+        console.print(f"an evaluation of this model would be: {word}")
+    raise typer.Exit(1 if any(one.verdict == "bad" for one in findings) else 0)

@@ -1,0 +1,22 @@
+"""spar merge: put the shards of one run together."""
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="The run folder to complete.")],
+    others: Annotated[list[str], typer.Argument(help="Run folders of other workers.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+) -> None:
+    """Copy the parts of other workers into a run folder. Example: spar merge a/7f3a-net b/7f3a-net"""
+    from sparring.bench.evaluate import finish
+    from sparring.bench.run import Run
+    from sparring.cli.summary import print_run
+
+    found = Run.open(run)
+    found.record.merge(Run.open(other).record for other in others)
+    finish(found.record)
+    raise typer.Exit(print_run(found, as_json=json, quiet=quiet, report=found.report()))

@@ -1,0 +1,59 @@
+"""spar new: write the file a new attack begins with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TEMPLATE = '''"""{title}: say in one line what it does."""
+
+from sparring.attacks.attack import attack
+from sparring.attacks.loop import climb
+from sparring.core.bout import Bout
+
+
+@attack(needs={{"labels"}}, uses={{"sample"}}, cites="Authors year, arXiv:0000.00000, algorithm 1; official code")
+def {name}(bout: Bout, *, steps: int = 10):
+    """What it does in one sentence.
+
+    steps: points asked about per sample.
+
+    Where we differ from the paper: nothing yet.
+    """
+
+    def start(live: Bout, restart: int) -> tuple:
+        return ()
+
+    def step(live: Bout, state: tuple, k: int) -> tuple:
+        live.margins(live.region.sample(live.dice.draw(k)))
+        return state
+
+    return climb(bout, start, step, steps=steps)
+'''
+
+
+def command(
+    kind: Annotated[str, typer.Argument(help="What to write: attack.")],
+    name: Annotated[str, typer.Argument(help="Its name, in lower case, as the paper calls it.")],
+    folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path("src/sparring/attacks/evasion"),
+) -> None:
+    """Write one file with a working skeleton; registry, laws, command line and report pick it up.
+
+    Example: spar new attack zoo_attack --folder myplugin/
+    """
+    from sparring.core.errors import PlanError, UnknownName
+    from sparring.core.registry import everything
+
+    if kind != "attack":
+        raise UnknownName("thing to write", kind, ["attack"])
+    if not name.isidentifier() or name != name.lower():
+        raise PlanError(f"{name!r} is no name for an attack: use lower case letters, digits and _")
+    if name in everything("attack"):
+        raise PlanError(f"there is an attack {name!r} already")
+    path = folder / f"{name}.py"
+    if path.exists():
+        raise PlanError(f"{path} exists already")
+    if not folder.is_dir():
+        raise PlanError(f"{folder} is no folder: name one with --folder, of the package or of a plugin")
+    path.write_text(TEMPLATE.format(name=name, title=name.replace("_", " ").capitalize()))
+    typer.echo(f"{path}\nit is listed by: spar ls attacks {name}")

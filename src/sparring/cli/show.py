@@ -1,0 +1,31 @@
+"""spar show: the numbers of a run again, or the rows of one sample."""
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
+    sample: Annotated[str | None, typer.Option(help="Show the rows of this sample id.")] = None,
+    out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+) -> None:
+    """Show the tables of a run, or one sample under every attack. Example: spar show last --sample digits/test/00003"""
+    from sparring.bench.run import Run
+    from sparring.cli.summary import latest, print_json, print_run
+    from sparring.core.errors import UnknownName
+
+    found = Run.open(latest(out, run))
+    if sample is None:
+        raise typer.Exit(print_run(found, as_json=json, quiet=quiet))
+    table = found.table()
+    rows = table[table.id == sample]
+    if rows.empty:
+        raise UnknownName("sample", sample, set(table.id))
+    if json:
+        print_json(rows.to_dict("records"))
+    elif not quiet:
+        columns = ["case", "attack", "status", "label", "predicted", "margin", "size", "queries", "note"]
+        typer.echo(rows[columns].to_string(index=False, na_rep="-"))

@@ -1,0 +1,82 @@
+"""The closing table of a run, for people and for programs."""
+
+import json
+import sys
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sparring.bench.run import Run
+
+
+def exit_code(run: Run) -> int:
+    """0 done and gate met, 1 gate missed, 3 incomplete or an attack failed."""
+    if run.status != "done" or any(row["errors"] for row in run.summary()):
+        return 3
+    return 0 if all(one["met"] for one in run.record.header["gate"]) else 1
+
+
+def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None) -> int:
+    """Print the numbers of a run and return its exit code."""
+    code = exit_code(run)
+    if as_json:
+        print_json({"record": run.path, "status": run.status, "cases": run.summary(), "gate": run.record.header["gate"], "report": report, "exit": code})
+        return code
+    if quiet:
+        return code
+    console = Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title, side in (("case", "left"), ("n", "right"), ("clean", "right"), ("robust", "right"), ("95 % interval", "right"), ("fell to", "left")):
+        table.add_column(title, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for row in run.summary():
+        clean, robust = row["clean_accuracy"], row["robust_accuracy"]
+        fell = ", ".join(f"{attack.split('(')[0]} {count}" for attack, count in row["fell_to"].items() if count)
+        interval = f"{robust['low']:.1%} to {robust['high']:.1%}"
+        table.add_row(row["case"], str(clean["n"]), f"{clean['value']:.1%}", f"{robust['value']:.1%}", interval, fell or "nothing")
+    console.print(table)
+    for found in findings(run):
+        console.print(found)
+    for one in run.record.header["gate"]:
+        verdict = "met" if one["met"] else "MISSED"
+        console.print(f"gate   {one['rule']}   {one['case']}: {one['value']:.1%}, lower end {one['low']:.1%}   {verdict}", markup=False)
+    console.print(f"record {run.path}", soft_wrap=True, markup=False)
+    if report:
+        console.print(f"report {report}", soft_wrap=True, markup=False)
+    if code == 3:
+        console.print(f"incomplete: status {run.status}; the same command continues")
+    return code
+
+
+def findings(run: Run) -> list[str]:
+    """One line for every check that is not ok."""
+    return [
+        f"{check['verdict']:8}{case['name']}: {check['code']} {check['finding']} {check['cure']}"
+        for case in run.record.header["cases"]
+        for check in case["checks"]
+        if check["verdict"] in ("caution", "bad")
+    ]
+
+
+def print_json(content: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(content, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")
+
+
+def latest(out: str, which: str) -> str:
+    """The folder of a run: a path, the beginning of its name under `out`, or "last"."""
+    from sparring.core.errors import UnknownName
+    from sparring.records.store import Store
+
+    if Store(which).exists("run.json"):
+        return which
+    store = Store(out)
+    runs = [name for name in store.names("") if store.exists(f"{name}/run.json")]
+    if which == "last" and runs:
+        return f"{out}/{max(runs, key=lambda name: Run.open(f'{out}/{name}').record.header['started'])}"
+    matching = [name for name in runs if name.startswith(which)]
+    if len(matching) == 1:
+        return f"{out}/{matching[0]}"
+    raise UnknownName("run", which, runs)

@@ -1,0 +1,41 @@
+"""Plan keys as words of the command line: key=value, --key value or --key=value."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sparring.core.errors import PlanError
+
+
+def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
+    """(the plan file, if one is named; the keys and values). A word that is neither is an error."""
+    plan: str | None = None
+    values: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--"):
+            key, given, value = word[2:].partition("=")
+            if not given:
+                if not rest:
+                    raise PlanError(f"{word} needs a value")
+                value = rest.pop(0)
+        elif "=" in word and word.split("=", 1)[0].isidentifier():
+            key, _, value = word.partition("=")
+        elif plan is None and not values:
+            plan = word
+            continue
+        else:
+            raise PlanError(f"cannot read {word!r}: write key=value (quote values that contain spaces)")
+        values[key.replace("-", "_")] = _plain(value)
+    return plan, values
+
+
+def _plain(value: str) -> Any:
+    """Numbers, true, false, none and [lists] as such; everything else stays a string."""
+    import yaml
+
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return read if read is None or isinstance(read, bool | int | float | list) else value

@@ -1,0 +1,249 @@
+"""One attack against one batch: the victim as the threat allows it, metered, remembering the best."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparring.core.dice import Dice
+from sparring.core.domain import Batch
+from sparring.core.errors import AccessError
+from sparring.core.threat import Reference, Region, Threat
+from sparring.core.victim import Graded, Victim, label_of, say_set
+
+Loss = Callable[[Tensor, Reference], Tensor]
+"""(scores [n, C], reference) to values [n] that grow as the goal comes nearer."""
+
+
+class Cost(NamedTuple):
+    """Passes per sample, int64 [n] each. queries: answers of any kind; forwards and backwards: passes."""
+
+    queries: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+
+@dataclass
+class Ledger:
+    """What all views of one bout share: the only thing here that is written to."""
+
+    best: Batch
+    margin: Tensor  # float64 [n], of the best point; -inf before the first answer
+    broken: Tensor  # bool [n]
+    spent: Tensor  # bool [n], refused for want of budget
+    cost: Cost
+    deadline: float | None
+
+
+@dataclass(frozen=True)
+class Bout:
+    """What an attack gets to work with. Rows of x, region, reference and dice belong together.
+
+    A row that is `broken` or `spent` is finished. A spent row gets no more answers: NaN scores,
+    label -1 and a zero gradient; so a budget is never exceeded, whatever an attack does.
+    """
+
+    victim: Victim
+    x: Batch
+    region: Region
+    reference: Reference
+    threat: Threat
+    dice: Dice
+    rows: Tensor  # int64 [m], places in the ledger
+    ledger: Ledger
+
+    @classmethod
+    def open(cls, victim: Victim, x: Batch, reference: Reference, threat: Threat, dice: Dice) -> "Bout":
+        """A bout over all rows of x, with nothing spent."""
+        count, device = len(x), reference.anchor.device
+        zeros = [torch.zeros(count, dtype=torch.int64, device=device) for _ in Cost._fields]
+        seconds = threat.budget.seconds
+        best = x.clone() if isinstance(x, Tensor) else x.copy()
+        ledger = Ledger(
+            best=best,
+            margin=torch.full((count,), -torch.inf, dtype=torch.float64, device=device),
+            broken=torch.zeros(count, dtype=torch.bool, device=device),
+            spent=torch.zeros(count, dtype=torch.bool, device=device),
+            cost=Cost(*zeros),
+            deadline=None if seconds is None else time.monotonic() + seconds * count,
+        )
+        region = threat.space.around(x, victim.domain)
+        return cls(victim, x, region, reference, threat, dice, torch.arange(count, device=device), ledger)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, keep: Tensor) -> "Bout":
+        """The bout for some of its rows (index tensor or bool mask); the ledger is shared."""
+        return Bout(
+            self.victim,
+            self.x[keep],
+            self.region.take(keep),
+            self.reference.take(keep),
+            self.threat,
+            self.dice.take(keep),
+            self.rows[keep],
+            self.ledger,
+        )
+
+    def unfinished(self) -> Tensor:
+        """bool [m]: rows neither broken nor out of budget."""
+        return ~(self.ledger.broken[self.rows] | self.ledger.spent[self.rows])
+
+    def left(self) -> Tensor:
+        """int64 [m]: queries each row may still ask; a huge number where there is no limit."""
+        limit = self.threat.budget.queries
+        limit = 2**62 if limit is None else limit
+        return limit - self.ledger.cost.queries[self.rows]
+
+    def steps(self, wanted: int) -> int:
+        """The number of steps an attack may take when it wants so many."""
+        limit = self.threat.budget.steps
+        return wanted if limit is None else min(wanted, limit)
+
+    def best(self) -> Batch:
+        """The best point of each row so far: the first that met the goal, else that of highest margin."""
+        return self.ledger.best[self.rows]
+
+    def scores(self, x: Batch, owner: Tensor | None = None, *, probe: bool = False) -> Tensor:
+        """Ask for scores [k, C]. `owner` (int64 [k]) says which row of the bout each point belongs
+        to; without it point i belongs to row i. `probe`: the points may lie outside the region."""
+        self._require("scores")
+        allowed = self._charge(owner, len(x), backwards=False)
+        scores = self._ask(self.victim.search_scores, x, allowed, self.victim.classes)
+        self._remember(x, owner, label_of(scores), scores, probe)
+        return scores
+
+    def labels(self, x: Batch, owner: Tensor | None = None, *, probe: bool = False) -> Tensor:
+        """Ask for predicted classes, int64 [k]; `owner` and `probe` as in `scores`."""
+        self._require("labels")
+        allowed = self._charge(owner, len(x), backwards=False)
+        labels = self._ask(self.victim.label, x, allowed, None)
+        self._remember(x, owner, labels, None, probe)
+        return labels
+
+    def margins(self, x: Batch, owner: Tensor | None = None, *, probe: bool = False) -> Tensor:
+        """How far each point is past the goal, float [k]: from scores where they may be asked for,
+        else +1 or -1 from the label. NaN where the victim refused."""
+        reference = self.reference if owner is None else self.reference.take(owner)
+        if "scores" in self.victim.exposes & self.threat.grants:
+            return self.threat.goal.margin(self.scores(x, owner, probe=probe), reference)
+        labels = self.labels(x, owner, probe=probe)
+        signs = self.threat.goal.done(labels, reference).double() * 2 - 1
+        return signs.where(labels >= 0, torch.nan)
+
+    def gradient(self, x: Tensor, loss: Loss, reference: Reference | None = None) -> Graded:
+        """Ask for scores, loss values and gradients at one point a row. `reference` aims the loss
+        at something else than the goal (a target class, say); success is still the goal's."""
+        self._require("gradients")
+        aim = self.reference if reference is None else reference
+        allowed = self._charge(None, len(x), backwards=True)
+        if bool(allowed.all()):
+            answer = self.victim.gradient(x, lambda scores: loss(scores, aim))
+        else:
+            nothing = x.new_full((len(x), self.victim.classes), torch.nan)
+            answer = Graded(nothing, nothing[:, 0].clone(), torch.zeros_like(x))
+            if bool(allowed.any()):
+                some = aim.take(allowed)
+                part = self.victim.gradient(x[allowed], lambda scores: loss(scores, some))
+                for whole, piece in zip(answer, part, strict=True):
+                    whole[allowed] = piece.to(whole.dtype)
+        self._remember(x, None, label_of(answer.scores), answer.scores, probe=False)
+        return answer
+
+    def _require(self, what: str) -> None:
+        if what not in self.threat.grants:
+            raise AccessError(f"the threat grants {self.threat.access}; this attack asked for {what}")
+        if what not in self.victim.exposes:
+            raise AccessError(f"{self.victim.name} exposes {say_set(self.victim.exposes)}, not {what}")
+
+    def _charge(self, owner: Tensor | None, count: int, *, backwards: bool) -> Tensor:
+        """Write the price of one question a point; bool [k]: which points may be asked."""
+        ledger, rows = self.ledger, self.rows if owner is None else self.rows[owner]
+        if len(rows) != count:
+            raise ValueError(f"{count} points for {len(rows)} rows: pass `owner`")
+        limit = self.threat.budget.queries
+        allowed = ~ledger.spent[rows]
+        if ledger.deadline is not None and time.monotonic() > ledger.deadline:
+            allowed = torch.zeros_like(allowed)
+        if limit is not None:
+            allowed &= ledger.cost.queries[rows] + turn_of(rows) < limit
+        ledger.spent[rows[~allowed]] = True
+        paid = rows[allowed]
+        one = torch.ones_like(paid)
+        for meter, due in zip(ledger.cost, (True, True, backwards), strict=True):
+            if due:
+                meter.index_add_(0, paid, one)
+        return allowed
+
+    def _ask(self, question: Callable[[Batch], Tensor], x: Batch, allowed: Tensor, width: int | None) -> Tensor:
+        if bool(allowed.all()):
+            return question(x)
+        device = allowed.device
+        if width is None:
+            answer = torch.full((len(x),), -1, dtype=torch.int64, device=device)
+        else:
+            answer = torch.full((len(x), width), torch.nan, device=device)
+        if bool(allowed.any()):
+            part = question(x[allowed])
+            answer = answer.to(part.dtype)
+            answer[allowed] = part
+        return answer
+
+    def _remember(self, x: Batch, owner: Tensor | None, labels: Tensor, scores: Tensor | None, probe: bool) -> None:
+        """Keep the best point of every row; success counts only inside the region."""
+        ledger, goal = self.ledger, self.threat.goal
+        rows = self.rows if owner is None else self.rows[owner]
+        reference = self.reference if owner is None else self.reference.take(owner)
+        done = goal.done(labels, reference)
+        margin = done.double() * 2 - 1 if scores is None else goal.margin(scores.detach(), reference).double()
+        margin = margin.where(labels >= 0, -torch.inf)
+        if bool(done.any()):
+            hits = done.nonzero().squeeze(1)
+            hits = hits[~ledger.broken[rows[hits]]]
+            region = self.region.take(hits if owner is None else owner[hits])
+            hits = hits[region.inside(x[hits])] if len(hits) else hits
+            if not self.victim.exact and len(hits):
+                hits = self._confirm(x, rows, reference, hits)
+            self._write(x, rows, margin, hits)
+            ledger.broken[rows[hits]] = True
+        if not probe:
+            better = (margin > ledger.margin[rows]) & ~done & ~ledger.broken[rows]
+            self._write(x, rows, margin, better.nonzero().squeeze(1))
+
+    def _confirm(self, x: Batch, rows: Tensor, reference: Reference, hits: Tensor) -> Tensor:
+        """Of the successes of the search copy, those of the deployed model; each costs a query."""
+        limit = self.threat.budget.queries
+        if limit is not None:
+            hits = hits[self.ledger.cost.queries[rows[hits]] + turn_of(rows[hits]) < limit]
+        if not len(hits):
+            return hits
+        one = torch.ones_like(hits)
+        self.ledger.cost.queries.index_add_(0, rows[hits], one)
+        self.ledger.cost.forwards.index_add_(0, rows[hits], one)
+        return hits[self.threat.goal.done(self.victim.label(x[hits]), reference.take(hits))]
+
+    def _write(self, x: Batch, rows: Tensor, margin: Tensor, chosen: Tensor) -> None:
+        """Write the highest of the chosen points into each row it belongs to."""
+        if not len(chosen):
+            return
+        chosen = chosen[margin[chosen].argsort(stable=True)]  # of several points of one row the last is the best
+        if len(chosen) > 1 and len(rows) > len(self):
+            last = {row: place for place, row in enumerate(rows[chosen].tolist())}
+            chosen = chosen[torch.tensor(list(last.values()), device=chosen.device)]
+        places = rows[chosen]
+        self.ledger.best[places] = x[chosen].detach() if isinstance(x, Tensor) else x[chosen]
+        self.ledger.margin[places] = margin[chosen]
+
+
+def turn_of(rows: Tensor) -> Tensor:
+    """int64 [k]: how many earlier entries are the same row."""
+    order = rows.argsort(stable=True)
+    ordered = rows[order]
+    starts = torch.searchsorted(ordered, ordered)
+    turn = torch.empty_like(rows)
+    turn[order] = torch.arange(len(rows), device=rows.device) - starts
+    return turn

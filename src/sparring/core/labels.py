@@ -1,0 +1,24 @@
+"""Class labels as people give them, checked."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.core.errors import InputError
+
+
+def check_labels(y: Any, count: int, classes: int) -> Tensor:
+    """y as int64 [count] with values in 0 ... classes - 1; InputError otherwise."""
+    labels = torch.as_tensor(np.asarray(y) if not isinstance(y, Tensor) else y)
+    if labels.ndim != 1:
+        raise InputError(f"labels have shape {tuple(labels.shape)}: give one class a sample, [{count}] (not one-hot)")
+    if len(labels) != count:
+        raise InputError(f"{len(labels)} labels for {count} samples")
+    whole = labels.to(torch.int64)
+    if labels.is_complex() or not bool((whole == labels).all()):
+        raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}")
+    if count and not (0 <= int(whole.min()) and int(whole.max()) < classes):
+        raise InputError(f"labels lie in [{int(whole.min())}, {int(whole.max())}] but the victim has classes 0 to {classes - 1}")
+    return whole

@@ -1,0 +1,142 @@
+"""Images: float arrays [n, channels, height, width] between bounds."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.core.domain import Domain
+from sparring.core.errors import InputError, PlanError
+from sparring.core.registry import register
+
+
+@register("domain", "image")
+@dataclass(frozen=True)
+class Image(Domain):
+    """Images of one size.
+
+    shape: (channels, height, width). low, high: bounds of the values. deployed: "float", the array as
+    fed (the default, because the literature compares there), or "8bit", whole 1/255 steps of the range.
+    """
+
+    shape: tuple[int, int, int]
+    low: float = 0.0
+    high: float = 1.0
+    deployed: str = "float"
+
+    kind: ClassVar[str] = "image"
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or not all(isinstance(side, int) and side > 0 for side in self.shape):
+            raise PlanError(f"image shape {self.shape}: give (channels, height, width)")
+        if not self.low < self.high:
+            raise PlanError(f"image bounds [{self.low}, {self.high}]: low must be below high")
+        if self.deployed not in ("float", "8bit"):
+            raise PlanError(f"deployed={self.deployed!r}: choose float or 8bit")
+
+    def check(self, x: Any) -> Tensor:
+        batch = as_tensor(x)
+        if tuple(batch.shape[1:]) != self.shape or batch.ndim != 4:
+            swapped = batch.ndim == 4 and tuple(batch.shape[1:]) == (*self.shape[1:], self.shape[0])
+            cure = "put the channels first" if swapped else "give [n, channels, height, width]"
+            raise InputError(f"x has shape {tuple(batch.shape)} but the images are [n, {', '.join(map(str, self.shape))}]: {cure}")
+        check_range(batch, self.low, self.high, "image")
+        return batch
+
+    def deploy(self, x: Tensor, origin: Tensor) -> Tensor:
+        if self.deployed == "float":
+            return x
+        step = (self.high - self.low) / 255
+        level = (x.double() - self.low) / step
+        toward = torch.where(x >= origin, torch.floor(level + 1e-4), torch.ceil(level - 1e-4))
+        return (toward * step + self.low).to(x.dtype).clamp(self.low, self.high)
+
+    def valid(self, x: Tensor) -> np.ndarray:
+        flat = x.reshape(len(x), -1)
+        return ((flat >= self.low) & (flat <= self.high)).all(1).cpu().numpy()
+
+    def native(self, x: Tensor) -> np.ndarray:
+        return x.detach().cpu().numpy()
+
+    def pack(self, x: Tensor) -> np.ndarray:
+        return x.detach().cpu().numpy()
+
+    def unpack(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.array(array)).reshape(-1, *self.shape)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "shape": list(self.shape), "low": self.low, "high": self.high, "deployed": self.deployed}
+
+    @classmethod
+    def restore(cls, description: dict[str, Any]) -> "Image":
+        return cls(tuple(description["shape"]), description["low"], description["high"], description["deployed"])
+
+    def say(self) -> str:
+        channels, height, width = self.shape
+        return f"images, {channels} x {height} x {width}, values in [{self.low:g}, {self.high:g}], deployed as {self.deployed}"
+
+    def show(self, before: Tensor, after: Tensor) -> str:
+        change = (after[0] - before[0]).double()
+        largest = float(change.abs().max())
+        gain = 0.5 / largest if largest else 1.0
+        span = self.high - self.low
+        pictures = [
+            ("before", (before[0].double() - self.low) / span, ""),
+            (f"change x{gain:.3g}", 0.5 + change * gain, f"largest change {largest:.4g}"),
+            ("after", (after[0].double() - self.low) / span, ""),
+        ]
+        figures = "".join(
+            f'<figure><img src="{_png(pixels)}" alt="{html.escape(title)}">'
+            f'<figcaption title="{html.escape(detail)}">{html.escape(title)}</figcaption></figure>'
+            for title, pixels, detail in pictures
+        )
+        return f'<div class="shown image">{figures}</div>'
+
+
+def _png(pixels: Tensor) -> str:
+    """A data URI of an image with values in [0, 1]; the first three channels, or one repeated."""
+    from PIL import Image as Picture
+
+    levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+    array = levels[:3].permute(1, 2, 0).cpu().numpy() if len(levels) >= 3 else levels[0].cpu().numpy()
+    written = io.BytesIO()
+    Picture.fromarray(array).save(written, "png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
+
+
+def as_tensor(x: Any) -> Tensor:
+    """x as a float tensor; whole numbers are refused, because their scale is a guess."""
+    try:
+        batch = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"x is not an array of numbers: {error}") from error
+    if not batch.is_floating_point():
+        raise InputError(f"x has type {batch.dtype}: convert it to floating point and divide 8-bit images by 255")
+    return batch
+
+
+def check_range(batch: Tensor, low: float, high: float, kind: str) -> None:
+    """InputError for values that are not finite or outside [low, high]."""
+    if not bool(torch.isfinite(batch).all()):
+        raise InputError(f"x has {int((~torch.isfinite(batch)).sum())} values that are NaN or infinite")
+    if batch.numel() and (float(batch.min()) < low or float(batch.max()) > high):
+        raise InputError(
+            f"x has values in [{float(batch.min()):.4g}, {float(batch.max()):.4g}] but the {kind} domain is "
+            f"[{low:g}, {high:g}]: put the normalisation inside the model"
+        )
+
+
+def image(channels: int, height: int | None = None, width: int | None = None, *, low: float = 0.0, high: float = 1.0, deployed: str = "float") -> Image:
+    """The domain of images: `image(3, 32, 32)`; `image(28, 28)` is one channel of 28 x 28.
+
+    low, high: bounds of the values as fed. deployed: "float" or "8bit", see `Image`.
+    """
+    if height is None:
+        raise PlanError(f"image({channels}): give image(channels, height, width), or image(height, width) for one channel")
+    shape = (1, channels, height) if width is None else (channels, height, width)
+    return Image(shape, low, high, deployed)

@@ -1,0 +1,196 @@
+"""Table rows: float64 [n, columns], each column a real number, a whole number or a category."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sparring.core.domain import Domain
+from sparring.core.errors import InputError, PlanError
+from sparring.core.registry import register
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. kind: "real", "integer" or "category". low, high: bounds in the column's own unit
+    (None: unbounded). levels: names of the categories; a category is stored as its place in them."""
+
+    name: str
+    kind: str = "real"
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    levels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("real", "integer", "category"):
+            raise PlanError(f"column {self.name!r}: kind {self.kind!r}: choose real, integer or category")
+        if self.kind == "category" and not self.levels:
+            raise PlanError(f"column {self.name!r} is a category without levels")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise PlanError(f"column {self.name!r}: low {self.low} is above high {self.high}")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value; infinite where there is none."""
+        if self.kind == "category":
+            return 0.0, float(len(self.levels) - 1)
+        return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+
+    def write(self, value: float) -> str:
+        """A value as a person reads it."""
+        return self.levels[int(value)] if self.kind == "category" else f"{value:.6g}"
+
+
+@register("domain", "table")
+@dataclass(frozen=True)
+class Table(Domain):
+    """Rows of typed columns."""
+
+    columns: tuple[Column, ...]
+
+    kind: ClassVar[str] = "table"
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice or not names:
+            raise PlanError(f"a table needs columns with names of their own; twice: {', '.join(sorted(twice)) or 'none'}")
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @cached_property
+    def low(self) -> Tensor:
+        """float64 [columns]: the lower bounds."""
+        return torch.tensor([column.bounds[0] for column in self.columns], dtype=torch.float64)
+
+    @cached_property
+    def high(self) -> Tensor:
+        """float64 [columns]: the upper bounds."""
+        return torch.tensor([column.bounds[1] for column in self.columns], dtype=torch.float64)
+
+    @cached_property
+    def whole(self) -> Tensor:
+        """bool [columns]: columns that hold whole numbers."""
+        return torch.tensor([column.kind != "real" for column in self.columns])
+
+    def check(self, x: Any) -> Tensor:
+        batch = self._encode(x) if isinstance(x, pd.DataFrame) else _numbers(x)
+        if batch.ndim != 2 or batch.shape[1] != len(self.columns):
+            raise InputError(f"x has shape {tuple(batch.shape)} but the table has {len(self.columns)} columns: give [n, {len(self.columns)}]")
+        if not bool(torch.isfinite(batch).all()):
+            place = (~torch.isfinite(batch)).nonzero()[0].tolist()
+            raise InputError(f"x has a missing or infinite value in row {place[0]}, column {self.names[place[1]]!r}: fill or drop it")
+        outside = (batch < self.low) | (batch > self.high)
+        if bool(outside.any()):
+            row, place = outside.nonzero()[0].tolist()
+            column = self.columns[place]
+            raise InputError(f"row {row}, column {column.name!r} is {batch[row, place]:g}, outside [{column.bounds[0]:g}, {column.bounds[1]:g}]")
+        broken = self.whole & (batch != batch.round())
+        if bool(broken.any()):
+            row, place = broken.nonzero()[0].tolist()
+            raise InputError(f"row {row}, column {self.names[place]!r} is {batch[row, place]:g}, not a whole number")
+        return batch
+
+    def _encode(self, frame: pd.DataFrame) -> Tensor:
+        missing = [name for name in self.names if name not in frame.columns]
+        if missing:
+            raise InputError(f"the frame lacks the columns {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}")
+        encoded = []
+        for column in self.columns:
+            values = frame[column.name]
+            if column.kind == "category":
+                codes = pd.Categorical(values.astype(str), categories=column.levels).codes
+                if (codes < 0).any():
+                    raise InputError(f"column {column.name!r} has the unknown category {values[codes < 0].iloc[0]!r}; known: {', '.join(column.levels)}")
+                values = codes
+            try:
+                encoded.append(np.asarray(values, dtype=np.float64))
+            except (TypeError, ValueError) as error:
+                raise InputError(f"column {column.name!r} does not hold numbers: {error}") from error
+        return torch.from_numpy(np.stack(encoded, axis=1))
+
+    def deploy(self, x: Tensor, origin: Tensor) -> Tensor:
+        nearest = origin + torch.trunc(x - origin + 1e-9 * torch.sign(x - origin))
+        return torch.where(self.whole, nearest, x)
+
+    def valid(self, x: Tensor) -> np.ndarray:
+        whole = ~self.whole | (x == x.round())
+        return ((x >= self.low) & (x <= self.high) & whole).all(1).numpy()
+
+    def native(self, x: Tensor) -> np.ndarray | pd.DataFrame:
+        """A NumPy array, or a data frame with the names of the categories where there are any."""
+        array = x.detach().cpu().numpy()
+        if not any(column.kind == "category" for column in self.columns):
+            return array
+        return pd.DataFrame(
+            {
+                column.name: np.asarray(column.levels)[array[:, place].astype(int)] if column.kind == "category" else array[:, place]
+                for place, column in enumerate(self.columns)
+            }
+        )
+
+    def pack(self, x: Tensor) -> np.ndarray:
+        return x.detach().cpu().numpy()
+
+    def unpack(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.array(array, dtype=np.float64)).reshape(-1, len(self.columns))
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "columns": [asdict(column) for column in self.columns]}
+
+    @classmethod
+    def restore(cls, description: dict[str, Any]) -> "Table":
+        return cls(tuple(Column(**{**column, "levels": tuple(column["levels"])}) for column in description["columns"]))
+
+    def say(self) -> str:
+        kinds = [column.kind for column in self.columns]
+        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        return f"table rows of {len(self.columns)} columns ({counts})"
+
+    def show(self, before: Tensor, after: Tensor) -> str:
+        lines = []
+        for column, old, new in zip(self.columns, before[0].tolist(), after[0].tolist(), strict=True):
+            if old != new:
+                change = "" if column.kind == "category" else f"{new - old:+.4g}"
+                cells = (column.name, column.write(old), column.write(new), change, column.unit)
+                lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+        head = "".join(f'<th scope="col">{title}</th>' for title in ("column", "before", "after", "change", "unit"))
+        body = "".join(lines) or '<tr><td colspan="5">nothing changed</td></tr>'
+        return f'<div class="shown"><table class="changes"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _numbers(x: Any) -> Tensor:
+    try:
+        array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+        return torch.from_numpy(array.astype(np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"x is not an array of numbers: {error}") from error
+
+
+def table(columns: Sequence[Column | str] | pd.DataFrame) -> Table:
+    """The domain of table rows.
+
+    columns: `Column`s, names of unbounded real columns, or a data frame from whose types and
+    values kinds, bounds and categories are read.
+    """
+    if isinstance(columns, pd.DataFrame):
+        return Table(tuple(_infer(str(name), columns[name]) for name in columns.columns))
+    return Table(tuple(column if isinstance(column, Column) else Column(column) for column in columns))
+
+
+def _infer(name: str, values: pd.Series) -> Column:
+    if values.isna().any():
+        raise InputError(f"column {name!r} has {int(values.isna().sum())} missing values: fill or drop them")
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return Column(name, "category", levels=tuple(sorted(values.astype(str).unique())))
+    kind = "integer" if pd.api.types.is_integer_dtype(values) else "real"
+    return Column(name, kind, float(values.min()), float(values.max()))

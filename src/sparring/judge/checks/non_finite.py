@@ -1,0 +1,33 @@
+"""D7: are scores and gradients numbers? Costs nothing beyond the shared forward and gradient."""
+
+import torch
+from torch import Tensor
+
+from sparring.judge.doctor import Opinion, Patient, check
+
+
+@check(code="D7", title="Non-finite scores or gradients", needs={"labels"})
+def non_finite(patient: Patient) -> Opinion:
+    """Count samples with NaN or infinity; a score of -inf is a class ruled out, and only worth a look."""
+    count, scores = len(patient), patient.clean.scores
+    mute = int((patient.clean.labels < 0).sum())
+    ruled_out = 0 if scores is None else _rows(~torch.isfinite(scores)) - mute
+    wild = _wild_gradients(patient)
+    if mute or wild:
+        seen = f"{mute} of {count} samples have NaN or infinite scores and {wild} have NaN or infinite gradients."
+        cure = "Find the division, logarithm or overflow that makes them (torch.autograd.set_detect_anomaly) and mend it: no attack can climb there."
+        return Opinion("bad", seen, cure, float(max(mute, wild)), 0.0)
+    if ruled_out:
+        seen = f"{ruled_out} of {count} samples have a score of -inf."
+        return Opinion("caution", seen, "Give a finite low score to classes that are ruled out.", float(ruled_out), 0.0)
+    return Opinion("ok", f"All scores and gradients of {count} samples are finite.", value=0.0, threshold=0.0)
+
+
+def _rows(flags: Tensor) -> int:
+    return int(flags.flatten(1).any(1).sum())
+
+
+def _wild_gradients(patient: Patient) -> int:
+    if "gradients" not in patient.offers & patient.threat.grants:
+        return 0
+    return _rows(~torch.isfinite(patient.gradient("cross-entropy").grad))

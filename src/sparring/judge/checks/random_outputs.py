@@ -1,0 +1,25 @@
+"""D1: does the model answer the same question twice in the same way? Costs 5 forwards, one of them shared."""
+
+import torch
+
+from sparring.judge.doctor import Opinion, Patient, check, compare
+
+ASKED = 5
+
+
+@check(code="D1", title="Random outputs", needs={"labels"})
+def random_outputs(patient: Patient) -> Opinion:
+    """Ask five times (AutoAttack, checks.py); predictions that change make a single answer worthless."""
+    count, tolerance = len(patient), patient.tolerance
+    answers = [patient.clean, *(patient.ask(patient.x) for _ in range(ASKED - 1))]
+    labels = torch.stack([one.labels for one in answers])
+    changed = int((labels != labels[0]).any(0).sum())
+    apart = max(compare(patient.clean, other).largest for other in answers[1:])
+    cure = "Average gradients and answers over several draws (expectation over transformation) and judge over repeated draws."
+    if changed:
+        seen = f"{changed} of {count} answers changed when the same input was asked {ASKED} times."
+        return Opinion("bad", seen, cure, changed / count, 0.0)
+    if apart > tolerance:
+        seen = f"The scores of the same input differ by {apart:.2g} relative to their size over {ASKED} calls; no prediction changed."
+        return Opinion("caution", seen, cure, apart, tolerance)
+    return Opinion("ok", f"{ASKED} calls gave the same answers for all {count} samples.", value=apart, threshold=tolerance)

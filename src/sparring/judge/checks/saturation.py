@@ -1,0 +1,29 @@
+"""D9: is the model so sure of itself that cross-entropy runs out of digits? Costs nothing: shared forward."""
+
+from sparring.judge.doctor import Opinion, Patient, check
+
+GAP = 30.0  # logits; beyond it the runner-up has a probability below 1e-13
+SOME = 0.1  # share of samples with p = 1 or a gap above GAP; the plain MNIST networks we have stay below 0.01
+MANY = 0.5  # share of samples with a gap above GAP
+
+
+@check(code="D9", title="Saturation", needs={"gradients", "scores"})
+def saturation(patient: Patient) -> Opinion:
+    """Share of samples with p_y exactly 1 in float32, or with the best two logits far apart."""
+    scores = patient.clean.scores
+    assert scores is not None  # granted by `needs`
+    scores = scores.float()
+    chances = scores if patient.probabilities else scores.softmax(1)
+    full = chances.gather(1, patient.y[:, None].to(scores.device)).squeeze(1) == 1
+    best = scores.topk(min(2, scores.shape[1]), dim=1).values
+    wide = best[:, 0] - best[:, -1] > GAP
+    count = len(patient)
+    value = float((full | wide).double().mean())
+    sure, apart = int(full.sum()), int(wide.sum())
+    seen = f"{sure} of {count} samples have a probability of exactly 1 and {apart} a gap above {GAP:g} between the best two scores."
+    cure = "Attack with margin or DLR, or divide the logits by their scale: cross-entropy has no gradient left there."
+    if apart > MANY * count:
+        return Opinion("bad", seen, cure, value, SOME)
+    if value > SOME:
+        return Opinion("caution", seen, cure, value, SOME)
+    return Opinion("ok", seen, value=value, threshold=SOME)

@@ -1,0 +1,60 @@
+"""What a case came to: for every sample whether it held, and which attack broke it first.
+
+Everything here counts rows of `Record.table()` of one case (one model, data set and threat), so
+shards add up by putting their rows together.
+"""
+
+import pandas as pd
+
+from sparring.metrics.rate import Rate
+
+CLEAN = "clean"
+"""The attack that changes nothing; its rows say which samples the model gets right."""
+
+STANDS = frozenset({"held", "infeasible", "out_of_budget", "skipped"})
+"""Statuses that leave a sample standing. An error does not: without a verdict nothing is claimed."""
+
+
+def outcomes(case: pd.DataFrame) -> pd.DataFrame:
+    """One row a sample, indexed by id, with the columns label, clean (bool: right without attack),
+    robust (bool: right and not broken by any attack) and fell_to (the first attack that broke it,
+    None if none). Samples that are outside the question (their label is the target) are left out."""
+    clean = case[(case.attack == CLEAN) & (case.status != "skipped")].set_index("id")
+    attacked = case[(case.attack != CLEAN) & case.id.isin(clean.index)]
+    fallen = attacked[~attacked.status.isin(STANDS)].drop_duplicates("id").set_index("id")
+    result = pd.DataFrame({"label": clean.label, "clean": clean.status == "held"})
+    result["robust"] = result.clean & ~result.index.isin(fallen.index)
+    result["fell_to"] = fallen.attack.reindex(result.index).astype(object).where(lambda name: name.notna(), None)
+    return result
+
+
+def clean_accuracy(case: pd.DataFrame) -> Rate:
+    """Share of samples that the model gets right without attack."""
+    found = outcomes(case)
+    return Rate.of(int(found.clean.sum()), len(found))
+
+
+def robust_accuracy(case: pd.DataFrame) -> Rate:
+    """Share of samples that the model gets right and no attack broke: the upper end of the band."""
+    found = outcomes(case)
+    return Rate.of(int(found.robust.sum()), len(found))
+
+
+def accuracy_under(case: pd.DataFrame, attack: str) -> Rate:
+    """Share of samples that are right and that this attack alone did not break. In a cascade an
+    attack sees only what the earlier ones left, so this is then the accuracy after the cascade up to it."""
+    order = list(dict.fromkeys(case.attack))
+    upto = order[: order.index(attack) + 1]
+    return robust_accuracy(case[case.attack.isin(upto)])
+
+
+def accuracy_by_class(case: pd.DataFrame) -> pd.DataFrame:
+    """One row a class with n, clean and robust (`Rate`s)."""
+    found = outcomes(case).groupby("label")
+    return pd.DataFrame(
+        {
+            "n": found.size(),
+            "clean": found.clean.agg(lambda part: Rate.of(int(part.sum()), len(part))),
+            "robust": found.robust.agg(lambda part: Rate.of(int(part.sum()), len(part))),
+        }
+    )

@@ -1,0 +1,86 @@
+"""Any function from a batch to scores or labels as a victim."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.core.domain import Batch, Domain
+from sparring.core.errors import LoadError
+from sparring.core.victim import Victim
+from sparring.models.adapter import adapter, as_scores, digest
+
+
+@adapter("callable", callable, order=90)
+class CallableVictim(Victim):
+    """A function that takes a batch in its native form (NumPy array, data frame or list of strings) and returns scores
+    [n, classes], or classes [n] where `labels_only`.
+
+    classes: number of classes; with scores it is found by asking about `example`, a batch of one.
+    fingerprint: what identifies the model behind the function; by default its source and the arrays
+    it closes over or holds as attributes, so give one where the function asks something else.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Any], Any],
+        domain: Domain,
+        *,
+        name: str | None = None,
+        classes: int | None = None,
+        labels_only: bool = False,
+        fingerprint: str | None = None,
+    ):
+        self.model = model
+        self.domain = domain
+        self.name = name or getattr(model, "__name__", type(model).__name__)
+        self.exposes = frozenset({"labels"} if labels_only else {"labels", "scores"})
+        found = classes if classes is not None else getattr(model, "classes", None)
+        if found is None:
+            raise LoadError(f"{self.name} is a function: say how many classes it has, victim(f, domain, classes=...)")
+        self.classes = int(found)
+        self._fingerprint = fingerprint or getattr(model, "fingerprint", None)
+
+    def scores(self, x: Batch) -> Tensor:
+        answer = as_scores(self._answer(x), self.name)
+        if answer.shape != (len(x), self.classes):
+            raise LoadError(f"{self.name} returned {tuple(answer.shape)} for {len(x)} inputs; expected ({len(x)}, {self.classes})")
+        return answer.detach()
+
+    def label(self, x: Batch) -> Tensor:
+        if "scores" in self.exposes:
+            return super().label(x)
+        return torch.as_tensor(np.asarray(self._answer(x))).to(torch.int64).reshape(len(x))
+
+    def _answer(self, x: Batch) -> Any:
+        return self.model(self.domain.native(x))
+
+    @property
+    def fingerprint(self) -> str:
+        if self._fingerprint:
+            return digest(self._fingerprint)
+        parts: list[bytes | str] = [_source(self.model)]
+        held = dict(vars(self.model)) if hasattr(self.model, "__dict__") else {}
+        for cell in getattr(self.model, "__closure__", None) or ():
+            held[str(len(held))] = cell.cell_contents
+        for name, value in sorted(held.items()):
+            parts += [name, *_content(value)]
+        return digest(*parts)
+
+
+def _source(model: Any) -> str:
+    try:
+        return inspect.getsource(model if inspect.isroutine(model) else type(model))
+    except (OSError, TypeError):
+        return repr(type(model))
+
+
+def _content(value: Any) -> list[bytes]:
+    if isinstance(value, torch.nn.Module):
+        return [part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for part in value.state_dict().values() if part.numel()]
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    return [value.tobytes()] if isinstance(value, np.ndarray) else [repr(value).encode()] if isinstance(value, str | int | float | dict | list) else []

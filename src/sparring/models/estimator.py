@@ -1,0 +1,96 @@
+"""Scikit-learn estimators and pipelines as victims: scores and labels, for tables and for text."""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.core.domain import Batch, Domain
+from sparring.core.errors import LoadError
+from sparring.core.victim import Victim
+from sparring.models.adapter import adapter, digest
+
+
+@adapter("scikit-learn", lambda model: hasattr(model, "predict") and hasattr(model, "get_params"), order=20)
+class EstimatorVictim(Victim):
+    """A fitted classifier. Scores are probabilities, or the decision function where there are none;
+    an estimator with neither exposes labels only. Classes are numbered in the order of `classes_`."""
+
+    def __init__(self, model: Any, domain: Domain, *, name: str | None = None, labels_only: bool = False):
+        if not hasattr(model, "classes_"):
+            raise LoadError(f"{type(model).__name__} has no classes_: fit it first, and give a classifier")
+        self.model = model
+        self.domain = domain
+        self.name = name or type(model).__name__
+        self.class_names = [str(one) for one in model.classes_]
+        self.classes = len(self.class_names)
+        ask = next((one for one in ("predict_proba", "decision_function") if hasattr(model, one)), None)
+        self._ask = None if labels_only else ask
+        self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
+        self.thresholds = split_thresholds(model)
+
+    def scores(self, x: Batch) -> Tensor:
+        with np.errstate(all="ignore"):
+            scores = np.asarray(getattr(self.model, str(self._ask))(self._fed(x)), dtype=np.float64)
+        if scores.ndim == 1:
+            scores = np.stack([-scores, scores], axis=1)
+        return torch.from_numpy(scores)
+
+    def label(self, x: Batch) -> Tensor:
+        predicted = np.asarray(self.model.predict(self._fed(x)))
+        places = np.searchsorted(self.model.classes_, predicted)
+        return torch.from_numpy(places.astype(np.int64))
+
+    def _fed(self, x: Batch) -> Any:
+        fed = self.domain.native(x)
+        names = getattr(self.model, "feature_names_in_", None)
+        if names is not None and isinstance(fed, np.ndarray):
+            import pandas as pd
+
+            return pd.DataFrame(fed, columns=names)
+        return fed
+
+    @property
+    def fingerprint(self) -> str:
+        """From the skops form, which is stable; estimators it cannot write are hashed by their parameters and pickled state."""
+        import pickle
+
+        import skops.io
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return digest(_skops_content(skops.io.dumps(self.model)), str(sorted(self.exposes)))
+            except Exception:  # skops raises whatever the foreign object raises
+                return digest(pickle.dumps(self.model), str(sorted(self.exposes)))
+
+
+def _skops_content(written: bytes) -> bytes:
+    """The content of a skops archive without its time stamps and memory addresses."""
+    import re
+    import zipfile
+
+    with zipfile.ZipFile(io.BytesIO(written)) as archive:
+        arrays = [archive.read(name) for name in archive.namelist() if not name.endswith("schema.json")]
+        schema = re.sub(rb'"(__id__|file)": *("[^"]*"|\d+)', b"", archive.read("schema.json"))
+        schema = re.sub(rb"\d{10,}", b"", schema)
+    return schema + b"".join(arrays)
+
+
+def split_thresholds(model: Any) -> list[np.ndarray] | None:
+    """Per input column the sorted split values of a tree or forest; None for other estimators.
+
+    A tree sends x <= threshold to the left, so only the two sides of each threshold matter to it."""
+    members = getattr(model, "estimators_", None)
+    trees = [model] if hasattr(model, "tree_") else list(np.ravel(members)) if members is not None else []
+    if not trees or not all(hasattr(tree, "tree_") for tree in trees):
+        return None
+    found: list[set[float]] = [set() for _ in range(trees[0].tree_.n_features)]
+    for tree in trees:
+        for feature, threshold in zip(tree.tree_.feature, tree.tree_.threshold, strict=True):
+            if feature >= 0:
+                found[feature].add(float(threshold))
+    return [np.array(sorted(values)) for values in found]

@@ -1,0 +1,150 @@
+"""The record of a run: one header, and for every cell immutable Parquet parts with one row a sample."""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparring.core.errors import RecordError
+from sparring.records.store import Store
+
+SCHEMA = 1
+
+ROW = pa.schema(
+    [
+        ("id", pa.string()),
+        ("position", pa.int64()),  # place in the data set
+        ("label", pa.int64()),  # true class
+        ("target", pa.int64()),  # class to reach; null when untargeted
+        ("status", pa.string()),  # see judge.Status
+        ("predicted", pa.int64()),  # class of the point; -1 without an answer, null when skipped
+        ("margin", pa.float64()),  # how far past the goal; positive means met
+        ("size", pa.float64()),  # of the change, in the unit of the radius
+        ("radius", pa.float64()),
+        ("queries", pa.int64()),
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),  # share of the batch
+        ("note", pa.string()),
+    ]
+)
+
+
+class Points(NamedTuple):
+    """Stored inputs of some samples: ids [k], and packed arrays before and after."""
+
+    ids: list[str]
+    before: np.ndarray
+    after: np.ndarray
+
+
+def key_of(description: Any) -> str:
+    """A short, stable hash of plain JSON: the address of a cell or a run."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Record:
+    """A run folder. `header` is the content of run.json; cells are addressed by key."""
+
+    def __init__(self, store: Store, header: dict[str, Any]):
+        self.store = store
+        self.header = header
+
+    @classmethod
+    def open(cls, url: str | os.PathLike[str]) -> "Record":
+        """Read an existing run folder."""
+        store = Store(url)
+        if not store.exists("run.json"):
+            raise RecordError(f"{store.url} is no run folder: it has no run.json (spar ls runs shows the runs)")
+        try:
+            header = json.loads(store.read("run.json"))
+        except ValueError as error:
+            raise RecordError(f"{store.url}/run.json is not JSON ({error}): run the same command again") from error
+        if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+            found = header.get("schema") if isinstance(header, dict) else type(header).__name__
+            raise RecordError(f"{store.url} has schema {found!r}; this version reads {SCHEMA}")
+        return cls(store, header)
+
+    def save_header(self) -> None:
+        """Write run.json; readers see the old one or the new one, never a half."""
+        self.store.write("run.json", json.dumps(self.header, indent=1, default=str).encode())
+
+    def add_part(self, cell: str, name: str, rows: dict[str, list[Any]], points: Points | None = None) -> None:
+        """Write one finished batch of a cell. The points go first: rows are the sign of completion."""
+        if points is not None and len(points.ids):
+            packed = io.BytesIO()
+            np.savez_compressed(packed, ids=np.asarray(points.ids), before=points.before, after=points.after)
+            self.store.write(f"cells/{cell}/points/{name}.npz", packed.getvalue())
+        written = io.BytesIO()
+        pq.write_table(pa.table(rows, schema=ROW), written)
+        self.store.write(f"cells/{cell}/{name}.parquet", written.getvalue())
+
+    def rows(self, cell: str) -> pd.DataFrame:
+        """All rows of a cell in the order of the data, each sample once."""
+        parts = [self._part(cell, name) for name in self.store.names(f"cells/{cell}", ".parquet")]
+        frame = pa.concat_tables([ROW.empty_table(), *parts]).to_pandas()
+        return frame.drop_duplicates("id").sort_values("position", ignore_index=True)
+
+    def _part(self, cell: str, name: str) -> pa.Table:
+        path = f"cells/{cell}/{name}"
+        try:
+            part = pq.read_table(io.BytesIO(self.store.read(path)))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RecordError(f"{self.store.path(path)} cannot be read ({error}): delete it and run the same command again") from error
+        if part.schema.names != ROW.names:
+            raise RecordError(f"{self.store.path(path)} has columns {part.schema.names}, expected {ROW.names}")
+        return part.cast(ROW)
+
+    def points(self, cell: str) -> Points:
+        """The stored points of a cell; packed arrays, see `Domain.unpack`."""
+        folder = f"cells/{cell}/points"
+        ids: list[str] = []
+        before: list[np.ndarray] = []
+        after: list[np.ndarray] = []
+        for name in self.store.names(folder, ".npz"):
+            with np.load(io.BytesIO(self.store.read(f"{folder}/{name}")), allow_pickle=False) as stored:
+                ids += stored["ids"].tolist()
+                before.append(stored["before"])
+                after.append(stored["after"])
+        empty = np.zeros((0,))
+        return Points(ids, np.concatenate(before) if before else empty, np.concatenate(after) if after else empty)
+
+    def table(self) -> pd.DataFrame:
+        """One row for every sample under every attack, with the columns of `ROW` and before them
+        case, model, data, threat, attack (as written in a plan) and cell."""
+        frames = []
+        for case in self.header["cases"]:
+            for cell in case["cells"]:
+                names = {
+                    "case": case["name"],
+                    "model": case["model"]["name"],
+                    "data": case["data"]["name"],
+                    "threat": case["threat"]["say_short"],
+                    "attack": cell["attack"]["say"],
+                    "cell": cell["key"],
+                }
+                frame = self.rows(cell["key"])
+                for place, (name, value) in enumerate(names.items()):
+                    frame.insert(place, name, value)
+                frames.append(frame)
+        filled = [frame for frame in frames if len(frame)]
+        return pd.concat(filled or frames[:1], ignore_index=True) if frames else pd.DataFrame(columns=ROW.names)
+
+    def merge(self, others: Iterable["Record"]) -> None:
+        """Copy the parts of other workers' folders of the same run into this one."""
+        for other in others:
+            if other.header["id"] != self.header["id"]:
+                raise RecordError(f"{other.store.url} is run {other.header['id']}, this is {self.header['id']}: only shards of one run merge")
+            for cell in other.store.names("cells"):
+                for folder in (f"cells/{cell}", f"cells/{cell}/points"):
+                    for name in other.store.names(folder):
+                        if name.endswith((".parquet", ".npz")):
+                            self.store.write(f"{folder}/{name}", other.store.read(f"{folder}/{name}"))

@@ -1,0 +1,73 @@
+"""A record of a run -> one HTML file that needs nothing else: no network, no script, no font."""
+
+import functools
+import logging
+import os
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from sparring.records.record import Record
+from sparring.records.store import Store
+from sparring.report.markup import markup
+from sparring.report.section import Section, in_order
+from sparring.report.view import View
+
+log = logging.getLogger(__name__)
+
+NAME = "report.html"
+
+
+def write_report(record: Record, path: str | os.PathLike[str] | None = None) -> str:
+    """Draw the report of a run and write it.
+
+    path: a file, on disk or at any URL that fsspec reaches; a folder (with a slash at the end) gets a
+    report.html. By default report.html in the folder of the run. Returns where it lies.
+    """
+    content = render(record).encode()
+    if path is None:
+        record.store.write(NAME, content)
+        return f"{record.store.url.rstrip('/')}/{NAME}"
+    where = os.fspath(path)
+    scheme, mark, place = where.rpartition("://")
+    folder, name = os.path.split(place)
+    parent = scheme + mark + folder if mark else folder or os.curdir
+    Store(parent).write(name or NAME, content)
+    return where if name else f"{where}{NAME}"
+
+
+def render(record: Record) -> str:
+    """The report as a string; the same record gives the same bytes."""
+    view = View.of(record)
+    drawn = [(one, _draw(one, view)) for one in in_order()]
+    return _template().render(
+        view=view,
+        title=_title(view),
+        style=Markup(resources.files("sparring.report").joinpath("style.css").read_text(encoding="utf-8")),
+        sections=[{"name": one.name.replace("_", "-"), "title": one.title, "body": body} for one, body in drawn if body is not None],
+    )
+
+
+def _draw(one: Section, view: View) -> Markup | None:
+    """One section; a section that fails says so in its place and takes no other with it."""
+    try:
+        body = one(view)
+    except Exception as error:
+        log.exception("the section %r of the report could not be drawn", one.name)
+        return markup('<p class="failed">This section could not be drawn: {kind}: {error}</p>', kind=type(error).__name__, error=error)
+    return None if body is None else Markup(body)
+
+
+def _title(view: View) -> str:
+    models = view.models
+    if not models:
+        return "A run without cases"
+    return f"How robust is {models[0]}?" if len(models) == 1 else f"How robust are these {len(models)} models?"
+
+
+@functools.cache
+def _template() -> Any:
+    source = resources.files("sparring.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)

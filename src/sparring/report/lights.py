@@ -1,0 +1,110 @@
+"""Should the numbers be believed? The checks in the record, those that the rows allow, and one word for all."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sparring.report.view import CaseView, View
+from sparring.report.wording import count, percent, samples
+
+CONTROL = "noise"
+"""The attack that tries random points only; real attacks must do better."""
+
+GRAVITY = {"not applicable": 0, "ok": 1, "caution": 2, "bad": 3}
+
+
+@dataclass(frozen=True)
+class Light:
+    """One check. verdict: ok, caution, bad or not applicable. finding, cure: sentences."""
+
+    code: str
+    title: str
+    verdict: str
+    finding: str
+    cure: str = ""
+    value: Any = None
+    threshold: Any = None
+
+
+class Trust(NamedTuple):
+    """reliable, caution or unreliable, and why not better."""
+
+    word: str
+    reasons: list[str]
+
+
+def lights(case: CaseView) -> list[Light]:
+    """The recorded checks of a case, then those of its rows."""
+    recorded = [
+        Light(
+            str(check.get("code", "")), str(check.get("title") or check.get("name", "")), str(check.get("verdict", "not applicable")),
+            str(check.get("finding") or ""), str(check.get("cure") or ""), check.get("value"), check.get("threshold"),
+        )
+        for check in case.checks
+    ]  # fmt: skip
+    found = (_control(case), _errors(case), _infeasible(case), _complete(case))
+    return recorded + [light for light in found if light]
+
+
+def trust(view: View, cases: tuple[CaseView, ...] | None = None) -> Trust:
+    """One word for the run, or for some of its cases: the worst light decides."""
+    chosen = view.cases if cases is None else cases
+    shown = [light for case in chosen for light in lights(case)]
+    worst = max((GRAVITY.get(light.verdict, 2) for light in shown), default=2)
+    reasons = list(dict.fromkeys(light.finding or light.title for light in shown if GRAVITY.get(light.verdict, 2) >= 2))
+    if any(not case.checks for case in chosen):
+        worst, reasons = max(worst, 2), [*reasons, "No checks of the model were recorded, so masked gradients would go unnoticed."]
+    return Trust({3: "unreliable", 2: "caution"}.get(worst, "reliable"), reasons)
+
+
+def _control(case: CaseView) -> Light | None:
+    """Random points must not do better than a search."""
+    controls = [attack for attack in case.attacks if attack.split("(")[0] == CONTROL]
+    others = [attack for attack in case.attacks if attack not in controls]
+    if not controls or not others:
+        return None
+    found = case.outcomes[case.outcomes.clean]
+    fell = found.fell_to.value_counts()
+    after = [attack for attack in controls if case.attacks.index(attack) > case.attacks.index(others[0])]
+    late, by_control = sum(int(fell.get(attack, 0)) for attack in after), sum(int(fell.get(attack, 0)) for attack in controls)
+    by_search = sum(int(fell.get(attack, 0)) for attack in others)
+    cure = "Look at the gradients of the model, give the attacks more steps and restarts, or add an attack that needs no gradients."
+    if late:
+        finding = f"Random noise broke {samples(late, case.domain_kind)} that searching attacks had left standing."
+        return Light("R1", "Random noise loses to a search", "bad" if late > by_search else "caution", finding, cure, late)
+    if by_control and by_control >= by_search:
+        finding = f"Random noise alone broke {by_control:,}, all searching attacks together {by_search:,}: the threat is very wide, or the attacks are weak."
+        return Light("R1", "Random noise loses to a search", "caution", finding, cure)
+    finding = f"Random noise broke {by_control:,}, the searching attacks {by_search:,} more."
+    return Light("R1", "Random noise loses to a search", "ok", finding)
+
+
+def _errors(case: CaseView) -> Light | None:
+    bad = int((case.table.status == "error").sum()) if len(case.table) else 0
+    if not len(case.table):
+        return None
+    if not bad:
+        return Light("R2", "Every attack ended with a verdict", "ok", "No attack failed and the model always answered.")
+    share = bad / max(1, int((case.table.status != "skipped").sum()))
+    finding = f"{count(bad, 'verdict')} ({percent(share)}) could not be reached; these samples count against the model."
+    return Light("R2", "Every attack ended with a verdict", "bad" if share > 0.01 else "caution", finding, "See the notes under Trouble, mend the cause and run the same command again.", bad)
+
+
+def _infeasible(case: CaseView) -> Light | None:
+    if not case.attacks:
+        return None
+    bad = int((case.table.status == "infeasible").sum())
+    if not bad:
+        return Light("R3", "Every success was an allowed point", "ok", "No attack reached its goal with a point that the threat forbids.")
+    finding = f"{count(bad, 'point')} reached the goal but left the threat; they were not counted, so the model may look better than it is."
+    return Light("R3", "Every success was an allowed point", "caution", finding, "Use an attack that stays inside this threat, or report the attack as faulty.", bad)
+
+
+def _complete(case: CaseView) -> Light | None:
+    if not case.cells:
+        return None
+    waiting = [attack for attack in case.planned if attack not in case.attacks]
+    if not case.missing and not waiting:
+        return Light("R4", "Every sample met every attack", "ok", f"All {samples(int(case.data.get('n', 0)), case.domain_kind)} are judged.")
+    parts = [f"{samples(case.missing, case.domain_kind)} of {case.data.get('n', 0):,} are not judged yet"] if case.missing else []
+    parts += [f"{count(len(waiting), 'attack')} did not start"] if waiting else []
+    return Light("R4", "Every sample met every attack", "caution", f"{' and '.join(parts)}.", "Run the same command again: it continues where it stopped.", case.missing or None)

@@ -1,0 +1,40 @@
+"""`@section`: one file adds a section to the report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sparring.core.registry import everything, register
+from sparring.report.view import View
+
+Draw = Callable[[View], str | None]
+"""Draws a section as HTML with everything foreign escaped (see `markup`); None where it does not apply."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A registered section. order: where it stands; title: its heading."""
+
+    name: str
+    order: float
+    title: str
+    draw: Draw
+
+    def __call__(self, view: View) -> str | None:
+        return self.draw(view)
+
+
+def section(*, order: float, title: str) -> Callable[[Draw], Section]:
+    """Register a function `(view) -> HTML or None` as a section under its own name."""
+
+    def enter(draw: Draw) -> Section:
+        made = Section(draw.__name__, order, title, draw)
+        object.__setattr__(made, "__doc__", draw.__doc__)
+        object.__setattr__(made, "__module__", draw.__module__)
+        return register("section", made.name)(made)
+
+    return enter
+
+
+def in_order() -> list[Section]:
+    """All sections as they stand on the page."""
+    return sorted(everything("section").values(), key=lambda one: (one.order, one.name))

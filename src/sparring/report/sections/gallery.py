@@ -1,0 +1,99 @@
+"""Gallery: some samples before and after, chosen by rule and not by looks."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from sparring.report.markup import Markup, join, markup, terms
+from sparring.report.section import section
+from sparring.report.view import CaseView, Stored, View
+from sparring.report.wording import number
+
+CARDS = 24
+"""Most cards in a report."""
+
+BYTES = 1_000_000
+"""Most that the pictures of a report may take."""
+
+
+class Chosen(NamedTuple):
+    """A sample to show: why, from which attack, and its row there."""
+
+    rule: str
+    stored: Stored
+    row: pd.Series
+
+
+@section(order=100, title="Gallery")
+def gallery(view: View) -> Markup | None:
+    """Per case the smallest, the median and the largest change that broke a sample, and two samples that held."""
+    left, room, parts, dropped = CARDS, BYTES, [], 0
+    for case in view.cases:
+        chosen = list(_choose(case)) if case.attacks and len(case.outcomes) else []
+        if chosen and case.domain is None:
+            parts.append(markup("<p>This installation does not know inputs of the kind {kind}, so they are not shown.</p>", kind=case.domain_kind))
+            continue
+        cards = []
+        for one in chosen:
+            card = _card(case, one)
+            if left <= 0 or len(card) > room:
+                dropped += 1
+                continue
+            left, room = left - 1, room - len(card)
+            cards.append(card)
+        if cards:
+            title = markup("<h3>{name}</h3>", name=case.name) if len(view.cases) > 1 else ""
+            parts.append(markup('{title}<div class="gallery">{cards}</div>', title=title, cards=join(cards)))
+    if not parts:
+        return markup("<p>No points were stored in this run.</p>") if view.cases else None
+    rule = "Chosen by rule among the stored points: the smallest, the median and the largest change that broke a sample, then samples that held."
+    more = f" {dropped} more are left out to keep this file small." if dropped else ""
+    return markup('<p class="quiet">{rule}{more}</p>{parts}', rule=rule, more=more, parts=join(parts))
+
+
+def _choose(case: CaseView) -> Iterator[Chosen]:
+    found = case.outcomes
+    broken: list[Chosen] = []
+    held: dict[str, Chosen] = {}
+    for stored in case.stored():
+        rows = case.judged[case.judged.attack == stored.attack].set_index("id", drop=False)
+        for name in stored.points.ids:
+            if name not in rows.index or name not in found.index:
+                continue
+            row = rows.loc[name]
+            if row.status == "broken" and found.fell_to[name] == stored.attack:
+                broken.append(Chosen("", stored, row))
+            elif found.robust[name] and row.status != "skipped":
+                held[name] = Chosen("held", stored, row)  # the last attack that tried
+    broken.sort(key=lambda one: (one.row["size"], one.row["id"]))
+    places = {0: "smallest change", len(broken) // 2: "median change", len(broken) - 1: "largest change"} if broken else {}
+    for place in sorted(places):
+        yield broken[place]._replace(rule=places[place] if len(broken) > 1 else "broken")
+    yield from sorted(held.values(), key=lambda one: one.row["position"])[:2]
+
+
+def _card(case: CaseView, chosen: Chosen) -> Markup:
+    row, points = chosen.row, chosen.stored.points
+    place = points.ids.index(row["id"])
+    if case.domain is None:
+        return Markup("")
+    shown = case.domain.show(case.domain.unpack(points.before[place : place + 1]), case.domain.unpack(points.after[place : place + 1]))
+    before = case.judged[(case.judged.attack == "clean") & (case.judged.id == row["id"])].iloc[0]
+    pairs: list[tuple[object, object]] = [
+        ("true class", case.class_name(row.label)),
+        *([("target", case.class_name(row.target))] if pd.notna(row.target) else []),
+        ("before", _answer(case, before.predicted, before.margin)),
+        ("after", _answer(case, row.predicted, row.margin)),
+        ("size", f"{number(float(row['size']))} of {number(float(row.radius))}"),
+        ("attack", chosen.stored.attack),
+    ]
+    tone = "held" if row.status != "broken" else "broken"
+    return markup(
+        '<article class="card sample"><header><span class="mark {tone}">{rule}</span><code>{name}</code></header>{shown}{terms}</article>',
+        tone=tone, rule=chosen.rule, name=row["id"], shown=Markup(shown), terms=terms(pairs),
+    )  # fmt: skip
+
+
+def _answer(case: CaseView, predicted: float, margin: float) -> Markup:
+    return markup('<b>{name}</b> <span class="quiet">margin {margin}</span>', name=case.class_name(predicted), margin=number(float(margin), 3))

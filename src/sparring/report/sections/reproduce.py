@@ -1,0 +1,85 @@
+"""Reproduce: the plan, the command, versions, seeds and hashes, and what the words mean."""
+
+from typing import Any
+
+from sparring.report.markup import Cell, Column, Markup, details, markup, table, terms
+from sparring.report.section import section
+from sparring.report.view import View
+
+LONGEST = 20_000
+"""Most letters of the plan that are printed."""
+
+GLOSSARY = {
+    "clean accuracy": "Share of the samples that the model gets right as they are.",
+    "robust accuracy": "Share of the samples that the model gets right and that no attack broke. It is an upper limit: a stronger attack can lower it.",
+    "attack": "A search for an allowed change that makes the model wrong.",
+    "broken": "An allowed change was found that meets the adversary's goal; the model as deployed was asked again to confirm it.",
+    "held": "The attack ended without finding one.",
+    "out of budget": "The budget of the adversary ended before the attack did. The sample counts as standing.",
+    "radius": "How large a change may be, measured as the threat says.",
+    "margin": "How far past the adversary's goal the model's scores are. Positive: the goal is met.",
+    "95 % interval": "Wilson's interval: if the samples are drawn at random, the true share lies inside in 95 of 100 such evaluations.",
+    "query": "One answer of the model. A forward is one pass through it, a backward one gradient.",
+    "masked gradients": "A model that hides or destroys its gradients makes attacks fail without being robust.",
+}
+
+
+@section(order=140, title="Reproduce")
+def reproduce(view: View) -> Markup:
+    """All that is needed to run it again."""
+    header = view.header
+    environment = header.get("environment") or {}
+    pairs: list[tuple[object, object]] = [
+        ("Command", markup("<code>{command}</code>", command=header.get("command") or "–")),
+        ("Run", markup("<code>{id}</code>", id=header.get("id") or "–")),
+        ("Started", header.get("started") or "–"),
+        ("Ended", header.get("ended") or "–"),
+        ("Seed", _seed(header.get("plan") or {})),
+        ("Python", environment.get("python") or "–"),
+        ("Commit", environment.get("commit") or "–"),
+        ("Packages", _packages(environment.get("packages") or {})),
+    ]
+    plan = markup("<pre><code>{plan}</code></pre>", plan=_yaml(header.get("plan") or {}))
+    return markup(
+        "{facts}{plan}{attacks}{hashes}<h3>Glossary</h3>{words}",
+        facts=terms(pairs),
+        plan=details("The plan, with every default filled in", plan, opened=True),
+        attacks=details("The attacks and where they come from", _attacks(view), kind="fold"),
+        hashes=details("Hashes", _hashes(view), kind="fold"),
+        words=terms(GLOSSARY.items()),
+    )
+
+
+def _seed(plan: dict[str, Any]) -> str:
+    seed = plan.get("seed", (plan.get("settings") or {}).get("seed") if isinstance(plan.get("settings"), dict) else None)
+    return "see the plan" if seed is None else str(seed)
+
+
+def _packages(packages: dict[str, str | None]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items() if version) or "–"
+
+
+def _yaml(plan: dict[str, Any]) -> str:
+    import yaml
+
+    if not plan:
+        return "# no plan was recorded"
+    written = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100)
+    return written if len(written) <= LONGEST else f"{written[:LONGEST]}\n# ... {len(written) - LONGEST:,} more letters are in run.json"
+
+
+def _attacks(view: View) -> Markup:
+    different = {cell["attack"]["say"]: cell["attack"] for case in view.cases for cell in case.cells}
+    rows: list[tuple[Cell, ...]] = [
+        (said, ", ".join(f"{name}={value}" for name, value in (attack.get("settings") or {}).items()) or "–", attack.get("cites") or "–")
+        for said, attack in different.items()
+    ]
+    return table("Attacks", [Column("attack"), Column("settings"), Column("source")], rows, quiet=True)
+
+
+def _hashes(view: View) -> Markup:
+    rows: list[tuple[Cell, ...]] = []
+    for kind in ("model", "data"):
+        rows += dict.fromkeys((kind, str(getattr(case, kind).get("name")), markup("<code>{sha}</code>", sha=getattr(case, kind).get("sha256") or "–")) for case in view.cases)
+    rows += [(f"cell {cell['attack']['say']}", case.name, markup("<code>{key}</code>", key=cell["key"])) for case in view.cases for cell in case.cells]
+    return table("Hashes", [Column("what"), Column("name"), Column("SHA-256 or key")], rows, quiet=True)

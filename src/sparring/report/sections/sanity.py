@@ -1,0 +1,47 @@
+"""Sanity: is it robustness, or are the gradients masked? One light a check, with its evidence."""
+
+from sparring.report.lights import Light, lights, trust
+from sparring.report.markup import Markup, by_case, join, markup
+from sparring.report.section import section
+from sparring.report.view import CaseView, View
+from sparring.report.wording import number
+
+MARKS = {"ok": "✓", "caution": "!", "bad": "✕", "not applicable": "–"}
+KINDS = {"reliable": "ok", "caution": "caution", "unreliable": "bad"}
+WORDS = {"ok": "in order", "caution": "caution", "bad": "failed", "not applicable": "not applicable"}
+
+
+@section(order=70, title="Sanity")
+def sanity(view: View) -> Markup | None:
+    """The lights of each case."""
+    if not view.cases:
+        return None
+    lead = markup("<p>Models can look robust because attacks fail, not because they are. These checks look for that.</p>")
+    return lead + by_case([(_heading(view, case), _lights(case)) for case in view.cases])
+
+
+def _heading(view: View, case: CaseView) -> Markup:
+    word = trust(view, (case,)).word
+    return markup('{name} <span class="mark {kind}">{word}</span>', name=case.name, kind=KINDS[word], word=word)
+
+
+def _lights(case: CaseView) -> Markup:
+    return markup('<ul class="lights">{items}</ul>', items=join(_light(one) for one in lights(case)))
+
+
+def _light(light: Light) -> Markup:
+    kind = light.verdict if light.verdict in MARKS else "caution"
+    cure = markup('<p class="cure"><b>What to do:</b> {cure}</p>', cure=light.cure) if light.cure and kind in ("caution", "bad") else ""
+    return markup(
+        '<li class="light {tone}"><span class="lamp" aria-hidden="true">{mark}</span><div><p class="light-title"><b>{title}</b> '
+        '<span class="unseen">{word}</span><span class="code">{code}</span></p><p>{finding}</p>{cure}</div>{value}</li>',
+        tone=kind.replace(" ", "-"), mark=MARKS[kind], title=light.title, word=WORDS[kind], code=light.code,
+        finding=light.finding, cure=cure, value=_value(light),
+    )  # fmt: skip
+
+
+def _value(light: Light) -> Markup:
+    if light.value is None:
+        return Markup("")
+    limit = markup(' <span class="quiet">limit {limit}</span>', limit=number(light.threshold)) if light.threshold is not None else ""
+    return markup('<p class="light-value">{value}{limit}</p>', value=number(light.value), limit=limit)

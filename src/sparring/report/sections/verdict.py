@@ -1,0 +1,119 @@
+"""Verdict: one sentence a case, the gate, and whether to believe it."""
+
+from sparring.metrics.outcome import clean_accuracy, robust_accuracy
+from sparring.metrics.rate import Rate
+from sparring.report.lights import trust
+from sparring.report.markup import Markup, join, listing, markup
+from sparring.report.section import section
+from sparring.report.view import CaseView, View
+from sparring.report.wording import changes, count, interval, number, percent, samples
+
+MEANING = {
+    "reliable": "All checks are in order.",
+    "caution": "Some checks call for care.",
+    "unreliable": "A check failed: the model may be weaker than these numbers say.",
+}
+
+ALWAYS = "Attacks can only show weakness. Samples that held may fall to a stronger attack; only a certificate proves that they cannot."
+
+
+@section(order=10, title="Verdict")
+def verdict(view: View) -> Markup:
+    """What came out, in words a newcomer understands."""
+    if not view.cases:
+        return markup("<p>This run has no cases: there is nothing to tell.</p>")
+    cards = join(_card(view, case) for case in view.cases)
+    many = "many" if len(view.cases) > 2 else ""
+    return markup('{gate}<div class="verdicts {many}">{cards}</div>{caveats}', gate=_gate(view), many=many, cards=cards, caveats=_caveats(view))
+
+
+def _card(view: View, case: CaseView) -> Markup:
+    name = markup('<p class="eyebrow">{name}</p>', name=case.name) if len(view.cases) > 1 else ""
+    judged = trust(view, (case,))
+    badge = markup('<p class="badge {word}"><strong>{word}</strong> {meaning}</p>', word=judged.word, meaning=MEANING[judged.word])
+    return markup('<article class="verdict">{name}<p class="said">{said}</p>{shares}{badge}</article>', name=name, said=_sentence(case), shares=_shares(case), badge=badge)
+
+
+def _sentence(case: CaseView) -> Markup:
+    model = case.model.get("name", "the model")
+    if not len(case.outcomes):
+        return markup("<em>{model}</em> has not been asked about any sample yet.", model=model)
+    clean, robust = clean_accuracy(case.judged), robust_accuracy(case.judged)
+    begin = markup(
+        "<em>{model}</em> gets <strong>{clean}</strong> of {samples} from <em>{data}</em> right.",
+        model=model, clean=percent(clean.value), samples=samples(clean.n, case.domain_kind), data=case.data.get("name", "the data"),
+    )  # fmt: skip
+    if not case.attacks:
+        return markup("{begin} No attack has been run yet, so nothing is known about its robustness.", begin=begin)
+    wish = " and the adversary pushes toward one chosen class" if case.threat.get("goal", {}).get("kind") == "targeted" else ""
+    return markup(
+        "{begin} When {changes}{wish}, <strong>{stay}</strong> stay right (95 % interval {interval}).",
+        begin=begin, changes=changes(case.threat, case.domain_kind), wish=wish, interval=interval(robust),
+        stay="none" if robust.value == 0 else f"no more than {percent(robust.value)}",
+    )  # fmt: skip
+
+
+def _shares(case: CaseView) -> Markup:
+    """One bar in three parts: stays right, broken by attacks, wrong anyway."""
+    if not len(case.outcomes) or not case.attacks:
+        return Markup("")
+    clean, robust = clean_accuracy(case.judged), robust_accuracy(case.judged)
+    parts = [
+        ("held", "stay right", robust.value),
+        ("broken", "broken by attacks", clean.value - robust.value),
+        ("wrong", "wrong without attack", 1 - clean.value),
+    ]
+    bars = join(markup('<span class="{kind}" style="flex-grow:{share}"></span>', kind=kind, share=round(share, 4)) for kind, _, share in parts if share > 0)
+    words = join(
+        markup('<li><span class="swatch" style="background:var(--plot-{kind})"></span><b>{share}</b> {text}</li>', kind=kind, share=percent(share), text=text)
+        for kind, text, share in parts
+    )
+    return markup('<div class="shares" aria-hidden="true">{bars}</div><ul class="key">{words}</ul>', bars=bars, words=words)
+
+
+def _gate(view: View) -> Markup:
+    rules = view.header.get("gate") or []
+    if not rules:
+        return Markup("")
+    met = all(rule.get("met") for rule in rules)
+    lines = listing(
+        (
+            markup(
+                '<span class="mark {kind}">{word}</span> <code>{rule}</code> <span class="quiet">measured {value}, judged on the lower end {low}</span>',
+                kind="ok" if rule.get("met") else "bad", word="met" if rule.get("met") else "missed",
+                rule=rule.get("rule", ""), value=_measured(rule.get("value")), low=_measured(rule.get("low")),
+            )
+            for rule in rules
+        ),
+        "plain",
+    )  # fmt: skip
+    word = "Gate met" if met else "Gate missed"
+    return markup('<div class="gate {kind}"><p class="gate-word">{word}</p>{lines}</div>', kind="ok" if met else "bad", word=word, lines=lines)
+
+
+def _measured(value: object) -> str:
+    return percent(value) if isinstance(value, float) and 0 <= value <= 1 else number(value)
+
+
+def _caveats(view: View) -> Markup:
+    reasons = [*_state(view), *trust(view).reasons, *_single(view), ALWAYS]
+    return markup("<h3>What weakens these numbers</h3>{list}", list=listing(reasons, "caveats"))
+
+
+def _state(view: View) -> list[str]:
+    status = view.header.get("status")
+    return [] if status in ("done", None) else [f"The run is {status}: these are the samples that every attack of their case has judged so far."]
+
+
+def _single(view: View) -> list[str]:
+    """Too few attacks, or too few samples, to say much."""
+    single = [case.name for case in view.cases if len(case.planned) == 1]
+    wide = [rate for case in view.cases if case.attacks and len(case.outcomes) for rate in [robust_accuracy(case.judged)] if rate.high - rate.low > 0.2]
+    return [
+        *([f"Only one attack was run in {count(len(single), 'case')}; another may break more."] if single else []),
+        *([_few(max(wide, key=lambda rate: rate.high - rate.low))] if wide else []),
+    ]
+
+
+def _few(rate: Rate) -> str:
+    return f"With {count(rate.n, 'sample')} the interval is {100 * (rate.high - rate.low):.0f} points wide: judge more samples before comparing models."

@@ -1,0 +1,125 @@
+"""What the sections see of a run: the header, and case by case the rows and the stored points."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from sparring.core.domain import Domain
+from sparring.core.errors import UnknownName
+from sparring.core.registry import find
+from sparring.metrics.outcome import CLEAN, outcomes
+from sparring.records.record import Points, Record
+
+
+class Stored(NamedTuple):
+    """The points that one attack left behind."""
+
+    attack: str
+    points: Points
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """One model on one data set under one threat. `model`, `data`, `threat`, `checks` and `cells` are
+    as in run.json; `table` has one row for every sample under every attack, as in `Record.table`.
+    domain: None where this installation does not know the kind of input."""
+
+    place: int
+    name: str
+    model: dict[str, Any]
+    data: dict[str, Any]
+    threat: dict[str, Any]
+    checks: list[dict[str, Any]]
+    cells: list[dict[str, Any]]
+    table: pd.DataFrame
+    domain: Domain | None
+    record: Record
+
+    @property
+    def domain_kind(self) -> str:
+        return str(self.data.get("domain", {}).get("kind", ""))
+
+    @cached_property
+    def planned(self) -> list[str]:
+        """The attacks of the plan, in order."""
+        return [cell["attack"]["say"] for cell in self.cells if cell["attack"]["say"] != CLEAN]
+
+    @cached_property
+    def attacks(self) -> list[str]:
+        """The attacks that have judged at least one sample, in order."""
+        seen = set(self.table.attack) if len(self.table) else set()
+        return [attack for attack in self.planned if attack in seen]
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The rows of the samples that every one of `attacks` has judged. A sample that an interrupted
+        run has not attacked yet must not count as robust."""
+        if not len(self.table):
+            return self.table
+        ids = [set(part.id) for _, part in self.table.groupby("attack")]
+        return self.table[self.table.id.isin(set.intersection(*ids))]
+
+    @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        """`metrics.outcome.outcomes` of the judged samples; empty where there are none."""
+        if not len(self.table):
+            return pd.DataFrame({"label": [], "clean": [], "robust": [], "fell_to": []})
+        return outcomes(self.judged)
+
+    @property
+    def missing(self) -> int:
+        """Samples of the plan without a full verdict."""
+        seen = self.judged.id.nunique() if len(self.table) else 0
+        return max(0, int(self.data.get("n", 0)) - seen)
+
+    def class_name(self, label: Any) -> str:
+        """The name of a class; what stands in the table may be NaN (no label) or -1 (no answer)."""
+        if label is None or pd.isna(label):
+            return "–"
+        names, place = self.data.get("classes") or [], int(label)
+        if place < 0:
+            return "no answer"
+        return str(names[place]) if place < len(names) else f"class {place}"
+
+    def stored(self) -> list[Stored]:
+        """The points that were kept, attack by attack."""
+        found = [Stored(cell["attack"]["say"], self.record.points(cell["key"])) for cell in self.cells if cell["attack"]["say"] != CLEAN]
+        return [one for one in found if one.points.ids]
+
+
+@dataclass(frozen=True)
+class View:
+    """A run as the sections see it. `header` is the content of run.json."""
+
+    header: dict[str, Any]
+    cases: tuple[CaseView, ...]
+
+    @classmethod
+    def of(cls, record: Record) -> "View":
+        """Everything but the stored points is read here."""
+        header = json.loads(json.dumps(record.header, default=str))
+        rows = record.table()
+        cases = []
+        for place, case in enumerate(header.get("cases", [])):
+            own = rows[rows.case == case["name"]].reset_index(drop=True)
+            said = case.get("checks") or []
+            cases.append(
+                CaseView(place, case["name"], case["model"], case["data"], case["threat"], said, case["cells"], own, _domain(case["data"]), record)
+            )
+        return cls(header, tuple(cases))
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, each once."""
+        return list(dict.fromkeys(str(case.model.get("name", "model")) for case in self.cases))
+
+
+def _domain(data: dict[str, Any]) -> Domain | None:
+    described = data.get("domain") or {}
+    try:
+        return find("domain", str(described.get("kind"))).restore(described)
+    except UnknownName:
+        return None

@@ -1,0 +1,104 @@
+"""Numbers and threats in words; percent only here, on the way to the screen."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from sparring.metrics.rate import Rate
+
+SPACE = "\N{NO-BREAK SPACE}"
+
+NOUNS = {"image": ("image", "images"), "table": ("row", "rows"), "text": ("text", "texts")}
+
+PLAIN = {
+    ("linf", "image"): "every pixel value may move by at most {radius}",
+    ("linf", ""): "every number of the input may move by at most {radius}",
+    ("l2", ""): "the change as a whole may be at most {radius} long (Euclidean length)",
+    ("l1", ""): "all changes together may add up to at most {radius}",
+    ("words", ""): "at most {share} of the words of a text may be replaced by listed substitutes",
+    ("rules", ""): "the columns that may change do so within their rules, at a total cost of at most {radius}",
+}
+
+ACCESS = {
+    "gradients": "White box: the adversary knows the model and can follow its gradients.",
+    "scores": "Black box with scores: the adversary can ask for the score of every class.",
+    "labels": "Black box with labels: the adversary sees the predicted class and nothing else.",
+}
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in [0, 1] as it is printed; a dash where there is none."""
+    return "–" if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def interval(rate: Rate) -> str:
+    """The ends of the interval of a rate."""
+    return "–" if rate.n == 0 else f"{100 * rate.low:.1f} – {100 * rate.high:.1f}{SPACE}%"
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number as short as it can be read; anything else as it is; a dash for nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def count(many: int, one: str, more: str | None = None) -> str:
+    """1 sample, 1,000 samples."""
+    return f"{many:,}{SPACE}{one if many == 1 else more or one + 's'}"
+
+
+def samples(many: int, domain_kind: str) -> str:
+    """1 image, 20 rows, 300 samples."""
+    return count(many, *NOUNS.get(domain_kind, ("sample", "samples")))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits."""
+    if seconds < 100:
+        return f"{seconds:.3g}{SPACE}s"
+    minutes = round(seconds / 60)
+    return f"{minutes}{SPACE}min" if minutes < 100 else f"{minutes // 60}{SPACE}h {minutes % 60}{SPACE}min"
+
+
+def short(values: Sequence[str], most: int = 3) -> str:
+    """The first few, and how many more."""
+    return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
+
+
+def radius_of(threat: dict[str, Any]) -> float | None:
+    """The radius, where it is one number for all samples."""
+    radius = threat.get("space", {}).get("radius")
+    return float(radius) if isinstance(radius, int | float) else None
+
+
+def changes(threat: dict[str, Any], domain_kind: str, radii: Sequence[float] = ()) -> str:
+    """What may change, as a clause that follows "when"; with other radii than that of the threat, if given."""
+    kind, radius = threat.get("space", {}).get("kind", ""), radius_of(threat)
+    template = PLAIN.get((kind, domain_kind)) or PLAIN.get((kind, ""))
+    if template is None:
+        return f"the adversary may make {threat.get('say') or threat.get('say_short') or kind}"
+    if radius is None:
+        return template.format(radius="an amount of its own", share="a share of its own")
+    several = radii or [radius]
+    return template.format(radius=either([f"{one:g}" for one in several]), share=either([percent(one, 0) for one in several]))
+
+
+def either(words: Sequence[str]) -> str:
+    """a, b or c."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def goal(threat: dict[str, Any]) -> str:
+    """What the adversary wants, as a sentence."""
+    described = threat.get("goal", {})
+    if described.get("kind") == "untargeted":
+        return "Untargeted: any class but the true one counts as a success."
+    if described.get("kind") == "targeted":
+        target = described.get("target")
+        said = {"next": "the class after the true one", "random": "one class per sample, drawn at random"}
+        words = "one class per sample" if isinstance(target, list) else said.get(str(target), f"class {target}")
+        return f"Targeted: only the answer the adversary chose counts as a success ({words})."
+    return str(described.get("kind", "not stated"))

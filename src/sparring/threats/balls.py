@@ -1,0 +1,296 @@
+"""Lp balls around the clean input, cut with the box of the domain: Linf, L2 and L1.
+
+Projections are exact onto ball and box together, not one after the other, and every sample may
+have its own radius. L1: Croce, Hein 2021, "Mind the box" (arXiv:2103.01208), solved here through the
+sorted breakpoints of the dual in float64; L2 by the same device.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from sparring.core.dice import Dice
+from sparring.core.domain import Domain
+from sparring.core.errors import NeedsError, PlanError
+from sparring.core.registry import register
+from sparring.core.threat import Region, Space, check_radius
+
+
+def _rows(values: Tensor, like: Tensor) -> Tensor:
+    """[n] to [n, 1, ...] with as many axes as `like`."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.reshape(len(x), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class BallRegion(Region):
+    """A ball of one norm around each origin, cut with [low, high]. Shapes: origin [n, ...], radius float64 [n]."""
+
+    origin: Tensor
+    domain: Domain
+    radius: Tensor
+    low: Tensor  # the box, broadcast to origin; for Linf the box cut with the ball
+    high: Tensor
+    bound: Tensor  # float: the largest absolute value in the box, for rounding slack
+
+    order: ClassVar[float]
+
+    def take(self, rows: Tensor) -> Self:
+        low, high = (edge[rows] if edge.ndim else edge for edge in (self.low, self.high))
+        return type(self)(self.origin[rows], self.domain, self.radius[rows], low, high, self.bound)
+
+    def size(self, x: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(_flat(x).double() - _flat(self.origin).double(), ord=self.order, dim=1)
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Exact up to one rounding of each coordinate in the type of x."""
+        flat = _flat(x)
+        ones = flat.shape[1] ** (0.0 if math.isinf(self.order) else 1.0 / self.order)
+        slack = torch.finfo(x.dtype).eps * self.bound * ones
+        box_low, box_high = _flat_box(self.domain, x)
+        in_box = ((flat >= box_low) & (flat <= box_high)).all(1)
+        return in_box & (self.size(x) <= self.radius * (1 + 1e-9) + slack)
+
+    def toward(self, x: Tensor, size: Tensor) -> Tensor:
+        """Points at most `size` ([n]) from the origin on the straight way to x."""
+        share = (size / self.size(x).clamp_min(1e-30)).clamp(0, 1).to(x.dtype)
+        return self.origin + (x - self.origin) * _rows(share, x)
+
+    def _room(self, direction: Tensor) -> Tensor:
+        """float64 [n, d]: how far each coordinate may go in the sign of the direction, inside the box."""
+        up = (self.high - self.origin).expand_as(self.origin)
+        down = (self.origin - self.low).expand_as(self.origin)
+        return _flat(torch.where(direction > 0, up, down)).double()
+
+    def _moved(self, direction: Tensor, lengths: Tensor) -> Tensor:
+        """The origin moved by float64 lengths [n, d] along the signs of the direction, kept in the box."""
+        moved = self.origin + (lengths.reshape(direction.shape) * direction.sign()).to(self.origin.dtype)
+        return moved.clamp(self.low, self.high)
+
+
+@dataclass(frozen=True, eq=False)
+class LinfRegion(BallRegion):
+    order: ClassVar[float] = math.inf
+
+    def project(self, x: Tensor) -> Tensor:
+        """Nearest allowed points."""
+        return x.clamp(self.low, self.high)
+
+    def steepest(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+        """Direction of unit size along which g ascends fastest."""
+        return g.sign()
+
+    def sample(self, dice: Dice) -> Tensor:
+        """Uniform in ball and box."""
+        share = dice.uniform(*self.origin.shape[1:], dtype=self.origin.dtype)
+        return (self.low + (self.high - self.low) * share).clamp(self.low, self.high)
+
+    def corner(self, dice: Dice) -> Tensor:
+        """A random corner of ball and box."""
+        return torch.where(dice.signs(*self.origin.shape[1:]) > 0, self.high, self.low)
+
+    def paint(self, signs: Tensor) -> Tensor:
+        """The upper edge where a sign is +1, the lower where it is -1, the origin where it is 0."""
+        return torch.where(signs > 0, self.high, torch.where(signs < 0, self.low, self.origin))
+
+    def toward(self, x: Tensor, size: Tensor) -> Tensor:
+        """x with every coordinate at most `size` ([n]) from the origin."""
+        reach = _rows(size, x).to(x.dtype)
+        return torch.minimum(torch.maximum(x, self.origin - reach), self.origin + reach)
+
+
+@dataclass(frozen=True, eq=False)
+class L2Region(BallRegion):
+    order: ClassVar[float] = 2.0
+
+    def project(self, x: Tensor) -> Tensor:
+        """Nearest allowed points: each coordinate goes min(t |d|, room) with one t a row."""
+        d = x - self.origin
+        length, room = _flat(d).double().abs(), self._room(d)
+        boxed = torch.minimum(length, room)
+        far = torch.linalg.vector_norm(boxed, dim=1) > self.radius
+        if bool(far.any()):
+            a, u, radius = length[far], room[far], self.radius[far]
+            knots, order = torch.where(a > 0, u / a.clamp_min(1e-300), torch.inf).clamp_max(1.0).sort(dim=1)
+            a2, u2 = a.square().gather(1, order), torch.minimum(a, u).square().gather(1, order)
+            stuck = torch.cumsum(u2, 1) - u2  # what the coordinates with smaller knots contribute
+            free = a2.flip(1).cumsum(1).flip(1)
+            reached = knots.square() * free + stuck >= radius.square()[:, None]
+            first = reached.to(torch.int8).argmax(1, keepdim=True)
+            rest = (radius.square()[:, None] - stuck.gather(1, first)).clamp_min(0)
+            t = (rest / free.gather(1, first).clamp_min(1e-300)).sqrt()
+            boxed[far] = torch.minimum(t * a, u)
+        return self._moved(d, boxed)
+
+    def steepest(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+        """The gradient, scaled to length 1."""
+        length = torch.linalg.vector_norm(_flat(g), dim=1).clamp_min(torch.finfo(g.dtype).tiny)
+        return g / _rows(length, g)
+
+    def sample(self, dice: Dice) -> Tensor:
+        """Uniform in the ball, then projected."""
+        count = self.origin[0].numel()
+        direction = self.steepest(dice.draw("way").normal(*self.origin.shape[1:], dtype=self.origin.dtype))
+        length = self.radius * dice.draw("length").uniform(1, dtype=torch.float64).squeeze(1) ** (1 / count)
+        return self.project(self.origin + direction * _rows(length, direction).to(direction.dtype))
+
+    def corner(self, dice: Dice) -> Tensor:
+        """Radius along a random vector of signs, then projected."""
+        signs = dice.signs(*self.origin.shape[1:], dtype=self.origin.dtype)
+        length = (self.radius / math.sqrt(self.origin[0].numel())).to(self.origin.dtype)
+        return self.project(self.origin + signs * _rows(length, signs))
+
+
+@dataclass(frozen=True, eq=False)
+class L1Region(BallRegion):
+    order: ClassVar[float] = 1.0
+
+    share: ClassVar[float] = 0.05
+    """Part of the coordinates that one step of steepest ascent moves."""
+
+    def project(self, x: Tensor) -> Tensor:
+        """Nearest allowed points: each coordinate goes clip(|d| - t, 0, room) with one t a row."""
+        d = x - self.origin
+        length, room = _flat(d).double().abs(), self._room(d)
+        boxed = torch.minimum(length, room)
+        far = boxed.sum(1) > self.radius
+        if bool(far.any()):
+            a, u, radius = length[far], room[far], self.radius[far, None]
+            knots, order = torch.cat([a, a - u], 1).sort(dim=1, descending=True)
+            weight = torch.cat([torch.ones_like(a), -torch.ones_like(u)], 1).gather(1, order)
+            slope = weight.cumsum(1)
+            offset = (weight * knots).cumsum(1)
+            reached = offset - knots * slope >= radius
+            first = reached.to(torch.int8).argmax(1, keepdim=True)
+            before = (first - 1).clamp_min(0)
+            t = (offset.gather(1, before) - radius) / slope.gather(1, before).clamp_min(1.0)
+            t = torch.where(first > 0, t, knots.gather(1, first))
+            boxed[far] = torch.minimum((a - t).clamp_min(0), u)
+        return self._moved(d, boxed)
+
+    def steepest(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+        """Equal steps on the coordinates of largest gradient that can still move (5 % of them)."""
+        flat = _flat(g)
+        strength = flat.abs()
+        if x is not None:
+            low, high = _flat_box(self.domain, x)
+            stuck = torch.where(flat > 0, _flat(x) >= high, _flat(x) <= low)
+            strength = strength.masked_fill(stuck, -1.0)
+        count = max(1, math.ceil(self.share * flat.shape[1]))
+        chosen = strength.topk(count, dim=1).indices
+        step = torch.zeros_like(flat).scatter(1, chosen, flat.gather(1, chosen).sign() / count)
+        return step.reshape(g.shape)
+
+    def sample(self, dice: Dice) -> Tensor:
+        """Uniform in the ball, then projected."""
+        count = self.origin[0].numel()
+        parts = -torch.log1p(-dice.draw("parts").uniform(count + 1, dtype=torch.float64))
+        lengths = parts[:, :count] / parts.sum(1, keepdim=True) * self.radius[:, None]
+        signs = dice.draw("signs").signs(*self.origin.shape[1:], dtype=self.origin.dtype)
+        return self.project(self.origin + signs * lengths.reshape(signs.shape).to(signs.dtype))
+
+    def corner(self, dice: Dice) -> Tensor:
+        """Random coordinates pushed to the edge of the box, one after the other, until the radius is used up."""
+        signs = dice.draw("signs").signs(*self.origin.shape[1:], dtype=self.origin.dtype)
+        room = self._room(signs)
+        order = dice.draw("order").uniform(room.shape[1]).argsort(1)
+        queue = room.gather(1, order)
+        before = queue.cumsum(1) - queue
+        lengths = (self.radius[:, None] - before).clamp_min(0).minimum(queue)
+        return self._moved(signs, torch.zeros_like(room).scatter(1, order, lengths))
+
+
+def _flat_box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = box(domain, x)
+    return _flat(low.expand_as(x)), _flat(high.expand_as(x))
+
+
+def box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The bounds of the domain as tensors that broadcast to x."""
+    edges = getattr(domain, "low", None), getattr(domain, "high", None)
+    if edges[0] is None or edges[1] is None:
+        raise NeedsError(f"an Lp ball needs numbers between bounds; a {domain.kind} has none: try rules or words")
+    low, high = (torch.as_tensor(edge, dtype=x.dtype, device=x.device) for edge in edges)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Ball(Space):
+    """All points within `radius` of the clean input, inside the box of the domain."""
+
+    radius: float | Tensor
+
+    kind: ClassVar[str]
+    region: ClassVar[type[BallRegion]]
+    formula: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_radius(self.radius)
+
+    @classmethod
+    def parse(cls, radius: float) -> "Ball":
+        if isinstance(radius, bool) or not isinstance(radius, int | float):
+            raise PlanError(f"{cls.kind} {radius!r}: the radius is a number or a fraction, such as {cls.kind} 8/255")
+        return cls(float(radius))
+
+    def around(self, origin: Tensor, domain: Domain) -> BallRegion:
+        low, high = box(domain, origin)
+        bound = torch.maximum(low.abs().max(), high.abs().max())
+        radius = self.radii(len(origin), origin.device)
+        return self.region(origin, domain, radius, low, high, bound)
+
+    def describe(self) -> dict[str, Any]:
+        radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
+        return {"kind": self.kind, "radius": radius}
+
+    def say(self) -> str:
+        radius = "a radius per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g}"
+        return f"any change of {self.formula} at most {radius}, inside the bounds of the input"
+
+
+@register("space", "linf")
+@dataclass(frozen=True)
+class Linf(Ball):
+    """No coordinate moves by more than `radius`."""
+
+    kind: ClassVar[str] = "linf"
+    region: ClassVar[type[BallRegion]] = LinfRegion
+    formula: ClassVar[str] = "Linf size max|x' - x|"
+
+    def around(self, origin: Tensor, domain: Domain) -> BallRegion:
+        """Ball and box in one: the edges are rounded inward, so a clamp lands inside exactly."""
+        low, high = box(domain, origin)
+        radius = self.radii(len(origin), origin.device)
+        reach = _rows(radius, origin)
+        bottom, top = origin.double() - reach, origin.double() + reach
+        lower, upper = bottom.to(origin.dtype), top.to(origin.dtype)
+        lower = torch.where(lower.double() < bottom, torch.nextafter(lower, origin), lower)
+        upper = torch.where(upper.double() > top, torch.nextafter(upper, origin), upper)
+        bound = torch.maximum(low.abs().max(), high.abs().max())
+        return LinfRegion(origin, domain, radius, torch.maximum(lower, low), torch.minimum(upper, high), bound)
+
+
+@register("space", "l2")
+@dataclass(frozen=True)
+class L2(Ball):
+    """The change has Euclidean length at most `radius`."""
+
+    kind: ClassVar[str] = "l2"
+    region: ClassVar[type[BallRegion]] = L2Region
+    formula: ClassVar[str] = "L2 size ||x' - x||2"
+
+
+@register("space", "l1")
+@dataclass(frozen=True)
+class L1(Ball):
+    """The changes of all coordinates add up to at most `radius`."""
+
+    kind: ClassVar[str] = "l1"
+    region: ClassVar[type[BallRegion]] = L1Region
+    formula: ClassVar[str] = "L1 size sum|x' - x|"

@@ -1,0 +1,150 @@
+"""Word edits: replace words by listed substitutes, at most a given share of the sentence."""
+
+import gzip
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.core.dice import Dice, number_of
+from sparring.core.domain import Domain
+from sparring.core.errors import LoadError, NeedsError, PlanError
+from sparring.core.registry import register
+from sparring.core.threat import Region, Space, check_radius
+
+
+@register("space", "words")
+@dataclass(frozen=True)
+class Words(Space):
+    """Any words may be replaced by their listed substitutes, at most a share `radius` of the words of a sentence.
+
+    neighbours: word in lower case -> substitutes. A sentence is divided by white space; a word that begins with a
+    capital keeps it. Words that are not listed stay.
+    """
+
+    radius: float | Tensor
+    neighbours: Mapping[str, tuple[str, ...]]
+
+    kind: ClassVar[str] = "words"
+    region: ClassVar[type[Region]]
+
+    def __post_init__(self) -> None:
+        check_radius(self.radius)
+        if not self.neighbours:
+            raise PlanError("words without neighbours: give a table word -> substitutes")
+
+    @classmethod
+    def parse(cls, share: float, table: str) -> "Words":
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise PlanError(f"words {share!r}: give the share of words that may change, between 0 and 1, then the neighbour table")
+        return cls(float(share), read_neighbours(table))
+
+    def around(self, origin: np.ndarray, domain: Domain) -> "WordsRegion":
+        if domain.kind != "text":
+            raise NeedsError(f"words are edits of text; this is {domain.say()}: try linf, l2 or rules")
+        return WordsRegion(origin, domain, self.radii(len(origin)), self.neighbours)
+
+    def describe(self) -> dict[str, Any]:
+        radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
+        table = number_of(json.dumps(sorted((word, list(others)) for word, others in self.neighbours.items())))
+        return {"kind": self.kind, "radius": radius, "words": len(self.neighbours), "table": f"{table:016x}"}
+
+    def say(self) -> str:
+        radius = "a share per sample" if isinstance(self.radius, Tensor) else f"{self.radius:.0%}"
+        return f"at most {radius} of the words of a sentence, each replaced by one of its listed substitutes ({len(self.neighbours):,} words have some)"
+
+
+@dataclass(frozen=True, eq=False)
+class WordsRegion(Region):
+    """The sentences that listed substitutions allow around each origin (object array [n])."""
+
+    origin: np.ndarray
+    domain: Domain
+    radius: Tensor
+    neighbours: Mapping[str, tuple[str, ...]]
+
+    def take(self, rows: Tensor) -> Self:
+        return type(self)(self.origin[rows], self.domain, self.radius[rows], self.neighbours)
+
+    def size(self, x: np.ndarray) -> Tensor:
+        """[n]: the share of words that differ; 1 where the number of words does."""
+        return torch.tensor([_share(old.split(), new.split()) for old, new in zip(self.origin, x, strict=True)], dtype=torch.float64)
+
+    def inside(self, x: np.ndarray) -> Tensor:
+        pairs = zip(self.origin, x, self.most().tolist(), strict=True)
+        return torch.tensor([self._fits(old.split(), new.split(), most) for old, new, most in pairs], dtype=torch.bool)
+
+    def _fits(self, old: list[str], new: list[str], most: int) -> bool:
+        changed = [place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b]
+        listed = all(new[place] in self.listed(old[place]) for place in changed)
+        return len(old) == len(new) and len(changed) <= most and listed
+
+    def most(self) -> Tensor:
+        """int64 [n]: how many words of each sentence may be replaced."""
+        lengths = torch.tensor([len(one.split()) for one in self.origin], dtype=torch.float64)
+        return (self.radius.clamp(max=1.0) * lengths + 1e-9).floor().long()
+
+    def listed(self, word: str) -> tuple[str, ...]:
+        """The substitutes of one word of an origin, with its capital."""
+        found = self.neighbours.get(word.lower(), ())
+        return tuple(one.capitalize() for one in found) if word[:1].isupper() else tuple(found)
+
+    def substitutes(self, row: int, place: int) -> tuple[str, ...]:
+        """What the word at a place of a row may become."""
+        return self.listed(self.origin[row].split()[place])
+
+    def places(self, row: int) -> list[int]:
+        """The places of a row whose word has substitutes."""
+        return [place for place, word in enumerate(self.origin[row].split()) if self.listed(word)]
+
+    def sample(self, dice: Dice) -> np.ndarray:
+        """A random number of random substitutions, up to all that are allowed."""
+        share = dice.draw("count").uniform(1, dtype=torch.float64).squeeze(1)
+        return self._random((share * (self.most() + 1)).long(), dice)
+
+    def corner(self, dice: Dice) -> np.ndarray:
+        """As many random substitutions as are allowed."""
+        return self._random(self.most(), dice)
+
+    def _random(self, counts: Tensor, dice: Dice) -> np.ndarray:
+        x = self.origin.copy()
+        luck = dice.draw("words").uniform(2, max([1, *(len(one.split()) for one in x)]), dtype=torch.float64)
+        for row, count in enumerate(counts.tolist()):
+            words = x[row].split()
+            order = sorted(self.places(row), key=lambda place: float(luck[row, 0, place]))
+            for place in order[:count]:
+                options = self.listed(words[place])
+                words[place] = options[int(float(luck[row, 1, place]) * len(options))]
+            x[row] = " ".join(words)
+        return x
+
+
+Words.region = cast(Any, WordsRegion)
+
+
+def _share(old: list[str], new: list[str]) -> float:
+    if len(old) != len(new):
+        return 1.0
+    return sum(a != b for a, b in zip(old, new, strict=True)) / max(1, len(old))
+
+
+def read_neighbours(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
+    """A neighbour table from JSON (word -> list of words), plain or gzipped."""
+    file = Path(path)
+    try:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        table = json.loads(content)
+    except FileNotFoundError as error:
+        raise LoadError(f"neighbour table {file} does not exist") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise LoadError(f"neighbour table {file} cannot be read: {error}") from error
+    if not isinstance(table, dict) or not all(isinstance(others, list) for others in table.values()):
+        raise LoadError(f"neighbour table {file} must be a JSON object word -> list of words")
+    return {str(word).lower(): tuple(str(one) for one in others if one) for word, others in table.items() if others}
