@@ -7,10 +7,33 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError
 from sparring.core.registry import register
+
+
+class Strings(np.ndarray):
+    """An object array of strings [n] whose rows may be picked by torch tensors as well."""
+
+    @classmethod
+    def of(cls, listed: Sequence[str]) -> "Strings":
+        """The strings of a list."""
+        batch = np.empty(len(listed), dtype=object)
+        batch[:] = listed
+        return batch.view(cls)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return super().__getitem__(_index(rows))
+
+    def __setitem__(self, rows: Any, value: Any) -> None:
+        super().__setitem__(_index(rows), value)
+
+
+def _index(rows: Any) -> Any:
+    """Tensors as arrays: NumPy would take a tensor with one entry for a single place."""
+    return rows.cpu().numpy() if isinstance(rows, Tensor) else rows
 
 
 @register("domain", "text")
@@ -20,7 +43,7 @@ class Text(Domain):
 
     kind: ClassVar[str] = "text"
 
-    def check(self, x: Any) -> np.ndarray:
+    def check(self, x: Any) -> Strings:
         if isinstance(x, str):
             raise InputError("x is one string: give a list of strings")
         listed = list(x) if isinstance(x, Sequence | np.ndarray) or hasattr(x, "__iter__") else [x]
@@ -29,26 +52,22 @@ class Text(Domain):
                 raise InputError(f"sample {place} is {one!r} ({type(one).__name__}), not a string")
             if not one.strip():
                 raise InputError(f"sample {place} is an empty string: drop it")
-        batch = np.empty(len(listed), dtype=object)
-        batch[:] = [str(one) for one in listed]
-        return batch
+        return Strings.of([str(one) for one in listed])
 
-    def deploy(self, x: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    def deploy(self, x: Strings, origin: Strings) -> Strings:
         return x
 
-    def valid(self, x: np.ndarray) -> np.ndarray:
+    def valid(self, x: Strings) -> np.ndarray:
         return np.array([isinstance(one, str) and bool(one.strip()) for one in x], dtype=bool)
 
-    def native(self, x: np.ndarray) -> list[str]:
+    def native(self, x: Strings) -> list[str]:
         return list(x)
 
-    def pack(self, x: np.ndarray) -> np.ndarray:
+    def pack(self, x: Strings) -> np.ndarray:
         return np.array(list(x), dtype=np.str_)
 
-    def unpack(self, array: np.ndarray) -> np.ndarray:
-        batch = np.empty(len(array), dtype=object)
-        batch[:] = array.tolist()
-        return batch
+    def unpack(self, array: np.ndarray) -> Strings:
+        return Strings.of(array.tolist())
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind}
@@ -60,7 +79,7 @@ class Text(Domain):
     def say(self) -> str:
         return "text, strings of words"
 
-    def show(self, before: np.ndarray, after: np.ndarray) -> str:
+    def show(self, before: Strings, after: Strings) -> str:
         old, new = before[0].split(), after[0].split()
         pieces = []
         for what, start, stop, begin, end in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sparring.report.view import CaseView, View
-from sparring.report.wording import count, percent, samples
+from sparring.report.wording import count, percent, samples, short
 
 CONTROL = "noise"
 """The attack that tries random points only; real attacks must do better."""
+
+UNCHECKED = "No checks of the model were recorded, so masked gradients would go unnoticed."
 
 GRAVITY = {"not applicable": 0, "ok": 1, "caution": 2, "bad": 3}
 
@@ -48,11 +50,14 @@ def lights(case: CaseView) -> list[Light]:
 def trust(view: View, cases: tuple[CaseView, ...] | None = None) -> Trust:
     """One word for the run, or for some of its cases: the worst light decides."""
     chosen = view.cases if cases is None else cases
-    shown = [light for case in chosen for light in lights(case)]
-    worst = max((GRAVITY.get(light.verdict, 2) for light in shown), default=2)
-    reasons = list(dict.fromkeys(light.finding or light.title for light in shown if GRAVITY.get(light.verdict, 2) >= 2))
-    if any(not case.checks for case in chosen):
-        worst, reasons = max(worst, 2), [*reasons, "No checks of the model were recorded, so masked gradients would go unnoticed."]
+    found: dict[str, list[str]] = {}
+    worst = 2 if not chosen else 0
+    for case in chosen:
+        shown = lights(case)
+        worst = max([worst, *(GRAVITY.get(light.verdict, 2) for light in shown), 0 if case.checks else 2])
+        for reason in [light.finding or light.title for light in shown if GRAVITY.get(light.verdict, 2) >= 2] + ([] if case.checks else [UNCHECKED]):
+            found.setdefault(reason, []).append(case.name)
+    reasons = [f"{reason} ({short(names, 2)})" if len(chosen) > 1 else reason for reason, names in found.items()]
     return Trust({3: "unreliable", 2: "caution"}.get(worst, "reliable"), reasons)
 
 

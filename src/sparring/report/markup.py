@@ -98,7 +98,7 @@ def details(summary: object, body: object, *, opened: bool = False, kind: str = 
     return markup('<details class="{kind}"{state}><summary>{summary}</summary>{body}</details>', kind=kind, state=state, summary=summary, body=body)
 
 
-OPEN = 4
+OPEN = 2
 """Cases shown in full; the others are folded."""
 
 

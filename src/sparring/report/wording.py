@@ -33,7 +33,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def interval(rate: Rate) -> str:
     """The ends of the interval of a rate."""
-    return "–" if rate.n == 0 else f"{100 * rate.low:.1f} – {100 * rate.high:.1f}{SPACE}%"
+    return "–" if rate.n == 0 else f"{100 * rate.low:.1f}{SPACE}–{SPACE}{100 * rate.high:.1f}{SPACE}%"
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -2,14 +2,12 @@
 
 import gzip
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +16,7 @@ from sparring.core.domain import Domain
 from sparring.core.errors import LoadError, NeedsError, PlanError
 from sparring.core.registry import register
 from sparring.core.threat import Region, Space, check_radius
+from sparring.domains.text import Strings
 
 
 @register("space", "words")
@@ -46,7 +45,7 @@ class Words(Space):
             raise PlanError(f"words {share!r}: give the share of words that may change, between 0 and 1, then the neighbour table")
         return cls(float(share), read_neighbours(table))
 
-    def around(self, origin: np.ndarray, domain: Domain) -> "WordsRegion":
+    def around(self, origin: Strings, domain: Domain) -> "WordsRegion":
         if domain.kind != "text":
             raise NeedsError(f"words are edits of text; this is {domain.say()}: try linf, l2 or rules")
         return WordsRegion(origin, domain, self.radii(len(origin)), self.neighbours)
@@ -63,9 +62,9 @@ class Words(Space):
 
 @dataclass(frozen=True, eq=False)
 class WordsRegion(Region):
-    """The sentences that listed substitutions allow around each origin (object array [n])."""
+    """The sentences that listed substitutions allow around each origin (strings [n])."""
 
-    origin: np.ndarray
+    origin: Strings
     domain: Domain
     radius: Tensor
     neighbours: Mapping[str, tuple[str, ...]]
@@ -73,11 +72,11 @@ class WordsRegion(Region):
     def take(self, rows: Tensor) -> Self:
         return type(self)(self.origin[rows], self.domain, self.radius[rows], self.neighbours)
 
-    def size(self, x: np.ndarray) -> Tensor:
+    def size(self, x: Strings) -> Tensor:
         """[n]: the share of words that differ; 1 where the number of words does."""
         return torch.tensor([_share(old.split(), new.split()) for old, new in zip(self.origin, x, strict=True)], dtype=torch.float64)
 
-    def inside(self, x: np.ndarray) -> Tensor:
+    def inside(self, x: Strings) -> Tensor:
         pairs = zip(self.origin, x, self.most().tolist(), strict=True)
         return torch.tensor([self._fits(old.split(), new.split(), most) for old, new, most in pairs], dtype=torch.bool)
 
@@ -104,16 +103,16 @@ class WordsRegion(Region):
         """The places of a row whose word has substitutes."""
         return [place for place, word in enumerate(self.origin[row].split()) if self.listed(word)]
 
-    def sample(self, dice: Dice) -> np.ndarray:
+    def sample(self, dice: Dice) -> Strings:
         """A random number of random substitutions, up to all that are allowed."""
         share = dice.draw("count").uniform(1, dtype=torch.float64).squeeze(1)
         return self._random((share * (self.most() + 1)).long(), dice)
 
-    def corner(self, dice: Dice) -> np.ndarray:
+    def corner(self, dice: Dice) -> Strings:
         """As many random substitutions as are allowed."""
         return self._random(self.most(), dice)
 
-    def _random(self, counts: Tensor, dice: Dice) -> np.ndarray:
+    def _random(self, counts: Tensor, dice: Dice) -> Strings:
         x = self.origin.copy()
         luck = dice.draw("words").uniform(2, max([1, *(len(one.split()) for one in x)]), dtype=torch.float64)
         for row, count in enumerate(counts.tolist()):

@@ -38,7 +38,7 @@ def _case(case: CaseView) -> Markup:
     def rows(labels: list[int]) -> list[tuple[Cell, ...]]:
         return [(case.class_name(one), f"{int(found.n[one]):,}", *rate_cells(found.clean[one]), *rate_cells(found.robust[one])) for one in labels]
 
-    listed = table(f"{case.name}: accuracy by class, weakest first", columns, rows(ranked[:ROWS]))
+    listed = table("Accuracy by class, weakest first", columns, rows(ranked[:ROWS]))
     rest = details(f"{count(len(ranked) - ROWS, 'more class', 'more classes')}", table("The other classes", columns, rows(ranked[ROWS:]))) if len(ranked) > ROWS else ""
     return join([lead, listed, rest, _confusion(case)])
 
@@ -80,5 +80,5 @@ def _matrix(case: CaseView, answers: pd.DataFrame) -> Markup:
             cells.append(markup('<span class="shade {kind}" style="--share:{share}">{n}</span>', kind=kind, share=round(n / total, 3), n=f"{n:,}" if n else "·"))
         rows.append((case.class_name(label), *cells))
     heads = [Column("true class"), *(Column(case.class_name(one), True) for one in columns)]
-    made = table(f"{case.name}: what the model answers under attack (rows: true class)", heads, rows)
+    made = table("What the model answers under attack", heads, rows)
     return markup('<div class="matrix">{table}</div>', table=made)

@@ -94,4 +94,4 @@ def _table(case: CaseView) -> Markup:
         counts = (int((status == one).sum()) for one in ("broken", "held", "out_of_budget", "infeasible", "error"))
         rows.append((attack, f"{tried:,}", *(f"{one:,}" for one in counts), f"{int(kills.get(attack, 0)):,}"))
     heads = ("tried on", "broken", "held", "out of budget", "not allowed", "no verdict", "newly broken")
-    return table(f"{case.name}: what came of each attack", [Column("attack"), *(Column(head, True) for head in heads)], rows)
+    return table("What came of each attack", [Column("attack"), *(Column(head, True) for head in heads)], rows)

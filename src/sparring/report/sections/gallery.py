@@ -1,6 +1,5 @@
 """Gallery: some samples before and after, chosen by rule and not by looks."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pandas as pd
@@ -11,7 +10,7 @@ from sparring.report.view import CaseView, Stored, View
 from sparring.report.wording import number
 
 CARDS = 24
-"""Most cards in a report."""
+"""Cards in a report, shared out to the cases; at least two each."""
 
 BYTES = 1_000_000
 """Most that the pictures of a report may take."""
@@ -28,20 +27,20 @@ class Chosen(NamedTuple):
 @section(order=100, title="Gallery")
 def gallery(view: View) -> Markup | None:
     """Per case the smallest, the median and the largest change that broke a sample, and two samples that held."""
-    left, room, parts, dropped = CARDS, BYTES, [], 0
+    parts, dropped = [], 0
+    most, room = max(2, CARDS // max(1, len(view.cases))), BYTES // max(1, len(view.cases))
     for case in view.cases:
-        chosen = list(_choose(case)) if case.attacks and len(case.outcomes) else []
+        chosen = _choose(case) if case.attacks and len(case.outcomes) else []
         if chosen and case.domain is None:
             parts.append(markup("<p>This installation does not know inputs of the kind {kind}, so they are not shown.</p>", kind=case.domain_kind))
             continue
-        cards = []
-        for one in chosen:
+        cards, left = [], room
+        for one in _first(chosen, most):
             card = _card(case, one)
-            if left <= 0 or len(card) > room:
-                dropped += 1
-                continue
-            left, room = left - 1, room - len(card)
-            cards.append(card)
+            if len(card) <= left:
+                cards.append(card)
+                left -= len(card)
+        dropped += len(chosen) - len(cards)
         if cards:
             title = markup("<h3>{name}</h3>", name=case.name) if len(view.cases) > 1 else ""
             parts.append(markup('{title}<div class="gallery">{cards}</div>', title=title, cards=join(cards)))
@@ -52,7 +51,14 @@ def gallery(view: View) -> Markup | None:
     return markup('<p class="quiet">{rule}{more}</p>{parts}', rule=rule, more=more, parts=join(parts))
 
 
-def _choose(case: CaseView) -> Iterator[Chosen]:
+def _first(chosen: list[Chosen], most: int) -> list[Chosen]:
+    """The most telling ones in their order: the smallest change, one that held, then the others."""
+    telling = sorted(range(len(chosen)), key=lambda place: (place != 0, chosen[place].rule != "held" or chosen[place - 1].rule == "held", place))
+    return [chosen[place] for place in sorted(telling[:most])]
+
+
+def _choose(case: CaseView) -> list[Chosen]:
+    """Up to five samples by rule."""
     found = case.outcomes
     broken: list[Chosen] = []
     held: dict[str, Chosen] = {}
@@ -68,9 +74,8 @@ def _choose(case: CaseView) -> Iterator[Chosen]:
                 held[name] = Chosen("held", stored, row)  # the last attack that tried
     broken.sort(key=lambda one: (one.row["size"], one.row["id"]))
     places = {0: "smallest change", len(broken) // 2: "median change", len(broken) - 1: "largest change"} if broken else {}
-    for place in sorted(places):
-        yield broken[place]._replace(rule=places[place] if len(broken) > 1 else "broken")
-    yield from sorted(held.values(), key=lambda one: one.row["position"])[:2]
+    fell = [broken[place]._replace(rule=places[place] if len(broken) > 1 else "broken") for place in sorted(places)]
+    return fell + sorted(held.values(), key=lambda one: one.row["position"])[:2]
 
 
 def _card(case: CaseView, chosen: Chosen) -> Markup:

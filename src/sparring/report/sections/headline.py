@@ -4,6 +4,7 @@ from sparring.metrics.outcome import accuracy_under, clean_accuracy, robust_accu
 from sparring.report.markup import RATE_COLUMNS, Cell, Column, Markup, by_case, markup, rate_cells, table
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
+from sparring.report.wording import samples
 
 @section(order=40, title="Accuracy")
 def headline(view: View) -> Markup | None:
@@ -37,4 +38,4 @@ def _cascade(case: CaseView) -> Markup:
         broken = int(kills.sum())
         rows.append(("robust", *rate_cells(robust_accuracy(case.judged)), f"−{broken:,}"))
     columns = [Column("step"), *RATE_COLUMNS, Column("newly broken", True)]
-    return table(f"{case.name}: accuracy of {len(case.outcomes):,} samples", columns, rows, strong=(len(rows) - 1,) if case.attacks else ())
+    return table(f"Accuracy on {samples(len(case.outcomes), case.domain_kind)}", columns, rows, strong=(len(rows) - 1,) if case.attacks else ())

@@ -72,7 +72,7 @@ def _costs(cases: tuple[CaseView, ...]) -> Markup:
     cases = tuple(case for case in cases if len(case.table))
     if not cases:
         return Markup("")
-    tables = [(case.name, table(f"{case.name}: cost per attack", [Column("attack"), *COSTS], _parts(case))) for case in cases]
+    tables = [(case.name, table(f"Cost per attack: {case.name}" if len(cases) > 1 else "Cost per attack", [Column("attack"), *COSTS], _parts(case))) for case in cases]
     if len(cases) == 1:
         return tables[0][1]
     overview = table("Cost per case", [Column("case"), *COSTS], [(case.name, *_cost(case.table, case.outcomes.shape[0])) for case in cases])

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,13 +9,14 @@ from sparring.attacks.attack import attack
 from sparring.attacks.loop import climb
 from sparring.core.bout import Bout
 from sparring.core.errors import PlanError
+from sparring.domains.text import Strings
 
 
 class State(NamedTuple):
-    """x: object array [m]. margin: float64 [m]. order: int64 [m, p], places by importance, -1 where there are
+    """x: strings [m]. margin: float64 [m]. order: int64 [m, p], places by importance, -1 where there are
     no more. used: int64 [m], words replaced so far."""
 
-    x: np.ndarray
+    x: Strings
     margin: Tensor
     order: Tensor
     used: Tensor
@@ -27,7 +27,7 @@ class State(NamedTuple):
     uses={"substitutes", "places", "most"},
     cites="Jin et al. 2020 (TextFooler), arXiv:1907.11932; Yoo et al. 2020, arXiv:2009.06368 on search order",
 )
-def greedy(bout: Bout, *, ranking: str = "delete") -> np.ndarray:
+def greedy(bout: Bout, *, ranking: str = "delete") -> Strings:
     """Importance-ranked greedy substitution.
 
     ranking: "delete" ranks a word by how far the margin moves when it is left out (one query a word); "best" by its
@@ -87,11 +87,11 @@ def _ranked(bout: Bout, margin: Tensor, ranking: str) -> Tensor:
     return order
 
 
-def _replaced(x: np.ndarray, changes: list[tuple[int, int, str | None]]) -> tuple[Tensor, np.ndarray]:
+def _replaced(x: Strings, changes: list[tuple[int, int, str | None]]) -> tuple[Tensor, Strings]:
     """(owner [k], texts [k]): one text a change (row, place, new word or None to leave it out)."""
-    texts = np.empty(len(changes), dtype=object)
-    for turn, (row, place, word) in enumerate(changes):
+    texts = []
+    for row, place, word in changes:
         words = x[row].split()
         words[place : place + 1] = [] if word is None else [word]
-        texts[turn] = " ".join(words) or " "
-    return torch.tensor([row for row, _, _ in changes], dtype=torch.int64), texts
+        texts.append(" ".join(words) or " ")
+    return torch.tensor([row for row, _, _ in changes], dtype=torch.int64), Strings.of(texts)
