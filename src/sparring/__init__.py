@@ -40,7 +40,7 @@ _PLACES = {
     "doctor": "bench.api",
     "Run": "bench.run",
 }
-__all__ = ["attacks", *_PLACES]  # noqa: PLE0604
+__all__ = ["attacks", *_PLACES]
 
 
 def __getattr__(name: str) -> Any:

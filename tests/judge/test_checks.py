@@ -260,8 +260,9 @@ def test_two_classes_have_no_dlr():
     assert "DLR" not in told.finding
 
 
-def test_one_sample():
-    one = victim(body(), image(1, SIDE, SIDE))
+@pytest.mark.parametrize("classes", [2, CLASSES])
+def test_one_sample(classes: int):
+    one = victim(body(classes), image(1, SIDE, SIDE))
     verdicts = {told.code: told.verdict for told in examine(one, labelled(one, images(1)), THREAT)}
     assert verdicts == {**dict.fromkeys(CODES, "ok"), "D3": "not applicable"}
 

@@ -31,7 +31,9 @@ def inputs(kind, n, dice):
         before = (grid[:, None] * grid[None]).repeat(n, 1, 1, 1) * torch.rand(n, 1, 1, 1, generator=torch.Generator().manual_seed(1))
         return image(8, 8), before, (before + 0.1 * torch.from_numpy(dice.choice([-1.0, 1.0], (n, 1, 8, 8))).float()).clamp(0, 1)
     if kind == "table":
-        domain = table([Column("age", "integer", 18, 99, "years"), Column("income", "real", 0, 1e6, "euro"), Column(HOSTILE, "category", levels=("a", "<b>"))])
+        domain = table(
+            [Column("age", "integer", 18, 99, "years"), Column("income", "real", 0, 1e6, "euro"), Column(HOSTILE, "category", levels=("a", "<b>"))]
+        )
         before = torch.tensor([[40.0, 30000.0, 0.0]], dtype=torch.float64).repeat(n, 1)
         return domain, before, before + torch.tensor([[2.0, -120.5, 1.0]], dtype=torch.float64)
     before = np.array(["a dull <b>film</b> with no heart"] * n, dtype=object)
@@ -48,22 +50,25 @@ def column(n, **more):
     return rows | more
 
 
-def add_case(record, *, name, n=60, kind="image", radius=0.1, space="linf", model="cnn", classes=None, attacks=("noise", "pgd(steps=40)", "square"), fall=(0.02, 0.5, 0.1),
+def add_case(record, *, name, n=60, kind="image", radius=0.1, space="linf", model="cnn", classes=None,
+             attacks=("noise", "pgd(steps=40)", "square"), fall=(0.02, 0.5, 0.1),
              checks=CHECKS, ran=None, points=True, seed=0):  # fmt: skip
     """A case whose samples fall to the attacks in turn, with the given chances; `ran` are the attacks that have rows (None: all)."""
     dice, classes = np.random.default_rng(seed), classes or [f"class {number}" for number in range(4)]
     domain, before, after = inputs(kind, n, dice)
     label = dice.integers(len(classes), size=n)
     order = ["clean", *attacks]
-    cells = [{"key": f"{name}-{place}".encode().hex(), "attack": {"name": said.split("(")[0], "say": said, "settings": {"steps": 40} if place else {}, "cites": "Someone 2020"}}
-             for place, said in enumerate(order)]  # fmt: skip
+    described = [{"name": said.split("(")[0], "say": said, "settings": {"steps": 40}, "cites": "Someone 2020"} for said in order]
+    cells = [{"key": f"{name}-{place}".encode().hex(), "attack": attack} for place, attack in enumerate(described)]
+    source = {"name": "digits", "n": n, "sha256": "ab" * 32, "licence": "CC BY 4.0", "source": "given in Python"}
     record.header["cases"].append(
         {
             "name": name,
-            "model": {"name": model, "sha256": model.encode().hex() * 4, "adapter": "TorchVictim", "exposes": ["gradients", "labels", "scores"], "classes": len(classes)},
-            "data": {"name": "digits", "n": n, "sha256": "ab" * 32, "classes": classes, "domain": domain.describe(), "licence": "CC BY 4.0", "source": "given in Python"},
-            "threat": {"space": {"kind": space, "radius": radius}, "goal": {"kind": "untargeted"}, "access": "gradients", "budget": {"queries": 5000}, "channel": None,
-                       "say": f"any change of {space} size at most {radius}, inside the bounds of the input", "say_short": f"{space} {radius:g}"},
+            "model": {"name": model, "sha256": model.encode().hex() * 4, "adapter": "TorchVictim", "exposes": ["gradients", "labels", "scores"],
+                      "classes": len(classes)},
+            "data": {**source, "classes": classes, "domain": domain.describe()},
+            "threat": {"space": {"kind": space, "radius": radius}, "goal": {"kind": "untargeted"}, "access": "gradients",
+                       "budget": {"queries": 5000}, "channel": None, "say": f"any change of {space} size at most {radius}, inside the bounds of the input", "say_short": f"{space} {radius:g}"},
             "checks": checks,
             "cells": cells,
         }
@@ -95,10 +100,12 @@ def blank():
 
     def make(**header):
         packages = {"sparring": "0.1.0", "torch": "2.13.0", "onnxruntime": None}
-        environment = {"python": "3.11.9", "system": "Linux x86_64", "processor": "A processor", "cores": 2, "threads": 2, "device": "cpu", "packages": packages, "commit": "abc+"}
+        machine = {"system": "Linux x86_64", "processor": "A processor", "cores": 2, "threads": 2, "device": "cpu"}
+        environment = {"python": "3.11.9", "packages": packages, "commit": "abc+", **machine}
         start = {
-            "schema": 1, "id": "7f3a0c12de", "status": "done", "started": "2026-03-01T10:00:00+00:00", "ended": "2026-03-01T10:05:00+00:00", "resumed": 0,
-            "command": "spar run model=cnn.pt", "plan": {"model": "cnn.pt", "threat": "linf 0.1", "seed": 0}, "environment": environment, "cases": [], "gate": [], "warnings": [],
+            "schema": 1, "id": "7f3a0c12de", "status": "done", "started": "2026-03-01T10:00:00+00:00", "ended": "2026-03-01T10:05:00+00:00",
+            "resumed": 0, "command": "spar run model=cnn.pt", "plan": {"model": "cnn.pt", "threat": "linf 0.1", "seed": 0},
+            "environment": environment, "cases": [], "gate": [], "warnings": [],
         }  # fmt: skip
         return Record(Store(f"memory://report-{uuid.uuid4().hex}"), start | header)
 

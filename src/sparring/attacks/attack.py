@@ -13,10 +13,10 @@ from sparring.core.bout import Bout
 from sparring.core.dice import Dice, number_of
 from sparring.core.domain import Batch
 from sparring.core.errors import NeedsError, PlanError, UnknownName
+from sparring.core.labels import check_labels
 from sparring.core.registry import everything, register
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim, say_set
-from sparring.core.labels import check_labels
 
 BATCH = 250
 """Samples searched together; 100 to 250 measured fastest on CPUs."""
@@ -94,9 +94,7 @@ class Attack:
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
             if isinstance(default, int) and not isinstance(default, bool) and (value != int(value) or value < 0):
                 raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
-        return Attack(
-            self.name, self.search, self.needs, self.uses, self.cites, {**self.settings, **settings}
-        )
+        return Attack(self.name, self.search, self.needs, self.uses, self.cites, {**self.settings, **settings})
 
     def misfit(self, victim: Victim, threat: Threat) -> str | None:
         """Why this attack cannot be run on that victim under that threat; None where it can."""

@@ -1,13 +1,12 @@
 """One evaluation carried out: cases x cells x batches, from the attack over the judge to the record."""
 
-import datetime
 import functools
 import hashlib
 import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from sparring.attacks.attack import BATCH, Attack
 from sparring.attacks.loop import climb
-from sparring.bench.environment import environment
+from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
 from sparring.core.bout import Bout, Cost
 from sparring.core.dice import Dice, number_of
@@ -67,10 +66,23 @@ class Case:
         """Is the prediction right at all? No change, any other class counts."""
         return replace(self.threat.at(0.0), goal=Untargeted())
 
+    def describe(self, cells: dict[str, str]) -> dict[str, Any]:
+        """Plain JSON for the header. cells: as `cell_keys` gives them."""
+        attacks = {CLEAN: {"name": CLEAN, "settings": {}, "cites": ""}, **{attack.say(): attack.describe() for attack in self.attacks}}
+        return {
+            "name": self.name,
+            "model": self.victim.describe(),
+            "data": self.data.describe(),
+            "threat": {**self.threat.describe(), "say": self.threat.space.say(), "say_short": self.threat.space.short()},
+            "checks": [],
+            "cells": [{"key": key, "attack": {**attacks[said], "say": said}} for said, key in cells.items()],
+        }
+
     def cell_keys(self, seed: int, cascade: bool) -> dict[str, str]:
         """Address of each attack's rows, by the attack as written. The clean rows come first. In a
         cascade an attack sees what the earlier ones left, so its key contains theirs."""
-        base = {"model": self.victim.describe(), "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": seed}
+        model = {name: value for name, value in self.victim.describe().items() if name != "name"}
+        base = {"model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": seed}
         keys = {CLEAN: key_of({**base, "attack": CLEAN, "threat": [self.threat.goal.describe()]})}
         for attack in self.attacks:
             earlier = list(keys.values())[1:] if cascade else []
@@ -111,9 +123,7 @@ class Settings:
             raise PlanError(f"shard {self.shard[0] + 1}/{self.shard[1]}: the first number runs from 1 to the second")
 
 
-def carry_out(
-    cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str, Any], settings: Settings, listen: Listener | None = None
-) -> Run:
+def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str, Any], settings: Settings, listen: Listener | None = None) -> Run:
     """Evaluate all cases into a run folder under `out`, or go on with the one that is there.
 
     A run is addressed by what it computes, so the same call continues it: finished batches are
@@ -125,65 +135,56 @@ def carry_out(
         case.check()
     keys = [case.cell_keys(settings.seed, settings.cascade) for case in cases]
     identity = key_of([keys, [case.name for case in cases]])
-    record = _begin(Store(out).inner(f"{identity[:6]}-{_slug(cases[0].victim.name)}"), identity, cases, keys, plan)
-    header = record.header
+    described = [case.describe(cells) for case, cells in zip(cases, keys, strict=True)]
+    record = begin(Store(out).inner(folder_of(identity, cases[0].victim.name)), identity, described, plan)
     batches = [torch.arange(len(case.data)).split(settings.batch)[settings.shard[0] :: settings.shard[1]] for case in cases]
     total = sum(len(rows) * len(cells) for case, cells in zip(batches, keys, strict=True) for rows in case)
     tell("started", {"record": record.store.url, "total": total, "cases": len(cases)})
     try:
-        for case, cells, described, chunks in zip(cases, keys, header["cases"], batches, strict=True):
+        for case, cells, about, chunks in zip(cases, keys, described, batches, strict=True):
             tell("case", {"case": case.name})
-            if not described["checks"]:
-                described["checks"] = [check.describe() for check in examine(case.victim, case.data, case.threat)]
+            if not about["checks"]:
+                about["checks"] = [check.describe() for check in examine(case.victim, case.data, case.threat)]
                 record.save_header()
-            done = {cell: set(record.rows(cell).id) for cell in cells.values()}
+            done = {cell: {row.id: (row.status, row.note) for row in record.rows(cell).itertuples()} for cell in cells.values()}
             for rows in chunks:
                 _evaluate_batch(case, cells, rows, record, done, settings, tell)
-        header["status"] = "done" if _complete(record) else "partial"
-    except KeyboardInterrupt:
-        header["status"] = "interrupted"
-        raise
-    except Exception as error:
-        header.update(status="failed", error=f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        header["ended"] = _now()
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        record.header.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
         record.save_header()
-    tell("ended", {"status": header["status"]})
+        raise
+    finish(record)
+    tell("ended", {"status": record.header["status"]})
     return Run(record)
 
 
 def _evaluate_batch(
-    case: Case, cells: dict[str, str], rows: Tensor, record: Record, done: dict[str, set[str]], settings: Settings, tell: Listener
+    case: Case, cells: dict[str, str], rows: Tensor, record: Record, done: dict[str, dict[str, tuple[str, str]]], settings: Settings, tell: Listener
 ) -> None:
     """All attacks of a case on one batch of samples, each written as soon as it is judged."""
-    data, victim = case.data.rows(rows), case.victim
+    data, threat = case.data.rows(rows), case.threat.take(rows)
     name = f"part-{int(rows[0]):07d}-{int(rows[-1]):07d}"
-    threat = case.threat.take(rows)
-    reference = threat.goal.reference(data.y, Dice.of(settings.seed, data.ids), victim.classes)
-    already = threat.goal.done(data.y, reference)
-    standing = ["the label is the target" if one else "" for one in already.tolist()]
-    for attack in (None, *case.attacks):
+    reference = threat.goal.reference(data.y, Dice.of(settings.seed, data.ids), case.victim.classes)
+    out = ["the label is the target" if one else "" for one in threat.goal.done(data.y, reference).tolist()]
+    for attack in (None, *case.attacks):  # None: the clean inputs
         said = attack.say() if attack else CLEAN
-        cell = cells[said]
-        if not set(data.ids) <= done[cell]:
+        known = done[cells[said]]
+        if not all(one in known for one in data.ids):
             began = time.monotonic()
-            todo = torch.tensor([place for place, note in enumerate(standing) if not note], dtype=torch.int64)
-            with victim.session(number_of(f"{settings.seed} {cell} {name}")):
+            todo = torch.tensor([place for place, reason in enumerate(out) if not reason], dtype=torch.int64)
+            with case.victim.session(number_of(f"{settings.seed} {cells[said]} {name}")):
                 verdicts, cost = _attack(case, attack, data.rows(todo), threat.take(todo), reference.take(todo), settings.seed)
-            columns = _rows_of(data, rows, todo, threat, reference, verdicts, cost, standing, time.monotonic() - began)
-            record.add_part(cell, name, columns, _chosen(data.rows(todo), verdicts, POINTS[settings.points]) if attack else None)
-        frame = record.rows(cell).set_index("id").loc[data.ids]
-        for place, (status, note) in enumerate(zip(frame.status, frame.note, strict=True)):
-            fell = status not in STANDS and not standing[place]
-            if fell and (settings.cascade or attack is None):
-                standing[place] = f"broken by {said}" if attack else "wrong without attack"
-        tell("batch", {"case": case.name, "attack": said, "samples": len(data), "fell": int((frame.status == Status.BROKEN).sum())})
+            columns = _columns(data, rows, todo, threat, reference, verdicts, cost, out, time.monotonic() - began)
+            record.add_part(cells[said], name, columns, _chosen(data.rows(todo), verdicts, POINTS[settings.points]) if attack else None)
+            known.update(zip(data.ids, zip(columns["status"], columns["note"], strict=True), strict=True))
+        fallen = [place for place, one in enumerate(data.ids) if known[one][0] not in STANDS]
+        for place in fallen if settings.cascade or attack is None else []:
+            out[place] = f"broken by {said}" if attack else "wrong without attack"
+        tell("batch", {"case": case.name, "attack": said, "samples": len(data), "fell": len(fallen)})
 
 
-def _attack(
-    case: Case, attack: Attack | None, data: Data, threat: Threat, reference: Reference, seed: int
-) -> tuple[Verdicts, Cost]:
+def _attack(case: Case, attack: Attack | None, data: Data, threat: Threat, reference: Reference, seed: int) -> tuple[Verdicts, Cost]:
     """Search and judge; an attack that fails for a reason of its own yields verdicts "error"."""
     if attack is None:
         threat = case.clean_threat()
@@ -210,8 +211,8 @@ def _no_verdicts(data: Data) -> Verdicts:
     return Verdicts([], data.x, nothing.long(), nothing.double(), nothing.double(), [])
 
 
-def _rows_of(
-    data: Data, rows: Tensor, todo: Tensor, threat: Threat, reference: Reference, verdicts: Verdicts, cost: Cost, standing: list[str], seconds: float
+def _columns(
+    data: Data, rows: Tensor, todo: Tensor, threat: Threat, reference: Reference, verdicts: Verdicts, cost: Cost, out: list[str], seconds: float
 ) -> dict[str, list[Any]]:
     """The columns of `records.record.ROW` for one batch; samples not in `todo` are skipped, with the reason."""
     count, place_of = len(data), {place: turn for turn, place in enumerate(todo.tolist())}
@@ -235,7 +236,7 @@ def _rows_of(
         "forwards": spread(cost.forwards, 0),
         "backwards": spread(cost.backwards, 0),
         "seconds": [seconds / max(1, len(todo)) if place in place_of else 0.0 for place in range(count)],
-        "note": [standing[place] or note for place, note in enumerate(spread(verdicts.note, ""))],
+        "note": [out[place] or note for place, note in enumerate(spread(verdicts.note, ""))],
     }
 
 
@@ -250,50 +251,3 @@ def _chosen(data: Data, verdicts: Verdicts, most: int) -> Points | None:
         return None
     rows, domain = torch.tensor(places), data.domain
     return Points([data.ids[place] for place in places], domain.pack(data.x[rows]), domain.pack(verdicts.points[rows]))
-
-
-def _begin(store: Store, identity: str, cases: Sequence[Case], keys: list[dict[str, str]], plan: dict[str, Any]) -> Record:
-    """The header of a new run, or of the one that is there, marked as running."""
-    described = []
-    for case, cells in zip(cases, keys, strict=True):
-        attacks = {attack.say(): attack.describe() for attack in case.attacks}
-        clean = {"name": CLEAN, "settings": {}, "cites": ""}
-        described.append(
-            {
-                "name": case.name,
-                "model": case.victim.describe(),
-                "data": case.data.describe(),
-                "threat": {**case.threat.describe(), "say": case.threat.space.say(), "say_short": case.threat.space.short()},
-                "checks": [],
-                "cells": [{"key": key, "attack": {**attacks.get(said, clean), "say": said}} for said, key in cells.items()],
-            }
-        )
-    record = Record(store, {})
-    header = {"schema": 1, "id": identity, "status": "running", "started": _now(), "ended": None, "resumed": 0}
-    if store.exists("run.json"):
-        old = Record.open(store.url).header
-        header.update(started=old["started"], resumed=old["resumed"] + 1)
-        for new, known in zip(described, old["cases"], strict=True):
-            new["checks"] = known["checks"]
-    header.update(command=" ".join(sys.argv), plan=plan, environment=environment(), cases=described, gate=[], warnings=[])
-    record.header = header
-    record.save_header()
-    return record
-
-
-def finish(record: Record) -> None:
-    """Write whether all rows of all cells are there."""
-    record.header["status"] = "done" if _complete(record) else "partial"
-    record.save_header()
-
-
-def _complete(record: Record) -> bool:
-    return all(len(record.rows(cell["key"])) == case["data"]["n"] for case in record.header["cases"] for cell in case["cells"])
-
-
-def _slug(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")[:40] or "run"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-KINDS = {"attacks": "attack", "models": "model", "data": "dataset", "threats": "space", "losses": "loss", "checks": "check", "domains": "domain", "sections": "section", "adapters": "adapter", "readers": "reader"}
+KINDS = {
+    "attacks": "attack",
+    "models": "model",
+    "data": "dataset",
+    "threats": "space",
+    "losses": "loss",
+    "checks": "check",
+    "domains": "domain",
+    "sections": "section",
+    "adapters": "adapter",
+    "readers": "reader",
+}
 
 
 def command(

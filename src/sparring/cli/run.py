@@ -9,7 +9,9 @@ from sparring.cli.words import read_words
 
 def command(
     context: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[PLAN.yaml] [key=value ...]", help="A plan and keys that change it.", show_default=False)] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[PLAN.yaml] [key=value ...]", help="A plan and keys that change it.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
     keys: Annotated[bool, typer.Option("--keys", help="List the keys of a plan.")] = False,

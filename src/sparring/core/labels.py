@@ -19,6 +19,6 @@ def check_labels(y: Any, count: int, classes: int) -> Tensor:
     whole = labels.to(torch.int64)
     if labels.is_complex() or not bool((whole == labels).all()):
         raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}")
-    if count and not (0 <= int(whole.min()) and int(whole.max()) < classes):
+    if count and not (int(whole.min()) >= 0 and int(whole.max()) < classes):
         raise InputError(f"labels lie in [{int(whole.min())}, {int(whole.max())}] but the victim has classes 0 to {classes - 1}")
     return whole

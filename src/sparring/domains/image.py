@@ -91,8 +91,7 @@ class Image(Domain):
             ("after", (after[0].double() - self.low) / span, ""),
         ]
         figures = "".join(
-            f'<figure><img src="{_png(pixels)}" alt="{html.escape(title)}">'
-            f'<figcaption title="{html.escape(detail)}">{html.escape(title)}</figcaption></figure>'
+            f'<figure><img src="{_png(pixels)}" alt="{html.escape(title)}"><figcaption title="{html.escape(detail)}">{html.escape(title)}</figcaption></figure>'
             for title, pixels, detail in pictures
         )
         return f'<div class="shown image">{figures}</div>'

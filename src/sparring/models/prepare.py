@@ -33,9 +33,7 @@ NOT_SLOWER = 1.03
 TIMING_SECONDS = 0.02
 
 
-def prepare(
-    module: nn.Module, example: Tensor, *, precision: Literal["exact", "bfloat16"] = "exact"
-) -> nn.Module:
+def prepare(module: nn.Module, example: Tensor, *, precision: Literal["exact", "bfloat16"] = "exact") -> nn.Module:
     """Copies a model, frozen and in eval mode, and rewrites the copy for fast gradients with respect to its input.
 
     `module` and the global random states stay as they are. Batch normalisation is folded into convolutions,
@@ -398,12 +396,7 @@ def _blocks(size: int, kernel: int, stride: int, padding: int, dilation: int, bl
     Returns the 0/1 table (position r, window place, tap k), the padding of the outputs and the count of blocks.
     """
     side = stride * blocks
-    met = [
-        (r, (r + padding - k * dilation) // stride, k)
-        for r in range(side)
-        for k in range(kernel)
-        if (r + padding - k * dilation) % stride == 0
-    ]
+    met = [(r, (r + padding - k * dilation) // stride, k) for r in range(side) for k in range(kernel) if (r + padding - k * dilation) % stride == 0]
     first, last = min(t for _, t, _ in met), max(t for _, t, _ in met)
     outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     count = -(-size // side)

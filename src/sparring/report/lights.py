@@ -91,7 +91,14 @@ def _errors(case: CaseView) -> Light | None:
         return Light("R2", "Every attack ended with a verdict", "ok", "No attack failed and the model always answered.")
     share = bad / max(1, int((case.table.status != "skipped").sum()))
     finding = f"{count(bad, 'verdict')} ({percent(share)}) could not be reached; these samples count against the model."
-    return Light("R2", "Every attack ended with a verdict", "bad" if share > 0.01 else "caution", finding, "See the notes under Trouble, mend the cause and run the same command again.", bad)
+    return Light(
+        "R2",
+        "Every attack ended with a verdict",
+        "bad" if share > 0.01 else "caution",
+        finding,
+        "See the notes under Trouble, mend the cause and run the same command again.",
+        bad,
+    )
 
 
 def _infeasible(case: CaseView) -> Light | None:
@@ -101,7 +108,9 @@ def _infeasible(case: CaseView) -> Light | None:
     if not bad:
         return Light("R3", "Every success was an allowed point", "ok", "No attack reached its goal with a point that the threat forbids.")
     finding = f"{count(bad, 'point')} reached the goal but left the threat; they were not counted, so the model may look better than it is."
-    return Light("R3", "Every success was an allowed point", "caution", finding, "Use an attack that stays inside this threat, or report the attack as faulty.", bad)
+    return Light(
+        "R3", "Every success was an allowed point", "caution", finding, "Use an attack that stays inside this threat, or report the attack as faulty.", bad
+    )
 
 
 def _complete(case: CaseView) -> Light | None:
@@ -112,4 +121,11 @@ def _complete(case: CaseView) -> Light | None:
         return Light("R4", "Every sample met every attack", "ok", f"All {samples(int(case.data.get('n', 0)), case.domain_kind)} are judged.")
     parts = [f"{samples(case.missing, case.domain_kind)} of {case.data.get('n', 0):,} are not judged yet"] if case.missing else []
     parts += [f"{count(len(waiting), 'attack')} did not start"] if waiting else []
-    return Light("R4", "Every sample met every attack", "caution", f"{' and '.join(parts)}.", "Run the same command again: it continues where it stopped.", case.missing or None)
+    return Light(
+        "R4",
+        "Every sample met every attack",
+        "caution",
+        f"{' and '.join(parts)}.",
+        "Run the same command again: it continues where it stopped.",
+        case.missing or None,
+    )

@@ -89,5 +89,7 @@ def _own_ids(source: str, name: str) -> str:
 
 def key(entries: list[tuple[str, str]]) -> Markup:
     """The key of a plot: names of `COLOURS` and what they mean."""
-    items = (markup('<li><span class="swatch" style="background:var(--plot-{colour})"></span>{text}</li>', colour=colour, text=text) for colour, text in entries)
+    items = (
+        markup('<li><span class="swatch" style="background:var(--plot-{colour})"></span>{text}</li>', colour=colour, text=text) for colour, text in entries
+    )
     return markup('<ul class="key">{items}</ul>', items=Markup("").join(items))

@@ -10,8 +10,10 @@ import pandas as pd
 from sparring.core.domain import Domain
 from sparring.core.errors import UnknownName
 from sparring.core.registry import find
-from sparring.metrics.outcome import CLEAN, outcomes
+from sparring.metrics.outcome import CLEAN, clean_accuracy, outcomes, robust_accuracy
+from sparring.metrics.rate import Rate
 from sparring.records.record import Points, Record
+from sparring.report.wording import DASH
 
 
 class Stored(NamedTuple):
@@ -69,6 +71,16 @@ class CaseView:
             return pd.DataFrame({"label": [], "clean": [], "robust": [], "fell_to": []})
         return outcomes(self.judged)
 
+    @cached_property
+    def clean(self) -> Rate:
+        """Accuracy without attack."""
+        return clean_accuracy(self.judged) if len(self.table) else Rate.of(0, 0)
+
+    @cached_property
+    def robust(self) -> Rate:
+        """Accuracy under all of `attacks` together."""
+        return robust_accuracy(self.judged) if len(self.table) else Rate.of(0, 0)
+
     @property
     def missing(self) -> int:
         """Samples of the plan without a full verdict."""
@@ -78,7 +90,7 @@ class CaseView:
     def class_name(self, label: Any) -> str:
         """The name of a class; what stands in the table may be NaN (no label) or -1 (no answer)."""
         if label is None or pd.isna(label):
-            return "–"
+            return DASH
         names, place = self.data.get("classes") or [], int(label)
         if place < 0:
             return "no answer"
@@ -106,9 +118,7 @@ class View:
         for place, case in enumerate(header.get("cases", [])):
             own = rows[rows.case == case["name"]].reset_index(drop=True)
             said = case.get("checks") or []
-            cases.append(
-                CaseView(place, case["name"], case["model"], case["data"], case["threat"], said, case["cells"], own, _domain(case["data"]), record)
-            )
+            cases.append(CaseView(place, case["name"], case["model"], case["data"], case["threat"], said, case["cells"], own, _domain(case["data"]), record))
         return cls(header, tuple(cases))
 
     @property

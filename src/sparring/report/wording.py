@@ -7,6 +7,8 @@ from typing import Any
 from sparring.metrics.rate import Rate
 
 SPACE = "\N{NO-BREAK SPACE}"
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 
 NOUNS = {"image": ("image", "images"), "table": ("row", "rows"), "text": ("text", "texts")}
 
@@ -28,18 +30,18 @@ ACCESS = {
 
 def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as it is printed; a dash where there is none."""
-    return "–" if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
+    return DASH if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
 
 
 def interval(rate: Rate) -> str:
     """The ends of the interval of a rate."""
-    return "–" if rate.n == 0 else f"{100 * rate.low:.1f}{SPACE}–{SPACE}{100 * rate.high:.1f}{SPACE}%"
+    return DASH if rate.n == 0 else f"{100 * rate.low:.1f}{SPACE}{DASH}{SPACE}{100 * rate.high:.1f}{SPACE}%"
 
 
 def number(value: Any, digits: int = 4) -> str:
     """A number as short as it can be read; anything else as it is; a dash for nothing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
+        return DASH
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"

@@ -54,7 +54,7 @@ class Targeted(Goal):
             target = torch.full_like(y, int(self.target))
         if len(target) != len(y):
             raise InputError(f"{len(target)} targets for {len(y)} samples: give one class, or one a sample")
-        if len(target) and not (0 <= int(target.min()) and int(target.max()) < classes):
+        if len(target) and not (int(target.min()) >= 0 and int(target.max()) < classes):
             raise InputError(f"targets lie in [{target.min()}, {target.max()}] but the classes are 0 to {classes - 1}")
         return Reference(y, target, -torch.ones(len(y), device=y.device))
 

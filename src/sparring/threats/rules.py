@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -181,7 +180,13 @@ class RulesRegion(Region):
         return self._tests(x).all(1)
 
     def complaint(self, x: Tensor) -> list[str]:
-        names = ("leaves the bounds or types of its columns", "moves a column too far or the wrong way", "breaks a relation", "breaks a one-hot group", "costs too much")
+        names = (
+            "leaves the bounds or types of its columns",
+            "moves a column too far or the wrong way",
+            "breaks a relation",
+            "breaks a one-hot group",
+            "costs too much",
+        )
         return ["; ".join(name for name, good in zip(names, row, strict=True) if not good) for row in self._tests(x).tolist()]
 
     def _tests(self, x: Tensor) -> Tensor:
@@ -281,7 +286,9 @@ class RulesRegion(Region):
             if place in grouped or (self.matrix.up[place] == 0 and self.matrix.down[place] == 0):
                 continue
             values = self._values(place, low[:, place], high[:, place], None if knots is None else knots[place])
-            owner, which = ((values >= low[:, place : place + 1]) & (values <= high[:, place : place + 1]) & (values != x[:, place : place + 1])).nonzero(as_tuple=True)
+            owner, which = ((values >= low[:, place : place + 1]) & (values <= high[:, place : place + 1]) & (values != x[:, place : place + 1])).nonzero(
+                as_tuple=True
+            )
             moved = x[owner].clone()
             moved[:, place] = values[owner, which]
             owners.append(owner)

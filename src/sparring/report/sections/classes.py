@@ -39,7 +39,11 @@ def _case(case: CaseView) -> Markup:
         return [(case.class_name(one), f"{int(found.n[one]):,}", *rate_cells(found.clean[one]), *rate_cells(found.robust[one])) for one in labels]
 
     listed = table("Accuracy by class, weakest first", columns, rows(ranked[:ROWS]))
-    rest = details(f"{count(len(ranked) - ROWS, 'more class', 'more classes')}", table("The other classes", columns, rows(ranked[ROWS:]))) if len(ranked) > ROWS else ""
+    rest = (
+        details(f"{count(len(ranked) - ROWS, 'more class', 'more classes')}", table("The other classes", columns, rows(ranked[ROWS:])))
+        if len(ranked) > ROWS
+        else ""
+    )
     return join([lead, listed, rest, _confusion(case)])
 
 
@@ -59,7 +63,9 @@ def _confusion(case: CaseView) -> Markup:
         return markup("<p>No attack changed a prediction to count here.</p>")
     flows = moved.groupby(["before", "after"]).size().sort_values(ascending=False, kind="stable").head(8)
     items = join(
-        markup('<li><span class="flow">{a} <span aria-label="becomes">→</span> {b}</span> <b>{n}</b></li>', a=case.class_name(a), b=case.class_name(b), n=f"{n:,}")
+        markup(
+            '<li><span class="flow">{a} <span aria-label="becomes">→</span> {b}</span> <b>{n}</b></li>', a=case.class_name(a), b=case.class_name(b), n=f"{n:,}"
+        )
         for (a, b), n in flows.items()  # type: ignore[misc]
     )
     common = markup('<h4>Most common falls</h4><ul class="flows">{items}</ul>', items=items)
@@ -77,7 +83,9 @@ def _matrix(case: CaseView, answers: pd.DataFrame) -> Markup:
         for answer in columns:
             n = int(counts.loc[label, answer]) if answer in counts.columns else 0  # type: ignore[arg-type]
             kind = "right" if answer == label else "mistaken"
-            cells.append(markup('<span class="shade {kind}" style="--share:{share}">{n}</span>', kind=kind, share=round(n / total, 3), n=f"{n:,}" if n else "·"))
+            cells.append(
+                markup('<span class="shade {kind}" style="--share:{share}">{n}</span>', kind=kind, share=round(n / total, 3), n=f"{n:,}" if n else "·")
+            )
         rows.append((case.class_name(label), *cells))
     heads = [Column("true class"), *(Column(case.class_name(one), True) for one in columns)]
     made = table("What the model answers under attack", heads, rows)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sparring.metrics.outcome import clean_accuracy, robust_accuracy
 from sparring.metrics.rate import Rate
 from sparring.report.markup import Column, Markup, details, join, markup, table
 from sparring.report.plots import COLOURS, LINES, SETTINGS, figure, key, svg
@@ -49,8 +48,8 @@ def _lines(models: dict[str, list[CaseView]]) -> dict[str, list[Point]]:
         name = str(cases[0].model.get("name", "model"))
         while name in lines:
             name += "'"
-        measured = {radius_of(case.threat) or 0.0: robust_accuracy(case.judged) for case in cases}
-        measured.setdefault(0.0, clean_accuracy(cases[0].judged))
+        measured = {radius_of(case.threat) or 0.0: case.robust for case in cases}
+        measured.setdefault(0.0, cases[0].clean)
         lines[name] = [Point(radius, measured[radius]) for radius in sorted(measured)]
     return lines
 
@@ -67,7 +66,9 @@ def _plot(place: int, what: str, lines: dict[str, list[Point]]) -> Markup:
             radii = [point.radius for point in points]
             axes.fill_between(radii, [one.rate.low for one in points], [one.rate.high for one in points], color=colour, alpha=0.16, linewidth=0)
             axes.plot(radii, [one.rate.value for one in points], color=colour, linewidth=1.8, linestyle=(0, (4, 2)), zorder=3)
-            axes.plot(radii, [one.rate.value for one in points], color=colour, linewidth=0, marker=MARKERS[turn % len(MARKERS)], markersize=6, zorder=4, clip_on=False)
+            axes.plot(
+                radii, [one.rate.value for one in points], color=colour, linewidth=0, marker=MARKERS[turn % len(MARKERS)], markersize=6, zorder=4, clip_on=False
+            )
             if len(lines) == 1:
                 for point in points:
                     axes.annotate(f"{100 * point.rate.value:.1f} %", (point.radius, point.rate.value), (7, 6), textcoords="offset points", zorder=5)

@@ -34,7 +34,9 @@ def _states(case: CaseView) -> pd.DataFrame:
     states = known.pivot(index="id", columns="attack", values="status")[order].astype(str)
     states["clean"] = states["clean"].replace("broken", "wrong")
     stands = len(order)
-    breaker = [0 if not found.clean else stands if found.fell_to is None else order.index(found.fell_to) for found in case.outcomes.loc[states.index].itertuples()]
+    breaker = [
+        0 if not found.clean else stands if found.fell_to is None else order.index(found.fell_to) for found in case.outcomes.loc[states.index].itertuples()
+    ]
     return states.assign(breaker=breaker).sort_values(["breaker", *order], kind="stable").drop(columns="breaker")
 
 
@@ -68,7 +70,9 @@ def _picture(case: CaseView) -> Markup:
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0)
         description = "; ".join(f"{attack} newly broke {gain}" for attack, gain in zip(order[1:], gains[1:], strict=True))
-        picture = svg(drawn, f"falls-{case.place}", f"Which samples fell to which attack, {case.name}", f"{description}. The same numbers stand in the table below.")
+        picture = svg(
+            drawn, f"falls-{case.place}", f"Which samples fell to which attack, {case.name}", f"{description}. The same numbers stand in the table below."
+        )
     met = set(states.to_numpy().ravel())
     legend = key([("blank" if state == "skipped" else state, words) for state, words in STATES.items() if state in met])
     return markup("<figure>{legend}{picture}</figure>", legend=legend, picture=picture)

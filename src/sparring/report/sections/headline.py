@@ -1,10 +1,11 @@
 """Headline: accuracy clean, after every attack, and robust, each with its interval."""
 
-from sparring.metrics.outcome import accuracy_under, clean_accuracy, robust_accuracy
+from sparring.metrics.outcome import accuracy_under
 from sparring.report.markup import RATE_COLUMNS, Cell, Column, Markup, by_case, markup, rate_cells, table
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import samples
+from sparring.report.wording import DASH, MINUS, samples
+
 
 @section(order=40, title="Accuracy")
 def headline(view: View) -> Markup | None:
@@ -15,15 +16,15 @@ def headline(view: View) -> Markup | None:
     overview = _overview(shown) if len(shown) > 1 else Markup("")
     cascades = by_case([(case.name, _cascade(case)) for case in shown])
     note = markup(
-        '<p class="quiet">A sample counts as robust if the model gets it right and no attack broke it. An attack sees only what the '
-        "earlier ones left standing, so each row is the accuracy after all attacks up to it. Intervals are Wilson's, at 95 %.</p>"
+        '<p class="quiet">A sample counts as robust if the model gets it right and no attack broke it. Each row is the '
+        "accuracy after all attacks up to it; in a cascade an attack sees only what the earlier ones left standing. Intervals are Wilson's, at 95 percent.</p>"
     )
     return overview + cascades + note
 
 
 def _overview(cases: list[CaseView]) -> Markup:
     rows: list[tuple[Cell, ...]] = [
-        (case.name, f"{len(case.outcomes):,}", *rate_cells(clean_accuracy(case.judged))[:2], *rate_cells(robust_accuracy(case.judged))) for case in cases
+        (case.name, f"{len(case.outcomes):,}", *rate_cells(case.clean)[:2], *rate_cells(case.robust)) for case in cases
     ]
     heads = [Column("case"), Column("samples", True)]
     heads += [Column("clean", True), RATE_COLUMNS[1], Column("robust", True), *RATE_COLUMNS[1:]]
@@ -32,10 +33,10 @@ def _overview(cases: list[CaseView]) -> Markup:
 
 def _cascade(case: CaseView) -> Markup:
     kills = case.outcomes[case.outcomes.clean].fell_to.value_counts()
-    rows: list[tuple[Cell, ...]] = [("clean", *rate_cells(clean_accuracy(case.judged)), "–")]
-    rows += [(f"after {attack}", *rate_cells(accuracy_under(case.judged, attack)), f"−{int(kills.get(attack, 0)):,}") for attack in case.attacks]
+    rows: list[tuple[Cell, ...]] = [("clean", *rate_cells(case.clean), DASH)]
+    rows += [(f"after {attack}", *rate_cells(accuracy_under(case.judged, attack)), f"{MINUS}{int(kills.get(attack, 0)):,}") for attack in case.attacks]
     if case.attacks:
         broken = int(kills.sum())
-        rows.append(("robust", *rate_cells(robust_accuracy(case.judged)), f"−{broken:,}"))
+        rows.append(("robust", *rate_cells(case.robust), f"{MINUS}{broken:,}"))
     columns = [Column("step"), *RATE_COLUMNS, Column("newly broken", True)]
     return table(f"Accuracy on {samples(len(case.outcomes), case.domain_kind)}", columns, rows, strong=(len(rows) - 1,) if case.attacks else ())

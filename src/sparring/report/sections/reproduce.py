@@ -5,6 +5,7 @@ from typing import Any
 from sparring.report.markup import Cell, Column, Markup, details, markup, table, terms
 from sparring.report.section import section
 from sparring.report.view import View
+from sparring.report.wording import DASH
 
 LONGEST = 20_000
 """Most letters of the plan that are printed."""
@@ -30,13 +31,13 @@ def reproduce(view: View) -> Markup:
     header = view.header
     environment = header.get("environment") or {}
     pairs: list[tuple[object, object]] = [
-        ("Command", markup("<code>{command}</code>", command=header.get("command") or "–")),
-        ("Run", markup("<code>{id}</code>", id=header.get("id") or "–")),
-        ("Started", header.get("started") or "–"),
-        ("Ended", header.get("ended") or "–"),
+        ("Command", markup("<code>{command}</code>", command=header.get("command") or DASH)),
+        ("Run", markup("<code>{id}</code>", id=header.get("id") or DASH)),
+        ("Started", header.get("started") or DASH),
+        ("Ended", header.get("ended") or DASH),
         ("Seed", _seed(header.get("plan") or {})),
-        ("Python", environment.get("python") or "–"),
-        ("Commit", environment.get("commit") or "–"),
+        ("Python", environment.get("python") or DASH),
+        ("Commit", environment.get("commit") or DASH),
         ("Packages", _packages(environment.get("packages") or {})),
     ]
     plan = markup("<pre><code>{plan}</code></pre>", plan=_yaml(header.get("plan") or {}))
@@ -56,7 +57,7 @@ def _seed(plan: dict[str, Any]) -> str:
 
 
 def _packages(packages: dict[str, str | None]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in packages.items() if version) or "–"
+    return ", ".join(f"{name} {version}" for name, version in packages.items() if version) or DASH
 
 
 def _yaml(plan: dict[str, Any]) -> str:
@@ -71,7 +72,7 @@ def _yaml(plan: dict[str, Any]) -> str:
 def _attacks(view: View) -> Markup:
     different = {cell["attack"]["say"]: cell["attack"] for case in view.cases for cell in case.cells}
     rows: list[tuple[Cell, ...]] = [
-        (said, ", ".join(f"{name}={value}" for name, value in (attack.get("settings") or {}).items()) or "–", attack.get("cites") or "–")
+        (said, ", ".join(f"{name}={value}" for name, value in (attack.get("settings") or {}).items()) or DASH, attack.get("cites") or DASH)
         for said, attack in different.items()
     ]
     return table("Attacks", [Column("attack"), Column("settings"), Column("source")], rows, quiet=True)
@@ -80,6 +81,8 @@ def _attacks(view: View) -> Markup:
 def _hashes(view: View) -> Markup:
     rows: list[tuple[Cell, ...]] = []
     for kind in ("model", "data"):
-        rows += dict.fromkeys((kind, str(getattr(case, kind).get("name")), markup("<code>{sha}</code>", sha=getattr(case, kind).get("sha256") or "–")) for case in view.cases)
+        rows += dict.fromkeys(
+            (kind, str(getattr(case, kind).get("name")), markup("<code>{sha}</code>", sha=getattr(case, kind).get("sha256") or DASH)) for case in view.cases
+        )
     rows += [(f"cell {cell['attack']['say']}", case.name, markup("<code>{key}</code>", key=cell["key"])) for case in view.cases for cell in case.cells]
     return table("Hashes", [Column("what"), Column("name"), Column("SHA-256 or key")], rows, quiet=True)

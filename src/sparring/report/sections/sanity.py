@@ -4,9 +4,9 @@ from sparring.report.lights import Light, lights, trust
 from sparring.report.markup import Markup, by_case, join, markup
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import number
+from sparring.report.wording import DASH, number
 
-MARKS = {"ok": "✓", "caution": "!", "bad": "✕", "not applicable": "–"}
+MARKS = {"ok": "✓", "caution": "!", "bad": "✕", "not applicable": DASH}
 KINDS = {"reliable": "ok", "caution": "caution", "unreliable": "bad"}
 WORDS = {"ok": "in order", "caution": "caution", "bad": "failed", "not applicable": "not applicable"}
 

@@ -7,7 +7,7 @@ import pandas as pd
 from sparring.report.markup import Cell, Column, Markup, details, join, markup, table, terms
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import count, duration, number, short
+from sparring.report.wording import DASH, count, duration, number, short
 
 
 @section(order=30, title="Model, data, cost")
@@ -27,7 +27,7 @@ def _card(title: str, name: object, pairs: list[tuple[object, object]]) -> Marku
 
 
 def _hash(value: object) -> Markup | None:
-    return markup('<code title="{all}">{some}</code>', all=value, some=str(value)[:16]) if value else None
+    return markup('<code title="{all}">{some}</code>', all=value, some=str(value)[:12]) if value else None
 
 
 def _model(model: dict[str, Any]) -> Markup:
@@ -72,7 +72,9 @@ def _costs(cases: tuple[CaseView, ...]) -> Markup:
     cases = tuple(case for case in cases if len(case.table))
     if not cases:
         return Markup("")
-    tables = [(case.name, table(f"Cost per attack: {case.name}" if len(cases) > 1 else "Cost per attack", [Column("attack"), *COSTS], _parts(case))) for case in cases]
+    tables = [
+        (case.name, table(f"Cost per attack: {case.name}" if len(cases) > 1 else "Cost per attack", [Column("attack"), *COSTS], _parts(case))) for case in cases
+    ]
     if len(cases) == 1:
         return tables[0][1]
     overview = table("Cost per case", [Column("case"), *COSTS], [(case.name, *_cost(case.table, case.outcomes.shape[0])) for case in cases])
@@ -88,7 +90,7 @@ def _parts(case: CaseView) -> list[tuple[Cell, ...]]:
 def _cost(rows: pd.DataFrame, n: int) -> tuple[Cell, ...]:
     """The cells under COSTS of rows that concern n samples."""
     if n == 0:
-        return ("0", *["–"] * (len(COSTS) - 1))
+        return ("0", *[DASH] * (len(COSTS) - 1))
     seconds = float(rows.seconds.sum())
     each = (f"{int(rows[what].sum()) / n:,.1f}" for what in ("forwards", "backwards", "queries"))
-    return f"{n:,}", *each, duration(seconds), f"{n / seconds:,.0f}" if seconds > 0 else "–"
+    return f"{n:,}", *each, duration(seconds), f"{n / seconds:,.0f}" if seconds > 0 else DASH

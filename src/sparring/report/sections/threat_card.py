@@ -5,7 +5,7 @@ import json
 from sparring.report.markup import Markup, join, listing, markup, terms
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import ACCESS, changes, goal, number, radius_of
+from sparring.report.wording import ACCESS, DASH, changes, goal, number, radius_of
 
 UNITS = {"queries": "answers of the model", "steps": "steps of an attack", "seconds": "seconds"}
 
@@ -40,13 +40,13 @@ def _card(cases: list[CaseView]) -> Markup:
     case = cases[0]
     threat, domain = case.threat, case.domain
     radii = sorted({radius for one in cases if (radius := radius_of(one.threat)) is not None})
-    exactly = list(dict.fromkeys(str(one.threat.get("say") or one.threat.get("say_short") or "–") for one in cases))
+    exactly = list(dict.fromkeys(str(one.threat.get("say") or one.threat.get("say_short") or DASH) for one in cases))
     titles = list(dict.fromkeys(str(one.threat.get("say_short") or threat.get("space", {}).get("kind", "threat")) for one in cases))
     clause = changes(threat, case.domain_kind, radii)
     pairs = [
         ("What may change", f"{clause[0].upper()}{clause[1:]}."),
         ("Exactly", exactly[0] if len(exactly) == 1 else listing(exactly, "plain")),
-        ("Input", domain.say() if domain else case.domain_kind or "–"),
+        ("Input", domain.say() if domain else case.domain_kind or DASH),
         ("Goal", goal(threat)),
         ("Knowledge", ACCESS.get(str(threat.get("access")), str(threat.get("access")))),
         ("Budget", _budget(threat.get("budget") or {})),

@@ -35,7 +35,11 @@ def _case(view: View, case: CaseView) -> list[object]:
     lines += [f"{where}{attack} did not start." for attack in waiting]
     if case.missing:
         lines.append(f"{where}{samples(case.missing, case.domain_kind)} have no full verdict yet and are not counted.")
-    kinds = {"error": "got no verdict", "infeasible": "met the goal with a point that is not allowed (not counted)", "out_of_budget": "held until the budget ended"}
+    kinds = {
+        "error": "got no verdict",
+        "infeasible": "met the goal with a point that is not allowed (not counted)",
+        "out_of_budget": "held until the budget ended",
+    }
     for status, words in kinds.items():
         for attack, part in rows[rows.status == status].groupby("attack", sort=False):
             lines.append(join([f"{where}under {attack}, {samples(len(part), case.domain_kind)} {words}.", _notes(part.note.tolist())]))

@@ -1,6 +1,5 @@
 """Verdict: one sentence a case, the gate, and whether to believe it."""
 
-from sparring.metrics.outcome import clean_accuracy, robust_accuracy
 from sparring.metrics.rate import Rate
 from sparring.report.lights import trust
 from sparring.report.markup import Markup, join, listing, markup
@@ -31,14 +30,16 @@ def _card(view: View, case: CaseView) -> Markup:
     name = markup('<p class="eyebrow">{name}</p>', name=case.name) if len(view.cases) > 1 else ""
     judged = trust(view, (case,))
     badge = markup('<p class="badge {word}"><strong>{word}</strong> {meaning}</p>', word=judged.word, meaning=MEANING[judged.word])
-    return markup('<article class="verdict">{name}<p class="said">{said}</p>{shares}{badge}</article>', name=name, said=_sentence(case), shares=_shares(case), badge=badge)
+    return markup(
+        '<article class="verdict">{name}<p class="said">{said}</p>{shares}{badge}</article>', name=name, said=_sentence(case), shares=_shares(case), badge=badge
+    )
 
 
 def _sentence(case: CaseView) -> Markup:
     model = case.model.get("name", "the model")
     if not len(case.outcomes):
         return markup("<em>{model}</em> has not been asked about any sample yet.", model=model)
-    clean, robust = clean_accuracy(case.judged), robust_accuracy(case.judged)
+    clean, robust = case.clean, case.robust
     begin = markup(
         "<em>{model}</em> gets <strong>{clean}</strong> of {samples} from <em>{data}</em> right.",
         model=model, clean=percent(clean.value), samples=samples(clean.n, case.domain_kind), data=case.data.get("name", "the data"),
@@ -47,8 +48,8 @@ def _sentence(case: CaseView) -> Markup:
         return markup("{begin} No attack has been run yet, so nothing is known about its robustness.", begin=begin)
     wish = " and the adversary pushes toward one chosen class" if case.threat.get("goal", {}).get("kind") == "targeted" else ""
     return markup(
-        "{begin} When {changes}{wish}, <strong>{stay}</strong> stay right (95 % interval {interval}).",
-        begin=begin, changes=changes(case.threat, case.domain_kind), wish=wish, interval=interval(robust),
+        "{begin} When {changes}{wish}, <strong>{stay}</strong> stay right ({level} interval {interval}).",
+        begin=begin, changes=changes(case.threat, case.domain_kind), wish=wish, interval=interval(robust), level=percent(0.95, 0),
         stay="none" if robust.value == 0 else f"no more than {percent(robust.value)}",
     )  # fmt: skip
 
@@ -57,7 +58,7 @@ def _shares(case: CaseView) -> Markup:
     """One bar in three parts: stays right, broken by attacks, wrong anyway."""
     if not len(case.outcomes) or not case.attacks:
         return Markup("")
-    clean, robust = clean_accuracy(case.judged), robust_accuracy(case.judged)
+    clean, robust = case.clean, case.robust
     parts = [
         ("held", "stay right", robust.value),
         ("broken", "broken by attacks", clean.value - robust.value),
@@ -108,7 +109,7 @@ def _state(view: View) -> list[str]:
 def _single(view: View) -> list[str]:
     """Too few attacks, or too few samples, to say much."""
     single = [case.name for case in view.cases if len(case.planned) == 1]
-    wide = [rate for case in view.cases if case.attacks and len(case.outcomes) for rate in [robust_accuracy(case.judged)] if rate.high - rate.low > 0.2]
+    wide = [case.robust for case in view.cases if case.attacks and len(case.outcomes) if case.robust.high - case.robust.low > 0.2]
     return [
         *([f"Only one attack was run in {count(len(single), 'case')}; another may break more."] if single else []),
         *([_few(max(wide, key=lambda rate: rate.high - rate.low))] if wide else []),

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.ascent import along
-from sparring.attacks.losses import loss_of
 from sparring.attacks.loop import climb
+from sparring.attacks.losses import loss_of
 from sparring.core.bout import Bout
 
 

@@ -94,7 +94,9 @@ def _estimate(bout: Bout, state: State, wanted: int, k: int) -> Tensor:
     A row short of queries gets as many probes as it can pay, and keeps one for the jump."""
     count = bout.left().clamp(max=wanted + 1) - 1
     dimensions = state.x[0].numel()
-    low, high = (torch.as_tensor(edge, dtype=state.x.dtype, device=state.x.device) for edge in (cast(Any, bout.victim.domain).low, cast(Any, bout.victim.domain).high))
+    low, high = (
+        torch.as_tensor(edge, dtype=state.x.dtype, device=state.x.device) for edge in (cast(Any, bout.victim.domain).low, cast(Any, bout.victim.domain).high)
+    )
     reach = (state.size / dimensions).to(state.x.dtype)
     sums = torch.zeros_like(state.x), torch.zeros_like(state.x)
     votes = torch.zeros_like(state.size)
