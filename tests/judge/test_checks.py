@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
@@ -141,6 +142,11 @@ def holed(x: Tensor) -> Tensor:
     return torch.cat([x[:3].log().mul(0) / 0, x[3:]])
 
 
+def overwritten(x: Tensor) -> Tensor:
+    """What the backward pass of the sigmoid needs is gone by then."""
+    return torch.sigmoid(x).mul_(2)
+
+
 def jagged(x: Tensor) -> Tensor:
     """Finite, with a gradient that is not: the square root at zero."""
     return x + (x - x.detach()).abs().sqrt() * 1e-9
@@ -162,6 +168,7 @@ TABLE = [
     ("D6", lambda: Cuts(body().requires_grad_(False), True), lambda: Then(body()), "bad", "the model itself (Cuts)"),
     ("D6", lambda: Cuts(body(), True), lambda: Then(body()), "bad", "no single module loses it"),
     ("D6", lambda: Cuts(named(Quantise()), False), lambda: Then(body()), "bad", "the model itself (Cuts)"),
+    ("D6", lambda: behind(Then(overwritten)), lambda: body(), "bad", "modified by an inplace operation"),
     ("D7", lambda: before(Then(holed)), lambda: body(), "bad", "3 of 64 samples have NaN or infinite scores"),
     ("D7", lambda: behind(Then(jagged)), lambda: body(), "bad", "64 have NaN or infinite gradients"),
     ("D8", lambda: hidden(Then(torch.sign)), lambda: hidden(nn.Tanh()), "bad", "64 of 64 under DLR"),
@@ -222,6 +229,7 @@ def test_leaves_everything_as_it_was(net: nn.Module, capsys: pytest.CaptureFixtu
     assert all(part.requires_grad and part.grad is None for part in net.parameters())
     assert not any(part._forward_hooks or part._backward_hooks for part in net.modules())
     assert not nn.modules.module._global_forward_hooks
+    assert not _global_optimizer_pre_hooks
     assert capsys.readouterr() == ("", "")
     assert examine(one, data, THREAT) == first
 
@@ -292,6 +300,20 @@ def test_gradients_do_not_matter_to_who_sees_labels_only():
     assert silent == {"D2", "D6", "D8", "D9"}
     assert trust(findings) == "reliable"
     assert "the threat grants labels only" in found(findings, "D8").finding
+
+
+def test_scores_count_without_gradients():
+    data = labelled(victim(body(), image(1, SIDE, SIDE)), images())
+    told = found(examine(victim(before(Then(holed)), image(1, SIDE, SIDE)), data, THREAT.seeing("scores")), "D7")
+    assert told.verdict == "bad"
+    assert told.value == 3
+
+
+def test_a_broken_graph_is_told_once():
+    one = victim(named(Quantise()), image(1, SIDE, SIDE))
+    findings = examine(one, labelled(one, images()), THREAT)
+    assert [told.code for told in findings if told.verdict != "ok"] == ["D6", "D8"]
+    assert found(findings, "D8").verdict == "not applicable"
 
 
 def test_text_with_labels_only():

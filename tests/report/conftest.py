@@ -31,9 +31,7 @@ def inputs(kind, n, dice):
         before = (grid[:, None] * grid[None]).repeat(n, 1, 1, 1) * torch.rand(n, 1, 1, 1, generator=torch.Generator().manual_seed(1))
         return image(8, 8), before, (before + 0.1 * torch.from_numpy(dice.choice([-1.0, 1.0], (n, 1, 8, 8))).float()).clamp(0, 1)
     if kind == "table":
-        domain = table(
-            [Column("age", "integer", 18, 99, "years"), Column("income", "real", 0, 1e6, "euro"), Column(HOSTILE, "category", levels=("a", "<b>"))]
-        )
+        domain = table([Column("age", "integer", 18, 99, "years"), Column("income", "real", 0, 1e6, "euro"), Column(HOSTILE, "category", levels=("a", "<b>"))])
         before = torch.tensor([[40.0, 30000.0, 0.0]], dtype=torch.float64).repeat(n, 1)
         return domain, before, before + torch.tensor([[2.0, -120.5, 1.0]], dtype=torch.float64)
     before = np.array(["a dull <b>film</b> with no heart"] * n, dtype=object)
@@ -68,7 +66,8 @@ def add_case(record, *, name, n=60, kind="image", radius=0.1, space="linf", mode
                       "classes": len(classes)},
             "data": {**source, "classes": classes, "domain": domain.describe()},
             "threat": {"space": {"kind": space, "radius": radius}, "goal": {"kind": "untargeted"}, "access": "gradients",
-                       "budget": {"queries": 5000}, "channel": None, "say": f"any change of {space} size at most {radius}, inside the bounds of the input", "say_short": f"{space} {radius:g}"},
+                       "budget": {"queries": 5000}, "channel": None, "say_short": f"{space} {radius:g}",
+                       "say": f"any change of {space} size at most {radius}, inside the bounds of the input"},
             "checks": checks,
             "cells": cells,
         }

@@ -260,7 +260,7 @@ def test_the_gate_is_told(full, met):
 
 def test_a_failed_run_says_so(full):
     page = drawn(full(header={"status": "failed", "error": "RuntimeError: <out of memory>", "resumed": 2, "warnings": ["careful"]}))
-    for words in ("The run ended as failed.", "RuntimeError: <out of memory>", "resumed 2 times", "Warning: careful"):
+    for words in ("The run failed.", "RuntimeError: <out of memory>", "resumed 2 times", "Warning: careful"):
         assert words in page.text.replace("\N{NO-BREAK SPACE}", " ")
 
 

@@ -61,6 +61,8 @@ class Attack:
         x = victim.domain.check(x)
         y = check_labels(y, len(x), victim.classes).to(x.device if isinstance(x, Tensor) else "cpu")
         dice = Dice.of(0, range(len(x)), y.device) if dice is None else dice
+        threat.space.around(x, victim.domain)
+        threat.goal.reference(y, dice, victim.classes)
         points = x.clone() if isinstance(x, Tensor) else x.copy()
         with victim.session():
             for rows in torch.arange(len(x), device=y.device).split(batch):
@@ -92,7 +94,7 @@ class Attack:
                 raise PlanError(f"{self.name}({name}={value!r}): give a number, the default is {default!r}")
             if isinstance(default, str) and not isinstance(value, str):
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
-            if isinstance(default, int) and not isinstance(default, bool) and (value != int(value) or value < 0):
+            if isinstance(default, int) and number and not (value >= 0 and value % 1 == 0):
                 raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
         return Attack(self.name, self.search, self.needs, self.uses, self.cites, {**self.settings, **settings})
 

@@ -26,6 +26,25 @@ def climb(
     the bout that comes with it. After every step the rows that broke or ran out of budget are
     taken out of both, so they cost nothing more. `last_look` asks for the scores of `state.x` after the
     last step, for attacks that look before they move. Returns the best point found for each row.
+
+    A whole attack, random search that keeps a step which raises the margin:
+
+        class State(NamedTuple):
+            x: Tensor
+            margin: Tensor
+
+        @attack(needs={"scores"}, uses={"sample", "project"}, cites="Rastrigin 1963")
+        def random_search(bout: Bout, *, steps: int = 100) -> Tensor:
+            def start(live, restart):
+                return State(live.x, live.margins(live.x))
+
+            def step(live, state, k):
+                x = live.region.project((state.x + live.region.sample(live.dice.draw(k))) / 2)
+                margin = live.margins(x)
+                better = margin > state.margin
+                return State(where(better, x, state.x), where(better, margin, state.margin))
+
+            return climb(bout, start, step, steps=steps)
     """
     for restart in range(restarts):
         live = bout.take(bout.unfinished())

@@ -59,8 +59,8 @@ class Case:
             raise NeedsError(f"{self.name}: no attack to run")
         for attack in self.attacks:
             attack.check(self.victim, self.threat)
-        self.threat.space.radii(len(self.data))
-        self.threat.goal.reference(self.data.y[:0], Dice.of(0, []), self.victim.classes)
+        self.threat.space.around(self.data.x, self.victim.domain)
+        self.threat.goal.reference(self.data.y, Dice.of(0, self.data.ids), self.victim.classes)
 
     def clean_threat(self) -> Threat:
         """Is the prediction right at all? No change, any other class counts."""

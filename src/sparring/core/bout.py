@@ -231,7 +231,7 @@ class Bout:
         if not len(chosen):
             return
         chosen = chosen[margin[chosen].argsort(stable=True)]  # of several points of one row the last is the best
-        if len(chosen) > 1 and len(rows) > len(self):
+        if len(rows[chosen].unique()) < len(chosen):
             last = {row: place for place, row in enumerate(rows[chosen].tolist())}
             chosen = chosen[torch.tensor(list(last.values()), device=chosen.device)]
         places = rows[chosen]

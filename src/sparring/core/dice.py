@@ -66,7 +66,7 @@ class Dice:
 
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Numbers in [0, 1) of shape [n, *shape]."""
-        digits = 53 if dtype == torch.float64 else 24
+        digits = 1 - round(math.log2(torch.finfo(dtype).eps))
         bits = _shift(self._bits(math.prod(shape)), 64 - digits)
         return (bits.to(dtype) * 2.0**-digits).reshape(len(self), *shape)
 

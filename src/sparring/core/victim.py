@@ -1,10 +1,12 @@
 """A model seen through what it exposes."""
 
 import contextlib
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,9 +62,16 @@ class Victim(ABC):
         user's (mode, parameters, gradients, hooks, random state) is as before. Randomised models
         draw from a state set by `seed`."""
         devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            yield
+        python, numpy = random.getstate(), np.random.get_state()
+        try:
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(seed)
+                random.seed(seed)
+                np.random.seed(seed % 2**32)
+                yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
     @property
     @abstractmethod

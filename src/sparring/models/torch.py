@@ -72,7 +72,7 @@ class TorchVictim(Victim):
 
     def scores(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            return self._call(self.module, x).to(x.device)
+            return self._call(self.module, x.clone()).to(x.device)  # a model may write into its input
 
     def search_scores(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -105,7 +105,7 @@ class TorchVictim(Victim):
             return
         modes = [(module, module.training) for module in self.module.modules()]
         frozen = [(parameter, parameter.requires_grad) for parameter in self.module.parameters()]
-        buffers = [(buffer, buffer.clone()) for buffer in self.module.buffers()]
+        buffers = [(module, name, buffer, buffer.clone()) for module in self.module.modules() for name, buffer in module._buffers.items() if buffer is not None]
         try:
             self.module.eval()
             for parameter, _ in frozen:
@@ -117,9 +117,10 @@ class TorchVictim(Victim):
                 module.training = training
             for parameter, needed in frozen:
                 parameter.requires_grad_(needed)
-            for buffer, was in buffers:
+            for module, name, buffer, was in buffers:
                 if not torch.equal(buffer, was):
                     buffer.copy_(was)
+                module._buffers[name] = buffer
 
     @property
     def fingerprint(self) -> str:

@@ -61,8 +61,9 @@ class CaseView:
         run has not attacked yet must not count as robust."""
         if not len(self.table):
             return self.table
-        ids = [set(part.id) for _, part in self.table.groupby("attack")]
-        return self.table[self.table.id.isin(set.intersection(*ids))]
+        rows: Any = self.table
+        ids = [set(part.id) for _, part in rows.groupby("attack")]
+        return rows[rows.id.isin(set.intersection(*ids))]
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
@@ -113,7 +114,7 @@ class View:
     def of(cls, record: Record) -> "View":
         """Everything but the stored points is read here."""
         header = json.loads(json.dumps(record.header, default=str))
-        rows = record.table()
+        rows: Any = record.table()  # what a frame gives when indexed by a mask, its types do not say
         cases = []
         for place, case in enumerate(header.get("cases", [])):
             own = rows[rows.case == case["name"]].reset_index(drop=True)

@@ -15,7 +15,7 @@ NOUNS = {"image": ("image", "images"), "table": ("row", "rows"), "text": ("text"
 PLAIN = {
     ("linf", "image"): "every pixel value may move by at most {radius}",
     ("linf", ""): "every number of the input may move by at most {radius}",
-    ("l2", ""): "the change as a whole may be at most {radius} long (Euclidean length)",
+    ("l2", ""): "the change as a whole may have a Euclidean length of at most {radius}",
     ("l1", ""): "all changes together may add up to at most {radius}",
     ("words", ""): "at most {share} of the words of a text may be replaced by listed substitutes",
     ("rules", ""): "the columns that may change do so within their rules, at a total cost of at most {radius}",

@@ -35,15 +35,14 @@ class BallRegion(Region):
     origin: Tensor
     domain: Domain
     radius: Tensor
-    low: Tensor  # the box, broadcast to origin; for Linf the box cut with the ball
+    low: Tensor  # the box, a number or shaped like origin; for Linf the box cut with the ball
     high: Tensor
-    bound: Tensor  # float: the largest absolute value in the box, for rounding slack
 
     order: ClassVar[float]
 
     def take(self, rows: Tensor) -> Self:
         low, high = (edge[rows] if edge.ndim else edge for edge in (self.low, self.high))
-        return type(self)(self.origin[rows], self.domain, self.radius[rows], low, high, self.bound)
+        return type(self)(self.origin[rows], self.domain, self.radius[rows], low, high)
 
     def size(self, x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(_flat(x).double() - _flat(self.origin).double(), ord=self.order, dim=1)
@@ -52,7 +51,8 @@ class BallRegion(Region):
         """Exact up to one rounding of each coordinate in the type of x."""
         flat = _flat(x)
         ones = flat.shape[1] ** (0.0 if math.isinf(self.order) else 1.0 / self.order)
-        slack = torch.finfo(x.dtype).eps * self.bound * ones
+        largest = torch.maximum(flat.abs(), _flat(self.origin).abs()).amax(1).double()
+        slack = torch.finfo(x.dtype).eps * largest * ones
         box_low, box_high = _flat_box(self.domain, x)
         in_box = ((flat >= box_low) & (flat <= box_high)).all(1)
         return in_box & (self.size(x) <= self.radius * (1 + 1e-9) + slack)
@@ -161,7 +161,7 @@ class L1Region(BallRegion):
         boxed = torch.minimum(length, room)
         far = boxed.sum(1) > self.radius
         if bool(far.any()):
-            a, u, radius = length[far], room[far], self.radius[far, None]
+            a, u, radius = length[far], boxed[far], self.radius[far, None]
             knots, order = torch.cat([a, a - u], 1).sort(dim=1, descending=True)
             weight = torch.cat([torch.ones_like(a), -torch.ones_like(u)], 1).gather(1, order)
             slope = weight.cumsum(1)
@@ -198,7 +198,7 @@ class L1Region(BallRegion):
     def corner(self, dice: Dice) -> Tensor:
         """Random coordinates pushed to the edge of the box, one after the other, until the radius is used up."""
         signs = dice.draw("signs").signs(*self.origin.shape[1:], dtype=self.origin.dtype)
-        room = self._room(signs)
+        room = self._room(signs).minimum(self.radius[:, None])
         order = dice.draw("order").uniform(room.shape[1]).argsort(1)
         queue = room.gather(1, order)
         before = queue.cumsum(1) - queue
@@ -240,10 +240,9 @@ class Ball(Space):
         return cls(float(radius))
 
     def around(self, origin: Tensor, domain: Domain) -> BallRegion:
-        low, high = box(domain, origin)
-        bound = torch.maximum(low.abs().max(), high.abs().max())
+        low, high = (edge.expand_as(origin) if edge.ndim else edge for edge in box(domain, origin))
         radius = self.radii(len(origin), origin.device)
-        return self.region(origin, domain, radius, low, high, bound)
+        return self.region(origin, domain, radius, low, high)
 
     def describe(self) -> dict[str, Any]:
         radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
@@ -272,8 +271,7 @@ class Linf(Ball):
         lower, upper = bottom.to(origin.dtype), top.to(origin.dtype)
         lower = torch.where(lower.double() < bottom, torch.nextafter(lower, origin), lower)
         upper = torch.where(upper.double() > top, torch.nextafter(upper, origin), upper)
-        bound = torch.maximum(low.abs().max(), high.abs().max())
-        return LinfRegion(origin, domain, radius, torch.maximum(lower, low), torch.minimum(upper, high), bound)
+        return LinfRegion(origin, domain, radius, torch.maximum(lower, low), torch.minimum(upper, high))
 
 
 @register("space", "l2")

@@ -320,9 +320,11 @@ class RulesRegion(Region):
         else:
             shares = torch.tensor([1.0, 0.5, 0.25, 0.125, 0.0], dtype=torch.float64)
             values = torch.cat([origin[:, None] + (edge - origin)[:, None] * shares for edge in (low, high)], dim=1)
-        if bool(self.domain.whole[place]):
-            values = torch.where(values > origin[:, None], values.floor(), values.ceil())
-        return values
+        if not bool(self.domain.whole[place]):
+            return values
+        if knots is not None:  # a threshold between two whole numbers has one of them on either side
+            return torch.cat([values.floor(), values.ceil()], dim=1).unique(dim=1)
+        return torch.where(values > origin[:, None], values.floor(), values.ceil())
 
 
 Rules.region = cast(Any, RulesRegion)

@@ -114,13 +114,14 @@ class WordsRegion(Region):
 
     def _random(self, counts: Tensor, dice: Dice) -> Strings:
         x = self.origin.copy()
-        luck = dice.draw("words").uniform(2, max([1, *(len(one.split()) for one in x)]), dtype=torch.float64)
+        longest = max([1, *(len(one.split()) for one in x)])
+        rank, pick = (dice.draw(name).uniform(longest, dtype=torch.float64) for name in ("rank", "pick"))
         for row, count in enumerate(counts.tolist()):
             words = x[row].split()
-            order = sorted(self.places(row), key=lambda place: float(luck[row, 0, place]))
+            order = sorted(self.places(row), key=lambda place: float(rank[row, place]))
             for place in order[:count]:
                 options = self.listed(words[place])
-                words[place] = options[int(float(luck[row, 1, place]) * len(options))]
+                words[place] = options[int(float(pick[row, place]) * len(options))]
             x[row] = " ".join(words)
         return x
 

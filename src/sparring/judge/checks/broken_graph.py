@@ -1,7 +1,7 @@
 """D6: do gradients reach the input, and if not, where are they lost? Costs a shared gradient and one forward and backward of 4 samples."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -40,7 +40,8 @@ def broken_graph(patient: Patient) -> Opinion:
 
 def _follow(module: nn.Module, x: Tensor) -> tuple[list[str], bool]:
     """Modules, in the order they ended, whose input had a gradient and whose output has none, of nested
-    ones the inner; and whether the output depends on the input at all."""
+    ones the inner; and whether the output depends on the input at all. The session freezes the weights,
+    so a gradient is the input's; where it cannot (weights of unregistered modules) only the second answer holds."""
     names = {id(one): name for name, one in module.named_modules()}
     found: list[tuple[str, nn.Module]] = []
 
@@ -51,32 +52,21 @@ def _follow(module: nn.Module, x: Tensor) -> tuple[list[str], bool]:
 
     first = next(module.parameters(), x)
     point = x.detach().to(first.device, first.dtype if first.is_floating_point() else x.dtype).clone().requires_grad_(True)
+    grads: tuple[Tensor | None, ...] = ()
     handle = register_module_forward_hook(look, with_kwargs=True)
     try:
-        with torch.enable_grad(), _frozen(module):
+        with torch.enable_grad():
             ends = [one for one in _tensors(module(point)) if one.requires_grad]
-            (grad,) = torch.autograd.grad([one.sum() for one in ends], point, allow_unused=True) if ends else (None,)
+            with contextlib.suppress(RuntimeError):  # the shared gradient met the same error and tells it
+                grads = torch.autograd.grad([one.sum() for one in ends], point, allow_unused=True) if ends else ()
     finally:
         handle.remove()
     inner = [(name, one) for name, one in found if not any(_within(other, name) for other, _ in found)]
-    return list(dict.fromkeys(f"{name or 'the model itself'} ({type(one).__name__})" for name, one in inner)), grad is not None
+    return list(dict.fromkeys(f"{name or 'the model itself'} ({type(one).__name__})" for name, one in inner)), any(one is not None for one in grads)
 
 
 def _within(name: str, outer: str) -> bool:
     return name != outer and (not outer or name.startswith(outer + "."))
-
-
-@contextlib.contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Without gradients of the weights, so that only those of the input are followed."""
-    needed = [one for one in module.parameters() if one.requires_grad]
-    try:
-        for one in needed:
-            one.requires_grad_(False)
-        yield
-    finally:
-        for one in needed:
-            one.requires_grad_(True)
 
 
 def _tensors(thing: Any) -> Iterable[Tensor]:

@@ -1,5 +1,7 @@
 """Per class: who is weakest, and what the classes are mistaken for."""
 
+from typing import Any
+
 import pandas as pd
 
 from sparring.metrics.outcome import accuracy_by_class
@@ -49,7 +51,7 @@ def _case(case: CaseView) -> Markup:
 
 def _answers(case: CaseView) -> pd.DataFrame:
     """One row a sample: label, before (clean prediction) and after (that of the attack that broke it; unchanged where it held)."""
-    rows = case.judged
+    rows: Any = case.judged
     before = rows[rows.attack == "clean"].set_index("id").predicted
     broken = rows[(rows.attack != "clean") & (rows.status == "broken")].drop_duplicates("id").set_index("id").predicted
     found = case.outcomes[["label"]].assign(before=before.reindex(case.outcomes.index))
@@ -57,7 +59,7 @@ def _answers(case: CaseView) -> pd.DataFrame:
 
 
 def _confusion(case: CaseView) -> Markup:
-    answers = _answers(case)
+    answers: Any = _answers(case)
     moved = answers[answers.before != answers.after]
     if not len(moved):
         return markup("<p>No attack changed a prediction to count here.</p>")
@@ -66,7 +68,7 @@ def _confusion(case: CaseView) -> Markup:
         markup(
             '<li><span class="flow">{a} <span aria-label="becomes">→</span> {b}</span> <b>{n}</b></li>', a=case.class_name(a), b=case.class_name(b), n=f"{n:,}"
         )
-        for (a, b), n in flows.items()  # type: ignore[misc]
+        for (a, b), n in flows.items()
     )
     common = markup('<h4>Most common falls</h4><ul class="flows">{items}</ul>', items=items)
     return common + (_matrix(case, answers) if len(case.data.get("classes") or []) <= MATRIX else Markup(""))

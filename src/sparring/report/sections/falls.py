@@ -1,5 +1,7 @@
 """Who falls to what: samples x attacks, grouped by the attack that broke them, and what each attack added."""
 
+from typing import Any
+
 import pandas as pd
 
 from sparring.report.markup import Cell, Column, Markup, by_case, markup, table
@@ -30,7 +32,8 @@ def falls(view: View) -> Markup | None:
 def _states(case: CaseView) -> pd.DataFrame:
     """One row a sample, one column an attack (clean first), grouped by who broke it and sorted by what happened."""
     order = ["clean", *case.attacks]
-    known = case.judged[case.judged.id.isin(case.outcomes.index)]
+    rows: Any = case.judged
+    known = rows[rows.id.isin(case.outcomes.index)]
     states = known.pivot(index="id", columns="attack", values="status")[order].astype(str)
     states["clean"] = states["clean"].replace("broken", "wrong")
     stands = len(order)

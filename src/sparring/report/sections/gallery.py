@@ -1,6 +1,6 @@
 """Gallery: some samples before and after, chosen by rule and not by looks."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ class Chosen(NamedTuple):
 
     rule: str
     stored: Stored
-    row: pd.Series
+    row: Any
 
 
 @section(order=100, title="Gallery")

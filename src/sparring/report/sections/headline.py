@@ -23,9 +23,7 @@ def headline(view: View) -> Markup | None:
 
 
 def _overview(cases: list[CaseView]) -> Markup:
-    rows: list[tuple[Cell, ...]] = [
-        (case.name, f"{len(case.outcomes):,}", *rate_cells(case.clean)[:2], *rate_cells(case.robust)) for case in cases
-    ]
+    rows: list[tuple[Cell, ...]] = [(case.name, f"{len(case.outcomes):,}", *rate_cells(case.clean)[:2], *rate_cells(case.robust)) for case in cases]
     heads = [Column("case"), Column("samples", True)]
     heads += [Column("clean", True), RATE_COLUMNS[1], Column("robust", True), *RATE_COLUMNS[1:]]
     return table("All cases", heads, rows)

@@ -43,5 +43,5 @@ def _light(light: Light) -> Markup:
 def _value(light: Light) -> Markup:
     if light.value is None:
         return Markup("")
-    limit = markup(' <span class="quiet">limit {limit}</span>', limit=number(light.threshold)) if light.threshold is not None else ""
+    limit = markup(" <span>threshold {limit}</span>", limit=number(light.threshold)) if light.threshold is not None else ""
     return markup('<p class="light-value">{value}{limit}</p>', value=number(light.value), limit=limit)

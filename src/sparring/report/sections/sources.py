@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pandas as pd
-
 from sparring.report.markup import Cell, Column, Markup, details, join, markup, table, terms
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
@@ -87,7 +85,7 @@ def _parts(case: CaseView) -> list[tuple[Cell, ...]]:
     return [*rows, ("altogether", *_cost(case.table, case.outcomes.shape[0]))]
 
 
-def _cost(rows: pd.DataFrame, n: int) -> tuple[Cell, ...]:
+def _cost(rows: Any, n: int) -> tuple[Cell, ...]:
     """The cells under COSTS of rows that concern n samples."""
     if n == 0:
         return ("0", *[DASH] * (len(COSTS) - 1))

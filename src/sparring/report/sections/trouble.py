@@ -5,6 +5,13 @@ from sparring.report.section import section
 from sparring.report.view import CaseView, View
 from sparring.report.wording import count, samples
 
+STATES = {
+    "running": "The run has not ended, or was killed: the same command continues it.",
+    "interrupted": "The run was interrupted: the same command continues it.",
+    "partial": "Some rows are missing: this is one shard of a run, or not all shards are merged.",
+    "failed": "The run failed.",
+}
+
 NOTES = 12
 """Different notes listed per kind."""
 
@@ -20,7 +27,7 @@ def trouble(view: View) -> Markup:
 def _run(view: View) -> list[object]:
     header = view.header
     status = header.get("status")
-    lines: list[object] = [] if status in ("done", None) else [f"The run ended as {status}." if header.get("ended") else f"The run is {status}."]
+    lines: list[object] = [] if status in ("done", None) else [STATES.get(status, f"The run is {status}.")]
     lines += [markup("The run stopped: <code>{error}</code>", error=header["error"])] if header.get("error") else []
     lines += [f"The run was resumed {count(header['resumed'], 'time')}."] if header.get("resumed") else []
     return lines + [markup("Warning: {text}", text=one if isinstance(one, str) else str(one)) for one in header.get("warnings") or []]

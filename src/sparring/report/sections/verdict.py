@@ -1,5 +1,7 @@
 """Verdict: one sentence a case, the gate, and whether to believe it."""
 
+from typing import Any
+
 from sparring.metrics.rate import Rate
 from sparring.report.lights import trust
 from sparring.report.markup import Markup, join, listing, markup
@@ -76,20 +78,18 @@ def _gate(view: View) -> Markup:
     rules = view.header.get("gate") or []
     if not rules:
         return Markup("")
-    met = all(rule.get("met") for rule in rules)
-    lines = listing(
-        (
-            markup(
-                '<span class="mark {kind}">{word}</span> <code>{rule}</code> <span class="quiet">measured {value}, judged on the lower end {low}</span>',
-                kind="ok" if rule.get("met") else "bad", word="met" if rule.get("met") else "missed",
-                rule=rule.get("rule", ""), value=_measured(rule.get("value")), low=_measured(rule.get("low")),
-            )
-            for rule in rules
-        ),
-        "plain",
+    kind, word = ("ok", "Gate met") if all(rule.get("met") for rule in rules) else ("bad", "Gate missed")
+    lines = listing((_rule(rule, named=len(view.cases) > 1) for rule in rules), "plain")
+    return markup('<div class="gate {kind}"><p class="gate-word">{word}</p>{lines}</div>', kind=kind, word=word, lines=lines)
+
+
+def _rule(rule: dict[str, Any], *, named: bool) -> Markup:
+    kind, word = ("ok", "met") if rule.get("met") else ("bad", "missed")
+    return markup(
+        '<span class="mark {kind}">{word}</span> <code>{rule}</code> {case} <span class="quiet">measured {value}, judged on the lower end {low}</span>',
+        kind=kind, word=word, rule=rule.get("rule", ""), case=rule.get("case", "") if named else "",
+        value=_measured(rule.get("value")), low=_measured(rule.get("low")),
     )  # fmt: skip
-    word = "Gate met" if met else "Gate missed"
-    return markup('<div class="gate {kind}"><p class="gate-word">{word}</p>{lines}</div>', kind="ok" if met else "bad", word=word, lines=lines)
 
 
 def _measured(value: object) -> str:

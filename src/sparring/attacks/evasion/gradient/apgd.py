@@ -57,9 +57,9 @@ def apgd_t(bout: Bout, *, steps: int = 100, loss: str = "dlr", targets: int = 9,
     steps, restarts: per target. Success is the goal of the threat, any wrong class counts when that is
     untargeted. With C classes there are at most C - 1 targets.
     """
-    classes = bout.victim.classes
+    classes, climbed = bout.victim.classes, loss_of(loss)
     if bout.threat.goal.kind != "untargeted":
-        return _ascend(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts)
+        return _ascend(bout, climbed, lambda live, restart: live.reference, steps, restarts)
     label = bout.reference.label
     ranked = bout.scores(bout.x).scatter(1, label[:, None], -math.inf).argsort(1, descending=True)
     count = min(targets, classes - 1)
@@ -68,7 +68,7 @@ def apgd_t(bout: Bout, *, steps: int = 100, loss: str = "dlr", targets: int = 9,
         target = ranked[torch.searchsorted(bout.rows, live.rows), turn % count]
         return Reference(live.reference.label, target, -torch.ones_like(live.reference.sign))
 
-    return _ascend(bout, loss_of(loss), aim, steps, count * restarts)
+    return _ascend(bout, climbed, aim, steps, count * restarts)
 
 
 def checkpoints(steps: int) -> dict[int, int]:

@@ -106,8 +106,9 @@ def _estimate(bout: Bout, state: State, wanted: int, k: int) -> Tensor:
         owner = (turns[:, None] < count[None, :]).nonzero()[:, 1]
         if not len(owner):
             break
-        noise = bout.dice.draw(f"probe {k} {first}").normal(len(turns), dimensions, dtype=state.x.dtype)
-        noise = (noise / noise.norm(dim=2, keepdim=True)).transpose(0, 1)[turns[:, None] < count[None, :]]
+        dice = bout.dice.draw(f"probe {k}")
+        noise = torch.stack([dice.draw(turn).normal(dimensions, dtype=state.x.dtype) for turn in turns.tolist()])
+        noise = (noise / noise.norm(dim=2, keepdim=True))[turns[:, None] < count[None, :]]
         base, step = state.x[owner], reach[owner].reshape(-1, *[1] * (state.x.ndim - 1))
         probe = (base + step * noise.reshape(base.shape)).clamp(low, high)
         moved = (probe - base) / step

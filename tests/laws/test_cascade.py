@@ -1,0 +1,61 @@
+"""Promise 10: an ensemble is at least as strong as each member, sample by sample."""
+
+import pytest
+from support import ARENAS, fitting, short
+
+from sparring.bench.evaluate import Case, Settings, carry_out
+from sparring.core.registry import everything
+from sparring.data.dataset import Data
+
+
+def members(arena, most=8):
+    return tuple(short(attack, most) for name, attack in everything("attack").items() if (name, arena.name) in fitting(arena.name))
+
+
+def case_of(arena, attacks, threat=None):
+    classes = [str(number) for number in range(arena.victim.classes)]
+    return Case(arena.name, arena.victim, Data.of(arena.x, arena.y, arena.victim.domain, classes=classes), threat or arena.threat, tuple(attacks))
+
+
+def standing(run):
+    """Ids that are right and that no attack broke, counted by hand from the rows."""
+    rows = run.table()
+    clean = set(rows[(rows.attack == "clean") & (rows.status == "held")].id)
+    return clean - set(rows[(rows.attack != "clean") & rows.status.isin(["broken", "error"])].id)
+
+
+@pytest.mark.parametrize("arena", ["linf", "linf-two-classes", "l2", "linf-8bit", "forest", "text-targeted"])
+def test_a_cascade_is_at_least_as_strong_as_each_member(arena, tmp_path):
+    """What stands after the cascade stands after each member alone, and fell_to names an attack that breaks the sample alone."""
+    arena = ARENAS[arena]
+    attacks = members(arena)
+    together = carry_out([case_of(arena, attacks)], tmp_path / "together", {}, Settings(batch=4))
+    fallen = {}
+    for attack in attacks:
+        alone = carry_out([case_of(arena, [attack])], tmp_path / attack.name, {}, Settings(batch=4))
+        fallen[attack.say()] = alone
+        assert standing(together) <= standing(alone)
+    rows = together.table()
+    for row in rows[(rows.attack != "clean") & (rows.status == "broken")].itertuples():
+        assert row.id not in standing(fallen[row.attack])
+
+
+def test_a_fallen_sample_is_not_attacked_again(tmp_path):
+    """In a cascade each sample is broken at most once and later attacks skip it at no cost; without one, all attacks try all."""
+    arena = ARENAS["linf"]
+    attacks = members(arena)
+    rows = carry_out([case_of(arena, attacks)], tmp_path / "yes", {}, Settings()).table()
+    attacked = rows[rows.attack != "clean"]
+    broken = attacked[attacked.status == "broken"]
+    assert len(broken) >= 2
+    assert not broken.id.duplicated().any()
+    order = {attack.say(): place for place, attack in enumerate(attacks)}
+    for row in broken.itertuples():
+        later = attacked[(attacked.id == row.id) & (attacked.attack.map(order) > order[row.attack])]
+        assert set(later.status) <= {"skipped"}
+        assert int(later.queries.sum()) == 0
+        assert all(row.attack in note for note in later.note)
+    free = carry_out([case_of(arena, attacks)], tmp_path / "no", {}, Settings(cascade=False)).table()
+    wrong = set(free[(free.attack == "clean") & (free.status == "broken")].id)
+    tried = free[(free.attack != "clean") & (free.status != "skipped")]
+    assert len(tried) == (len(arena.y) - len(wrong)) * len(attacks)

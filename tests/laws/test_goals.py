@@ -1,0 +1,94 @@
+"""Promise 7: targeted moves toward the target, untargeted away from the label."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from support import Arena, ball_allows, short
+from torch import nn
+
+from sparring.core.registry import everything, find
+from sparring.core.threat import Threat
+from sparring.domains.image import Image
+from sparring.models.torch import TorchVictim
+from sparring.threats.balls import L1, L2, Linf
+from sparring.threats.goals import Targeted, Untargeted
+
+
+def linear(classes, space, goal, seed=0):
+    """Scores W x + b on 3 x 3 images, in float64."""
+    dice = torch.Generator().manual_seed(seed)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(9, classes)).double()
+    with torch.no_grad():
+        net[1].weight.copy_(torch.randn(classes, 9, generator=dice, dtype=torch.float64))
+    x = torch.rand(5, 1, 3, 3, generator=dice, dtype=torch.float64) * 0.6 + 0.2
+    victim = TorchVictim(net, Image((1, 3, 3)), search="plain")
+    with torch.no_grad():
+        y = net(x).argmax(1)
+    return Arena("linear", victim, x, y, Threat(space, goal), lambda z: net(z).argmax(1), ball_allows(math.inf))
+
+
+def score_margin(scores, label, target):
+    """How far past the goal one row of scores is, in plain Python."""
+    if target is None:
+        return max(value for place, value in enumerate(scores) if place != label) - scores[label]
+    return scores[target] - max(value for place, value in enumerate(scores) if place != target)
+
+
+CLIMBERS = [name for name, attack in everything("attack").items() if attack.needs & {"gradients", "scores"}]
+
+
+@pytest.mark.parametrize("goal", ["untargeted", "targeted"])
+@pytest.mark.parametrize("space", [Linf(0.02), L2(0.05), L1(0.1)], ids=lambda space: space.kind)
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("name", CLIMBERS)
+def test_a_step_goes_the_right_way(name, space, classes, goal):
+    """On a linear model and a tiny ball, the point an attack returns is nearer to its goal than the clean input."""
+    arena = linear(classes, space, Untargeted() if goal == "untargeted" else Targeted("next"))
+    if find("attack", name).misfit(arena.victim, arena.threat):
+        return
+    points = short(find("attack", name), 60)(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+    with torch.no_grad():
+        before, after = arena.victim.module(arena.x).tolist(), arena.victim.module(points).tolist()
+    for place, label in enumerate(arena.y.tolist()):
+        target = None if goal == "untargeted" else (label + 1) % classes
+        assert score_margin(after[place], label, target) > score_margin(before[place], label, target)
+
+
+@pytest.mark.parametrize("name", everything("attack"))
+def test_a_targeted_success_is_the_target(name):
+    """With three classes and a ball that reaches everything, a broken sample is at its own target, not merely wrong."""
+    targets = torch.tensor([0, 1, 2, 0, 1])
+    arena = linear(3, Linf(0.5), Targeted(targets))
+    if find("attack", name).misfit(arena.victim, arena.threat):
+        return
+    victim, threat = arena.victim, arena.threat
+    away = arena.y != targets
+    points = short(find("attack", name), 100)(victim, arena.x, arena.y, threat, arena.dice())
+    bout = arena.bout()
+    with victim.session():
+        short(find("attack", name), 100).run(bout)
+    said = arena.own(points)
+    assert bool((said[bout.ledger.broken] == targets[bout.ledger.broken]).all())
+    assert bool((bout.ledger.broken & away).any())
+
+
+@pytest.mark.parametrize("loss", everything("loss"))
+@pytest.mark.parametrize("classes", [2, 3, 4, 6])
+def test_every_loss_grows_toward_the_goal(loss, classes):
+    """Each loss rises when the goal's margin rises along a straight way, for both goals."""
+    climbed = find("loss", loss)
+    dice = np.random.default_rng(1)
+    for goal in (Untargeted(), Targeted("next")):
+        for _ in range(20):
+            scores = torch.from_numpy(dice.normal(size=(1, classes)))
+            label = scores.argmax(1)
+            reference = goal.reference(label, None, classes)
+            aim = int(reference.anchor)
+            better = scores.clone()
+            if goal.kind == "untargeted":
+                better[0, aim] -= 0.01
+            else:
+                better[0, aim] += 0.01
+            assert float(climbed(better, reference)) > float(climbed(scores, reference))

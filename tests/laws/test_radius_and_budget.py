@@ -1,0 +1,163 @@
+"""Promises 5 and 6: radius 0 changes nothing, a larger budget never helps the defender, and every question is metered."""
+
+import inspect
+import sys
+
+import numpy as np
+import pytest
+import torch
+from support import ARENAS, Instrumented, fitting, short
+
+from sparring.core.registry import find
+
+# Hopskipjump divides what is left of its budget among probes, so a larger budget changes what it asks, not only how long it
+# asks; nothing is promised for such attacks, and they are known by their reading `bout.left()`.
+
+
+def plans_ahead(name):
+    return ".left()" in inspect.getsource(sys.modules[find("attack", name).search.__module__])
+
+
+@pytest.mark.parametrize(("name", "arena"), fitting())
+def test_radius_zero_changes_nothing(name, arena):
+    """At radius 0 every attack returns x itself, bit for bit, also where the clean answer is wrong."""
+    arena = ARENAS[arena]
+    points = short(find("attack", name))(arena.victim, arena.x, arena.y, arena.threat.at(0.0), arena.dice())
+    assert np.array_equal(np.asarray(points), np.asarray(arena.x))
+
+
+@pytest.mark.parametrize("budget", [0, 1, 7, 50])
+@pytest.mark.parametrize(("name", "arena"), fitting("linf", "l2-labels", "linf-scores", "forest", "text"))
+@pytest.mark.parametrize("doubt", [0.0, 0.3])
+def test_metered_equals_asked_and_budgets_hold(name, arena, budget, doubt):
+    """The meter of a sample shows what an instrumented victim was asked about it, successes confirmed by the deployed model
+    included; no sample is asked about more often than its budget allows."""
+    arena = ARENAS[arena]
+    attack = short(find("attack", name), 40)
+    total = []
+    for rows in ([0], [1], [2], [0, 1, 2]):
+        victim = Instrumented(arena.victim, doubt=doubt)
+        bout = arena.with_victim(victim).bout(arena.threat.within(queries=budget), rows)
+        with victim.session():
+            attack.run(bout)
+        cost = bout.ledger.cost
+        assert int(cost.queries.sum()) == int(cost.forwards.sum()) == victim.asked
+        assert int(cost.backwards.sum()) == victim.differentiated
+        assert int(cost.queries.max()) <= budget
+        total.append(cost.queries.tolist())
+    alone, together = [one for costs in total[:3] for one in costs], total[3]
+    assert alone == together
+
+
+@pytest.mark.parametrize(("name", "arena"), fitting())
+def test_without_a_limit_the_meter_is_right_too(name, arena):
+    """The same without a budget, for every arena."""
+    arena = ARENAS[arena]
+    victim = Instrumented(arena.victim)
+    bout = arena.with_victim(victim).bout()
+    with victim.session():
+        short(find("attack", name)).run(bout)
+    assert int(bout.ledger.cost.queries.sum()) == victim.asked
+    assert int(bout.ledger.cost.backwards.sum()) == victim.differentiated
+    assert not bool(bout.ledger.spent.any())
+
+
+@pytest.mark.parametrize(("name", "arena"), [pair for pair in fitting() if not plans_ahead(pair[0])])
+def test_a_larger_budget_never_helps_the_defender(name, arena):
+    """What a budget broke, a larger one breaks: under a smaller budget an attack asks the first of the same questions."""
+    arena = ARENAS[arena]
+    before = torch.zeros(len(arena.y), dtype=torch.bool)
+    for budget in (0, 2, 9, 30):
+        bout = arena.bout(arena.threat.within(queries=budget))
+        with arena.victim.session():
+            short(find("attack", name), 30).run(bout)
+        assert bool((bout.ledger.broken | ~before).all())
+        before = bout.ledger.broken
+
+
+@pytest.mark.parametrize(("name", "arena"), fitting("linf", "l2", "forest", "text"))
+def test_finished_samples_cost_nothing_more(name, arena):
+    """No question about a sample after the call that broke it."""
+    arena = ARENAS[arena]
+    broken_before = []
+
+    class Watched(Instrumented):
+        def _note(self, kind, x):
+            broken_before.append(bout.ledger.broken.clone())
+            super()._note(kind, x)
+
+    victim = Watched(arena.victim)
+    bout = arena.with_victim(victim).bout()
+    costs = []
+    original = bout.ledger.cost.queries
+    with victim.session():
+        short(find("attack", name)).run(bout)
+    # Each question is asked about the rows that stood when it was put, plus nothing: replaying the counts must add up.
+    standing = sum(int((~broken).sum()) > 0 for broken in broken_before)
+    assert standing == len(broken_before), "a question was put when every sample had fallen"
+    assert costs == []
+    assert original is bout.ledger.cost.queries
+
+
+def test_spent_rows_get_no_answers():
+    """Beyond the budget there are NaN scores, label -1 and a zero gradient."""
+    from sparring.attacks.losses import margin
+
+    arena = ARENAS["linf"]
+    victim = Instrumented(arena.victim)
+    bout = arena.with_victim(victim).bout(arena.threat.within(queries=1).at(0.0), [0, 1])
+    bout.scores(arena.x[:2])
+    asked = victim.asked
+    assert bool(bout.scores(arena.x[:2]).isnan().all())
+    assert bout.labels(arena.x[:2]).tolist() == [-1, -1]
+    assert not bool(bout.gradient(arena.x[:2], margin).grad.any())
+    assert bool(bout.margins(arena.x[:2]).isnan().all())
+    assert victim.asked == asked
+    assert bool(bout.ledger.spent.all())
+
+
+def test_several_points_of_one_sample_are_each_paid():
+    """Five points of one sample against a budget of three: three are answered, in their order."""
+    arena = ARENAS["linf"]
+    victim = Instrumented(arena.victim)
+    bout = arena.with_victim(victim).bout(arena.threat.within(queries=3).at(0.0), [0, 1])
+    owner = torch.tensor([0, 0, 1, 0, 0, 0])
+    answers = bout.labels(arena.x[:2][owner], owner)
+    assert (answers >= 0).tolist() == [True, True, True, True, False, False]
+    assert victim.asked == 4
+    assert bout.ledger.cost.queries.tolist() == [3, 1]
+
+
+def test_the_best_of_several_points_of_one_sample_is_kept():
+    """Few points that all belong to one of many samples: the one of highest margin is remembered, with its own margin."""
+    arena = ARENAS["linf"]
+    bout = arena.bout()
+    row = int(arena.right().nonzero()[0])
+    region = arena.threat.space.around(arena.x, arena.victim.domain)
+    tried = torch.stack([region.sample(arena.dice().draw(turn))[row] for turn in range(5)])
+    tried = tried * 0.05 + arena.x[row] * 0.95
+    owner = torch.full((5,), row)
+    margins = bout.margins(tried, owner).double()
+    best = int(margins.argmax())
+    assert torch.equal(bout.best()[row], tried[best])
+    assert float(bout.ledger.margin[row]) == float(margins[best])
+
+
+def test_seconds_end_an_attack():
+    """A budget of no seconds answers nothing."""
+    arena = ARENAS["linf"]
+    victim = Instrumented(arena.victim)
+    bout = arena.with_victim(victim).bout(arena.threat.within(seconds=0.0))
+    assert bool(bout.scores(arena.x).isnan().all())
+    assert victim.asked == 0
+    assert bool(bout.ledger.spent.all())
+
+
+def test_steps_end_an_attack():
+    """A budget of two steps is two gradients and one last look."""
+    arena = ARENAS["linf"]
+    bout = arena.bout(arena.threat.within(steps=2).at(0.001), arena.right().nonzero().squeeze(1))
+    with arena.victim.session():
+        find("attack", "pgd").run(bout)
+    assert set(bout.ledger.cost.backwards.tolist()) == {2}
+    assert set(bout.ledger.cost.queries.tolist()) == {3}

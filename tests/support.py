@@ -1,0 +1,411 @@
+"""Tiny arenas for the laws: a victim, samples and a threat each, small enough to be attacked in milliseconds.
+
+What a law needs to know about an arena (which points are allowed, what the user's own model says) is spelled out here in plain
+Python and borrows nothing from `sparring`.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from torch import nn
+
+from sparring.attacks.attack import Attack
+from sparring.core.bout import Bout
+from sparring.core.dice import Dice
+from sparring.core.registry import everything
+from sparring.core.threat import Threat
+from sparring.core.victim import Victim
+from sparring.domains.image import Image
+from sparring.domains.table import Column, Table
+from sparring.domains.text import Text
+from sparring.models.callable import CallableVictim
+from sparring.models.estimator import EstimatorVictim
+from sparring.models.torch import TorchVictim
+from sparring.threats.balls import L1, L2, Linf
+from sparring.threats.goals import Targeted, Untargeted
+from sparring.threats.rules import Relation, Rule, Rules
+from sparring.threats.words import Words
+
+BATCH = 6
+"""Samples of every arena; the last one carries a wrong label."""
+
+FLOAT32_STEP = 2.0**-23
+
+
+@dataclass(frozen=True)
+class Arena:
+    """own: the user's model, asked without Sparring: batch -> int64 [n]. allowed: (before, after, radius) of one sample as
+    Python values -> bool, the threat written out by hand."""
+
+    name: str
+    victim: Victim
+    x: Any
+    y: torch.Tensor
+    threat: Threat
+    own: Callable[[Any], torch.Tensor]
+    allowed: Callable[[Any, Any, float], bool]
+
+    def dice(self, seed: int = 0) -> Dice:
+        return Dice.of(seed, [f"{self.name}/{place}" for place in range(len(self.y))])
+
+    def radii(self) -> list[float]:
+        radius = torch.as_tensor(self.threat.space.radius, dtype=torch.float64)
+        return radius.expand(len(self.y)).tolist()
+
+    def targets(self) -> list[int | None]:
+        """The class each sample is to reach, for the one target the arenas use: the next class."""
+        targeted = self.threat.goal.kind == "targeted"
+        return [(label + 1) % self.victim.classes if targeted else None for label in self.y.tolist()]
+
+    def right(self) -> torch.Tensor:
+        """bool [n]: what the user's own model gets right."""
+        return self.own(self.x) == self.y
+
+    def with_victim(self, victim: Victim) -> "Arena":
+        return replace(self, victim=victim)
+
+    def bout(self, threat: Threat | None = None, rows: Any = None) -> Bout:
+        threat, rows = threat or self.threat, torch.arange(len(self.y)) if rows is None else torch.as_tensor(rows)
+        part, dice = threat.take(rows), self.dice().take(rows)
+        return Bout.open(self.victim, self.x[rows], part.goal.reference(self.y[rows], dice, self.victim.classes), part, dice)
+
+
+def short(attack: Attack, most: int = 8) -> Attack:
+    """The attack with every count cut down, whatever it is called; two restarts where it can restart."""
+    counts = {name: min(value, most) for name, value in attack.defaults.items() if isinstance(value, int) and not isinstance(value, bool)}
+    if "restarts" in counts:
+        counts["restarts"] = 2
+    return attack.configure(**counts)
+
+
+def fitting(*arenas: str) -> list[tuple[str, str]]:
+    """(attack, arena) for every registered attack and every arena it fits."""
+    chosen = [ARENAS[name] for name in arenas or ARENAS]
+    return [(name, arena.name) for arena in chosen for name, attack in everything("attack").items() if attack.misfit(arena.victim, arena.threat) is None]
+
+
+def statuses(arena: Arena, points: Any, rows: Any = None) -> list[str]:
+    """What the judge says about points."""
+    from sparring.judge.judge import judge
+
+    rows = torch.arange(len(arena.y)) if rows is None else torch.as_tensor(rows)
+    threat, dice = arena.threat.take(rows), arena.dice().take(rows)
+    reference = threat.goal.reference(arena.y[rows], dice, arena.victim.classes)
+    with arena.victim.session():
+        verdicts = judge(arena.victim, arena.x[rows], points, reference, threat, torch.zeros(len(rows), dtype=torch.bool))
+    return [str(one) for one in verdicts.status]
+
+
+class Instrumented(Victim):
+    """Another victim that writes down every question: (kind, batch). With `doubt`, searching asks a copy whose scores are
+    shifted toward the second class, so that some of its successes do not hold for the deployed model."""
+
+    def __init__(self, inner: Victim, *, doubt: float = 0.0, exposes: set[str] | None = None):
+        self.inner, self.name, self.domain, self.classes = inner, inner.name, inner.domain, inner.classes
+        self.exposes = frozenset(exposes) if exposes else inner.exposes
+        self.exact, self.doubt = doubt == 0, doubt
+        self.thresholds = getattr(inner, "thresholds", None)
+        self.questions: list[tuple[str, Any]] = []
+
+    def _note(self, kind: str, x: Any) -> None:
+        self.questions.append((kind, x.clone() if isinstance(x, torch.Tensor) else x.copy()))
+
+    def scores(self, x):
+        self._note("scores", x)
+        return self.inner.scores(x)
+
+    def label(self, x):
+        self._note("label", x)
+        return self.inner.label(x)
+
+    def _shift(self, scores):
+        return scores + self.doubt * torch.arange(self.classes, dtype=scores.dtype)
+
+    def search_scores(self, x):
+        self._note("scores", x)
+        return self._shift(self.inner.scores(x))
+
+    def gradient(self, x, objective):
+        self._note("gradient", x)
+        return self.inner.gradient(x, lambda scores: objective(self._shift(scores)))
+
+    def session(self, seed: int = 0):
+        return self.inner.session(seed)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.inner.fingerprint
+
+    @property
+    def asked(self) -> int:
+        """Samples asked about, all questions together."""
+        return sum(len(x) for _, x in self.questions)
+
+    @property
+    def differentiated(self) -> int:
+        return sum(len(x) for kind, x in self.questions if kind == "gradient")
+
+
+# Images ---------------------------------------------------------------------------------------------------------------
+
+
+def tiny_net(classes: int, seed: int = 1) -> nn.Module:
+    """A convolution, a ReLU and a linear layer with random weights, computed in float64 so that rounding stays out of the way."""
+    random = torch.Generator().manual_seed(seed)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, classes))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=random) * 0.4)
+    return net.double()
+
+
+def tiny_images(seed: int = 2, levels: int = 0) -> torch.Tensor:
+    """float32 [BATCH, 1, 6, 6] in [0, 1], some pixels on the edge of the box; on the 1/levels grid if asked."""
+    random = torch.Generator().manual_seed(seed)
+    x = (torch.rand(BATCH, 1, 6, 6, generator=random, dtype=torch.float64) * 1.4 - 0.2).clamp(0, 1)
+    return ((x * levels).round() / levels if levels else x).float()
+
+
+def ball_allows(order: float, low: Any = 0.0, high: Any = 1.0, step: float = FLOAT32_STEP, grid: int = 0) -> Callable[[Any, Any, float], bool]:
+    """A ball in a box, in Python floats: nothing beyond one rounding of each coordinate is forgiven."""
+
+    def allowed(before: Any, after: Any, radius: float) -> bool:
+        old, new = (np.asarray(one, dtype=np.float64).ravel().tolist() for one in (before, after))
+        lows, highs = (np.broadcast_to(np.asarray(edge, dtype=np.float64), len(old)).tolist() for edge in (low, high))
+        if not all(bottom <= value <= top for value, bottom, top in zip(new, lows, highs, strict=True)):
+            return False
+        if grid and any(abs(value * grid - round(value * grid)) > 1e-4 for value in new):
+            return False
+        changes = [abs(b - a) for a, b in zip(old, new, strict=True)]
+        rounding = step * max(abs(value) for value in (*old, *new))
+        if math.isinf(order):
+            return max(changes) <= radius + rounding
+        if order == 2:
+            return math.sqrt(math.fsum(change**2 for change in changes)) <= radius + rounding * math.sqrt(len(old))
+        return math.fsum(changes) <= radius + rounding * len(old)
+
+    return allowed
+
+
+def _own_net(net: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    def own(x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return net(x.double()).argmax(1)
+
+    return own
+
+
+def _labels(own: Callable[[Any], torch.Tensor], x: Any, classes: int) -> torch.Tensor:
+    y = own(x).clone()
+    y[-1] = (y[-1] + 1) % classes  # the last sample is wrong without attack
+    return y
+
+
+def _image(name: str, space: Any, order: float, *, classes: int = 3, goal: Any = None, levels: int = 0, access: str = "gradients") -> Arena:
+    net, x = tiny_net(classes), tiny_images(levels=levels)
+    domain = Image((1, 6, 6), deployed="8bit" if levels else "float")
+    own = _own_net(net)
+    threat = Threat(space, goal or Untargeted(), access)
+    return Arena(name, TorchVictim(net, domain, name=name, search="plain"), x, _labels(own, x, classes), threat, own, ball_allows(order, grid=levels))
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _mlp(name: str, space: Any, order: float) -> Arena:
+    """A network over columns of different scales; one column has no bounds at all."""
+    random = torch.Generator().manual_seed(3)
+    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=random, dtype=torch.float64))
+    low, high = np.array([0.0, -1.0, -np.inf, 0.5]), np.array([1.0, 1.0, np.inf, 3.0])
+    columns = tuple(Column(f"c{place}", low=None if np.isinf(a) else a, high=None if np.isinf(b) else b) for place, (a, b) in enumerate(zip(low, high, strict=True)))
+    x = torch.rand(BATCH, 4, generator=random, dtype=torch.float64) * torch.tensor([1.0, 2.0, 4.0, 2.5]) + torch.tensor([0.0, -1.0, -2.0, 0.5])
+    own = _own_net(net)
+    victim = TorchVictim(net, Table(columns), name=name, search="plain")
+    return Arena(name, victim, x, _labels(own, x, 3), Threat(space, Untargeted()), own, ball_allows(order, low, high, step=2.0**-52))
+
+
+FOREST_COLUMNS = (
+    Column("age", "integer", 18, 80),
+    Column("income", "real", 0, 10000),
+    Column("tax", "real", 0, 6000),
+    Column("fixed", "real", 0, 1),
+    Column("red", "integer", 0, 1),
+    Column("green", "integer", 0, 1),
+    Column("blue", "integer", 0, 1),
+)
+
+
+def forest_rows(count: int, seed: int) -> torch.Tensor:
+    """Rows that satisfy tax <= income / 2 and have one colour."""
+    dice = np.random.default_rng(seed)
+    income = dice.uniform(500, 9000, count).round(2)
+    colour = np.eye(3)[dice.integers(3, size=count)]
+    rows = [dice.integers(20, 78, count), income, (income * dice.uniform(0.2, 0.5, count)).round(2), dice.uniform(0, 1, count).round(3), *colour.T]
+    return torch.from_numpy(np.stack(rows, 1).astype(np.float64))
+
+
+def forest_allows(before: Any, after: Any, radius: float) -> bool:
+    """The rules of the forest's arena, by hand: age may go up by 5, income may move by 1500, tax by 800 and at most to half the
+    income, the colour may change, `fixed` may not. Costs: 0.2 a year, 0.001 a unit of income, 0.001 of tax, 1 a colour."""
+    old, new = [float(one) for one in before], [float(one) for one in after]
+    age, income, tax = (b - a for a, b in zip(old[:3], new[:3], strict=True))
+    whole = new[0] == int(new[0]) and all(one in (0.0, 1.0) for one in new[4:])
+    inside = 18 <= new[0] <= 80 and 0 <= new[1] <= 10000 and 0 <= new[2] <= 6000
+    reach = 0 <= age <= 5 and abs(income) <= 1500.00001 and abs(tax) <= 800.00001 and new[3] == old[3]
+    related = new[2] - 0.5 * new[1] <= max(0.0, old[2] - 0.5 * old[1]) + 1e-4
+    cost = 0.2 * abs(age) + 0.001 * abs(income) + 0.001 * abs(tax) + (0.0 if new[4:] == old[4:] else 1.0)
+    return whole and inside and reach and related and sum(new[4:]) == 1 and cost <= radius * (1 + 1e-8)
+
+
+FOREST_RULES = Rules(
+    radius=2.0,
+    rules=(
+        Rule("age", reach=5, direction="up", cost=0.2),
+        Rule("income", reach=1500, cost=0.001),
+        Rule("tax", reach=800, cost=0.001),
+        *(Rule(colour, cost=1.0) for colour in ("red", "green", "blue")),
+    ),
+    relations=(Relation({"tax": 1.0, "income": -0.5}, repair="tax"),),
+    one_hot=(("red", "green", "blue"),),
+)
+
+
+def _forest(name: str, access: str = "gradients") -> Arena:
+    train = forest_rows(200, seed=4)
+    truth = (train[:, 1] / 4000 + train[:, 0] / 50 + train[:, 4] - train[:, 2] / 2000 > 1.6).long()
+    forest = RandomForestClassifier(n_estimators=3, max_depth=4, random_state=0).fit(train.numpy(), truth.numpy())
+    x = forest_rows(BATCH, seed=8)
+
+    def own(rows: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(forest.predict(rows.numpy())).long()
+
+    victim = EstimatorVictim(forest, Table(FOREST_COLUMNS), name=name)
+    return Arena(name, victim, x, _labels(own, x, 2), Threat(FOREST_RULES, Untargeted(), access), own, forest_allows)
+
+
+SHOPS = ("corner", "market", "online")
+
+
+def shop_allows(before: Any, after: Any, radius: float) -> bool:
+    """A category costs 1 however it changes; items (a whole number) cost 0.5 each and move by at most 3; the hour may not move."""
+    old, new = [float(one) for one in before], [float(one) for one in after]
+    whole = new[0] in (0.0, 1.0, 2.0) and new[1] == int(new[1])
+    cost = (1.0 if new[0] != old[0] else 0.0) + 0.5 * abs(new[1] - old[1])
+    return whole and 0 <= new[1] <= 20 and abs(new[1] - old[1]) <= 3 and new[2] == old[2] and cost <= radius * (1 + 1e-8)
+
+
+def _shop(name: str) -> Arena:
+    dice = np.random.default_rng(5)
+    train = np.stack([dice.integers(3, size=150), dice.integers(21, size=150), dice.uniform(0, 24, 150).round(1)], 1).astype(np.float64)
+    domain = Table((Column("shop", "category", levels=SHOPS), Column("items", "integer", 0, 20), Column("hour", "real", 0, 24)))
+    truth = (train[:, 1] > np.array([6, 10, 14])[train[:, 0].astype(int)]).astype(int)
+    encode = ColumnTransformer([("shop", OrdinalEncoder(categories=[list(SHOPS)]), ["shop"])], remainder="passthrough")
+    model = make_pipeline(encode, RandomForestClassifier(n_estimators=4, max_depth=4, random_state=0))
+    model.fit(domain.native(torch.from_numpy(train)), truth)
+    space = Rules(1.5, (Rule("shop", cost=1.0), Rule("items", reach=3, cost=0.5)))
+
+    def own(rows: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(model.predict(domain.native(rows))).long()
+
+    x = torch.from_numpy(np.stack([dice.integers(3, size=BATCH), dice.integers(4, 17, size=BATCH), dice.uniform(0, 24, BATCH).round(1)], 1).astype(np.float64))
+    return Arena(name, EstimatorVictim(model, domain, name=name), x, _labels(own, x, 2), Threat(space, Untargeted()), own, shop_allows)
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+SUBSTITUTES: dict[str, tuple[str, ...]] = {
+    "good": ("fine", "decent", "great"),
+    "bad": ("poor", "weak"),
+    "film": ("movie", "picture", "flick"),
+    "plot": ("story",),
+    "slow": ("calm", "steady"),
+    "great": ("good", "grand"),
+}
+SENTENCES = (
+    "Good film with a bad plot",
+    "the plot was slow and the film bad and the plot bad",
+    "great great film",
+    "a slow film",
+    "Bad plot and a slow slow good film",
+    "film",
+)
+
+
+class BagOfWords:
+    """Scores [n, classes]: every word adds its own weights; capitals do not matter to it."""
+
+    def __init__(self, classes: int, seed: int):
+        vocabulary = sorted({*SUBSTITUTES, *(one for others in SUBSTITUTES.values() for one in others), "the", "was", "and", "with", "a"})
+        drawn = np.random.default_rng(seed).normal(size=(len(vocabulary), classes))
+        self.weights = dict(zip(vocabulary, drawn.tolist(), strict=True))
+        self.classes = classes
+
+    def __call__(self, sentences: list[str]) -> np.ndarray:
+        scores = [np.sum([self.weights.get(word.lower(), [0.0] * self.classes) for word in sentence.split()] or [[0.0] * self.classes], axis=0) for sentence in sentences]
+        return np.stack(scores)
+
+
+def words_allow(before: str, after: str, radius: float) -> bool:
+    """Same number of words, each the old one or listed for it with its capital; at most the share of them changed."""
+    old, new = before.split(), after.split()
+    if len(old) != len(new):
+        return False
+    changed = 0
+    for a, b in zip(old, new, strict=True):
+        if a != b:
+            listed = SUBSTITUTES.get(a.lower(), ())
+            if b not in ([one[0].upper() + one[1:] for one in listed] if a[0].isupper() else listed):
+                return False
+            changed += 1
+    return changed <= int(radius * len(old) + 1e-9)
+
+
+def _text(name: str, radius: float, *, classes: int = 2, goal: Any = None) -> Arena:
+    from sparring.domains.text import Strings
+
+    model, x = BagOfWords(classes, seed=6), Strings.of(SENTENCES)
+
+    def own(sentences: Any) -> torch.Tensor:
+        return torch.from_numpy(model(list(sentences)).argmax(1))
+
+    victim = CallableVictim(model, Text(), name=name)
+    return Arena(name, victim, x, _labels(own, x, classes), Threat(Words(radius, SUBSTITUTES), goal or Untargeted()), own, words_allow)
+
+
+@functools.cache
+def _arenas() -> dict[str, Arena]:
+    uneven = torch.tensor([0.0, 0.02, 0.06, 0.1, 0.2, 0.3], dtype=torch.float64)
+    arenas = (
+        _image("linf", Linf(0.08), math.inf),
+        _image("linf-two-classes", Linf(uneven), math.inf, classes=2),
+        _image("linf-targeted", Linf(0.1), math.inf, goal=Targeted("next")),
+        _image("linf-8bit", Linf(6 / 255), math.inf, levels=255),
+        _image("linf-scores", Linf(0.1), math.inf, access="scores"),
+        _image("l2", L2(0.35), 2),
+        _image("l2-labels", L2(0.8), 2, access="labels"),
+        _image("l1", L1(1.5), 1),
+        _mlp("columns-l2", L2(0.3), 2),
+        _mlp("columns-linf", Linf(uneven * 2), math.inf),
+        _mlp("columns-l1", L1(0.4), 1),
+        _forest("forest"),
+        _forest("forest-labels", "labels"),
+        _shop("shop"),
+        _text("text", 0.34),
+        _text("text-targeted", 0.5, classes=3, goal=Targeted("next")),
+    )
+    return {arena.name: arena for arena in arenas}
+
+
+ARENAS = _arenas()
