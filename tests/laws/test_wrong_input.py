@@ -141,7 +141,7 @@ def test_an_unknown_ranking():
 TABLES = {
     "missing": (torch.tensor([[math.nan] * 7] * 6), "missing"),
     "columns": (TABLE.x[:, :5], "7 columns"),
-    "half a year": (TABLE.x + 0.5, "whole"),
+    "half a year": (TABLE.x + torch.tensor([0.5] + [0.0] * 6), "whole"),
     "out of bounds": (TABLE.x * 100, "outside"),
 }
 

@@ -24,7 +24,7 @@ class Column:
 
 def markup(template: str, **values: object) -> Markup:
     """The template (trusted, written by us) with the values escaped, unless they are markup themselves."""
-    return Markup(str(template).format(**{k: str(v) for k, v in values.items()}))
+    return Markup(template).format(**values)
 
 
 def join(parts: Iterable[object], between: str = "") -> Markup:

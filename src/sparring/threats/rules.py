@@ -315,16 +315,15 @@ class RulesRegion(Region):
         origin = self.origin[:, place]
         if bool(self.matrix.category[place]):
             return torch.arange(int(self.domain.high[place]) + 1, dtype=torch.float64).expand(len(origin), -1)
+        whole = bool(self.domain.whole[place])
         if knots is not None:
-            values = torch.cat([knots.to(torch.float64).expand(len(origin), -1), origin[:, None]], dim=1)
-        else:
-            shares = torch.tensor([1.0, 0.5, 0.25, 0.125, 0.0], dtype=torch.float64)
-            values = torch.cat([origin[:, None] + (edge - origin)[:, None] * shares for edge in (low, high)], dim=1)
-        if not bool(self.domain.whole[place]):
-            return values
-        if knots is not None:  # a threshold between two whole numbers has one of them on either side
-            return torch.cat([values.floor(), values.ceil()], dim=1).unique(dim=1)
-        return torch.where(values > origin[:, None], values.floor(), values.ceil())
+            tried = knots.to(torch.float64)
+            if whole:  # a threshold between two whole numbers has one of them on either side
+                tried = torch.cat([tried.floor(), tried.ceil()]).unique()
+            return torch.cat([tried.expand(len(origin), -1), origin[:, None]], dim=1)
+        shares = torch.tensor([1.0, 0.5, 0.25, 0.125, 0.0], dtype=torch.float64)
+        values = torch.cat([origin[:, None] + (edge - origin)[:, None] * shares for edge in (low, high)], dim=1)
+        return torch.where(values > origin[:, None], values.floor(), values.ceil()) if whole else values
 
 
 Rules.region = cast(Any, RulesRegion)
