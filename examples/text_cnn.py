@@ -28,7 +28,7 @@ class TextCnn(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(words, width, padding_idx=0)
         self.convolutions = nn.ModuleList(nn.Conv1d(width, filters, size, padding=2) for size in (3, 4, 5))
-        self.drop = nn.Dropout(0.5)
+        self.drop = nn.Dropout(0.3)
         self.out = nn.Linear(3 * filters, len(CLASSES))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def train(samples: list[tuple[str, int]], epochs: int, words: int = 12000) -> Cl
     vocabulary = {word: place + 2 for place, (word, _) in enumerate(counts.most_common(words))}
     model = Classifier(TextCnn(len(vocabulary) + 2), vocabulary)
     tokens, labels = model.tokens([text for text, _ in samples]), torch.tensor([label for _, label in samples])
-    optimiser = torch.optim.Adam(model.network.parameters(), lr=1e-3, weight_decay=1e-5)
+    optimiser = torch.optim.Adam(model.network.parameters(), lr=3e-3, weight_decay=1e-5)
     for epoch in range(epochs):
         model.network.train()
         for rows in torch.randperm(len(samples)).split(64):

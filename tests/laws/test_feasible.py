@@ -63,8 +63,9 @@ def test_random_points_of_a_space_are_allowed(arena):
         for draw in (region.sample, region.corner):
             points = draw(arena.dice().draw(turn))
             assert bool(region.inside(points).all())
+            deployed = arena.victim.domain.deploy(points, arena.x)
             for place, radius in enumerate(arena.radii()):
-                assert arena.allowed(arena.x[place], points[place], radius)
+                assert arena.allowed(arena.x[place], deployed[place], radius)
     drawn = [region.sample(arena.dice().draw(turn)) for turn in range(8)]
     assert any(not np.array_equal(np.asarray(drawn[0]), np.asarray(other)) for other in drawn[1:])
 

@@ -54,7 +54,7 @@ def test_recorded_successes_hold_on_the_users_own_model(arena, tmp_path):
             if met:
                 assert arena.allowed(arena.x[row.position], after[row.id], arena.radii()[row.position])
                 checked += 1
-    assert checked or arena.name in ("columns-l2", "columns-l1")
+    assert checked
 
 
 @pytest.mark.parametrize("arena", ["linf", "linf-targeted", "l2", "columns-l1", "forest", "text"])
@@ -202,7 +202,7 @@ def test_an_attack_that_fails_is_no_verdict(tmp_path):
     assert failed.status.tolist() == ["error"] * 5 + ["skipped"]
     assert "out of memory" in failed.note.iloc[0]
     assert robust_accuracy(rows).value == 0
-    assert "held" in rows[rows.attack == "noise"].status.tolist()
+    assert "held" in rows[rows.attack == "noise(tries=2)"].status.tolist()
     assert run.status == "done"
 
 

@@ -15,10 +15,18 @@ STANDS = frozenset({"held", "infeasible", "out_of_budget", "skipped"})
 """Statuses that leave a sample standing. An error does not: without a verdict nothing is claimed."""
 
 
+def judged(case: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the samples that every attack in the table has judged. What an interrupted run has not
+    attacked yet must not count as robust."""
+    attacks = case.groupby("id").attack.nunique()
+    return case[case.id.isin(attacks.index[attacks == case.attack.nunique()])]
+
+
 def outcomes(case: pd.DataFrame) -> pd.DataFrame:
     """One row a sample, indexed by id, with the columns label, clean (bool: right without attack),
     robust (bool: right and not broken by any attack) and fell_to (the first attack that broke it,
-    None if none). Samples that are outside the question (their label is the target) are left out."""
+    None if none). Samples that some attack has not judged yet, or that are outside the question (their label is the target) are left out."""
+    case = judged(case)
     clean = case[(case.attack == CLEAN) & (case.status != "skipped")].set_index("id")
     attacked = case[(case.attack != CLEAN) & case.id.isin(clean.index)]
     fallen = attacked[~attacked.status.isin(STANDS)].drop_duplicates("id").set_index("id")

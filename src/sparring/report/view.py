@@ -10,7 +10,7 @@ import pandas as pd
 from sparring.core.domain import Domain
 from sparring.core.errors import UnknownName
 from sparring.core.registry import find
-from sparring.metrics.outcome import CLEAN, clean_accuracy, outcomes, robust_accuracy
+from sparring.metrics.outcome import CLEAN, clean_accuracy, judged, outcomes, robust_accuracy
 from sparring.metrics.rate import Rate
 from sparring.records.record import Points, Record
 from sparring.report.wording import DASH
@@ -57,13 +57,8 @@ class CaseView:
 
     @cached_property
     def judged(self) -> pd.DataFrame:
-        """The rows of the samples that every one of `attacks` has judged. A sample that an interrupted
-        run has not attacked yet must not count as robust."""
-        if not len(self.table):
-            return self.table
-        rows: Any = self.table
-        ids = [set(part.id) for _, part in rows.groupby("attack")]
-        return rows[rows.id.isin(set.intersection(*ids))]
+        """`metrics.outcome.judged` of the table."""
+        return judged(self.table) if len(self.table) else self.table
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:

@@ -48,14 +48,14 @@ class BallRegion(Region):
         return torch.linalg.vector_norm(_flat(x).double() - _flat(self.origin).double(), ord=self.order, dim=1)
 
     def inside(self, x: Tensor) -> Tensor:
-        """Exact up to one rounding of each coordinate in the type of x."""
+        """Exact up to one rounding of each coordinate in the type of x; at radius 0 the origin alone."""
         flat = _flat(x)
         ones = flat.shape[1] ** (0.0 if math.isinf(self.order) else 1.0 / self.order)
         largest = torch.maximum(flat.abs(), _flat(self.origin).abs()).amax(1).double()
         slack = torch.finfo(x.dtype).eps * largest * ones
         box_low, box_high = _flat_box(self.domain, x)
         in_box = ((flat >= box_low) & (flat <= box_high)).all(1)
-        return in_box & (self.size(x) <= self.radius * (1 + 1e-9) + slack)
+        return in_box & (self.size(x) <= torch.where(self.radius > 0, self.radius * (1 + 1e-9) + slack, 0.0))
 
     def toward(self, x: Tensor, size: Tensor) -> Tensor:
         """Points at most `size` ([n]) from the origin on the straight way to x."""

@@ -1,0 +1,1 @@
+"""Sets that come with scikit-learn: nothing is downloaded."""

@@ -1,0 +1,67 @@
+"""From what people have on disk, or the name of an embedded set, to `Data`."""
+
+import difflib
+import os
+from pathlib import Path
+
+from sparring.core.errors import LoadError, UnknownName
+from sparring.core.registry import everything
+from sparring.data.dataset import Data
+from sparring.data.readers.reader import Options, Reader
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    take: int | None = None,
+    seed: int | None = None,
+    target: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    deployed: str | None = None,
+    encoding: str | None = None,
+) -> Data:
+    """Data from an embedded set or a path; nothing is downloaded.
+
+    source: "digits", "breast-cancer", or a path: an idx or npz file, a folder of images, a CSV or Parquet table, text
+    divided by tabs, a folder of text files. A name wins over a path; write "./digits" for a folder of that name.
+    split: "test" (the default where there is one), "train", "all". Every third row of an embedded set is for testing.
+    take, seed: the first `take` samples, or with a seed a random choice; ids stay those of the whole set.
+    target: name of the column with the classes. size: (height, width) to scale images to. deployed: "float" or
+    "8bit", see `Image`. encoding: of text files (UTF-8, or Latin-1 where that fails).
+
+    Raises UnknownName, LoadError or InputError, which say what was wrong and what to do.
+
+    >>> load("digits", take=2).ids
+    ['digits/test/00002', 'digits/test/00005']
+    """
+    options = Options(split, target, size, deployed, encoding)
+    sets = everything("dataset")
+    if isinstance(source, str) and source in sets:
+        options.check(frozenset({"split"}), f"the embedded set {source!r}")
+        return sets[source](split or "test").take(take, seed)
+    path = Path(source).expanduser()
+    reader = _reader_of(path, sets, isinstance(source, str))
+    options.check(reader.takes, reader.files)
+    return reader.read(path, options).take(take, seed)
+
+
+def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:
+    if not path.exists() and "*" not in path.name:
+        if named and not path.suffix and len(path.parts) == 1:
+            raise UnknownName("data set (and no such path)", path.name, sets)
+        beside = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, beside, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there is no folder {path.parent}" if not path.parent.is_dir() else "check the path"
+        raise LoadError(f"{path} does not exist: {hint}")
+    readers = sorted(everything("reader").values(), key=lambda one: one.order)
+    for one in readers:
+        if one.accepts(path):
+            return one
+    if "*" in path.name:
+        raise LoadError(f"no text file is called {path}: check the path and the pattern")
+    if path.is_dir():
+        content = sorted(one.name for one in path.iterdir())
+        seen = f"holds {', '.join(content[:4])}" if content else "is empty"
+        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images a class, one .txt file a class, or idx files")
+    raise LoadError(f"no reader for {path.name}: known are {'; '.join(one.files for one in readers)}")

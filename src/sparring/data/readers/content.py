@@ -1,0 +1,80 @@
+"""Bytes, text and classes out of files, with errors that name the file."""
+
+import gzip
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparring.core.errors import InputError, LoadError, UnknownName
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix in lower case; that of the content where the file is gzipped."""
+    return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """The name without .gz and without its suffix."""
+    return (Path(path.stem) if path.suffix.lower() == ".gz" else path).stem
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content, unpacked where the name ends in .gz. LoadError for a missing, truncated or empty file."""
+    try:
+        content = path.read_bytes()
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
+    except FileNotFoundError as error:
+        raise LoadError(f"{path} does not exist") from error
+    except EOFError as error:
+        raise LoadError(f"{path} is a truncated gzip file ({path.stat().st_size} bytes): copy it again") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise LoadError(f"{path} is not a sound gzip file ({error}): copy it again, or drop the .gz if it is not packed") from error
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not content:
+        raise LoadError(f"{path} is empty")
+    return content
+
+
+def read_text(path: Path, encoding: str | None) -> str:
+    """The content as text: in `encoding`, or UTF-8 and, where that fails, Latin-1. A byte order mark is dropped."""
+    content = read_bytes(path)
+    try:
+        if encoding:
+            return content.decode(encoding)
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return content.decode("latin-1")
+    except (UnicodeDecodeError, LookupError) as error:
+        raise LoadError(f"{path} cannot be read as {encoding}: {error}") from error
+
+
+def pick_split(split: str | None, known: Sequence[str], where: Path) -> str:
+    """The split that was asked for, "test" or the first one otherwise. `known`: those that are there."""
+    if split is None:
+        return "test" if "test" in known else known[0]
+    if split not in known:
+        raise UnknownName(f"split of {where}", split, known)
+    return split
+
+
+def number_classes(values: Any, where: str) -> tuple[np.ndarray, list[str]]:
+    """Classes as they stand in a file -> (int64 [n], names), numbered in sorted order as scikit-learn does.
+
+    InputError for real numbers, and for almost as many classes as samples: such a column is no class.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or (array != np.round(array)).any():
+            wrong = array[~np.isfinite(array) | (array != np.round(array))]
+            raise InputError(f"{where} holds {wrong[0]:g}, not a class: name the column with the classes, target=...")
+        array = array.astype(np.int64)
+    names, numbers = np.unique(array if array.dtype.kind in "iub" else array.astype(str), return_inverse=True)
+    if len(array) > 40 and len(names) > len(array) / 2:
+        raise InputError(f"{where} holds {len(names)} different values in {len(array)} rows, such as {str(names[0])!r}: name the column with the classes, target=...")
+    return numbers.astype(np.int64).reshape(-1), [str(name) for name in names]

@@ -1,0 +1,85 @@
+"""Tables in CSV and Parquet files."""
+
+import csv
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from sparring.core.errors import InputError, LoadError, UnknownName
+from sparring.data.dataset import Data
+from sparring.data.readers.content import number_classes, read_bytes, read_text, stem_of, suffix_of
+from sparring.data.readers.reader import Options, reader
+from sparring.data.readers.sentences import LABELS, TEXTS, from_columns
+from sparring.domains.table import table
+
+SUFFIXES = {".csv": "CSV", ".parquet": "Parquet", ".pq": "Parquet"}
+
+
+@reader("table", lambda path: suffix_of(path) in SUFFIXES, files="tables (.csv, .csv.gz, .parquet)", takes={"target", "encoding"}, order=20)
+def frame(path: Path, options: Options) -> Data:
+    """Rows of typed columns; kinds and bounds are read from the values (`domains.table.table`).
+
+    The classes stand in the column `target`, by default one called target, label or class, else the last one; they are
+    numbered in sorted order. A CSV file whose first line has a number in it has no header: its columns are called
+    "column 0" and so on. A file of two columns, text and label, is text.
+    """
+    rows = _parquet(path) if SUFFIXES[suffix_of(path)] == "Parquet" else _csv(path, options.encoding)
+    if rows.empty:
+        raise LoadError(f"{path} has no rows")
+    target = target_of([str(name) for name in rows.columns], options.target, str(path))
+    rest = [name for name in rows.columns if name != target]
+    if len(rest) == 1 and str(rest[0]).lower() in TEXTS:
+        return from_columns(rows[rest[0]].tolist(), rows[target].tolist(), stem_of(path), str(path), [place for place in range(len(rows))])
+    if not rest:
+        raise LoadError(f"{path} has the single column {target!r}: columns to attack are needed beside the classes")
+    if rows[target].isna().any():
+        raise InputError(f"{path}: column {target!r} lacks the class in {int(rows[target].isna().sum())} rows: fill or drop them")
+    y, classes = number_classes(rows[target].to_numpy(), f"{path}: column {target!r}")
+    try:
+        domain = table(rows[rest])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return Data.of(rows[rest], y, domain, name=stem_of(path), classes=classes, source=str(path))
+
+
+def target_of(columns: list[str], asked: str | None, where: str) -> str:
+    """The name of the column with the classes; UnknownName names the nearest."""
+    if asked is not None:
+        if asked not in columns:
+            raise UnknownName(f"target column of {where}", asked, columns)
+        return asked
+    return next((name for name in columns if name.lower() in LABELS), columns[-1])
+
+
+def _csv(path: Path, encoding: str | None) -> pd.DataFrame:
+    content = read_text(path, encoding)
+    line = next((line for line in content.splitlines() if line.strip()), "")
+    mark = max(",;\t", key=line.count)
+    first = next(csv.reader([line], delimiter=mark, skipinitialspace=True), [])
+    bare = any(_is_number(cell) for cell in first)
+    try:
+        rows = pd.read_csv(io.StringIO(content), sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise LoadError(f"{path} is not a CSV file with the same columns in every line: {error}") from error
+    rows.columns = [f"column {place}" if bare else str(name).strip() for place, name in enumerate(rows.columns)]
+    return rows
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    import pyarrow
+
+    try:
+        rows = pd.read_parquet(io.BytesIO(read_bytes(path)))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise LoadError(f"{path} is not a sound Parquet file: {str(error).splitlines()[0]}") from error
+    rows.columns = [str(name) for name in rows.columns]
+    return rows.reset_index(drop=True)

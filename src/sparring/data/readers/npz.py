@@ -1,0 +1,113 @@
+"""NumPy archives: arrays x and y, or x_train, y_train, x_test, y_test."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sparring.core.domain import Domain
+from sparring.core.errors import InputError, LoadError
+from sparring.data.dataset import Data
+from sparring.data.readers.content import number_classes, pick_split
+from sparring.data.readers.pixels import as_images
+from sparring.data.readers.reader import Options, reader
+from sparring.domains.image import image
+from sparring.domains.table import table
+from sparring.domains.text import text
+
+INPUTS = ("x", "X", "images", "data")
+LABELS = ("y", "Y", "labels", "targets", "target")
+SPLITS = ("train", "test", "val")
+
+
+class Pair(NamedTuple):
+    """Names of the two arrays of a split."""
+
+    inputs: str
+    labels: str
+
+
+@reader("npz", lambda path: path.suffix.lower() == ".npz", files="NumPy archives (.npz)", takes={"split", "deployed"}, order=10)
+def npz(path: Path, options: Options) -> Data:
+    """Images (uint8, or floats in [0, 1]), rows of numbers [n, columns] or strings [n], with classes [n].
+
+    Whole-number classes from 0 on stay as they are; others are numbered in sorted order. An array `classes`, if there is
+    one, names them. The split "all" joins the others; "test" is the default.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            pairs = _pairs(archive.files, path)
+            split = pick_split(options.split, [*pairs, *(["all"] if len(pairs) > 1 else [])], path)
+            chosen = list(pairs) if split == "all" else [split]
+            parts = {one: _array(archive, pairs[one].inputs, path) for one in chosen}
+            labels = {one: _array(archive, pair.labels, path) for one, pair in pairs.items()}
+            named = [str(one) for one in _array(archive, "classes", path)] if "classes" in archive.files else None
+    except FileNotFoundError as error:
+        raise LoadError(f"{path} does not exist") from error
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+        raise LoadError(f"{path} is not a sound .npz archive ({error}): copy it again") from error
+    for one, array in parts.items():
+        if array.ndim == 0 or len(array) != len(labels[one]):
+            raise LoadError(f"{path}: {pairs[one].inputs} has shape {array.shape} but {pairs[one].labels} {labels[one].shape}: one label a sample is needed")
+    numbers, classes = _classes(np.concatenate(list(labels.values())), f"{path}: {pairs[chosen[0]].labels}")
+    starts = dict(zip(labels, np.cumsum([0, *map(len, labels.values())]), strict=False))
+    y = np.concatenate([numbers[starts[one] : starts[one] + len(labels[one])] for one in chosen])
+    try:
+        joined = np.concatenate(list(parts.values()))
+    except ValueError as error:
+        raise LoadError(f"{path}: the splits have different shapes: {', '.join(str(one.shape) for one in parts.values())}") from error
+    x, domain = _inputs(joined, f"{path}: {pairs[chosen[0]].inputs}", options)
+    name = path.stem
+    ids = [f"{name}/{one}/{place:05d}" if one else f"{name}/{place:05d}" for one in chosen for place in range(len(parts[one]))]
+    return Data.of(x, y, domain, name=name, classes=named or classes, ids=ids, source=f"{path}, split {split}" if split else str(path))
+
+
+def _pairs(names: list[str], path: Path) -> dict[str, Pair]:
+    """Split -> its two arrays; the split is "" where there is one pair without a split in its name."""
+    found: dict[str, Pair] = {}
+    for split in ("", *SPLITS):
+        spelled = [[f"{stem}_{split}", f"{split}_{stem}"] if split else [stem] for stem in (*INPUTS, *LABELS)]
+        inputs = [name for options in spelled[: len(INPUTS)] for name in options if name in names]
+        labels = [name for options in spelled[len(INPUTS) :] for name in options if name in names]
+        if inputs and labels:
+            found[split] = Pair(inputs[0], labels[0])
+    if not found:
+        raise LoadError(f"{path} holds {', '.join(names) or 'no arrays'}: expected x and y, or x_test and y_test (and x_train, y_train)")
+    return {split: pair for split, pair in found.items() if split} or found
+
+
+def _array(archive: Any, name: str, path: Path) -> np.ndarray:
+    try:
+        return archive[name]
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise LoadError(
+                f"{path}: {name} holds Python objects, which are pickles and can run code when opened: save it as numbers or as strings of type str"
+            ) from error
+        raise LoadError(f"{path}: {name} cannot be read: {error}") from error
+
+
+def _classes(labels: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
+    if labels.ndim != 1:
+        raise InputError(f"{where} has shape {labels.shape}: give one class a sample, [n] (not one-hot)")
+    if labels.dtype.kind in "iu" and len(labels) and int(labels.min()) >= 0:
+        numbers = labels.astype(np.int64)
+        return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
+    return number_classes(labels, where)
+
+
+def _inputs(array: np.ndarray, where: str, options: Options) -> tuple[Any, Domain]:
+    if array.ndim in (3, 4):
+        x = as_images(array, where)
+        return x, image(*x.shape[1:], deployed=options.deployed or "float")
+    if options.deployed:
+        raise InputError(f"{where} has shape {array.shape}, no images: deployed={options.deployed!r} means nothing here")
+    if array.ndim == 1 and array.dtype.kind == "U":
+        return array, text()
+    if array.ndim == 2 and array.dtype.kind in "fiu":
+        frame = pd.DataFrame(array, columns=[f"column {place}" for place in range(array.shape[1])])
+        return frame, table(frame)
+    raise InputError(f"{where} is {array.dtype} {array.shape}: expected images [n, h, w(, c)], rows [n, columns] or strings [n]")

@@ -1,0 +1,54 @@
+"""What a reader is: it says which paths it reads and makes `Data` of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+from sparring.core.errors import InputError
+from sparring.core.registry import register
+from sparring.data.dataset import Data
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may say about a source; None where nothing was said.
+
+    split: which part, "test" say. target: name of the column with the classes. size: (height, width) to scale
+    images to. deployed: "float" or "8bit", the form in which images reach the model. encoding: of text files.
+    """
+
+    split: str | None = None
+    target: str | None = None
+    size: int | tuple[int, int] | None = None
+    deployed: str | None = None
+    encoding: str | None = None
+
+    def check(self, taken: frozenset[str], what: str) -> None:
+        """InputError for an option that says nothing about this kind of source."""
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value is not None and option.name not in taken:
+                known = f"it takes {', '.join(sorted(taken))}" if taken else "it takes none"
+                raise InputError(f"{option.name}={value!r} means nothing for {what}: {known}")
+
+
+class Reader(NamedTuple):
+    """accepts: does it read this path? read: (path, options) -> Data. takes: the options it knows. files: what it
+    reads, in words. Lower `order` asks first."""
+
+    accepts: Callable[[Path], bool]
+    read: Callable[[Path, Options], Data]
+    takes: frozenset[str]
+    files: str
+    order: int
+
+
+def reader(name: str, accepts: Callable[[Path], bool], *, files: str, takes: set[str], order: int = 50) -> Callable[..., Callable[[Path, Options], Data]]:
+    """Register a function (path, options) -> Data as the reader of the paths that `accepts` says yes to."""
+
+    def enter(read: Callable[[Path, Options], Data]) -> Callable[[Path, Options], Data]:
+        register("reader", name)(Reader(accepts, read, frozenset(takes), files, order))
+        return read
+
+    return enter

@@ -1,0 +1,89 @@
+"""Text: lines of text and label divided by a tab, or one file of sentences a class."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparring.core.errors import InputError, LoadError, UnknownName
+from sparring.data.dataset import Data
+from sparring.data.readers.content import number_classes, read_text, stem_of, suffix_of
+from sparring.data.readers.reader import Options, reader
+from sparring.domains.text import text
+
+TEXTS = ("text", "sentence", "message", "review", "content")
+LABELS = ("target", "label", "class", "category", "y")
+
+
+def _class_files(path: Path) -> list[Path]:
+    """The .txt files of a folder, or those that a pattern such as rt-polarity.*.txt.gz means."""
+    found = path.parent.glob(path.name) if "*" in path.name else path.iterdir() if path.is_dir() else []
+    return sorted(one for one in found if one.is_file() and suffix_of(one) == ".txt" and not one.name.startswith("."))
+
+
+@reader("sentences", lambda path: bool(_class_files(path)), files="folders (or patterns *.txt) of text files, one a class, one sentence a line", takes={"encoding"}, order=20)
+def sentences(path: Path, options: Options) -> Data:
+    """One sentence a line, one .txt (.gz) file a class. The class is the name of the file without what all names begin
+    with. Blank lines are no samples; ids hold the line, counted from 0."""
+    files = _class_files(path)
+    shared = os.path.commonprefix([stem_of(file) for file in files])
+    shared = shared[: max(shared.rfind(mark) for mark in ".-_") + 1] if len(files) > 1 else ""
+    if len(files) < 2:
+        raise LoadError(f"{path} has the single text file {files[0].name}: one file for each class is needed, or one .tsv file of text and label")
+    name = shared.strip(".-_") or path.resolve().name
+    x, y, ids = [], [], []
+    for number, file in enumerate(files):
+        for place, line in enumerate(read_text(file, options.encoding).splitlines()):
+            if line.strip():
+                x.append(line.strip())
+                y.append(number)
+                ids.append(f"{name}/{stem_of(file).removeprefix(shared)}/{place:05d}")
+    classes = [stem_of(file).removeprefix(shared) for file in files]
+    return Data.of(x, y, text(), name=name, classes=classes, ids=ids, source=str(path))
+
+
+@reader("lines", lambda path: suffix_of(path) in (".tsv", ".txt") and "*" not in path.name, files="text and label divided by a tab (.tsv, .txt, also .gz)", takes={"target", "encoding"}, order=20)
+def lines(path: Path, options: Options) -> Data:
+    """Two columns divided by a tab, with or without a header (a first line such as "text, label").
+
+    `target` names the column of the classes, or is its place ("0" or "1"); without it the header tells, else the column with
+    fewer different values. Quotes are letters like any other. Ids hold the line, counted from 0 after the header.
+    """
+    rows = [line.split("\t") for line in read_text(path, options.encoding).split("\n")]
+    rows = [[cell.strip() for cell in row] for row in rows]
+    while rows and rows[-1] == [""]:
+        rows.pop()
+    if not rows:
+        raise LoadError(f"{path} has no lines")
+    wrong = next((place for place, row in enumerate(rows) if len(row) != 2), None)
+    if wrong is not None:
+        cure = "name a comma-separated table .csv" if rows[wrong][0].count(",") > 1 else "text and label, divided by one tab, are expected"
+        raise LoadError(f"{path}: line {wrong + 1} has {len(rows[wrong])} columns ({rows[wrong][0][:40]!r}...): {cure}")
+    header = [cell.lower() for cell in rows[0]]
+    named = any(cell in TEXTS for cell in header) and any(cell in LABELS for cell in header)
+    body = rows[1:] if named or (options.target is not None and options.target in rows[0]) else rows
+    if not body:
+        raise LoadError(f"{path} has a header but no lines")
+    label = _label_column(rows[0] if body is not rows else None, body, options.target, path)
+    kept = [place for place, row in enumerate(body) if row[1 - label]]
+    return from_columns([body[place][1 - label] for place in kept], [body[place][label] for place in kept], stem_of(path), str(path), kept)
+
+
+def _label_column(header: list[str] | None, body: list[list[str]], asked: str | None, path: Path) -> int:
+    known = [*(header or []), "0", "1"]
+    if asked is not None:
+        if asked not in known:
+            raise UnknownName(f"target column of {path}", asked, known)
+        return header.index(asked) if header and asked in header else int(asked)
+    if header:
+        return next(place for place, name in enumerate(header) if name.lower() in LABELS)
+    distinct = [len(Counter(row[place] for row in body)) for place in (0, 1)]
+    if distinct[0] == distinct[1]:
+        raise InputError(f'{path}: both columns have {distinct[0]} different values: say which holds the classes, target="0" or target="1"')
+    return distinct.index(min(distinct))
+
+
+def from_columns(texts: Sequence[str], labels: Sequence[object], name: str, source: str, places: Sequence[int]) -> Data:
+    """Data of strings and their classes; places: original positions, for the ids."""
+    y, classes = number_classes(labels, f"{source}: the column of the classes")
+    return Data.of(list(texts), y, text(), name=name, classes=classes, ids=[f"{name}/{place:05d}" for place in places], source=source)
