@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks import networks  # noqa: E402
-
 from sparring.models.prepare import prepare, tune_allocator  # noqa: E402
 
 IMAGES = ROOT.parent / "shared" / "data" / "images"

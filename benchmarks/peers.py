@@ -62,9 +62,7 @@ def art(module: nn.Module, x: Tensor, y: Tensor, radius: float, step: float, ste
     estimators = importlib.import_module("art.estimators.classification")
     evasion = importlib.import_module("art.attacks.evasion")
     model = estimators.PyTorchClassifier(module, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, clip_values=(0.0, 1.0), device_type="cpu")
-    attack = evasion.ProjectedGradientDescentPyTorch(
-        model, eps=radius, eps_step=step, max_iter=steps, num_random_init=1, batch_size=BATCH, verbose=False
-    )
+    attack = evasion.ProjectedGradientDescentPyTorch(model, eps=radius, eps_step=step, max_iter=steps, num_random_init=1, batch_size=BATCH, verbose=False)
     return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
 

@@ -68,7 +68,7 @@ def main() -> None:
         net = train(training.x, training.y, radius=radius)
         seconds = time.monotonic() - began
         file = folder / f"{name}.safetensors"
-        safetensors.torch.save_file(net.state_dict(), file)
+        file.write_bytes(safetensors.torch.save(net.state_dict()))
         measured = [accuracy(net, test.x, test.y, one) for one in (0.0, *RADII)]
         print(f"{name:15} {measured[0]:6.1%} " + " ".join(f"{one:8.1%}" for one in measured[1:]) + f" {file.stat().st_size:6} {seconds:7.1f}")
 

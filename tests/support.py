@@ -229,7 +229,9 @@ def _mlp(name: str, space: Any, order: float) -> Arena:
         for parameter in net.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=random, dtype=torch.float64))
     low, high = np.array([0.0, -1.0, -np.inf, 0.5]), np.array([1.0, 1.0, np.inf, 3.0])
-    columns = tuple(Column(f"c{place}", low=None if np.isinf(a) else a, high=None if np.isinf(b) else b) for place, (a, b) in enumerate(zip(low, high, strict=True)))
+    columns = tuple(
+        Column(f"c{place}", low=None if np.isinf(a) else a, high=None if np.isinf(b) else b) for place, (a, b) in enumerate(zip(low, high, strict=True))
+    )
     x = torch.rand(BATCH, 4, generator=random, dtype=torch.float64) * torch.tensor([1.0, 2.0, 4.0, 2.5]) + torch.tensor([0.0, -1.0, -2.0, 0.5])
     own = _own_net(net)
     victim = TorchVictim(net, Table(columns), name=name, search="plain")
@@ -353,7 +355,10 @@ class BagOfWords:
         self.classes = classes
 
     def __call__(self, sentences: list[str]) -> np.ndarray:
-        scores = [np.sum([self.weights.get(word.lower(), [0.0] * self.classes) for word in sentence.split()] or [[0.0] * self.classes], axis=0) for sentence in sentences]
+        scores = [
+            np.sum([self.weights.get(word.lower(), [0.0] * self.classes) for word in sentence.split()] or [[0.0] * self.classes], axis=0)
+            for sentence in sentences
+        ]
         return np.stack(scores)
 
 

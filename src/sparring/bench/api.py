@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparring.bench.evaluate import Case, Listener, Settings, carry_out
-from sparring.bench.gate import judge_gate
+from sparring.bench.gate import check_gate, judge_gate
 from sparring.bench.run import Run
 from sparring.bench.sets import choose
 from sparring.core.errors import InputError
@@ -47,8 +47,11 @@ def evaluate(
         data = Data.of(data[0], data[1], victim.domain, classes=[str(number) for number in range(victim.classes)])
     else:
         raise InputError("evaluate takes (victim, data, threat): data as sp.Data or (x, y), and with (x, y) the model wrapped by sp.victim(model, domain)")
-    threats = [threat] if isinstance(threat, Threat) else list(threat)
+    threats = [threat] if isinstance(threat, Threat) else list(threat) if isinstance(threat, list | tuple) else []
+    if not threats or not all(isinstance(one, Threat) for one in threats):
+        raise InputError(f"the threat is {threat!r}: give sp.linf(0.1), sp.l2(0.5), sp.rules(...) or several of them in a list")
     cases = [Case(f"{model.name} · {one.space.short()}", model, data, one, choose(attacks, model, one)) for one in threats]
+    check_gate(gate, (case.name for case in cases))
     settings = Settings(seed, batch, cascade, points)
     plan = {"attacks": attacks, "seed": seed, "batch": batch, "cascade": cascade, "points": points, "gate": list(gate)}
     run = carry_out(cases, out, plan, settings, listen)

@@ -1,6 +1,5 @@
 """One evaluation carried out: cases x cells x batches, from the attack over the judge to the record."""
 
-import functools
 import hashlib
 import inspect
 import os
@@ -91,15 +90,10 @@ class Case:
         return keys
 
 
-@functools.cache
-def _source_hash(search: Any) -> str:
-    sources = [inspect.getsource(sys.modules[place]) for place in (search.__module__, climb.__module__, Bout.__module__)]
-    return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
-
-
 def code_of(attack: Attack) -> str:
     """A hash of the code that searches: the attack's file, the loop and the bout."""
-    return _source_hash(attack.search)
+    sources = [inspect.getsource(sys.modules[module]) for module in (attack.search.__module__, climb.__module__, Bout.__module__)]
+    return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

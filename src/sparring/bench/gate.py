@@ -1,6 +1,7 @@
 """Gates: rules on rates, judged on the lower end of the interval."""
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sparring.bench.run import Run
@@ -28,16 +29,27 @@ def read_rule(text: str) -> tuple[str, str, float]:
     return found["metric"], (found["which"] or "").strip(), bound
 
 
+def check_gate(rules: Sequence[str], cases: Iterable[str]) -> None:
+    """Refuse rules that cannot be read or are about no case, before anything is computed. cases: their names."""
+    names = list(cases)
+    if isinstance(rules, str):
+        raise PlanError(f"gate={rules!r}: give a list of rules, [{rules!r}]")
+    for rule in rules:
+        _, which, _ = read_rule(rule)
+        if not any(which in name for name in names):
+            raise PlanError(f"the gate {rule!r} is about no case: they are {', '.join(names)}")
+
+
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
     """For every rule and case it is about: {rule, case, value, low, met}. A rule about no case is an error."""
     judged = []
     cases = run.cases() if rules else {}
+    check_gate(rules, cases)
     for rule in rules:
         metric, which, bound = read_rule(rule)
-        about = {name: case for name, case in cases.items() if which in name}
-        if not about:
-            raise PlanError(f"the gate {rule!r} is about no case: they are {', '.join(cases)}")
-        for name, case in about.items():
+        for name, case in cases.items():
+            if which not in name:
+                continue
             rate = METRICS[metric](case)
             judged.append({"rule": rule, "case": name, "value": rate.value, "low": rate.low, "met": bool(rate.low >= bound and rate.n > 0)})
     return judged

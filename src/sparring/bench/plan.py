@@ -21,6 +21,10 @@ from sparring.data.load import load
 from sparring.models.load import load_model
 
 
+OF_THE_RUN = ("seed", "batch", "cascade", "points", "shard", "out", "gate", "evaluations")
+"""Keys that hold for a whole run, so none of its evaluations may have its own."""
+
+
 class Plan(BaseModel):
     """One typed description of a run. Lists of models and threats multiply."""
 
@@ -86,6 +90,8 @@ class Plan(BaseModel):
             return
         outer = self.model_dump(exclude={"evaluations"}, exclude_unset=True)
         for inner in self.evaluations:
+            if common := [name for name in inner if name in OF_THE_RUN]:
+                raise PlanError(f"plan key {common[0]!r} is of the whole run: put it beside evaluations, not inside")
             yield Plan.of({**outer, **inner})
 
     def cases(self) -> list[Case]:
@@ -109,7 +115,8 @@ class Plan(BaseModel):
             space = find("space", expression.name).parse(*expression.arguments, **expression.settings)
             aim: Goal = find("goal", goal.name)(*goal.arguments, **goal.settings)
         except TypeError as error:
-            raise PlanError(f"cannot read the threat {written!r} with goal {self.goal!r}: {error}") from error
+            forms = f"a threat as {Plan.model_fields['threat'].description}, a goal as {Plan.model_fields['goal'].description}"
+            raise PlanError(f"cannot read the threat {written!r} with goal {self.goal!r}: write {forms}") from error
         return Threat(space, aim, self.access or "gradients", Budget(self.queries, self.steps, self.seconds))
 
     def _case(self, victim: Victim, data: Data, threat: Threat) -> Case:
@@ -129,10 +136,12 @@ class Plan(BaseModel):
 
     def run(self, listen: Listener | None = None) -> Run:
         """Carry the plan out, or go on where it stopped, and judge its gate."""
-        from sparring.bench.gate import judge_gate
+        from sparring.bench.gate import check_gate, judge_gate
 
+        settings = self.settings()
         cases = self.cases()
-        run = carry_out(cases, self.out, self.resolved(), self.settings(), listen)
+        check_gate(self.gate, (case.name for case in cases))
+        run = carry_out(cases, self.out, self.resolved(), settings, listen)
         run.record.header["gate"] = judge_gate(run, self.gate)
         run.record.save_header()
         return run

@@ -45,7 +45,9 @@ def read_attack(text: str) -> Attack:
 def choose(written: str | list[str], victim: Victim, threat: Threat) -> tuple[Attack, ...]:
     """The attacks of a plan: the name of a set, from which those that do not fit are left out, or a list, all
     of which must fit. Raises UnknownName, PlanError or NeedsError."""
-    listed = [written] if isinstance(written, str) else written
+    listed = [written] if isinstance(written, str) else list(written)
+    if wrong := [one for one in listed if not isinstance(one, str)]:
+        raise PlanError(f"attacks are written as they are in a plan, such as 'pgd(steps=50)'; got {type(wrong[0]).__name__} {str(wrong[0])[:80]!r}")
     name = ALIASES.get(listed[0], listed[0]) if len(listed) == 1 else ""
     if name in SETS:
         seen = victim.exposes & threat.grants

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 
 import typer
 
@@ -11,11 +12,14 @@ from sparring.core.errors import SparringError
 app = typer.Typer(
     name="spar",
     help="Attack, harden and certify machine-learning models, and write down what held.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+INTERRUPTED = 130
+MISUSE: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
+"""The base of typer's complaints about arguments, which it has exported under no name of its own in all versions."""
+
 LOOSE = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("run", context_settings=LOOSE)(run.command)
 app.command("doctor", context_settings=LOOSE)(doctor.command)
@@ -29,27 +33,25 @@ app.command("new")(new.command)
 
 def main() -> None:
     """Entry point. Exit codes: 0 done and gate met, 1 gate missed, 2 wrong use, 3 incomplete or failed, 130 interrupted."""
-    import click
-
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False)
     except SparringError as error:
         sys.stderr.write(f"spar: {error}\n")
         code = error.exit_code
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.exceptions.Abort:
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the record is valid, the same command continues\n")
-        code = 130
+    except MISUSE as error:
+        sys.stderr.write(f"spar: {error.format_message()} (spar --help lists the commands, spar COMMAND --help its options)\n")
+        code = 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception:  # a slip of ours: say all, and do not let it pass for a missed gate
+        traceback.print_exc()
+        code = SparringError.exit_code
+    if code == INTERRUPTED:
+        sys.stderr.write("interrupted: the record is valid, the same command continues\n")
     sys.exit(code if isinstance(code, int) else 0)
 
 

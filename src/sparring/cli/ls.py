@@ -69,6 +69,7 @@ def _about(kind: str, thing: object) -> dict[str, str]:
 
 
 def _runs(out: str) -> list[dict[str, str]]:
+    from sparring.core.errors import RecordError
     from sparring.records.record import Record
     from sparring.records.store import Store
 
@@ -76,7 +77,11 @@ def _runs(out: str) -> list[dict[str, str]]:
     found = []
     for name in store.names(""):
         if store.exists(f"{name}/run.json"):
-            header = Record.open(store.inner(name).url).header
+            try:
+                header = Record.open(store.inner(name).url).header
+            except RecordError as error:
+                found.append({"name": name, "status": "unreadable", "started": "", "cases": str(error)})
+                continue
             cases = ", ".join(case["name"] for case in header["cases"])
             found.append({"name": name, "status": header["status"], "started": header["started"], "cases": cases})
     return sorted(found, key=lambda row: row["started"])

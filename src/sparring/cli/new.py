@@ -36,6 +36,8 @@ def command(
     kind: Annotated[str, typer.Argument(help="What to write: attack.")],
     name: Annotated[str, typer.Argument(help="Its name, in lower case, as the paper calls it.")],
     folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path("src/sparring/attacks/evasion"),
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
     """Write one file with a working skeleton; registry, laws, command line and report pick it up.
 
@@ -56,4 +58,9 @@ def command(
     if not folder.is_dir():
         raise PlanError(f"{folder} is no folder: name one with --folder, of the package or of a plugin")
     path.write_text(TEMPLATE.format(name=name, title=name.replace("_", " ").capitalize()))
-    typer.echo(f"{path}\nit is listed by: spar ls attacks {name}")
+    if json:
+        from sparring.cli.summary import print_json
+
+        print_json({"written": str(path)})
+    elif not quiet:
+        typer.echo(f"{path}\nit is listed by: spar ls attacks {name}")

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sparring.bench.run import Run
+from sparring.report.lights import trust
+from sparring.report.view import View
+from sparring.core.errors import RecordError
 
 
 def exit_code(run: Run) -> int:
@@ -27,6 +30,8 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
     if quiet:
         return code
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 140)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title, side in (("case", "left"), ("n", "right"), ("clean", "right"), ("robust", "right"), ("95 % interval", "right"), ("fell to", "left")):
         table.add_column(title, justify=side, overflow="fold")  # type: ignore[arg-type]
@@ -37,7 +42,8 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
         table.add_row(row["case"], str(clean["n"]), f"{clean['value']:.1%}", f"{robust['value']:.1%}", interval, fell or "nothing")
     console.print(table)
     for found in findings(run):
-        console.print(found)
+        console.print(found, markup=False)
+    console.print(f"this evaluation is {trust(View.of(run.record)).word}")
     for one in run.record.header["gate"]:
         verdict = "met" if one["met"] else "MISSED"
         console.print(f"gate   {one['rule']}   {one['case']}: {one['value']:.1%}, lower end {one['low']:.1%}   {verdict}", markup=False)
@@ -50,19 +56,24 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
 
 
 def findings(run: Run) -> list[str]:
-    """One line for every check that is not ok."""
-    return [
-        f"{check['verdict']:8}{case['name']}: {check['code']} {check['finding']} {check['cure']}"
-        for case in run.record.header["cases"]
-        for check in case["checks"]
-        if check["verdict"] in ("caution", "bad")
-    ]
+    """One line for every check that is not ok; said once, however many cases a model has."""
+    cases = run.record.header["cases"]
+    seen = [(case["model"]["name"], check) for case in cases for check in case["checks"] if check["verdict"] in ("caution", "bad")]
+    return list(dict.fromkeys(f"{check['verdict']}: {model}: {check['code']} {check['finding']} {check['cure']}" for model, check in seen))
 
 
 def print_json(content: Any) -> None:
     """One JSON document on standard output."""
     json.dump(content, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")
+
+
+def _started(path: str) -> str:
+    """When a run began; a run that cannot be read is never the last one while there is another."""
+    try:
+        return Run.open(path).record.header["started"]
+    except RecordError:
+        return ""
 
 
 def latest(out: str, which: str) -> str:
@@ -75,7 +86,7 @@ def latest(out: str, which: str) -> str:
     store = Store(out)
     runs = [name for name in store.names("") if store.exists(f"{name}/run.json")]
     if which == "last" and runs:
-        return f"{out}/{max(runs, key=lambda name: Run.open(f'{out}/{name}').record.header['started'])}"
+        return f"{out}/{max(runs, key=lambda name: _started(f'{out}/{name}'))}"
     matching = [name for name in runs if name.startswith(which)]
     if len(matching) == 1:
         return f"{out}/{matching[0]}"

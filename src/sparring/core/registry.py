@@ -26,6 +26,9 @@ ROOMS = {
 }
 """Which room of the house each kind of thing lives in."""
 
+SAID = {"space": "threat", "dataset": "data set"}
+"""What a kind is called where a person reads it."""
+
 _things: dict[str, dict[str, Any]] = {kind: {} for kind in ROOMS}
 _walked: set[str] = set()
 
@@ -57,7 +60,7 @@ def find(kind: str, name: str) -> Any:
     """The thing of that kind and name; `UnknownName` names the nearest otherwise."""
     things = everything(kind)
     if name not in things:
-        raise UnknownName(kind, name, things)
+        raise UnknownName(SAID.get(kind, kind), name, things)
     return things[name]
 
 

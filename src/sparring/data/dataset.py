@@ -39,16 +39,17 @@ class Data:
             count = len(batch)
             if count == 0:
                 raise InputError("there are no samples")
-            labels = check_labels(y, count, len(classes) if classes else 2**31)
+            labels = check_labels(y, count, len(classes) if classes else None)
         except UsageError as error:
             raise InputError(f"{name}: {error}") from error
-        if int(labels.min()) < 0:
-            raise InputError(f"{name}: labels must be at least 0, got {int(labels.min())}")
         names = classes or [str(number) for number in range(int(labels.max()) + 1)]
         width = max(5, len(str(count - 1)))
         ids = more.pop("ids", None) or [f"{name}/{place:0{width}d}" for place in range(count)]
+        if len(ids) != count:
+            raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: give one a sample, or leave them out")
         if len(set(ids)) != count:
-            raise InputError(f"{name}: {count - len(set(ids))} sample ids occur twice")
+            twice = next(one for place, one in enumerate(ids) if one in ids[:place])
+            raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave them out")
         return cls(name, ids, batch, labels, domain, [str(one) for one in names], **more)
 
     def __len__(self) -> int:

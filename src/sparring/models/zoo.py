@@ -8,7 +8,6 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from sparring.core.registry import find, register
-from sparring.data.load import load
 
 WEIGHTS = files("sparring.models") / "weights"
 """Where the trained networks lie; `scripts/train_zoo.py` writes them."""
@@ -69,7 +68,7 @@ def breast_cancer_forest() -> Any:
     """A hundred boosted trees of depth 3, fitted on the training split when asked for."""
     from sklearn.ensemble import GradientBoostingClassifier
 
-    data = load("breast-cancer", split="train")
+    data = find("dataset", "breast-cancer")("train")
     return GradientBoostingClassifier(random_state=0).fit(data.domain.native(data.x), data.y.numpy())
 
 

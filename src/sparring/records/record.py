@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparring.core.errors import RecordError
+from sparring.core.errors import LoadError, RecordError
 from sparring.records.store import Store
 
 SCHEMA = 1
@@ -63,14 +65,16 @@ class Record:
         """Read an existing run folder."""
         store = Store(url)
         if not store.exists("run.json"):
-            raise RecordError(f"{store.url} is no run folder: it has no run.json (spar ls runs shows the runs)")
+            raise LoadError(f"{store.url} is no run folder: it has no run.json (spar ls runs shows the runs)")
         try:
             header = json.loads(store.read("run.json"))
         except ValueError as error:
-            raise RecordError(f"{store.url}/run.json is not JSON ({error}): run the same command again") from error
+            raise RecordError(f"{store.url}/run.json is not JSON ({error}): delete it and run the same command again, finished batches are kept") from error
         if not isinstance(header, dict) or header.get("schema") != SCHEMA:
             found = header.get("schema") if isinstance(header, dict) else type(header).__name__
-            raise RecordError(f"{store.url} has schema {found!r}; this version reads {SCHEMA}")
+            raise RecordError(f"{store.url} has schema {found!r}; this version reads {SCHEMA}: use the version of Sparring that wrote it")
+        if lacking := [name for name in ("id", "status", "started", "resumed", "cases", "gate") if name not in header]:
+            raise RecordError(f"{store.url}/run.json lacks {', '.join(lacking)}: delete it and run the same command again, finished batches are kept")
         return cls(store, header)
 
     def save_header(self) -> None:
@@ -97,11 +101,14 @@ class Record:
         path = f"cells/{cell}/{name}"
         try:
             part = pq.read_table(io.BytesIO(self.store.read(path)))
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise RecordError(f"{self.store.path(path)} cannot be read ({error}): delete it and run the same command again") from error
         if part.schema.names != ROW.names:
-            raise RecordError(f"{self.store.path(path)} has columns {part.schema.names}, expected {ROW.names}")
-        return part.cast(ROW)
+            raise RecordError(f"{self.store.path(path)} has columns {part.schema.names}, expected {ROW.names}: delete it and run the same command again")
+        try:
+            return part.cast(ROW)
+        except pa.ArrowException as error:
+            raise RecordError(f"{self.store.path(path)} has other types than expected ({error}): delete it and run the same command again") from error
 
     def points(self, cell: str) -> Points:
         """The stored points of a cell; packed arrays, see `Domain.unpack`."""
@@ -110,10 +117,14 @@ class Record:
         before: list[np.ndarray] = []
         after: list[np.ndarray] = []
         for name in self.store.names(folder, ".npz"):
-            with np.load(io.BytesIO(self.store.read(f"{folder}/{name}")), allow_pickle=False) as stored:
-                ids += stored["ids"].tolist()
-                before.append(stored["before"])
-                after.append(stored["after"])
+            try:
+                with np.load(io.BytesIO(self.store.read(f"{folder}/{name}")), allow_pickle=False) as stored:
+                    found = stored["ids"].tolist(), stored["before"], stored["after"]
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise RecordError(f"{self.store.path(folder)}/{name} cannot be read ({error}): delete it, the rows stay valid") from error
+            ids += found[0]
+            before.append(found[1])
+            after.append(found[2])
         empty = np.zeros((0,))
         return Points(ids, np.concatenate(before) if before else empty, np.concatenate(after) if after else empty)
 

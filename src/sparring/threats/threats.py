@@ -8,7 +8,6 @@ from torch import Tensor
 from sparring.core.threat import Threat
 from sparring.threats.balls import L1, L2, Linf
 from sparring.threats.goals import Untargeted
-from sparring.threats.rule_file import read_rules
 from sparring.threats.rules import Rules
 from sparring.threats.words import Words, read_neighbours
 
@@ -31,6 +30,8 @@ def l1(radius: float | Tensor) -> Threat:
 def rules(source: str | os.PathLike[str] | Rules, radius: float | None = None) -> Threat:
     """Changes of table rows that follow rules: a `Rules`, a YAML file or the name of a packaged one.
     radius: the total cost allowed, if it is to differ from the file's."""
+    from sparring.threats.rule_file import read_rules
+
     space = source if isinstance(source, Rules) else read_rules(os.fspath(source), radius)
     return Threat(space if radius is None else space.with_radius(radius), Untargeted())  # type: ignore[arg-type]
 

@@ -1,5 +1,7 @@
 """Breast cancer Wisconsin (diagnostic): 30 measurements of cell nuclei, malignant or benign, 569 rows."""
 
+from typing import Any
+
 import pandas as pd
 
 from sparring.core.registry import register
@@ -14,7 +16,7 @@ def breast_cancer(split: str) -> Data:
     splits share one domain. Ids hold the position in scikit-learn's array."""
     from sklearn.datasets import load_breast_cancer
 
-    bunch = load_breast_cancer()
+    bunch: Any = load_breast_cancer()
     frame = pd.DataFrame(bunch.data, columns=[str(name) for name in bunch.feature_names])
     rows, parts = rows_of(split, len(frame))
     return Data.of(

@@ -1,5 +1,7 @@
 """Handwritten digits, 8 x 8 pixels, 10 classes, 1,797 images."""
 
+from typing import Any
+
 import numpy as np
 
 from sparring.core.registry import register
@@ -13,7 +15,7 @@ def digits(split: str) -> Data:
     """The 17 grey levels scaled to [0, 1]: x float32 [n, 1, 8, 8]. Ids hold the position in scikit-learn's array."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     rows, parts = rows_of(split, len(bunch.target))
     return Data.of(
         (bunch.images[rows, None] / 16).astype(np.float32),

@@ -76,5 +76,6 @@ def number_classes(values: Any, where: str) -> tuple[np.ndarray, list[str]]:
         array = array.astype(np.int64)
     names, numbers = np.unique(array if array.dtype.kind in "iub" else array.astype(str), return_inverse=True)
     if len(array) > 40 and len(names) > len(array) / 2:
-        raise InputError(f"{where} holds {len(names)} different values in {len(array)} rows, such as {str(names[0])!r}: name the column with the classes, target=...")
+        seen = f"{len(names)} different values in {len(array)} rows, such as {str(names[0])!r}"
+        raise InputError(f"{where} holds {seen}: name the column with the classes, target=...")
     return numbers.astype(np.int64).reshape(-1), [str(name) for name in names]

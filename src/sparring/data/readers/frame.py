@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from sparring.core.errors import InputError, LoadError, UnknownName
@@ -28,19 +29,19 @@ def frame(path: Path, options: Options) -> Data:
     if rows.empty:
         raise LoadError(f"{path} has no rows")
     target = target_of([str(name) for name in rows.columns], options.target, str(path))
-    rest = [name for name in rows.columns if name != target]
-    if len(rest) == 1 and str(rest[0]).lower() in TEXTS:
-        return from_columns(rows[rest[0]].tolist(), rows[target].tolist(), stem_of(path), str(path), [place for place in range(len(rows))])
-    if not rest:
+    inputs, values = rows.drop(columns=[target]), np.asarray(rows[target])
+    if missing := int(pd.isna(values).sum()):
+        raise InputError(f"{path}: column {target!r} lacks the class in {missing} rows: fill or drop them")
+    if inputs.shape[1] == 1 and str(inputs.columns[0]).lower() in TEXTS:
+        return from_columns(list(inputs.iloc[:, 0]), list(values), stem_of(path), str(path), range(len(rows)))
+    if inputs.shape[1] == 0:
         raise LoadError(f"{path} has the single column {target!r}: columns to attack are needed beside the classes")
-    if rows[target].isna().any():
-        raise InputError(f"{path}: column {target!r} lacks the class in {int(rows[target].isna().sum())} rows: fill or drop them")
-    y, classes = number_classes(rows[target].to_numpy(), f"{path}: column {target!r}")
+    y, classes = number_classes(values, f"{path}: column {target!r}")
     try:
-        domain = table(rows[rest])
+        domain = table(inputs)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return Data.of(rows[rest], y, domain, name=stem_of(path), classes=classes, source=str(path))
+    return Data.of(inputs, y, domain, name=stem_of(path), classes=classes, source=str(path))
 
 
 def target_of(columns: list[str], asked: str | None, where: str) -> str:

@@ -19,7 +19,11 @@ def _folders(path: Path) -> list[Path]:
     return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
 
 
-@reader("images", lambda path: path.is_dir() and bool(_folders(path)), files="folders of images, one sub-folder a class", takes={"split", "size", "deployed"}, order=60)
+def _accepts(path: Path) -> bool:
+    return path.is_dir() and bool(_folders(path))
+
+
+@reader("images", _accepts, files="folders of images, one sub-folder a class", takes={"split", "size", "deployed"}, order=60)
 def image_folder(path: Path, options: Options) -> Data:
     """Images of one size, or scaled to `size`; grey where all are grey, RGB otherwise (transparency is dropped).
 

@@ -1,6 +1,5 @@
 """Text: lines of text and label divided by a tab, or one file of sentences a class."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,18 +15,20 @@ LABELS = ("target", "label", "class", "category", "y")
 
 
 def _class_files(path: Path) -> list[Path]:
-    """The .txt files of a folder, or those that a pattern such as rt-polarity.*.txt.gz means."""
+    """The .txt files of a folder, or those that a pattern such as rt-polarity.*.txt.gz stands for."""
     found = path.parent.glob(path.name) if "*" in path.name else path.iterdir() if path.is_dir() else []
     return sorted(one for one in found if one.is_file() and suffix_of(one) == ".txt" and not one.name.startswith("."))
 
 
-@reader("sentences", lambda path: bool(_class_files(path)), files="folders (or patterns *.txt) of text files, one a class, one sentence a line", takes={"encoding"}, order=20)
+CLASS_FILES = "folders (or patterns, *.txt) of text files, one a class, one sentence a line"
+
+
+@reader("sentences", lambda path: bool(_class_files(path)), files=CLASS_FILES, takes={"encoding"}, order=20)
 def sentences(path: Path, options: Options) -> Data:
     """One sentence a line, one .txt (.gz) file a class. The class is the name of the file without what all names begin
     with. Blank lines are no samples; ids hold the line, counted from 0."""
     files = _class_files(path)
-    shared = os.path.commonprefix([stem_of(file) for file in files])
-    shared = shared[: max(shared.rfind(mark) for mark in ".-_") + 1] if len(files) > 1 else ""
+    shared = _beginning([stem_of(file) for file in files])
     if len(files) < 2:
         raise LoadError(f"{path} has the single text file {files[0].name}: one file for each class is needed, or one .tsv file of text and label")
     name = shared.strip(".-_") or path.resolve().name
@@ -42,7 +43,18 @@ def sentences(path: Path, options: Options) -> Data:
     return Data.of(x, y, text(), name=name, classes=classes, ids=ids, source=str(path))
 
 
-@reader("lines", lambda path: suffix_of(path) in (".tsv", ".txt") and "*" not in path.name, files="text and label divided by a tab (.tsv, .txt, also .gz)", takes={"target", "encoding"}, order=20)
+def _beginning(names: list[str]) -> str:
+    """What all names begin with, up to the last dot, hyphen or underscore of it."""
+    first, last = min(names), max(names)
+    same = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: max(first.rfind(mark, 0, same) for mark in ".-_") + 1]
+
+
+def _is_lines(path: Path) -> bool:
+    return suffix_of(path) in (".tsv", ".txt") and "*" not in path.name
+
+
+@reader("lines", _is_lines, files="text and label divided by a tab (.tsv, .txt, also .gz)", takes={"target", "encoding"}, order=20)
 def lines(path: Path, options: Options) -> Data:
     """Two columns divided by a tab, with or without a header (a first line such as "text, label").
 

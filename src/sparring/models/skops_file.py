@@ -1,0 +1,44 @@
+"""Scikit-learn models in .skops files, of types known to be harmless."""
+
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from sparring.core.errors import LoadError
+
+TRUSTED = frozenset(
+    {
+        "sklearn.tree._tree.Tree",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    }
+)
+"""What scikit-learn's classifiers need beyond the types that skops trusts by itself. Listed one by one: a rule such as
+"everything of numpy" would let in functions that run code."""
+
+
+def read_skops(path: Path) -> Any:
+    """The model. LoadError for a broken file, and for one with types that nobody vouches for."""
+    import skops.io
+
+    try:
+        found = skops.io.get_untrusted_types(file=path)
+        if strange := sorted(set(found) - TRUSTED):
+            cure = "load it in a factory of your own if you trust it, package.module:factory"
+            raise LoadError(f"{path} holds types that may run code when opened: {', '.join(strange)}: {cure}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # skops warns of other scikit-learn versions; the record names ours
+            return skops.io.load(path, trusted=found)
+    except LoadError:
+        raise
+    except zipfile.BadZipFile as error:
+        raise LoadError(f"{path} is not a skops file, or a truncated one: write it with skops.io.dump(model, ...)") from error
+    except Exception as error:  # skops and the foreign objects raise anything
+        raise LoadError(f"{path} cannot be read by skops: {type(error).__name__}: {error}") from error

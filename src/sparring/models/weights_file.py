@@ -1,0 +1,72 @@
+"""Weights for a torch module from .safetensors or a state dict, loaded strictly and without unpickling."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from sparring.core.errors import LoadError
+
+NESTED = ("state_dict", "model_state_dict", "model")
+"""Keys under which training scripts keep the state dict."""
+
+
+def put_weights(model: Any, weights: str | Path | None, where: str) -> Any:
+    """The model with its weights; as it is where there are none. LoadError for what does not fit."""
+    if weights is None:
+        return model
+    if not isinstance(model, nn.Module):
+        raise LoadError(f"{where} made a {type(model).__name__}: weights={str(weights)!r} go with a torch module only")
+    path = Path(weights).expanduser()
+    _fit(model, read_weights(path), path, type(model).__name__)
+    return model
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Name -> tensor. LoadError for a missing or broken file, and for one that needs unpickling."""
+    if not path.is_file():
+        raise LoadError(f"weights {path} do not exist")
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise LoadError(f"weights {path} are not a sound safetensors file: {error}") from error
+    if suffix not in (".pt", ".pth", ".ckpt", ".bin"):
+        raise LoadError(f"weights {path} are of unknown kind: known are .safetensors, and state dicts in .pt and .pth")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise LoadError(
+            f"weights {path} hold more than tensors, or are broken; opening them would run code: save torch.save(net.state_dict(), ...), or safetensors"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise LoadError(f"weights {path} are not a sound torch file: {str(error).splitlines()[0]}") from error
+    for key in NESTED:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        seen = f"a dictionary of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise LoadError(f"weights {path} hold {seen}, not a state dict: save torch.save(net.state_dict(), ...)")
+    return content
+
+
+def _fit(model: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
+    own = model.state_dict()
+    missing, unexpected = [key for key in own if key not in state], [key for key in state if key not in own]
+    faults = [f"{what} {_some(keys)}" for what, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
+    differing = [key for key in own if key in state and state[key].shape != own[key].shape]
+    faults += [f"{key} is {tuple(state[key].shape)} but the network has {tuple(own[key].shape)}" for key in differing[:3]]
+    if faults:
+        parallel = unexpected and all(key.startswith("module.") for key in state)
+        cure = "they were saved from a DataParallel wrapper: save net.module.state_dict()" if parallel else "build the network as it was when they were saved"
+        raise LoadError(f"weights {path} do not fit {name}: {'; '.join(faults)}: {cure}")
+    model.load_state_dict(state)
+
+
+def _some(keys: list[str], most: int = 5) -> str:
+    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")

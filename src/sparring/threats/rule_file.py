@@ -1,0 +1,119 @@
+"""Rules for table rows from a YAML file, packaged or the user's own."""
+
+import os
+from collections.abc import Hashable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sparring.core.errors import LoadError, UnknownName
+from sparring.threats.rules import Relation, Rule, Rules
+
+PACKAGED = files("sparring.threats") / "rules"
+"""Where the files lie that can be asked for by name."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ColumnRule(_Strict):
+    """What may happen to one column, see `threats.rules.Rule`. unit: of reach, a note for the reader."""
+
+    reach: float = Field(default=float("inf"), ge=0)
+    direction: Literal["both", "up", "down", "none"] = "both"
+    cost: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    unit: str = ""
+
+
+class RelationRule(_Strict):
+    """sum of weight * column <= bound (or == bound), see `threats.rules.Relation`."""
+
+    weights: dict[str, float] = Field(min_length=1)
+    bound: float = Field(default=0.0, allow_inf_nan=False)
+    equal: bool = False
+    repair: str | None = None
+
+
+class RuleFile(_Strict):
+    """A file of rules. Columns that are not listed are immutable. radius: the total cost allowed, unless the caller says
+    otherwise. one_hot: groups of columns of which exactly one is 1."""
+
+    radius: float = Field(ge=0, allow_inf_nan=False)
+    columns: dict[str, ColumnRule] = Field(min_length=1)
+    relations: list[RelationRule] = []
+    one_hot: list[list[str]] = []
+
+
+def read_rules(name_or_path: str | os.PathLike[str], radius: float | None = None) -> Rules:
+    """The rules in a YAML file, or the packaged ones of that name ("breast-cancer").
+
+    radius: total cost allowed, in place of the file's. A name wins over a path; write "./breast-cancer" for the path.
+    Raises LoadError for a file that cannot be read or says something wrong, UnknownName for an unknown name or key.
+
+    >>> read_rules("breast-cancer").short()
+    'rules 1'
+    """
+    packaged = {one.name.removesuffix(".yaml"): one for one in PACKAGED.iterdir() if one.name.endswith(".yaml")}
+    path = Path(name_or_path).expanduser()
+    if isinstance(name_or_path, str) and name_or_path in packaged:
+        written, where = packaged[name_or_path].read_text("utf-8"), f"packaged rules {name_or_path}"
+    elif not path.exists() and not path.suffix and len(path.parts) == 1:
+        raise UnknownName("rules (and no such path)", str(name_or_path), packaged)
+    else:
+        written, where = _read(path), f"rules {path}"
+    content = _validated(_parsed(written, where), where)
+    return Rules(
+        content.radius if radius is None else radius,
+        tuple(Rule(column, rule.reach, rule.direction, rule.cost) for column, rule in content.columns.items()),
+        tuple(Relation(relation.weights, relation.bound, relation.equal, relation.repair) for relation in content.relations),
+        tuple(tuple(group) for group in content.one_hot),
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise LoadError(f"rules {path} do not exist: check the path") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(f"rules {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.value[place][0].start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _parsed(written: str, where: str) -> dict[str, Any]:
+    try:
+        content = yaml.load(written, _Loader)
+    except (yaml.YAMLError, TypeError) as error:
+        raise LoadError(f"{where}: not YAML as expected: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise LoadError(f"{where}: expected keys and values ({', '.join(RuleFile.model_fields)}), got {type(content).__name__}")
+    return content
+
+
+def _validated(content: dict[str, Any], where: str) -> RuleFile:
+    try:
+        return RuleFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [str(step) for step in first["loc"]]
+        said = ", ".join(place[:-1])
+        if first["type"] == "extra_forbidden":
+            known = {"columns": ColumnRule, "relations": RelationRule}.get(place[0], RuleFile) if len(place) > 1 else RuleFile
+            raise UnknownName(f"key of {where}" + (f", {said}" if said else ""), place[-1], known.model_fields) from error
+        if first["type"] == "missing":
+            raise LoadError(f"{where}: the key {place[-1]!r} is missing" + (f" in {said}" if said else "")) from error
+        raise LoadError(f"{where}: {', '.join(place)} is {first['input']!r}: {first['msg'].lower()}") from error
