@@ -24,7 +24,7 @@ test-slow: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules src README.md docs -p no:xdist -q
 
 # torch goes first: where an index has a build for processors only, the pinned version takes it

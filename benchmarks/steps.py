@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def measure(network: str, radius: float, count: int, rounds: int) -> dict[str, d
         victim = sp.victim(networks.load(network).eval(), domain, search=search)
         attack = find("attack", "pgd").configure(steps=STEPS, step_size=1 / 30)
 
-        def run(*_: Any) -> Tensor:
+        def run() -> Tensor:
             points, backwards = [], 0
             threat = sp.linf(radius)
             with victim.session():
@@ -79,9 +80,9 @@ def measure(network: str, radius: float, count: int, rounds: int) -> dict[str, d
     runs = {
         "ours": ours("fast"),
         "ours, bfloat16 search": ours("bfloat16"),
-        "floor": lambda *_: peers.floor(prepared, x, y, radius, step, STEPS),
-        **{name: (lambda run: lambda *_: run(module, x, y, radius, step, STEPS))(run) for name, run in peers.available(module, x, y, radius).items()},
-        "naive loop": lambda *_: peers.naive(module, x, y, radius, step, STEPS),
+        "floor": partial(peers.floor, prepared, x, y, radius, step, STEPS),
+        **{name: partial(run, module, x, y, radius, step, STEPS) for name, run in peers.available(module, x, y, radius).items()},
+        "naive loop": partial(peers.naive, module, x, y, radius, step, STEPS),
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     robust, memory = {}, {}
@@ -137,7 +138,7 @@ def main() -> None:
         print("skipped: the shared data is not beside the checkout")
         return
     if options.tuned_allocator:
-        from sparring.models.prepare import tune_allocator
+        from sparring.cli.process import tune_allocator
 
         tune_allocator()
     warnings.simplefilter("ignore")

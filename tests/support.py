@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linprog, minimize
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
@@ -414,3 +415,108 @@ def _arenas() -> dict[str, Arena]:
 
 
 ARENAS = _arenas()
+
+
+# Linear models, and what an adversary can do to them at most -----------------------------------------------------------------
+
+SPACES = {"linf": Linf, "l2": L2, "l1": L1}
+SIDE = 4
+COUNT = 6
+
+
+class Problem:
+    """COUNT images of SIDE x SIDE and scores W x. `box`: images that fill the box, so that its edges get in the way."""
+
+    def __init__(self, kind, classes, box, seed=0, targeted=False):
+        dice = np.random.default_rng(seed + 10 * classes)
+        self.kind, self.classes, self.targeted = kind, classes, targeted
+        self.weights = dice.normal(size=(classes, SIDE * SIDE))
+        self.x = dice.uniform(0, 1, (COUNT, SIDE * SIDE)) if box else dice.uniform(0.45, 0.55, (COUNT, SIDE * SIDE))
+        self.x[:, 0] = 0.0 if box else 0.5
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, classes)).double()
+        with torch.no_grad():
+            self.net[1].weight.copy_(torch.from_numpy(self.weights))
+            self.net[1].bias.zero_()
+        self.y = (self.x @ self.weights.T).argmax(1)
+        self.target = (self.y + 1) % classes
+        self.batch = torch.from_numpy(self.x).reshape(COUNT, 1, SIDE, SIDE)
+        self.labels = torch.from_numpy(self.y)
+        self.victim = TorchVictim(self.net, Image((1, SIDE, SIDE)), search="plain")
+        self.dice = Dice.of(0, range(COUNT))
+        self.distances = np.array([self._distance(row) for row in range(COUNT)])
+
+    def threat(self, radius):
+        return Threat(SPACES[self.kind](radius), Targeted("next") if self.targeted else Untargeted())
+
+    def margin(self, row, x):
+        """How far past the goal one flat image is."""
+        scores = self.weights @ x
+        if self.targeted:
+            return scores[self.target[row]] - np.delete(scores, self.target[row]).max()
+        return np.delete(scores, self.y[row]).max() - scores[self.y[row]]
+
+    def gain(self, row, way, radius):
+        """The most that `way` . change can reach within ball and box."""
+        room, slope = np.where(way > 0, 1 - self.x[row], self.x[row]), np.abs(way)
+        if self.kind == "linf":
+            return float((slope * np.minimum(room, radius)).sum())
+        if self.kind == "l1":  # spend the radius where it pays most
+            left, total = radius, 0.0
+            for place in np.argsort(-slope):
+                used = min(room[place], left)
+                total, left = total + slope[place] * used, left - used
+            return total
+        if np.linalg.norm(room) <= radius:
+            return float((slope * room).sum())
+        least, most = 0.0, 1e9
+        for _ in range(120):
+            middle = (least + most) / 2
+            least, most = (middle, most) if np.linalg.norm(np.minimum(middle * slope, room)) < radius else (least, middle)
+        return float((slope * np.minimum(least * slope, room)).sum())
+
+    def best_margin(self, row, radius):
+        """The highest margin of any allowed point; for a target among more than two classes see `_distance`."""
+        start = self.weights @ self.x[row]
+        return max(
+            start[k] - start[self.y[row]] + self.gain(row, self.weights[k] - self.weights[self.y[row]], radius) for k in range(self.classes) if k != self.y[row]
+        )
+
+    def _distance(self, row):
+        """The smallest radius at which the goal can be met; infinite where the box forbids it."""
+        start = self.weights @ self.x[row]
+        if self.targeted and self.classes > 2:
+            return self._distance_to_target(row, start, self.target[row])
+        least, most = 0.0, 50.0
+        if self.best_margin(row, most) < 0:
+            return math.inf
+        for _ in range(50):
+            middle = (least + most) / 2
+            least, most = (least, middle) if self.best_margin(row, middle) >= 0 else (middle, most)
+        return most
+
+    def _distance_to_target(self, row, start, aim):
+        """The smallest change after which no class beats `aim`: a linear program in (up, down, radius), quadratic in L2."""
+        d, others = SIDE * SIDE, [k for k in range(self.classes) if k != aim]
+        ways = np.array([self.weights[aim] - self.weights[k] for k in others])
+        needed = np.array([start[k] - start[aim] for k in others])
+        bounds = [(0, 1 - one) for one in self.x[row]] + [(0, one) for one in self.x[row]]
+        rows, edges = [[*-way, *way, 0.0] for way in ways], [*-needed]
+        if self.kind == "l1":
+            rows, edges = [*rows, [1.0] * (2 * d) + [-1.0]], [*edges, 0.0]
+        else:
+            rows, edges = [*rows, *([1.0 if place in (at, at + d) else 0.0 for place in range(2 * d)] + [-1.0] for at in range(d))], [*edges, *[0.0] * d]
+        program = linprog([0.0] * (2 * d) + [1.0], A_ub=np.array(rows), b_ub=np.array(edges), bounds=[*bounds, (0, None)])
+        if program.status == 2:
+            return math.inf
+        if self.kind != "l2":
+            return program.fun
+        solved = minimize(
+            lambda change: (change**2).sum() / 2,
+            program.x[:d] - program.x[d:-1],
+            jac=lambda change: change,
+            bounds=[(-one, 1 - one) for one in self.x[row]],
+            constraints={"type": "ineq", "fun": lambda change: ways @ change - needed, "jac": lambda change: ways},
+            method="SLSQP",
+            options={"maxiter": 300, "ftol": 1e-14},
+        )
+        return math.sqrt(2 * solved.fun)

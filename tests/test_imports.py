@@ -12,7 +12,7 @@ TELLING = ["core", "records", "metrics", "report", "bench", "cli"]
 
 def rank(chain, room):
     for place, entry in enumerate(chain):
-        if room == entry or room in entry and isinstance(entry, tuple):
+        if room == entry or (room in entry and isinstance(entry, tuple)):
             return place
     return None
 

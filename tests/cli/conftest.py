@@ -18,14 +18,14 @@ class Said(NamedTuple):
     err: str
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@pytest.fixture()
+@pytest.fixture
 def spar(folder, capsys, monkeypatch):
     """Call the command line with some words, in an empty folder."""
     from sparring.cli.app import main
@@ -42,7 +42,7 @@ def spar(folder, capsys, monkeypatch):
     return call
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny():
     """The words of a plan that takes a fraction of a second."""
     return TINY

@@ -46,7 +46,7 @@ class Strange(ClassifierMixin, BaseEstimator):
 
 
 def idx(*shape, values=None, magic=b"\0\0\x08"):
-    content = bytes(int(np.prod(shape))) if values is None else bytes(values)
+    content = bytes(int(np.prod(shape))) if values is None else bytes(list(values))
     return magic + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + content
 
 
@@ -128,6 +128,18 @@ class Lazy:
         return np.zeros((len(x), 12)) if self.answer is None else self.answer
 
 
+def picky():
+    def look(x):
+        raise KeyError("pixels")
+    return look
+
+
+def shout():
+    def louder(x):
+        return np.array([[len(one), one.count("!")] for one in x], dtype=float)
+    return louder
+
+
 settings = {"steps": 5}
 '''
 
@@ -183,6 +195,8 @@ def files(tmp_path_factory):
     write("plain-labels-idx1-ubyte", idx(20, values=y))
     # tables and text
     write("sound.csv", table.to_csv(index=False))
+    write("wide.csv", table.assign(c=0.5)[["a", "b", "c", "target"]].to_csv(index=False))
+    write("three.csv", table.assign(target=np.arange(30) % 3).to_csv(index=False))
     write("empty.csv", "")
     write("header.csv", "a,b,target\n")
     write("ragged.csv", "a,b,target\n1,2,0\n1,2,3,4,5,0\n")
@@ -226,7 +240,7 @@ def files(tmp_path_factory):
     write("broken.json", '{"good": [')
     write("none.json", "{}")
     write("column.yaml", "radius: 1\ncolumns:\n  meen radius: {reach: 1}\n")
-    write("key.yaml", "radius: 1\ncolums:\n  mean radius: {reach: 1}\n")
+    write("key.yaml", "radius: 1\ncolumns:\n  mean radius: {reech: 1}\n")
     write("negative.yaml", "radius: -1\ncolumns:\n  mean radius: {reach: 1}\n")
     return here
 
@@ -292,12 +306,15 @@ COMMANDS = {
     "unknown goal": (changed("goal=targetd next"), "unknown goal 'targetd': did you mean"),
     "unknown target": (changed("goal=targeted nxt"), "'nxt'"),
     "target too high": (changed("goal=targeted 10"), "targets lie in [10, 10] but the classes are 0 to 9"),
-    "rules on images": (changed("threat=rules breast-cancer"), "try linf"),
-    "words on images": (changed("threat=words 0.2 {files}/words.json"), "words are edits of text"),
+    "rules on images": (changed("threat=rules breast-cancer", "attacks=noise"), "try linf"),
+    "words on images": (changed("threat=words 0.2 {files}/words.json", "attacks=noise"), "words are edits of text"),
     "rules missing": (changed("threat=rules {files}/nosuch.yaml"), "do not exist"),
     "unknown rules": (changed("threat=rules brest-cancer"), "did you mean breast-cancer"),
-    "rules about no column": (changed("model=zoo:breast-cancer-forest", "data=breast-cancer", "threat=rules {files}/column.yaml", "attacks=noise"), "did you mean mean radius"),
-    "rules with an unknown key": (changed("threat=rules {files}/key.yaml"), "did you mean columns"),
+    "rules about no column": (
+        changed("model=zoo:breast-cancer-forest", "data=breast-cancer", "threat=rules {files}/column.yaml", "attacks=noise"),
+        "did you mean mean radius",
+    ),
+    "rules with an unknown key": (changed("threat=rules {files}/key.yaml"), "did you mean reach"),
     "rules with a negative radius": (changed("threat=rules {files}/negative.yaml"), "radius is -1"),
     "words missing": (changed("threat=words 0.2 {files}/nosuch.json"), "does not exist"),
     "words not JSON": (changed("threat=words 0.2 {files}/broken.json"), "cannot be read"),
@@ -373,7 +390,10 @@ COMMANDS = {
     "tsv of three columns": (changed("data={files}/three.tsv"), "3 columns"),
     "tsv empty": (changed("data={files}/empty.tsv"), "is empty"),
     "tsv cut": (changed("data={files}/cut.tsv.gz"), "truncated gzip"),
-    "text for a torch module": (changed("model=mine:make", "data={files}/sound.tsv", "threat=words 0.2 {files}/words.json", "attacks=greedy"), "callable from strings to scores"),
+    "text for a torch module": (
+        changed("model=mine:make", "data={files}/sound.tsv", "threat=words 0.2 {files}/words.json", "attacks=greedy"),
+        "callable from strings to scores",
+    ),
     # models
     "unknown zoo model": (changed("model=zoo:digits-plane"), "did you mean digits-plain"),
     "model of no kind": (changed("model=resnet"), "zoo:NAME, package.module:factory"),
@@ -396,12 +416,19 @@ COMMANDS = {
     "network of two classes": (changed("model=mine:two_classes"), "the model has 2 classes"),
     "network of whole numbers": (changed("model=mine:integers"), "scores must be floating point"),
     "network of cubes": (changed("model=mine:cube"), "(2, 10, 3)"),
-    "callable of one row": (changed("model=mine:lazy"), "expected"),
-    "callable of too many columns": (changed("model=mine:wide"), "expected"),
+    "callable of one row": (changed("model=mine:lazy", "attacks=noise"), "expected"),
+    "callable of too many columns": (changed("model=mine:wide", "attacks=noise"), "expected"),
+    "callable that fails": (changed("model=mine:picky", "attacks=noise"), "picky cannot take images, 1 x 8 x 8, values in [0, 1], deployed as float: KeyError"),
+    "estimator of other columns": (changed("model={files}/sound.skops", "data={files}/wide.csv", "attacks=noise"), "3 features"),
+    "estimator of more classes": (changed("model={files}/sound.skops", "data={files}/three.csv", "attacks=noise"), "the model has 2 classes"),
+    "ranking bogus": (
+        changed("model=mine:shout", "data={files}/sound.tsv", "threat=words 0.2 {files}/words.json", "attacks=greedy(ranking=luck)"),
+        'choose "delete" or "best"',
+    ),
     "weights missing": (changed("model=mine:make", "weights={files}/nosuch.safetensors"), "do not exist"),
     "weights cut": (changed("model=mine:make", "weights={files}/cut.safetensors"), "not a sound safetensors file"),
     "weights of another shape": (changed("model=mine:make", "weights={files}/narrow.safetensors"), "(10, 32) but the network has (10, 64)"),
-    "weights of other names": (changed("model=mine:make", "weights={files}/renamed.safetensors"), "missing 1.weight"),
+    "weights of other names": (changed("model=mine:make", "weights={files}/renamed.safetensors"), "missing 1.weight, 1.bias; unexpected head.weight"),
     "weights that are a whole network": (changed("model=mine:make", "weights={files}/whole.pt"), "run code"),
     "weights of torch, cut": (changed("model=mine:make", "weights={files}/cut.pt"), "cut.pt"),
     "weights of no kind": (changed("model=mine:make", "weights={files}/sound.npz"), "of unknown kind"),
@@ -415,7 +442,7 @@ COMMANDS = {
     "report of no run": (("report", "{files}"), "unknown run"),
     "gate of no run": (("gate", "last", "--rule", "robust_accuracy >= 0.1"), "unknown run 'last'"),
     "merge of no runs": (("merge", "one", "two"), "is no run folder"),
-    "merge alone": (("merge", "one"), "Missing argument 'others...'"),
+    "merge alone": (("merge", "one"), "Missing argument 'others'"),
     "new of another kind": (("new", "atack", "mine"), "did you mean attack"),
     "new without a name": (("new", "attack", "My-Attack"), "lower case letters"),
     "new with a taken name": (("new", "attack", "pgd"), "there is an attack 'pgd' already"),
@@ -423,7 +450,13 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("what", COMMANDS)
+OPEN = {
+    "ranking bogus": "greedy looks at its ranking when the run has begun (attacks/evasion/discrete/greedy.py): Attack.configure should know the choices",
+}
+"""Cases that do not hold yet, and why; strict, so that whoever mends one takes it out."""
+
+
+@pytest.mark.parametrize("what", [pytest.param(what, marks=pytest.mark.xfail(reason=OPEN[what], strict=True) if what in OPEN else ()) for what in COMMANDS])
 def test_wrong_command(what, spar, files, folder):
     """Code 2, one sentence on standard error, nothing on standard output, no run folder."""
     words, fragment = COMMANDS[what]
@@ -491,7 +524,7 @@ def sound_run(tmp_path_factory):
     return plan.run().path
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(sound_run, folder):
     """A copy of a sound run under runs/."""
     import shutil
@@ -541,7 +574,7 @@ def test_one_spoiled_run_among_others(spar, run):
 
 
 OF_A_RUN = {
-    "unknown sample": (("show", "last", "--sample", "digits/test/0002"), "did you mean digits/test/00002"),
+    "unknown sample": (("show", "last", "--sample", "digits/test/0002"), "unknown sample 'digits/test/0002': did you mean digits/test/000"),
     "unknown run": (("show", "zzzz"), "unknown run 'zzzz'"),
     "run without gate": (("gate", "last"), 'add --rule "robust_accuracy >= 0.45"'),
     "gate syntax": (("gate", "last", "--rule", "robust"), "cannot read the gate"),
@@ -677,7 +710,11 @@ PYTHON = {
     "batch 0": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], batch=0), PlanError, "batch=0"),
     "points bogus": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], points="some"), PlanError, "none, gallery, all"),
     "radii for other samples": (lambda: sp.evaluate(victim(), digits(), sp.linf(torch.ones(3)), ["fgsm"]), InputError, "3 radii for 20 samples"),
-    "data of another domain": (lambda: sp.evaluate(sp.victim(net(), sp.image(8, 8)), sp.load("breast-cancer", take=5), sp.linf(0.1)), InputError, "the model takes images"),
+    "data of another domain": (
+        lambda: sp.evaluate(sp.victim(net(), sp.image(8, 8)), sp.load("breast-cancer", take=5), sp.linf(0.1)),
+        InputError,
+        "the model takes images",
+    ),
     "no run there": (lambda: sp.Run.open("nosuch"), LoadError, "no run folder"),
     "no such name": (lambda: sp.pgd, AttributeError, "pgd"),
 }

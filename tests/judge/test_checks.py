@@ -171,7 +171,7 @@ TABLE = [
     ("D6", lambda: behind(Then(overwritten)), lambda: body(), "bad", "modified by an inplace operation"),
     ("D7", lambda: before(Then(holed)), lambda: body(), "bad", "3 of 64 samples have NaN or infinite scores"),
     ("D7", lambda: behind(Then(jagged)), lambda: body(), "bad", "64 have NaN or infinite gradients"),
-    ("D8", lambda: hidden(Then(torch.sign)), lambda: hidden(nn.Tanh()), "bad", "64 of 64 under DLR"),
+    ("D8", lambda: hidden(Then(torch.sign)), lambda: hidden(nn.Tanh()), "bad", "64 of 64 under margin"),
     ("D8", lambda: hidden(Then(steps)), lambda: hidden(nn.ReLU()), "bad", "64 of 64 under cross-entropy"),
     ("D8", lambda: before(Then(lambda z: z * 1e5)), lambda: body(), "caution", "0 of 64 under margin"),
     ("D9", lambda: before(Then(lambda z: z * 1000)), lambda: body(), "bad", "gap above 30"),

@@ -5,29 +5,44 @@ the best one that it covers, and the factor on the smallest adversarial radius a
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from linear import COUNT, Problem
+from support import COUNT, Problem
+from torch import nn
 
 from sparring.core.registry import find
+from sparring.domains.image import Image
+from sparring.models.torch import TorchVictim
 
-# attack, settings, ball -> (share of the optimal gain, factor on the exact distance at which every sample breaks)
+class Strength(NamedTuple):
+    """share: of the gain from the clean margin to the optimum, between two classes. factor: on the exact distance at which every
+    sample has broken. to_target: that factor toward one of three classes, where the goal has a kink that no loss but a targeted one sees."""
+
+    settings: dict
+    share: float
+    factor: float
+    to_target: float
+
+
 STRENGTH = {
-    ("fgsm", "linf"): ({"loss": "margin"}, 1.00, 1.0001),
-    ("pgd", "linf"): ({"steps": 40, "loss": "margin"}, 0.99, 1.01),
-    ("apgd", "linf"): ({"steps": 50, "loss": "ce"}, 0.99, 1.01),
-    ("apgd_t", "linf"): ({"steps": 50, "targets": 2}, 0.99, 1.01),
-    ("square", "linf"): ({"queries": 1500}, 0.97, 1.03),
-    ("pgd", "l2"): ({"steps": 60, "loss": "margin"}, 0.98, 1.02),
-    ("apgd", "l2"): ({"steps": 60, "loss": "ce"}, 0.98, 1.02),
-    ("apgd_t", "l2"): ({"steps": 60, "targets": 2}, 0.98, 1.02),
-    ("pgd", "l1"): ({"steps": 80, "loss": "margin"}, 0.95, 1.05),
-    ("apgd", "l1"): ({"steps": 80, "loss": "ce"}, 0.95, 1.05),
-    ("apgd_t", "l1"): ({"steps": 80, "targets": 2}, 0.95, 1.05),
+    ("fgsm", "linf"): Strength({"loss": "margin"}, 1.00, 1.0001, 3.01),
+    ("pgd", "linf"): Strength({"steps": 40, "loss": "margin"}, 0.999, 1.001, 1.35),
+    ("apgd", "linf"): Strength({"steps": 50}, 0.999, 1.12, 1.05),
+    ("apgd_t", "linf"): Strength({"steps": 50}, 0.999, 1.001, 1.02),
+    ("square", "linf"): Strength({"queries": 600}, 0.99, 1.01, 1.35),
+    ("pgd", "l2"): Strength({"steps": 40, "loss": "margin"}, 0.97, 1.06, 1.25),
+    ("apgd", "l2"): Strength({"steps": 50}, 0.999, 1.03, 1.06),
+    ("apgd_t", "l2"): Strength({"steps": 50}, 0.999, 1.001, 1.02),
+    ("pgd", "l1"): Strength({"steps": 60, "loss": "margin"}, 0.99, 1.1, 1.3),
+    ("apgd", "l1"): Strength({"steps": 50}, 0.99, 1.15, 1.3),
+    ("apgd_t", "l1"): Strength({"steps": 50}, 0.99, 1.05, 1.3),
 }
-RADII = {"linf": 0.2, "l2": 0.5, "l1": 1.5}
+WEAK = {"pgd": {(2, True, False), (2, True, True), (3, False, False), (3, True, False)}, "apgd": set(), "apgd_t": set()}
+"""Variants in which an L1 attack misses its factor, beside all targeted ones: steps are lost on coordinates that sit at the edge of
+the box. They are expected to fail, strictly, so that an improvement is noticed here."""
 
 
 @functools.cache
@@ -35,12 +50,34 @@ def problem(kind, classes, box, targeted):
     return Problem(kind, classes, box, targeted=targeted)
 
 
-def broken(name, settings, task, radius, budget=None):
+def points_of(name, settings, task, radius, budget=None):
+    """Flat points [COUNT, d] of an attack with a radius per sample."""
     threat = task.threat(torch.as_tensor(radius, dtype=torch.float64))
     threat = threat if budget is None else threat.within(queries=budget)
     points = find("attack", name)(task.victim, task.batch, task.labels, threat, task.dice, **settings)
-    flat = points.reshape(COUNT, -1).numpy()
-    return np.array([task.margin(row, flat[row]) for row in range(COUNT)]) > 0
+    return points.reshape(COUNT, -1).numpy()
+
+
+def broken(name, settings, task, radius, budget=None):
+    points = points_of(name, settings, task, radius, budget)
+    return np.array([task.margin(row, points[row]) for row in range(COUNT)]) > 0
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("box", [False, True])
+@pytest.mark.parametrize(("name", "kind"), STRENGTH)
+def test_share_of_the_optimum(name, kind, box, targeted):
+    """Where nothing can break (half the distance), the best point between two classes reaches the stated share of the optimal gain
+    and never more than all of it."""
+    settings, share, _, _ = STRENGTH[name, kind]
+    task = problem(kind, 2, box, targeted)
+    radius = 0.5 * task.distances
+    points = points_of(name, settings, task, radius)
+    for row in range(COUNT):
+        clean, reached, best = task.margin(row, task.x[row]), task.margin(row, points[row]), task.best_margin(row, radius[row])
+        assert clean < best < 0
+        assert reached <= best + 1e-6 * abs(best)
+        assert (reached - clean) >= share * (best - clean) - 1e-9, f"sample {row}: {(reached - clean) / (best - clean):.4f} of the optimum"
 
 
 VARIANTS = [(classes, box, targeted) for classes in (2, 3) for box in (False, True) for targeted in (False, True)]
@@ -48,38 +85,16 @@ VARIANTS = [(classes, box, targeted) for classes in (2, 3) for box in (False, Tr
 
 @pytest.mark.parametrize(("classes", "box", "targeted"), VARIANTS)
 @pytest.mark.parametrize(("name", "kind"), STRENGTH)
-def test_share_of_the_optimum(name, kind, classes, box, targeted):
-    """Where nothing can break (half the distance), the best point reaches the stated share of the optimal gain, and never more than all."""
-    settings, share, _ = STRENGTH[name, kind]
-    if name == "fgsm" and classes > 2:
-        return  # one gradient cannot see that the best other class changes on the way
+def test_breaks_what_can_be_broken(name, kind, classes, box, targeted, request):
+    """At the stated factor above the exact distance every sample breaks; just below it none does."""
+    if kind == "l1" and ((classes, box, targeted) in WEAK[name] or (classes == 3 and targeted)):
+        request.applymarker(pytest.mark.xfail(strict=True, reason="L1 steps are lost on coordinates at the edge of the box"))
+    settings, _, factor, to_target = STRENGTH[name, kind]
     task = problem(kind, classes, box, targeted)
-    radius = np.array([min(0.5 * task.distance(row), RADII[kind] * 4) for row in range(COUNT)])
-    threat = task.threat(torch.from_numpy(radius))
-    points = find("attack", name)(task.victim, task.batch, task.labels, threat, task.dice, **settings)
-    for row in range(COUNT):
-        clean, reached, best = task.margin(row, task.x[row]), task.margin(row, points[row].numpy().ravel()), task.best_margin(row, radius[row])
-        assert best < 0
-        assert reached <= best + 1e-6 * abs(best)
-        assert (reached - clean) >= share * (best - clean) - 1e-9, f"sample {row}: {(reached - clean) / (best - clean):.4f} of the optimum"
-
-
-@pytest.mark.parametrize(("classes", "box", "targeted"), VARIANTS)
-@pytest.mark.parametrize(("name", "kind"), STRENGTH)
-def test_breaks_what_can_be_broken(name, kind, classes, box, targeted):
-    """At the stated factor above the exact distance every sample breaks; just below it none does, whatever is tried."""
-    settings, _, factor = STRENGTH[name, kind]
-    if name == "fgsm" and classes > 2:
-        return
-    task = problem(kind, classes, box, targeted)
-    distance = np.array([task.distance(row) for row in range(COUNT)])
-    reachable = np.isfinite(distance)
-    assert reachable.any()
-    fell = broken(name, settings, task, np.where(reachable, distance * factor, 1.0))
-    assert fell[reachable].all(), f"factor needed is above {factor} for {distance[~fell & reachable]}"
-    assert not fell[~reachable].any()
-    if not targeted:
-        assert not broken(name, settings, task, np.where(reachable, distance * 0.999, 1.0)).any()
+    assert np.isfinite(task.distances).all()
+    assert not broken(name, settings, task, task.distances * 0.999).any()
+    fell = broken(name, settings, task, task.distances * (to_target if targeted and classes > 2 else factor))
+    assert fell.all(), f"{name} leaves distances {task.distances[~fell]}"
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("l2", 1.10), ("linf", 1.35), ("l1", 1.6)])
@@ -87,32 +102,33 @@ def test_hopskipjump_comes_near_the_boundary(kind, factor):
     """With 2,000 labels a sample HopSkipJump gets within 10 % of the exact L2 distance to a plane (Linf and L1, which it follows
     less well: the stated factors), and never below it."""
     task = problem(kind, 2, False, False)
-    distance = np.array([task.distance(row) for row in range(COUNT)])
     settings = {"steps": 40, "probes": 40}
-    assert broken("hopskipjump", settings, task, distance * factor, budget=2000).all()
-    assert not broken("hopskipjump", settings, task, distance * 0.999, budget=500).any()
+    assert broken("hopskipjump", settings, task, task.distances * factor, budget=2000).all()
+    assert not broken("hopskipjump", settings, task, task.distances * 0.999, budget=500).any()
+
+
+class Wave(nn.Module):
+    """A margin that rises and falls along the way and never breaks."""
+
+    def forward(self, x):
+        rise = torch.sin(9 * x.flatten(1).sum(1))
+        return torch.stack([torch.full_like(rise, 2.0), rise], 1)
 
 
 def test_best_is_returned_not_last():
-    """With a step far too large PGD jumps to and fro; what it returns is the best point it saw, by its own answers."""
-    task = problem("l2", 3, True, False)
-    seen = []
-
-    def watch(module, inputs, output):
-        seen.append((inputs[0].detach().clone(), output.detach().clone()))
-
-    handle = task.net.register_forward_hook(watch)
-    try:
-        radius = torch.tensor([0.4 * task.distance(row) for row in range(COUNT)], dtype=torch.float64)
-        settings = {"steps": 12, "step_size": 3.0, "momentum": 1.0, "loss": "margin"}
-        points = find("attack", "pgd")(task.victim, task.batch, task.labels, task.threat(radius), task.dice, **settings)
-    finally:
-        handle.remove()
-    asked = [x.reshape(COUNT, -1).numpy() for x, _ in seen]
-    margins = np.array([[task.margin(row, x[row]) for row in range(COUNT)] for x in asked])
-    assert (margins.argmax(0) < len(asked) - 1).any()  # the last is not the best everywhere, else this tests nothing
+    """Where the margin rises and falls, what PGD returns is the best point it asked about, by its own answers."""
+    net = Wave()
+    task, seen = problem("linf", 2, False, False), []
+    victim = TorchVictim(net, Image((1, 4, 4)), search="plain")
+    net.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].detach().clone(), output.detach().clone())))
+    settings = {"steps": 12, "step_size": 0.7, "loss": "ce", "restarts": 2}
+    points = find("attack", "pgd")(victim, task.batch, [0] * COUNT, task.threat(0.1), task.dice, **settings)
+    margins = torch.stack([scores[:, 1] - scores[:, 0] for _, scores in seen])
+    best = margins.argmax(0).tolist()
+    assert len(margins) == 26
+    assert sum(turn not in (0, 12, 25) for turn in best) >= COUNT // 2  # neither first nor last, else this tests nothing
     for row in range(COUNT):
-        assert np.allclose(points[row].numpy().ravel(), asked[int(margins[:, row].argmax())][row])
+        assert torch.allclose(points[row].double(), seen[best[row]][0][row].double(), atol=1e-6)
 
 
 def test_restarts_start_elsewhere():

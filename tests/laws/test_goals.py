@@ -48,7 +48,7 @@ def test_a_step_goes_the_right_way(name, space, classes, goal):
     arena = linear(classes, space, Untargeted() if goal == "untargeted" else Targeted("next"))
     if find("attack", name).misfit(arena.victim, arena.threat):
         return
-    points = short(find("attack", name), 60)(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+    points = short(find("attack", name), 24)(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
     with torch.no_grad():
         before, after = arena.victim.module(arena.x).tolist(), arena.victim.module(points).tolist()
     for place, label in enumerate(arena.y.tolist()):

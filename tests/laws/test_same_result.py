@@ -41,7 +41,7 @@ def test_batches_and_order_change_nothing(name, arena):
         split = attacked(arena, name, batch=batch)
         assert same(split, whole), f"batch {batch}"
         assert statuses(arena, split) == verdicts
-    for rows in ([4, 0, 5, 2, 1, 3], [3, 1], [5]):
+    for rows in ([4, 0, 5, 2, 1, 3], [3, 1]):
         some = attacked(arena, name, rows)
         assert same(some, whole[torch.tensor(rows)]), f"rows {rows}"
         assert statuses(arena, some, rows) == [verdicts[row] for row in rows]

@@ -94,7 +94,7 @@ class Attack:
                 raise PlanError(f"{self.name}({name}={value!r}): give a number, the default is {default!r}")
             if isinstance(default, str) and not isinstance(value, str):
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
-            if isinstance(default, int) and number and not (value >= 0 and value % 1 == 0):
+            if isinstance(default, int) and number and not (float(value) >= 0 and float(value).is_integer()):
                 raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
         return Attack(self.name, self.search, self.needs, self.uses, self.cites, {**self.settings, **settings})
 

@@ -1,14 +1,14 @@
 """The one loop of all iterative attacks: finished samples leave, restarts touch only survivors."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from sparring.core.bout import Bout
 from sparring.core.domain import Batch
 
-State = TypeVar("State", bound=NamedTuple)
+State = TypeVar("State", bound=tuple)
 
 
 def climb(

@@ -20,7 +20,6 @@ from sparring.data.dataset import Data
 from sparring.data.load import load
 from sparring.models.load import load_model
 
-
 OF_THE_RUN = ("seed", "batch", "cascade", "points", "shard", "out", "gate", "evaluations")
 """Keys that hold for a whole run, so none of its evaluations may have its own."""
 
@@ -101,7 +100,7 @@ class Plan(BaseModel):
             for missing in ("model", "data", "threat"):
                 if not getattr(part, missing):
                     raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the embedded default")
-            data = load(part.data, split=part.split, take=part.take, target=part.target)
+            data = load(str(part.data), split=part.split, take=part.take, target=part.target)
             for reference in part.model:
                 settings = {"search": part.search} if part.search else {}
                 victim = load_model(reference, data, weights=part.weights, settings=settings)

@@ -39,6 +39,8 @@ def read_attack(text: str) -> Attack:
     attack: Attack = find("attack", expression.name)
     if expression.arguments:
         raise PlanError(f"cannot read {text!r}: settings of an attack need their names, {expression.name}({next(iter(attack.defaults), 'key')}=...)")
+    if "loss" in attack.defaults and isinstance(loss := expression.settings.get("loss"), str):
+        find("loss", loss)
     return attack.configure(**expression.settings)
 
 

@@ -24,12 +24,14 @@ def command(
     """
     from sparring.bench.plan import Plan
     from sparring.cli.display import Display
+    from sparring.cli.process import tune_allocator
     from sparring.cli.summary import print_run
 
     if keys:
         for name, field in Plan.model_fields.items():
             typer.echo(f"{name:12} {field.description}")
         return
+    tune_allocator()
     path, changes = read_words([*(words or []), *context.args])
     plan = Plan.of(changes) if path is None and {"model", "evaluations"} & set(changes) else Plan.read(path, changes)
     with Display(quiet or json) as display:

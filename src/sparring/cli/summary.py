@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sparring.bench.run import Run
+from sparring.core.errors import RecordError
 from sparring.report.lights import trust
 from sparring.report.view import View
-from sparring.core.errors import RecordError
 
 
 def exit_code(run: Run) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -57,12 +58,10 @@ class Space(ABC):
 
     kind: ClassVar[str]
     region: ClassVar[type[Region]]
-    radius: float | Tensor
+    parse: ClassVar[Callable[..., "Space"]]
+    """The space from the arguments written in a plan: `linf 8/255` calls `parse(8 / 255)`."""
 
-    @classmethod
-    @abstractmethod
-    def parse(cls, *arguments: Any) -> "Space":
-        """The space from the arguments written in a plan: `linf 8/255`."""
+    radius: float | Tensor
 
     @abstractmethod
     def around(self, origin: Batch, domain: Domain) -> Region:

@@ -80,7 +80,7 @@ def _source(model: Any) -> str:
 
 def _content(value: Any) -> list[bytes]:
     if isinstance(value, torch.nn.Module):
-        return [part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for part in value.state_dict().values() if part.numel()]
+        return [part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for part in value.state_dict().values() if part.numel()]
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     return [value.tobytes()] if isinstance(value, np.ndarray) else [repr(value).encode()] if isinstance(value, str | int | float | dict | list) else []

@@ -35,6 +35,7 @@ class TorchVictim(Victim):
             raise LoadError(f'search={search!r}: choose "fast", "bfloat16" or "plain"')
         self.module = model.module() if isinstance(model, ExportedProgram) else model
         self.exported = isinstance(model, ExportedProgram)
+        self.graph = str(model.graph) if isinstance(model, ExportedProgram) else ""
         self.was_training = self.module.training and not self.exported
         self.name = name or type(model).__name__
         self.domain = domain
@@ -124,12 +125,12 @@ class TorchVictim(Victim):
 
     @property
     def fingerprint(self) -> str:
-        parts: list[bytes | str] = [repr(self.module) if not self.exported else "exported", self.search]
+        parts: list[bytes | str] = [repr(self.module), self.graph, self.search]
         with contextlib.suppress(OSError, TypeError):
             parts.append(inspect.getsource(type(self.module)))
         for name, value in self.module.state_dict().items():
             parts.append(f"{name} {value.dtype} {tuple(value.shape)}")
-            parts.append(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+            parts.append(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
         return digest(*parts)
 
     def describe(self) -> dict[str, Any]:

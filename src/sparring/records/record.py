@@ -97,6 +97,11 @@ class Record:
         frame = pa.concat_tables([ROW.empty_table(), *parts]).to_pandas()
         return frame.drop_duplicates("id").sort_values("position", ignore_index=True)
 
+    def known(self, cell: str) -> dict[str, tuple[str, str]]:
+        """(status, note) of every sample of a cell that is done, by id."""
+        rows = self.rows(cell)
+        return dict(zip(rows["id"].tolist(), zip(rows["status"].tolist(), rows["note"].tolist(), strict=True), strict=True))
+
     def _part(self, cell: str, name: str) -> pa.Table:
         path = f"cells/{cell}/{name}"
         try:

@@ -28,6 +28,11 @@ def _flat(x: Tensor) -> Tensor:
     return x.reshape(len(x), -1)
 
 
+def _first(reached: Tensor) -> Tensor:
+    """[n, 1]: the first true place of each row [n, k]; the last one where rounding kept all of them false."""
+    return torch.where(reached.any(1), reached.to(torch.int8).argmax(1), reached.shape[1] - 1)[:, None]
+
+
 @dataclass(frozen=True, eq=False)
 class BallRegion(Region):
     """A ball of one norm around each origin, cut with [low, high]. Shapes: origin [n, ...], radius float64 [n]."""
@@ -71,7 +76,8 @@ class BallRegion(Region):
     def _moved(self, direction: Tensor, lengths: Tensor) -> Tensor:
         """The origin moved by float64 lengths [n, d] along the signs of the direction, kept in the box."""
         moved = self.origin + (lengths.reshape(direction.shape) * direction.sign()).to(self.origin.dtype)
-        return moved.clamp(self.low, self.high)
+        edge = torch.where(direction > 0, self.high, self.low)  # not missed by a rounding: `steepest` asks who is at the edge
+        return torch.where((lengths >= self._room(direction)).reshape(direction.shape), edge, moved).clamp(self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +128,7 @@ class L2Region(BallRegion):
             stuck = torch.cumsum(u2, 1) - u2  # what the coordinates with smaller knots contribute
             free = a2.flip(1).cumsum(1).flip(1)
             reached = knots.square() * free + stuck >= radius.square()[:, None]
-            first = reached.to(torch.int8).argmax(1, keepdim=True)
+            first = _first(reached)
             rest = (radius.square()[:, None] - stuck.gather(1, first)).clamp_min(0)
             t = (rest / free.gather(1, first).clamp_min(1e-300)).sqrt()
             boxed[far] = torch.minimum(t * a, u)
@@ -167,10 +173,10 @@ class L1Region(BallRegion):
             slope = weight.cumsum(1)
             offset = (weight * knots).cumsum(1)
             reached = offset - knots * slope >= radius
-            first = reached.to(torch.int8).argmax(1, keepdim=True)
+            first = _first(reached)
             before = (first - 1).clamp_min(0)
             t = (offset.gather(1, before) - radius) / slope.gather(1, before).clamp_min(1.0)
-            t = torch.where(first > 0, t, knots.gather(1, first))
+            t = torch.where((first > 0) & reached.gather(1, first), t, knots.gather(1, first))
             boxed[far] = torch.minimum((a - t).clamp_min(0), u)
         return self._moved(d, boxed)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sparring.core.errors import LoadError, UnknownName
 from sparring.threats.rules import Relation, Rule, Rules
 
-PACKAGED = files("sparring.threats") / "rules"
+PACKAGED = files("sparring.threats") / "rule_files"
 """Where the files lie that can be asked for by name."""
 
 

@@ -1,5 +1,6 @@
 """NumPy archives: arrays x and y, or x_train, y_train, x_test, y_test."""
 
+import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, LoadError
 from sparring.data.dataset import Data
-from sparring.data.readers.content import number_classes, pick_split
+from sparring.data.readers.content import number_classes, pick_split, read_bytes
 from sparring.data.readers.pixels import as_images
 from sparring.data.readers.reader import Options, reader
 from sparring.domains.image import image
@@ -37,16 +38,17 @@ def npz(path: Path, options: Options) -> Data:
     Whole-number classes from 0 on stay as they are; others are numbered in sorted order. An array `classes`, if there is
     one, names them. The split "all" joins the others; "test" is the default.
     """
+    content = io.BytesIO(read_bytes(path))
+    if not zipfile.is_zipfile(content):
+        raise LoadError(f"{path} is not a sound .npz archive ({len(content.getvalue())} bytes): copy it again, or write it with np.savez")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(content, allow_pickle=False) as archive:
             pairs = _pairs(archive.files, path)
             split = pick_split(options.split, [*pairs, *(["all"] if len(pairs) > 1 else [])], path)
             chosen = list(pairs) if split == "all" else [split]
             parts = {one: _array(archive, pairs[one].inputs, path) for one in chosen}
             labels = {one: _array(archive, pair.labels, path) for one, pair in pairs.items()}
             named = [str(one) for one in _array(archive, "classes", path)] if "classes" in archive.files else None
-    except FileNotFoundError as error:
-        raise LoadError(f"{path} does not exist") from error
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise LoadError(f"{path} is not a sound .npz archive ({error}): copy it again") from error
     for one, array in parts.items():
@@ -81,13 +83,16 @@ def _pairs(names: list[str], path: Path) -> dict[str, Pair]:
 
 def _array(archive: Any, name: str, path: Path) -> np.ndarray:
     try:
-        return archive[name]
+        array = archive[name]
     except ValueError as error:
         if "allow_pickle" in str(error):
             raise LoadError(
                 f"{path}: {name} holds Python objects, which are pickles and can run code when opened: save it as numbers or as strings of type str"
             ) from error
         raise LoadError(f"{path}: {name} cannot be read: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise LoadError(f"{path}: {name} cannot be read: it is not a NumPy array, or a truncated one")
+    return array
 
 
 def _classes(labels: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:

@@ -67,7 +67,7 @@ def _choose(case: CaseView) -> list[Chosen]:
         for name in stored.points.ids:
             if name not in rows.index or name not in found.index:
                 continue
-            row = rows.loc[name]
+            row: Any = rows.loc[name]
             if row.status == "broken" and found.fell_to[name] == stored.attack:
                 broken.append(Chosen("", stored, row))
             elif found.robust[name] and row.status != "skipped":

@@ -1,5 +1,6 @@
 """Greedy word substitution: rank the words by importance, replace them one after the other."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -87,7 +88,7 @@ def _ranked(bout: Bout, margin: Tensor, ranking: str) -> Tensor:
     return order
 
 
-def _replaced(x: Strings, changes: list[tuple[int, int, str | None]]) -> tuple[Tensor, Strings]:
+def _replaced(x: Strings, changes: Sequence[tuple[int, int, str | None]]) -> tuple[Tensor, Strings]:
     """(owner [k], texts [k]): one text a change (row, place, new word or None to leave it out)."""
     texts = []
     for row, place, word in changes:

@@ -1,0 +1,113 @@
+"""What a plan comes to: cases, each a model, data, threat and attacks; and how to carry them out."""
+
+import hashlib
+import inspect
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sparring.attacks.attack import BATCH, Attack
+from sparring.attacks.loop import climb
+from sparring.core.bout import Bout
+from sparring.core.dice import Dice
+from sparring.core.errors import InputError, LoadError, NeedsError, PlanError, SparringError
+from sparring.core.threat import Threat
+from sparring.core.victim import Victim
+from sparring.data.dataset import Data
+from sparring.metrics.outcome import CLEAN
+from sparring.records.record import key_of
+from sparring.threats.goals import Untargeted
+
+POINTS = {"none": 0, "gallery": 6, "all": sys.maxsize}
+"""How many broken (and as many standing) points each batch keeps."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model on one data set under one threat, and the attacks to try in order."""
+
+    name: str
+    victim: Victim
+    data: Data
+    threat: Threat
+    attacks: tuple[Attack, ...]
+
+    def check(self) -> None:
+        """Refuse what cannot work, before the first question to the victim."""
+        if self.victim.domain.describe()["kind"] != self.data.domain.kind:
+            raise InputError(f"{self.name}: the model takes {self.victim.domain.say()}, the data is {self.data.domain.say()}")
+        self.victim.domain.check(self.data.x)
+        if int(self.data.y.max()) >= self.victim.classes:
+            raise InputError(f"{self.name}: labels go up to {int(self.data.y.max())} but the model has {self.victim.classes} classes")
+        if not self.attacks:
+            raise NeedsError(f"{self.name}: no attack to run")
+        for attack in self.attacks:
+            attack.check(self.victim, self.threat)
+        self.threat.space.around(self.data.x, self.victim.domain)
+        self.threat.goal.reference(self.data.y, Dice.of(0, self.data.ids), self.victim.classes)
+
+    def ask_once(self) -> None:
+        """The model answers about two samples, or LoadError says why not: the first question of all, before a record is begun."""
+        with self.victim.session():
+            try:
+                self.victim.label(self.data.x[:2])
+            except SparringError:
+                raise
+            except Exception as error:  # the user's model may raise anything
+                said = str(error).strip().splitlines() or [""]
+                raise LoadError(f"{self.victim.name} cannot take {self.data.domain.say()}: {type(error).__name__}: {said[0]}") from error
+
+    def clean_threat(self) -> Threat:
+        """Is the prediction right at all? No change, any other class counts."""
+        return replace(self.threat.at(0.0), goal=Untargeted())
+
+    def describe(self, cells: dict[str, str]) -> dict[str, Any]:
+        """Plain JSON for the header. cells: as `cell_keys` gives them."""
+        attacks = {CLEAN: {"name": CLEAN, "settings": {}, "cites": ""}, **{attack.say(): attack.describe() for attack in self.attacks}}
+        return {
+            "name": self.name,
+            "model": self.victim.describe(),
+            "data": self.data.describe(),
+            "threat": {**self.threat.describe(), "say": self.threat.space.say(), "say_short": self.threat.space.short()},
+            "checks": [],
+            "cells": [{"key": key, "attack": {**attacks[said], "say": said}} for said, key in cells.items()],
+        }
+
+    def cell_keys(self, seed: int, cascade: bool) -> dict[str, str]:
+        """Address of each attack's rows, by the attack as written. The clean rows come first. In a
+        cascade an attack sees what the earlier ones left, so its key contains theirs."""
+        model = {name: value for name, value in self.victim.describe().items() if name != "name"}
+        base = {"model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": seed}
+        keys = {CLEAN: key_of({**base, "attack": CLEAN, "threat": [self.threat.goal.describe()]})}
+        for attack in self.attacks:
+            earlier = list(keys.values())[1:] if cascade else []
+            what = {"attack": attack.describe(), "code": code_of(attack), "threat": self.threat.describe(), "earlier": earlier}
+            keys[attack.say()] = key_of({**base, **what})
+        return keys
+
+
+def code_of(attack: Attack) -> str:
+    """A hash of the code that searches: the attack's file, the loop and the bout."""
+    sources = [inspect.getsource(sys.modules[module]) for module in (attack.search.__module__, climb.__module__, Bout.__module__)]
+    return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to carry an evaluation out. seed: of all dice. batch: samples searched together. cascade:
+    an attack sees only what the earlier ones left. points: which adversarial inputs to keep ("none",
+    "gallery", "all"). shard: (k, n), do every n-th batch beginning with the k-th, counted from 0."""
+
+    seed: int = 0
+    batch: int = BATCH
+    cascade: bool = True
+    points: str = "gallery"
+    shard: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise PlanError(f"batch={self.batch}: must be at least 1")
+        if self.points not in POINTS:
+            raise PlanError(f"points={self.points!r}: choose one of {', '.join(POINTS)}")
+        if not 0 <= self.shard[0] < self.shard[1]:
+            raise PlanError(f"shard {self.shard[0] + 1}/{self.shard[1]}: the first number runs from 1 to the second")

@@ -1,0 +1,20 @@
+"""Switches of the whole process, which are the command line's to set and never the library's."""
+
+import ctypes
+import sys
+
+
+def tune_allocator() -> bool:
+    """Lets glibc keep freed memory for the next step instead of giving it back; returns whether it did.
+
+    For a program's entry point, before large tensors exist. Large networks gain 1.1 to 2 times. Without glibc on Linux nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # names and numbers of <malloc.h>
+    settings = ((mmap_threshold, 32 << 20), (trim_threshold, 2**31 - 1), (top_pad, 64 << 20))
+    return all(mallopt(*setting) for setting in settings)
