@@ -20,6 +20,23 @@ ESCAPE = "\x1b"
 
 
 @pytest.fixture()
+def drawn():
+    """For tests that want the real report."""
+
+
+@pytest.fixture(autouse=True)
+def _quick_report(request, monkeypatch):
+    """Reports have tests of their own and take longer than all else here: an empty page stands for them unless `drawn` is asked for."""
+
+    def write(record, path=None):
+        record.store.write("report.html", b"")
+        return f"{record.store.url}/report.html"
+
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("sparring.bench.run.write_report", write)
+
+
+@pytest.fixture()
 def run(spar, tiny):
     """A finished tiny run under runs/; its folder."""
     said = spar("run", *tiny, "--quiet")
@@ -55,7 +72,7 @@ def replaced(name, search):
 # run -------------------------------------------------------------------------------------------------------------------
 
 
-def test_run_says_the_numbers(spar, tiny):
+def test_run_says_the_numbers(spar, tiny, drawn):
     """The table has clean and robust accuracy with their interval; record and report are where it says."""
     said = spar("run", *tiny)
     assert said.code == 0
@@ -234,7 +251,7 @@ def test_a_slip_of_ours_is_no_missed_gate(spar, tiny, monkeypatch):
 # shards ----------------------------------------------------------------------------------------------------------------
 
 
-def test_two_shards_merged_are_the_whole(spar, tiny):
+def test_two_shards_merged_are_the_whole(spar, tiny, drawn):
     """Each worker ends with 3 (partial); merged they are the run of one worker, with a report."""
     words = (*tiny, "batch=4")
     assert spar("run", *words, "out=whole", "--quiet").code == 0
@@ -248,7 +265,7 @@ def test_two_shards_merged_are_the_whole(spar, tiny):
     assert "35.0%" in said.out
     pd.testing.assert_frame_equal(content(one), content(whole))
     assert Record.open(one).header["status"] == "done"
-    assert (one / "report.html").is_file()
+    assert (one / "report.html").stat().st_size > 10000
     assert [cell.name for cell in sorted(one.glob("cells/*/points/*"))] == [cell.name for cell in sorted(whole.glob("cells/*/points/*"))]
 
 
@@ -289,14 +306,13 @@ def test_show_one_sample(spar, run):
     """One row for every attack; --json has all columns."""
     said = spar("show", "last", "--sample", "digits/test/00002")
     assert said.code == 0
-    assert [line.split()[-1] for line in said.out.splitlines()[1:]] or said.out
     assert len(said.out.splitlines()) == 4
     rows = json.loads(spar("show", "last", "--sample", "digits/test/00002", "--json").out)
     assert [row["attack"] for row in rows] == ["clean", "noise(tries=3)", "fgsm"]
     assert spar("show", "last", "--sample", "digits/test/00002", "--quiet") == (0, "", "")
 
 
-def test_report_is_written_where_asked(spar, run):
+def test_report_is_written_where_asked(drawn, spar, run):
     """In the run folder, or at -o, folders made; the same record gives the same bytes."""
     (run / "report.html").unlink()
     assert spar("report").out.strip() == f"{run}/report.html"

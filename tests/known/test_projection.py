@@ -155,3 +155,12 @@ def test_steepest_has_unit_size_and_ascends_most(kind):
     gain = (g * direction).reshape(8, -1).sum(1)
     dual = {"linf": 1, "l2": 2, "l1": math.inf}[kind]
     assert gain.tolist() == pytest.approx(torch.linalg.vector_norm(g.reshape(8, -1), ord=dual, dim=1).tolist())
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_the_edge_of_the_box_is_met_exactly(kind):
+    """A coordinate that the box stops is at its edge to the last bit, in float32 too: who asks whether it can move gets the truth."""
+    origin = torch.linspace(0.001, 0.999, 400).reshape(1, 1, 20, 20)
+    region = SPACES[kind](1000.0).around(origin, Image((1, 20, 20)))
+    for sign, edge in ((1.0, 1.0), (-1.0, 0.0)):
+        assert bool((region.project(origin + 5 * sign) == edge).all())

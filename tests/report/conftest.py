@@ -49,14 +49,14 @@ def column(n, **more):
 
 
 def add_case(record, *, name, n=60, kind="image", radius=0.1, space="linf", model="cnn", classes=None,
-             attacks=("noise", "pgd(steps=40)", "square"), fall=(0.02, 0.5, 0.1),
+             attacks=("pgd(steps=40)", "square", "noise"), fall=(0.5, 0.1, 0.0),
              checks=CHECKS, ran=None, points=True, seed=0):  # fmt: skip
     """A case whose samples fall to the attacks in turn, with the given chances; `ran` are the attacks that have rows (None: all)."""
     dice, classes = np.random.default_rng(seed), classes or [f"class {number}" for number in range(4)]
     domain, before, after = inputs(kind, n, dice)
     label = dice.integers(len(classes), size=n)
     order = ["clean", *attacks]
-    described = [{"name": said.split("(")[0], "say": said, "settings": {"steps": 40}, "cites": "Someone 2020"} for said in order]
+    described = [{"name": said.split("(")[0], "say": said, "settings": {"steps": 40}, "cites": "Someone 2020", "control": said.startswith("noise")} for said in order]
     cells = [{"key": f"{name}-{place}".encode().hex(), "attack": attack} for place, attack in enumerate(described)]
     source = {"name": "digits", "n": n, "sha256": "ab" * 32, "licence": "CC BY 4.0", "source": "given in Python"}
     record.header["cases"].append(

@@ -1,8 +1,8 @@
 """What `@attack` makes of a search function: something to call, to configure and to find by name."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,8 @@ class Attack:
     """A registered attack with its settings.
 
     search: (bout, **settings) -> points. needs: what the victim must expose and the threat grant.
-    uses: which methods of the region it calls. cites: paper and official code.
+    uses: which methods of the region it calls. cites: paper and official code. control: not a search but
+    what searches are compared with; it takes no part in a cascade and meets every sample that is right.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Attack:
     needs: frozenset[str]
     uses: frozenset[str]
     cites: str
+    control: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __call__(
@@ -96,7 +98,7 @@ class Attack:
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
             if isinstance(default, int) and number and not (float(value) >= 0 and float(value).is_integer()):
                 raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
-        return Attack(self.name, self.search, self.needs, self.uses, self.cites, {**self.settings, **settings})
+        return replace(self, settings={**self.settings, **settings})
 
     def misfit(self, victim: Victim, threat: Threat) -> str | None:
         """Why this attack cannot be run on that victim under that threat; None where it can."""
@@ -120,7 +122,7 @@ class Attack:
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON with every setting filled in."""
-        return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites}
+        return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites, "control": self.control}
 
     @property
     def summary(self) -> str:
@@ -128,11 +130,11 @@ class Attack:
         return (inspect.getdoc(self.search) or "").split("\n", 1)[0]
 
 
-def attack(*, needs: set[str], uses: set[str] = frozenset(), cites: str) -> Callable[[Callable[..., Batch]], Attack]:  # type: ignore[assignment]
-    """Register a search function `(bout, *, settings) -> points` as an attack under its own name."""
+def attack(*, needs: Set[str], uses: Set[str] = frozenset(), cites: str, control: bool = False) -> Callable[[Callable[..., Batch]], Attack]:
+    """Register a search function `(bout, *, settings) -> points` as an attack under its own name; see `Attack`."""
 
     def enter(search: Callable[..., Batch]) -> Attack:
-        made = Attack(search.__name__, search, frozenset(needs), frozenset(uses), cites)
+        made = Attack(search.__name__, search, frozenset(needs), frozenset(uses), cites, control)
         object.__setattr__(made, "__doc__", search.__doc__)
         object.__setattr__(made, "__module__", search.__module__)
         return register("attack", made.name)(made)

@@ -80,7 +80,8 @@ class Case:
         base = {"model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": seed}
         keys = {CLEAN: key_of({**base, "attack": CLEAN, "threat": [self.threat.goal.describe()]})}
         for attack in self.attacks:
-            earlier = list(keys.values())[1:] if cascade else []
+            before = [other.say() for other in self.attacks[: self.attacks.index(attack)] if not other.control]
+            earlier = [keys[said] for said in before] if cascade and not attack.control else []
             what = {"attack": attack.describe(), "code": code_of(attack), "threat": self.threat.describe(), "earlier": earlier}
             keys[attack.say()] = key_of({**base, **what})
         return keys

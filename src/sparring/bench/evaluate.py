@@ -75,10 +75,11 @@ def _evaluate_batch(
     data, threat = case.data.rows(rows), case.threat.take(rows)
     name = f"part-{int(rows[0]):07d}-{int(rows[-1]):07d}"
     reference = threat.goal.reference(data.y, Dice.of(settings.seed, data.ids), case.victim.classes)
-    out = ["the label is the target" if one else "" for one in threat.goal.done(data.y, reference).tolist()]
+    asked = ["the label is the target" if one else "" for one in threat.goal.done(data.y, reference).tolist()]
+    left = asked  # reasons to skip a sample: `asked` for every attack, `left` for those in the cascade
     for attack in (None, *case.attacks):  # None: the clean inputs
         said = attack.say() if attack else CLEAN
-        known = done[cells[said]]
+        known, out = done[cells[said]], left if settings.cascade and attack and not attack.control else asked
         if not all(one in known for one in data.ids):
             began = time.monotonic()
             todo = torch.tensor([place for place, reason in enumerate(out) if not reason], dtype=torch.int64)
@@ -87,9 +88,11 @@ def _evaluate_batch(
             columns = _columns(data, rows, todo, threat, reference, verdicts, cost, out, time.monotonic() - began)
             record.add_part(cells[said], name, columns, _chosen(data.rows(todo), verdicts, POINTS[settings.points]) if attack else None)
             known.update(zip(data.ids, zip(columns["status"], columns["note"], strict=True), strict=True))
-        fallen = [place for place, one in enumerate(data.ids) if known[one][0] not in STANDS]
-        for place in fallen if settings.cascade or attack is None else []:
-            out[place] = f"broken by {said}" if attack else "wrong without attack"
+        fallen = {place for place, one in enumerate(data.ids) if known[one][0] not in STANDS}
+        if attack is None:
+            asked = left = [reason or ("wrong without attack" if place in fallen else "") for place, reason in enumerate(asked)]
+        elif not attack.control:
+            left = [reason or (f"broken by {said}" if place in fallen else "") for place, reason in enumerate(left)]
         tell("batch", {"case": case.name, "attack": said, "samples": len(data), "fell": len(fallen)})
 
 

@@ -34,6 +34,8 @@ def parse(text: str) -> Expression:
     for keyword in tree.keywords:
         if keyword.arg is None:
             raise PlanError(f"cannot read {text!r}: write name(key=value, ...)")
+        if keyword.arg in settings:
+            raise PlanError(f"cannot read {text!r}: {keyword.arg} stands twice")
         settings[keyword.arg] = _value(keyword.value, text)
     return Expression(tree.func.id, [_value(argument, text) for argument in tree.args], settings)
 

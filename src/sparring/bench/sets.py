@@ -19,7 +19,6 @@ class Entry(NamedTuple):
 
 SETS: dict[str, tuple[Entry, ...]] = {
     "default-1": (
-        Entry("noise(tries=50)"),
         Entry('pgd(steps=20, loss="margin")'),
         Entry("apgd(steps=50)"),
         Entry("apgd_t(steps=50, targets=3)"),
@@ -27,6 +26,7 @@ SETS: dict[str, tuple[Entry, ...]] = {
         Entry("hopskipjump(steps=10)", unless="scores"),
         Entry("coordinate"),
         Entry("greedy"),
+        Entry("noise(tries=50)"),
     ),
     "control": (Entry("noise"),),
 }

@@ -43,7 +43,8 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
     console.print(table)
     for found in findings(run):
         console.print(found, markup=False)
-    console.print(f"this evaluation is {trust(View.of(run.record)).word}")
+    word, reasons = trust(View.of(run.record))
+    console.print(f"verdict: {word}" + "".join(f"\n  {reason}" for reason in reasons), markup=False)
     for one in run.record.header["gate"]:
         verdict = "met" if one["met"] else "MISSED"
         console.print(f"gate   {one['rule']}   {one['case']}: {one['value']:.1%}, lower end {one['low']:.1%}   {verdict}", markup=False)

@@ -56,6 +56,12 @@ def accuracy_under(case: pd.DataFrame, attack: str) -> Rate:
     return robust_accuracy(case[case.attack.isin(upto)])
 
 
+def accuracy_alone(case: pd.DataFrame, attack: str) -> Rate:
+    """Share of samples that are right and that this attack did not break, whatever the others did; for an
+    attack that met every sample which is right, as a control does."""
+    return robust_accuracy(case[case.attack.isin([CLEAN, attack])])
+
+
 def accuracy_by_class(case: pd.DataFrame) -> pd.DataFrame:
     """One row a class with n, clean and robust (`Rate`s)."""
     found = outcomes(case).groupby("label")

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from sparring.report.view import CaseView, View
 from sparring.report.wording import count, percent, samples, short
 
-CONTROL = "noise"
 """The attack that tries random points only; real attacks must do better."""
 
 UNCHECKED = "No checks of the model were recorded, so masked gradients would go unnoticed."
@@ -63,23 +62,20 @@ def trust(view: View, cases: tuple[CaseView, ...] | None = None) -> Trust:
 
 def _control(case: CaseView) -> Light | None:
     """Random points must not do better than a search."""
-    controls = [attack for attack in case.attacks if attack.split("(")[0] == CONTROL]
+    controls = set(case.controls)
     others = [attack for attack in case.attacks if attack not in controls]
     if not controls or not others:
         return None
-    found = case.outcomes[case.outcomes.clean]
-    fell = found.fell_to.value_counts()
-    after = [attack for attack in controls if case.attacks.index(attack) > case.attacks.index(others[0])]
-    late, by_control = sum(int(fell.get(attack, 0)) for attack in after), sum(int(fell.get(attack, 0)) for attack in controls)
+    fell = case.outcomes[case.outcomes.clean].fell_to.value_counts()
+    late = sum(int(fell.get(attack, 0)) for attack in controls)
     by_search = sum(int(fell.get(attack, 0)) for attack in others)
+    rows = case.judged[case.judged.attack.isin(controls) & (case.judged.status == "broken")]
+    by_control = int(rows["id"].nunique())
     cure = "Look at the gradients of the model, give the attacks more steps and restarts, or add an attack that needs no gradients."
     if late:
         finding = f"Random noise broke {samples(late, case.domain_kind)} that searching attacks had left standing."
-        return Light("R1", "Random noise loses to a search", "bad" if late > by_search else "caution", finding, cure, late)
-    if by_control and by_control >= by_search:
-        finding = f"Random noise alone broke {by_control:,}, all searching attacks together {by_search:,}: the threat is very wide, or the attacks are weak."
-        return Light("R1", "Random noise loses to a search", "caution", finding, cure)
-    finding = f"Random noise broke {by_control:,}, the searching attacks {by_search:,} more."
+        return Light("R1", "Random noise loses to a search", "bad" if late > 0.01 * len(case.outcomes) else "caution", finding, cure, late)
+    finding = f"Random noise broke {by_control:,}, the searching attacks {by_search:,}, those among them."
     return Light("R1", "Random noise loses to a search", "ok", finding)
 
 

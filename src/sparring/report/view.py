@@ -56,6 +56,11 @@ class CaseView:
         return [attack for attack in self.planned if attack in seen]
 
     @cached_property
+    def controls(self) -> list[str]:
+        """Of `attacks` those that are no search but what searches are compared with."""
+        return [cell["attack"]["say"] for cell in self.cells if cell["attack"].get("control") and cell["attack"]["say"] in self.attacks]
+
+    @cached_property
     def judged(self) -> pd.DataFrame:
         """`metrics.outcome.judged` of the table."""
         return judged(self.table) if len(self.table) else self.table

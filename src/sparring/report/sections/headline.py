@@ -1,6 +1,6 @@
 """Headline: accuracy clean, after every attack, and robust, each with its interval."""
 
-from sparring.metrics.outcome import accuracy_under
+from sparring.metrics.outcome import accuracy_alone, accuracy_under
 from sparring.report.markup import RATE_COLUMNS, Cell, Column, Markup, by_case, markup, rate_cells, table
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
@@ -35,6 +35,7 @@ def _cascade(case: CaseView) -> Markup:
     rows += [(f"after {attack}", *rate_cells(accuracy_under(case.judged, attack)), f"{MINUS}{int(kills.get(attack, 0)):,}") for attack in case.attacks]
     if case.attacks:
         broken = int(kills.sum())
+        rows += [(f"{attack} alone, the control", *rate_cells(accuracy_alone(case.judged, attack)), DASH) for attack in case.controls]
         rows.append(("robust", *rate_cells(case.robust), f"{MINUS}{broken:,}"))
     columns = [Column("step"), *RATE_COLUMNS, Column("newly broken", True)]
     return table(f"Accuracy on {samples(len(case.outcomes), case.domain_kind)}", columns, rows, strong=(len(rows) - 1,) if case.attacks else ())

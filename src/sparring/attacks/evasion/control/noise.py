@@ -12,7 +12,7 @@ class Nothing(NamedTuple):
     """Noise remembers nothing from one try to the next."""
 
 
-@attack(needs={"labels"}, uses={"sample", "corner"}, cites="Carlini et al. 2019, arXiv:1902.06705, section on sanity checks")
+@attack(needs={"labels"}, uses={"sample", "corner"}, cites="Carlini et al. 2019, arXiv:1902.06705, section on sanity checks", control=True)
 def noise(bout: Bout, *, tries: int = 100) -> Batch:
     """Equal-budget noise: random points and random corners in turn; keep whichever breaks.
 

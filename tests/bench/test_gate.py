@@ -1,0 +1,53 @@
+"""Gates are judged on the lower end of the interval."""
+
+import math
+
+import pytest
+
+from sparring.bench.gate import check_gate, judge_gate, read_rule
+from sparring.core.errors import PlanError, UnknownName
+
+
+def test_rules_are_read():
+    """Metric, part of the name, bound; per cent or a share."""
+    assert read_rule("robust_accuracy >= 0.45") == ("robust_accuracy", "", 0.45)
+    assert read_rule(" clean_accuracy[ linf 0.1 ]>=45% ") == ("clean_accuracy", "linf 0.1", 0.45)
+    assert read_rule("robust_accuracy > 1e-2") == ("robust_accuracy", "", 0.01)
+
+
+def wilson_low(hits, n, z=1.959963984540054):
+    """Lower end of Wilson's interval, from the textbook."""
+    share = hits / n
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (share + z * z / (2 * n)) / (1 + z * z / n) - half
+
+
+def test_the_lower_end_decides(whole):
+    """A bound between the lower end and the value is missed; the smallest step below the end is met."""
+    hits = round(whole.robust_accuracy.value * 20)
+    low = wilson_low(hits, 20)
+    assert 0 < low < whole.robust_accuracy.value
+    for bound, met in ((low - 1e-6, True), (low + 1e-6, False), (whole.robust_accuracy.value, False)):
+        (one,) = judge_gate(whole, [f"robust_accuracy >= {bound:.9f}"])
+        assert (one["met"], one["value"]) == (met, hits / 20)
+        assert one["low"] == pytest.approx(low, abs=1e-9)
+        assert type(one["met"]) is bool
+
+
+def test_a_rule_holds_for_every_case_it_is_about(small, tmp_path):
+    """Without brackets for all, with them for those whose name has the words in it."""
+    run = small(threat=["linf 0.01", "linf 0.3"], attacks="fgsm", out=str(tmp_path)).run()
+    everywhere, one = judge_gate(run, ["robust_accuracy >= 0.5"]), judge_gate(run, ["robust_accuracy[linf 0.01] >= 0.5"])
+    assert [judged["met"] for judged in everywhere] == [True, False]
+    assert [judged["case"] for judged in one] == ["digits-plain · linf 0.01"]
+
+
+def test_rules_are_refused_before_anything_is_computed(small, tmp_path, monkeypatch):
+    """A slip in a rule must not cost hours."""
+    with pytest.raises(PlanError, match="no case"):
+        check_gate(["robust_accuracy[l1] >= 0.1"], ["a · linf 0.1"])
+    with pytest.raises(UnknownName):
+        check_gate(["speed >= 0.1"], ["a"])
+    monkeypatch.setattr("sparring.bench.plan.carry_out", lambda *any: pytest.fail("began"))
+    with pytest.raises(PlanError, match="cannot read the gate"):
+        small(gate="robust_accuracy = 0.5", out=str(tmp_path)).run()

@@ -1,0 +1,112 @@
+"""Killed at any moment, the same call goes on: the table is that of a run nobody touched."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sparring.bench.plan import Plan
+from sparring.records.record import Record
+
+SOURCES = Path(__file__).parents[2] / "src"
+LONGER = {
+    "model": ["zoo:digits-plain", "zoo:digits-robust"],
+    "data": "digits",
+    "take": 60,
+    "threat": "linf 0.1",
+    "attacks": ["noise(tries=3)", "pgd(steps=5)", "square(queries=40)"],
+    "batch": 6,
+    "search": "plain",
+}
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 7, 19])
+@pytest.mark.parametrize("where", ["before the part", "after the part", "half a part"])
+def test_a_crash_between_parts(small, rows, whole, tmp_path, monkeypatch, after, where):
+    """After any number of parts; a file that was being written is left aside and never read."""
+    written = []
+    add_part = Record.add_part
+
+    def crash(record, cell, name, *rest):
+        if len(written) == after:
+            if where == "after the part":
+                add_part(record, cell, name, *rest)
+            if where == "half a part":
+                record.store.write(f"cells/{cell}/{name}.parquet.0123.tmp", b"PAR1 half")
+            raise OSError("disk full")
+        written.append(name)
+        add_part(record, cell, name, *rest)
+
+    plan = small(out=str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "add_part", crash)
+        with pytest.raises(OSError, match="disk full"):
+            plan.run()
+    (folder,) = tmp_path.iterdir()
+    half = Record.open(folder)
+    assert half.header["status"] == "failed"
+    assert half.header["error"] == "OSError: disk full"
+    assert len(half.table()) == 4 * (after + (where == "after the part"))
+    run = plan.run()
+    assert run.status == "done"
+    pd.testing.assert_frame_equal(rows(run), rows(whole))
+
+
+def test_a_second_run_writes_nothing(small, whole, monkeypatch):
+    """All parts are there: none is added, no attack is begun."""
+    monkeypatch.setattr(Record, "add_part", lambda *any: pytest.fail("a part was written"))
+    monkeypatch.setattr("sparring.bench.evaluate._attack", lambda *any: pytest.fail("an attack was begun"))
+    small(out=str(Path(whole.path).parent)).run()
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory):
+    """(the run of the longer plan, how many seconds it takes)."""
+    plan = Plan.of({**LONGER, "out": str(tmp_path_factory.mktemp("longer"))})
+    plan.cases()
+    began = time.monotonic()
+    run = plan.run()
+    return run, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    """The process that makes processes to be killed."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, Path(__file__).with_name("nursery.py"), json.dumps(LONGER)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("moment", [pytest.param(moment, marks=() if moment < 3 else pytest.mark.slow) for moment in range(20)])
+def test_kill_9(moment, nursery, longer, tmp_path, rows):
+    """`kill -9` twice at random moments, then the same plan: identical verdicts, points that can be read, nothing lost but the batch in flight."""
+    whole, seconds = longer
+    dice = random.Random(moment)
+    kept = -1
+    for _ in range(2):
+        nursery.stdin.write(f"{tmp_path}\n")
+        nursery.stdin.flush()
+        child = int(nursery.stdout.readline())
+        time.sleep(dice.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)
+        nursery.stdin.write("wait\n")
+        nursery.stdin.flush()
+        assert nursery.stdout.readline() == "gone\n"
+        folder = next(iter(tmp_path.iterdir()), None)
+        if folder is not None and (folder / "run.json").exists():
+            before, kept = kept, len(Record.open(folder).table())
+            assert kept >= before, "rows were lost"
+    run = Plan.of({**LONGER, "out": str(tmp_path)}).run()
+    assert run.status == "done"
+    pd.testing.assert_frame_equal(rows(run), rows(whole))
+    for cell in set(run.table().cell):
+        run.record.points(cell)
