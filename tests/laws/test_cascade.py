@@ -40,10 +40,23 @@ def test_a_cascade_is_at_least_as_strong_as_each_member(arena, tmp_path):
         assert row.id not in standing(fallen[row.attack])
 
 
+def test_a_control_stands_outside_the_cascade(tmp_path):
+    """A control tries every sample that is right without attack, wherever it is listed, and does not spare the others theirs."""
+    arena = ARENAS["linf"]
+    control = short(everything("attack")["noise"], 40)
+    searches = [attack for attack in members(arena) if not attack.control][:3]
+    assert control.control
+    tables = [carry_out([case_of(arena, order)], tmp_path / str(turn), {}, Settings()).table() for turn, order in enumerate(([control, *searches], [*searches, control]))]
+    first, last = ([table[table.attack == attack.say()].status.tolist() for attack in (control, *searches)] for table in tables)
+    assert first == last
+    assert "broken" in first[0]
+    assert first[0].count("skipped") == int((~arena.right()).sum())
+
+
 def test_a_fallen_sample_is_not_attacked_again(tmp_path):
     """In a cascade each sample is broken at most once and later attacks skip it at no cost; without one, all attacks try all."""
     arena = ARENAS["linf"]
-    attacks = members(arena)
+    attacks = [attack for attack in members(arena) if not attack.control]
     rows = carry_out([case_of(arena, attacks)], tmp_path / "yes", {}, Settings()).table()
     attacked = rows[rows.attack != "clean"]
     broken = attacked[attacked.status == "broken"]

@@ -68,6 +68,7 @@ def test_samples_and_draws_are_independent():
         "numbered draws": (dice.draw(0).normal(200, dtype=torch.float64), dice.draw(1).normal(200, dtype=torch.float64)),
         "seeds": (first, Dice.of(1, IDS).draw("a").normal(200, dtype=torch.float64)),
         "a stream": (first[:, :-1], first[:, 1:]),
+        "the two of a pair": (first[:, :100], first[:, 100:]),
         "a draw and its parent": (first, dice.normal(200, dtype=torch.float64)),
     }
     for what, (one, other) in pairs.items():

@@ -138,7 +138,7 @@ KEYS = {
     "radius": lambda case: (Case(case.name, case.victim, case.data, case.threat.at(0.081), case.attacks), Settings()),
     "budget": lambda case: (Case(case.name, case.victim, case.data, case.threat.within(queries=3), case.attacks), Settings()),
     "access": lambda case: (Case(case.name, case.victim, case.data, case.threat.seeing("scores"), case.attacks), Settings()),
-    "settings": lambda case: (Case(case.name, case.victim, case.data, case.threat, (case.attacks[0].configure(tries=5),)), Settings()),
+    "settings": lambda case: (Case(case.name, case.victim, case.data, case.threat, (case.attacks[0].configure(steps=5),)), Settings()),
     "weights": lambda case: (Case(case.name, other_net(), case.data, case.threat, case.attacks), Settings()),
     "labels": lambda case: (case_of(ARENAS["linf"], case.attacks, y=(ARENAS["linf"].y + 1) % 3), Settings()),
     "earlier": lambda case: (Case(case.name, case.victim, case.data, case.threat, (find("attack", "fgsm"), *case.attacks)), Settings()),
@@ -152,8 +152,8 @@ def other_net():
 @pytest.mark.parametrize("what", KEYS)
 def test_a_cache_never_answers_for_something_else(what):
     """The address of an attack's rows changes with everything that could change them, and with nothing else."""
-    case = case_of(ARENAS["linf"], [find("attack", "noise").configure(tries=4)])
-    same = case_of(ARENAS["linf"], [find("attack", "noise").configure(tries=4)])
+    case = case_of(ARENAS["linf"], [find("attack", "pgd").configure(steps=4)])
+    same = case_of(ARENAS["linf"], [find("attack", "pgd").configure(steps=4)])
     other, settings = KEYS[what](case)
     assert list(case.cell_keys(0, True).values()) == list(same.cell_keys(0, True).values())
     assert list(case.cell_keys(0, True).values())[-1] != list(other.cell_keys(settings.seed, True).values())[-1]

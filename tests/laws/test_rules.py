@@ -18,6 +18,7 @@ CHANGES = {
     "beyond the bounds": ({1: 2400.0, 2: 1100.0, 0: 81.0}, False, "bounds"),
     "income too far": ({1: 5600.0}, False, "too far"),
     "immutable": ({3: 0.50001}, False, "wrong way"),
+    "immutable to the last digit": ({3: 0.5 + 5e-10}, False, "wrong way"),
     "tax above half the income": ({2: 2001.0}, False, "relation"),
     "two colours": ({5: 1.0}, False, "one-hot"),
     "no colour": ({4: 0.0}, False, "one-hot"),

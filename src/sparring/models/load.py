@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import nn
+
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError, UnknownName
 from sparring.core.registry import everything, find
@@ -63,6 +65,8 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
         known = [f"zoo:{name}" for name in everything("model")]
         raise LoadError(f"cannot tell what {ref!r} is: write {FORMS}; in the zoo are {', '.join(known)}")
     model = put_weights(made_by(kind, rest), weights, ref)
+    if isinstance(model, nn.Module):
+        model.eval()  # modules begin in training mode; what a plan names is a model as it is deployed
     return _wrapped(model, rest, data, settings)
 
 

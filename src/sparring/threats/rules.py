@@ -94,7 +94,8 @@ class Rules(Space):
 
     def say(self) -> str:
         radius = "a budget per sample" if isinstance(self.radius, Tensor) else f"at most {self.radius:g}"
-        parts = [f"{len(self.rules)} columns may change, each within its reach, at a cost of {radius} in all"]
+        movable = sum(rule.direction != "none" for rule in self.rules)
+        parts = [f"{movable} columns may change, each within its reach, at a cost of {radius} in all"]
         if self.relations:
             parts.append(f"{len(self.relations)} relations between columns hold, such as {self.relations[0].say()}")
         if self.one_hot:
