@@ -7,7 +7,14 @@ from sparring.bench.plan import Plan
 
 def plan_of(**changes):
     """A plan of five batches that takes a fraction of a second, with some keys changed."""
-    keys = {"model": "zoo:digits-plain", "data": "digits", "take": 20, "threat": "linf 0.1", "attacks": ["noise(tries=3)", "fgsm", "square(queries=20)"], "batch": 4}
+    keys = {
+        "model": "zoo:digits-plain",
+        "data": "digits",
+        "take": 20,
+        "threat": "linf 0.1",
+        "attacks": ["noise(tries=3)", "fgsm", "square(queries=20)"],
+        "batch": 4,
+    }
     return Plan.of({**keys, "search": "plain", **changes})
 
 
@@ -16,13 +23,13 @@ def content(run):
     return run.table().drop(columns="seconds").sort_values(["case", "attack", "position"], ignore_index=True)
 
 
-@pytest.fixture()
+@pytest.fixture
 def small():
     """`plan_of`."""
     return plan_of
 
 
-@pytest.fixture()
+@pytest.fixture
 def rows():
     """`content`."""
     return content

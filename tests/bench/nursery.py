@@ -5,7 +5,6 @@ Until "wait" is said a dead child stays a zombie, so its id is no one else's.
 """
 
 import json
-
 import os
 import sys
 

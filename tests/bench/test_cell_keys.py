@@ -55,7 +55,9 @@ OTHER = {
     "one pixel": lambda: key(case(data=other_pixel())),
     "labels": lambda: key(case(data=other_label())),
     "deployed form": lambda: key(case(domain=sp.image(8, 8, deployed="8bit"))),
-    "no cascade": lambda: key(Case("one", *[getattr(case(), what) for what in ("victim", "data", "threat")], (read_attack("fgsm"), read_attack("pgd(steps=5)"))), cascade=False),
+    "no cascade": lambda: key(
+        Case("one", *[getattr(case(), what) for what in ("victim", "data", "threat")], (read_attack("fgsm"), read_attack("pgd(steps=5)"))), cascade=False
+    ),
     "code of the attack": lambda: _with_other_code(),
 }
 
@@ -80,7 +82,9 @@ SAME = {
     "defaults written out": lambda: case(attack="pgd(steps=5, restarts=1)"),
     "in training mode": lambda: case(net=digits_plain().train()),
     "asked before": lambda: _asked(),
-    "the same data by hand": lambda: case(data=sp.Data.of(sp.load("digits", take=8).x, sp.load("digits", take=8).y, sp.image(8, 8), ids=sp.load("digits", take=8).ids)),
+    "the same data by hand": lambda: case(
+        data=sp.Data.of(sp.load("digits", take=8).x, sp.load("digits", take=8).y, sp.image(8, 8), ids=sp.load("digits", take=8).ids)
+    ),
 }
 
 

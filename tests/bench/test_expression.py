@@ -34,7 +34,22 @@ def test_read(text):
     assert parse(text) == Expression(*READ[text])
 
 
-WRONG = ["", "   ", "8/255", "(", "pgd(", "pgd(steps=)", "pgd(steps=1, steps=2)", "pgd(**x)", "pgd(steps=1+1)", "pgd(steps=f())", "pgd(x.y)", "os.system(1)", "pgd(1)(2)", "linf(1/0)"]
+WRONG = [
+    "",
+    "   ",
+    "8/255",
+    "(",
+    "pgd(",
+    "pgd(steps=)",
+    "pgd(steps=1, steps=2)",
+    "pgd(**x)",
+    "pgd(steps=1+1)",
+    "pgd(steps=f())",
+    "pgd(x.y)",
+    "os.system(1)",
+    "pgd(1)(2)",
+    "linf(1/0)",
+]
 WRONG += ["linf('a'/2)", "linf(-true)", "pgd(steps=[1])", "pgd(a=b'x')", "lambda: 0", "pgd(x:=1)"]
 
 

@@ -13,7 +13,10 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "plans.md"
 
 def test_one_or_a_list():
     """A word, words between commas and a list are the same."""
-    plans = [Plan.of({"model": "m", "threat": threats, "attacks": attacks}) for threats, attacks in (("linf 0.1, l2 1", "pgd(steps=5, restarts=2), fgsm"), (["linf 0.1", "l2 1"], ["pgd(steps=5, restarts=2)", "fgsm"]))]
+    plans = [
+        Plan.of({"model": "m", "threat": threats, "attacks": attacks})
+        for threats, attacks in (("linf 0.1, l2 1", "pgd(steps=5, restarts=2), fgsm"), (["linf 0.1", "l2 1"], ["pgd(steps=5, restarts=2)", "fgsm"]))
+    ]
     assert plans[0] == plans[1]
     assert plans[0].model == ["m"]
 
@@ -21,7 +24,10 @@ def test_one_or_a_list():
 def test_inner_keys_override_the_outer_ones():
     """Each evaluation has the keys outside, and its own where it has them."""
     plan = Plan.of({"data": "digits", "threat": "linf 0.1", "attacks": "fgsm", "evaluations": [{"model": "a"}, {"model": "b", "threat": "l2 1"}]})
-    assert [(part.model, part.data, part.threat, part.attacks) for part in plan.parts()] == [(["a"], "digits", ["linf 0.1"], ["fgsm"]), (["b"], "digits", ["l2 1"], ["fgsm"])]
+    assert [(part.model, part.data, part.threat, part.attacks) for part in plan.parts()] == [
+        (["a"], "digits", ["linf 0.1"], ["fgsm"]),
+        (["b"], "digits", ["l2 1"], ["fgsm"]),
+    ]
 
 
 @pytest.mark.parametrize("key", OF_THE_RUN)
@@ -49,7 +55,14 @@ def test_the_embedded_default_is_sound():
 
 def test_cases_of_one_name_get_numbers(tmp_path):
     """The same model and threat on other data are told apart."""
-    plan = Plan.of({"model": "zoo:digits-plain", "threat": "linf 0.1", "attacks": "fgsm", "evaluations": [{"data": "digits", "take": 4}, {"data": "digits", "split": "train", "take": 4}]})
+    plan = Plan.of(
+        {
+            "model": "zoo:digits-plain",
+            "threat": "linf 0.1",
+            "attacks": "fgsm",
+            "evaluations": [{"data": "digits", "take": 4}, {"data": "digits", "split": "train", "take": 4}],
+        }
+    )
     assert [case.name for case in plan.cases()] == ["digits-plain · linf 0.1 (1)", "digits-plain · linf 0.1 (2)"]
 
 

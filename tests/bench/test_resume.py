@@ -80,7 +80,9 @@ def longer(tmp_path_factory):
 def nursery():
     """The process that makes processes to be killed."""
     environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, Path(__file__).with_name("nursery.py"), json.dumps(LONGER)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("nursery.py"), json.dumps(LONGER)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "ready\n"
         yield process
         process.stdin.close()

@@ -1,8 +1,10 @@
 """What a run gives back, where it may lie, and what stands beside its numbers."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import fsspec
 import pandas as pd
@@ -117,7 +119,9 @@ def test_evaluate_is_the_plan_in_python(tmp_path, whole, rows):
     data = sp.load("digits", take=20)
     victim = sp.victim(digits_plain(), data.domain, name="digits-plain", search="plain")
     told = []
-    run = sp.evaluate(victim, data, sp.linf(0.1), ["noise(tries=3)", "fgsm", "square(queries=20)"], batch=4, out=tmp_path, listen=lambda event, details: told.append(event))
+    run = sp.evaluate(
+        victim, data, sp.linf(0.1), ["noise(tries=3)", "fgsm", "square(queries=20)"], batch=4, out=tmp_path, listen=lambda event, details: told.append(event)
+    )
     pd.testing.assert_frame_equal(rows(run), rows(whole))
     assert told == ["started", "case", *["batch"] * 20, "ended"]
 
@@ -142,11 +146,23 @@ def plugged(bout: Bout, *, tries: int = 3):
 '''
 
 
-def test_a_plugin_comes_in_by_its_entry_point(tmp_path):
-    """Installed beside Sparring it is listed and run, with no other edit; its file is part of the address of its rows."""
-    import os
-    from pathlib import Path
+LISTED_AND_RUN = """
+import sys
+from sparring.cli.app import main
 
+run = ["run", "model=zoo:digits-plain", "data=digits", "take=20", "threat=linf 0.2", "attacks=plugged(tries=2)", "--json"]
+for words in (["ls", "attacks", "plug*", "--json"], run):
+    sys.argv = ["spar", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        assert ended.code == 0, ended.code
+    print("-----")
+"""
+
+
+def test_a_plugin_comes_in_by_its_entry_point(tmp_path):
+    """Installed beside Sparring it is listed and run, with no other edit."""
     site = tmp_path / "site"
     about = site / "plug-1.0.dist-info"
     about.mkdir(parents=True)
@@ -155,13 +171,8 @@ def test_a_plugin_comes_in_by_its_entry_point(tmp_path):
     (about / "entry_points.txt").write_text("[sparring]\nplug = plug\n")
     sources = Path(__file__).parents[2] / "src"
     environment = {**os.environ, "PYTHONPATH": f"{sources}{os.pathsep}{site}", "OMP_NUM_THREADS": "1"}
-    program = (
-        "import sys\nfrom sparring.cli.app import main\n"
-        "for words in (['ls', 'attacks', 'plug*', '--json'], ['run', 'model=zoo:digits-plain', 'data=digits', 'take=20', 'threat=linf 0.2', 'attacks=plugged(tries=2)', '--json']):\n"
-        "    sys.argv = ['spar', *words]\n"
-        "    try:\n        main()\n    except SystemExit as ended:\n        assert ended.code == 0, ended.code\n    print('-----')\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    ended = subprocess.run([sys.executable, "-c", LISTED_AND_RUN], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     listed, run = (json.loads(part) for part in ended.stdout.split("-----")[:2])
     assert [(row["name"], row["does"]) for row in listed] == [("plugged", "Asks about some corners.")]

@@ -19,7 +19,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
 ESCAPE = "\x1b"
 
 
-@pytest.fixture()
+@pytest.fixture
 def drawn():
     """For tests that want the real report."""
 
@@ -36,7 +36,7 @@ def _quick_report(request, monkeypatch):
         monkeypatch.setattr("sparring.bench.run.write_report", write)
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(spar, tiny):
     """A finished tiny run under runs/; its folder."""
     said = spar("run", *tiny, "--quiet")
@@ -173,7 +173,9 @@ def test_keys_are_listed(spar):
 # codes -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rule", "code", "word"), [("robust_accuracy >= 0.18", 0, "met"), ("robust_accuracy >= 0.19", 1, "MISSED"), ("clean_accuracy > 75%", 0, "met")])
+@pytest.mark.parametrize(
+    ("rule", "code", "word"), [("robust_accuracy >= 0.18", 0, "met"), ("robust_accuracy >= 0.19", 1, "MISSED"), ("clean_accuracy > 75%", 0, "met")]
+)
 def test_a_gate_is_judged_on_the_lower_end(spar, tiny, rule, code, word):
     """Robust accuracy is 35.0 %, its interval begins at 18.1 %: that end is compared, by `run` and by `gate`, and the code tells."""
     first = spar("run", *tiny, f"gate={rule}")
@@ -411,7 +413,9 @@ assert torch.equal(sp.attacks.novelty(victim, data.x, data.y, sp.linf(0.0)), dat
 run = sp.evaluate(victim, data, sp.linf(0.3), ["novelty(steps=4)"])
 print(sum(run.table().query("attack != 'clean'").status == "broken"), run.status)
 """
-    ended = subprocess.run([sys.executable, "-c", program], env={**ENVIRONMENT, "PYTHONPATH": f"{SOURCES}{os.pathsep}plugin"}, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env={**ENVIRONMENT, "PYTHONPATH": f"{SOURCES}{os.pathsep}plugin"}, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     broken, status = ended.stdout.split()
     assert int(broken) > 0

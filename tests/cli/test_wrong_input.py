@@ -9,6 +9,7 @@ import json
 import pickle
 import struct
 import zipfile
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -617,6 +618,26 @@ def test_names_are_text_in_the_report(spar, folder):
     assert "<img src=x" not in text
     assert "<b>evil" not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+class Entry(NamedTuple):
+    """An entry point whose module fails."""
+
+    name: str = "plug"
+    value: str = "plug"
+
+    def load(self):
+        raise ModuleNotFoundError("No module named 'jax'")
+
+
+def test_a_plugin_that_cannot_be_loaded(spar, monkeypatch):
+    """Its name, the reason and the cure, every time it is asked for; nothing half registered."""
+    monkeypatch.setattr("sparring.core.registry.entry_points", lambda group: [Entry()])
+    monkeypatch.setattr("sparring.core.registry._walked", set())
+    for _ in range(2):
+        said = spar("ls", "attacks")
+        assert (said.code, said.out) == (2, "")
+        assert said.err == "spar: the plugin plug (plug) cannot be loaded: ModuleNotFoundError: No module named 'jax': mend it or uninstall it\n"
 
 
 # Python ----------------------------------------------------------------------------------------------------------------

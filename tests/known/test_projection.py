@@ -145,16 +145,16 @@ def test_projection_without_a_box(kind):
 
 @pytest.mark.parametrize("kind", ["linf", "l2", "l1"])
 def test_steepest_has_unit_size_and_ascends_most(kind):
-    """The steepest direction has size 1 and no random direction of that size ascends faster (L1: with equal steps on 5 % of the coordinates)."""
+    """The steepest direction has size 1 and no random direction of that size ascends faster."""
     dice = torch.Generator().manual_seed(0)
     region = SPACES[kind](1.0).around(torch.full((8, 1, 6, 10), 0.5, dtype=torch.float64), Image((1, 6, 10)))
     g = torch.randn(8, 1, 6, 10, generator=dice, dtype=torch.float64)
-    direction = region.steepest(g, region.origin)
+    direction = region.steepest(g)
     sizes = torch.linalg.vector_norm(direction.reshape(8, -1), ord=ORDERS[kind], dim=1)
     assert sizes.tolist() == pytest.approx([1.0] * 8)
     gain = (g * direction).reshape(8, -1).sum(1)
     flat = g.reshape(8, -1)
-    dual = {"linf": flat.abs().sum(1), "l2": flat.norm(dim=1), "l1": flat.abs().topk(3, dim=1).values.mean(1)}[kind]  # L1: 5 % of 60 move
+    dual = {"linf": flat.abs().sum(1), "l2": flat.norm(dim=1), "l1": flat.abs().amax(1)}[kind]
     assert gain.tolist() == pytest.approx(dual.tolist())
 
 

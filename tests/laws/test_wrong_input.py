@@ -132,6 +132,14 @@ def test_wrong_settings(case):
     refuse(victim, lambda: find("attack", name)(victim, IMAGE.x, IMAGE.y, IMAGE.threat, **settings), fragment)
 
 
+def test_a_whole_float_is_a_whole_number():
+    """steps=2.0, as YAML and JSON may write it, is steps=2."""
+    arena = ARENAS["linf"]
+    one, other = (find("attack", "pgd")(arena.victim, arena.x, arena.y, arena.threat, arena.dice(), steps=steps) for steps in (2, 2.0))
+    assert torch.equal(one, other)
+    assert find("attack", "pgd").configure(steps=2.0).say() == "pgd(steps=2)"
+
+
 def test_an_unknown_ranking():
     """Greedy names the rankings it knows."""
     victim = Instrumented(TEXT.victim)

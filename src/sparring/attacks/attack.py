@@ -96,8 +96,10 @@ class Attack:
                 raise PlanError(f"{self.name}({name}={value!r}): give a number, the default is {default!r}")
             if isinstance(default, str) and not isinstance(value, str):
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
-            if isinstance(default, int) and number and not (float(value) >= 0 and float(value).is_integer()):
-                raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
+            if isinstance(default, int) and number:
+                if not (float(value) >= 0 and float(value).is_integer()):
+                    raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
+                settings[name] = int(value)
         return replace(self, settings={**self.settings, **settings})
 
     def misfit(self, victim: Victim, threat: Threat) -> str | None:

@@ -74,7 +74,7 @@ def _evaluate_batch(
     """All attacks of a case on one batch of samples, each written as soon as it is judged."""
     data, threat = case.data.rows(rows), case.threat.take(rows)
     name = f"part-{int(rows[0]):07d}-{int(rows[-1]):07d}"
-    reference = threat.goal.reference(data.y, Dice.of(settings.seed, data.ids), case.victim.classes)
+    reference = threat.goal.reference(data.y, Dice.of(settings.seed, data.ids, data.y.device), case.victim.classes)
     asked = ["the label is the target" if one else "" for one in threat.goal.done(data.y, reference).tolist()]
     left = asked  # reasons to skip a sample: `asked` for every attack, `left` for those in the cascade
     for attack in (None, *case.attacks):  # None: the clean inputs
@@ -100,8 +100,8 @@ def _attack(case: Case, attack: Attack | None, data: Data, threat: Threat, refer
     """Search and judge; an attack that fails for a reason of its own yields verdicts "error"."""
     if attack is None:
         threat = case.clean_threat()
-        reference = threat.goal.reference(data.y, Dice.of(seed, data.ids), case.victim.classes)
-    bout = Bout.open(case.victim, data.x, reference, threat, Dice.of(seed, data.ids))
+        reference = threat.goal.reference(data.y, Dice.of(seed, data.ids, data.y.device), case.victim.classes)
+    bout = Bout.open(case.victim, data.x, reference, threat, Dice.of(seed, data.ids, data.y.device))
     problem = ""
     if attack and len(bout):
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from sparring.core.errors import UnknownName
+from sparring.core.errors import LoadError, UnknownName
 
 Thing = TypeVar("Thing")
 
@@ -68,9 +68,13 @@ def _walk(package_name: str) -> None:
     if package_name in _walked:
         return
     _walked.add(package_name)
-    package = importlib.import_module(package_name)
-    for module in pkgutil.walk_packages(package.__path__, package_name + "."):
-        importlib.import_module(module.name)
+    try:
+        package = importlib.import_module(package_name)
+        for module in pkgutil.walk_packages(package.__path__, package_name + "."):
+            importlib.import_module(module.name)
+    except BaseException:
+        _walked.discard(package_name)  # half a walk must not pass for a whole one
+        raise
 
 
 def _load_plugins() -> None:
@@ -79,7 +83,11 @@ def _load_plugins() -> None:
         return
     _walked.add("plugins")
     for point in entry_points(group="sparring"):
-        plugin = point.load()
-        if hasattr(plugin, "__path__"):
-            for module in pkgutil.walk_packages(plugin.__path__, plugin.__name__ + "."):
-                importlib.import_module(module.name)
+        try:
+            plugin = point.load()
+            if hasattr(plugin, "__path__"):
+                for module in pkgutil.walk_packages(plugin.__path__, plugin.__name__ + "."):
+                    importlib.import_module(module.name)
+        except Exception as error:  # a stranger's module may raise anything
+            _walked.discard("plugins")
+            raise LoadError(f"the plugin {point.name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}: mend it or uninstall it") from error

@@ -25,7 +25,7 @@ class Region(ABC):
     methods a region offers what it can, and an attack states what it `uses`:
 
     - `project(x)`: the nearest allowed points;
-    - `steepest(g)`: the direction of unit size along which g ascends fastest;
+    - `steepest(g)`: the direction of unit size along which g ascends fastest; `ascend(x, g, length)`: a step along it;
     - `sample(dice)`: random allowed points;      - `corner(dice)`: random extreme points;
     - `paint(signs)`: edge points chosen per coordinate by sign (boxes only);
     - `toward(x, size)`: points at most `size` from the origin on the way to x (for label attacks);

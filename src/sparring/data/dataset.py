@@ -1,6 +1,7 @@
 """Samples with names: (id, x, y), a hash and a licence line."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -48,9 +49,9 @@ class Data:
         if len(ids) != count:
             raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: give one a sample, or leave them out")
         if len(set(ids)) != count:
-            twice = next(one for place, one in enumerate(ids) if one in ids[:place])
+            twice = next(one for one, times in Counter(ids).items() if times > 1)
             raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave them out")
-        return cls(name, ids, batch, labels, domain, [str(one) for one in names], **more)
+        return cls(name, ids, batch, labels.to(batch.device) if isinstance(batch, Tensor) else labels, domain, [str(one) for one in names], **more)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,7 +79,7 @@ class Data:
         packed = self.domain.pack(self.x)
         digest.update(str((packed.dtype, packed.shape)).encode())
         digest.update(np.ascontiguousarray(packed).tobytes())
-        digest.update(self.y.numpy().tobytes())
+        digest.update(self.y.cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ sorted breakpoints of the dual in float64; L2 by the same device.
 """
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -62,6 +63,14 @@ class BallRegion(Region):
         in_box = ((flat >= box_low) & (flat <= box_high)).all(1)
         return in_box & (self.size(x) <= torch.where(self.radius > 0, self.radius * (1 + 1e-9) + slack, 0.0))
 
+    @abstractmethod
+    def steepest(self, g: Tensor) -> Tensor:
+        """Direction of unit size along which g ascends fastest."""
+
+    def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
+        """x moved by `length` ([n]) along the steepest direction of g; may leave ball and box."""
+        return torch.addcmul(x, _rows(length, x).to(x.dtype), self.steepest(g))
+
     def toward(self, x: Tensor, size: Tensor) -> Tensor:
         """Points at most `size` ([n]) from the origin on the straight way to x."""
         share = (size / self.size(x).clamp_min(1e-30)).clamp(0, 1).to(x.dtype)
@@ -88,7 +97,7 @@ class LinfRegion(BallRegion):
         """Nearest allowed points."""
         return x.clamp(self.low, self.high)
 
-    def steepest(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+    def steepest(self, g: Tensor) -> Tensor:
         """Direction of unit size along which g ascends fastest."""
         return g.sign()
 
@@ -134,7 +143,7 @@ class L2Region(BallRegion):
             boxed[far] = torch.minimum(t * a, u)
         return self._moved(d, boxed)
 
-    def steepest(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+    def steepest(self, g: Tensor) -> Tensor:
         """The gradient, scaled to length 1."""
         length = torch.linalg.vector_norm(_flat(g), dim=1).clamp_min(torch.finfo(g.dtype).tiny)
         return g / _rows(length, g)
@@ -180,18 +189,24 @@ class L1Region(BallRegion):
             boxed[far] = torch.minimum((a - t).clamp_min(0), u)
         return self._moved(d, boxed)
 
-    def steepest(self, g: Tensor, x: Tensor | None = None) -> Tensor:
-        """Equal steps on the coordinates of largest gradient that can still move (5 % of them)."""
+    def steepest(self, g: Tensor) -> Tensor:
+        """The coordinate of largest gradient."""
         flat = _flat(g)
-        strength = flat.abs()
-        if x is not None:
-            low, high = _flat_box(self.domain, x)
-            stuck = torch.where(flat > 0, _flat(x) >= high, _flat(x) <= low)
-            strength = strength.masked_fill(stuck, -1.0)
+        first = flat.abs().argmax(1, keepdim=True)
+        return torch.zeros_like(flat).scatter(1, first, flat.gather(1, first).sign()).reshape(g.shape)
+
+    def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
+        """Equal steps on the 5 % of the coordinates with the largest gradient; what the edge of the box
+        leaves of a step goes to the coordinates that come next."""
+        flat, low, high = _flat(g), *_flat_box(self.domain, x)
+        room = torch.where(flat > 0, high - _flat(x), _flat(x) - low).clamp_min(0).double()
+        order = flat.abs().argsort(dim=1, descending=True, stable=True)
         count = max(1, math.ceil(self.share * flat.shape[1]))
-        chosen = strength.topk(count, dim=1).indices
-        step = torch.zeros_like(flat).scatter(1, chosen, flat.gather(1, chosen).sign() / count)
-        return step.reshape(g.shape)
+        steps = torch.minimum(room.gather(1, order), length[:, None] / count)
+        before = steps.cumsum(1) - steps
+        steps = (length[:, None] - before).clamp_min(0).minimum(steps)
+        moved = torch.zeros_like(room).scatter(1, order, steps).reshape(x.shape)
+        return x + (moved * g.sign()).to(x.dtype)
 
     def sample(self, dice: Dice) -> Tensor:
         """Uniform in the ball, then projected."""

@@ -62,7 +62,7 @@ def _csv(path: Path, encoding: str | None) -> pd.DataFrame:
     try:
         rows = pd.read_csv(io.StringIO(content), sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise LoadError(f"{path} is not a CSV file with the same columns in every line: {error}") from error
+        raise LoadError(f"{path} is not a CSV file with the same columns in every line: {str(error).strip()}") from error
     rows.columns = [f"column {place}" if bare else str(name).strip() for place, name in enumerate(rows.columns)]
     return rows
 

@@ -37,7 +37,7 @@ class State(NamedTuple):
     aim: Reference
 
 
-@attack(needs={"gradients", "scores"}, uses={"project", "steepest", "sample"}, cites=CITES)
+@attack(needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES)
 def apgd(bout: Bout, *, steps: int = 100, loss: str = "ce", restarts: int = 1) -> Tensor:
     """Auto-PGD without a target class.
 
@@ -50,7 +50,7 @@ def apgd(bout: Bout, *, steps: int = 100, loss: str = "ce", restarts: int = 1) -
     return _ascend(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts)
 
 
-@attack(needs={"gradients", "scores"}, uses={"project", "steepest", "sample"}, cites=CITES + ", section 4.1")
+@attack(needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES + ", section 4.1")
 def apgd_t(bout: Bout, *, steps: int = 100, loss: str = "dlr", targets: int = 9, restarts: int = 1) -> Tensor:
     """Auto-PGD toward one class after the other: the `targets` highest wrong classes of the clean input.
 

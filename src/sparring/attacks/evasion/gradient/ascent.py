@@ -2,7 +2,6 @@
 
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from sparring.core.bout import Bout
@@ -11,5 +10,4 @@ from sparring.core.bout import Bout
 def along(bout: Bout, x: Tensor, g: Tensor, share: Tensor | float) -> Tensor:
     """x moved by `share` (a number, or one a row) of the radius along the steepest direction of g, then projected."""
     region = cast(Any, bout.region)
-    length = (region.radius * share).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-    return region.project(torch.addcmul(x, length, region.steepest(g, x)))
+    return region.project(region.ascend(x, g, region.radius * share))

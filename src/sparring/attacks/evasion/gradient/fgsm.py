@@ -8,7 +8,7 @@ from sparring.attacks.losses import loss_of
 from sparring.core.bout import Bout
 
 
-@attack(needs={"gradients", "scores"}, uses={"project", "steepest"}, cites="Goodfellow et al. 2015, arXiv:1412.6572")
+@attack(needs={"gradients", "scores"}, uses={"project", "ascend"}, cites="Goodfellow et al. 2015, arXiv:1412.6572")
 def fgsm(bout: Bout, *, loss: str = "ce") -> Tensor:
     """One step of the size of the radius along the steepest direction (in Linf: the sign of the gradient).
 

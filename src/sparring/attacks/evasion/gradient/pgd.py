@@ -21,7 +21,7 @@ class State(NamedTuple):
 
 @attack(
     needs={"gradients", "scores"},
-    uses={"project", "steepest", "sample"},
+    uses={"project", "ascend", "sample"},
     cites="Madry et al. 2018, arXiv:1706.06083; momentum: Dong et al. 2018, arXiv:1710.06081",
 )
 def pgd(

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from sparring.attacks.attack import attack
+from sparring.attacks.attack import BATCH, attack
 from sparring.attacks.loop import climb, take
 from sparring.core.bout import Bout
+from sparring.threats.balls import box
 
 PROBES_AT_ONCE = 2**23
-"""Numbers in one slice of probes; bounds the memory."""
+"""Numbers in one slice of probes of a full batch; bounds the memory."""
 
 
 class State(NamedTuple):
@@ -59,13 +60,13 @@ def _asked(bout: Bout, x: Tensor, owner: Tensor) -> Tensor:
 
 def _starts(bout: Bout, tries: int) -> Tensor:
     """A random adversarial input for every row; the clean input where none was found."""
-    domain, found = cast(Any, bout.victim.domain), bout.x.clone()
+    found = bout.x.clone()
     missing = torch.arange(len(bout), device=bout.rows.device)
     for turn in range(tries):
         if not len(missing):
             break
         share = bout.dice.take(missing).draw(f"start {turn}").uniform(*bout.x.shape[1:], dtype=bout.x.dtype)
-        low, high = (torch.as_tensor(edge, dtype=bout.x.dtype, device=bout.x.device) for edge in (domain.low, domain.high))
+        low, high = box(bout.victim.domain, bout.x)
         guess = low + (high - low) * share
         hit = _asked(bout, guess, missing)
         found[missing[hit]] = guess[hit]
@@ -94,13 +95,11 @@ def _estimate(bout: Bout, state: State, wanted: int, k: int) -> Tensor:
     A row short of queries gets as many probes as it can pay, and keeps one for the jump."""
     count = bout.left().clamp(max=wanted + 1) - 1
     dimensions = state.x[0].numel()
-    low, high = (
-        torch.as_tensor(edge, dtype=state.x.dtype, device=state.x.device) for edge in (cast(Any, bout.victim.domain).low, cast(Any, bout.victim.domain).high)
-    )
+    low, high = box(bout.victim.domain, state.x)
     reach = (state.size / dimensions).to(state.x.dtype)
     sums = torch.zeros_like(state.x), torch.zeros_like(state.x)
     votes = torch.zeros_like(state.size)
-    slice_ = max(1, PROBES_AT_ONCE // max(1, len(bout) * dimensions))
+    slice_ = max(1, PROBES_AT_ONCE // (BATCH * dimensions))  # never by the rows that happen to be here: it cuts the draws
     for first in range(0, wanted, slice_):
         turns = torch.arange(first, min(first + slice_, wanted), device=bout.rows.device)
         owner = (turns[:, None] < count[None, :]).nonzero()[:, 1]
@@ -122,8 +121,8 @@ def _estimate(bout: Bout, state: State, wanted: int, k: int) -> Tensor:
 
 def _jump(bout: Bout, state: State, direction: Tensor, k: int) -> State:
     """Step along the direction, halving the step until the goal is met (section 4, geometric progression)."""
-    region, domain = cast(Any, bout.region), cast(Any, bout.victim.domain)
-    low, high = (torch.as_tensor(edge, dtype=state.x.dtype, device=state.x.device) for edge in (domain.low, domain.high))
+    region = cast(Any, bout.region)
+    low, high = box(bout.victim.domain, state.x)
     way, x = region.steepest(direction), state.x.clone()
     length = state.size / math.sqrt(k + 1)
     for _ in range(15):
