@@ -82,7 +82,6 @@ def test_the_document_names_every_key():
     assert len(plan.model) * len(plan.threat) == 4
 
 
-@pytest.mark.xfail(reason="the example of docs/plans.md names square under l2 1/2, which square refuses", strict=True)
 def test_the_example_of_the_document_fits():
     """It can be run as printed."""
     example = DOCUMENT.read_text().split("```yaml\n")[1].split("```")[0]

@@ -424,7 +424,7 @@ COMMANDS = {
     "estimator of more classes": (changed("model={files}/sound.skops", "data={files}/three.csv", "attacks=noise"), "the model has 2 classes"),
     "ranking bogus": (
         changed("model=mine:shout", "data={files}/sound.tsv", "threat=words 0.2 {files}/words.json", "attacks=greedy(ranking=luck)"),
-        'choose "delete" or "best"',
+        "unknown ranking of greedy 'luck': known: best, both, delete",
     ),
     "weights missing": (changed("model=mine:make", "weights={files}/nosuch.safetensors"), "do not exist"),
     "weights cut": (changed("model=mine:make", "weights={files}/cut.safetensors"), "not a sound safetensors file"),
@@ -451,13 +451,7 @@ COMMANDS = {
 }
 
 
-OPEN = {
-    "ranking bogus": "greedy looks at its ranking when the run has begun (attacks/evasion/discrete/greedy.py): Attack.configure should know the choices",
-}
-"""Cases that do not hold yet, and why; strict, so that whoever mends one takes it out."""
-
-
-@pytest.mark.parametrize("what", [pytest.param(what, marks=pytest.mark.xfail(reason=OPEN[what], strict=True) if what in OPEN else ()) for what in COMMANDS])
+@pytest.mark.parametrize("what", COMMANDS)
 def test_wrong_command(what, spar, files, folder):
     """Code 2, one sentence on standard error, nothing on standard output, no run folder."""
     words, fragment = COMMANDS[what]

@@ -165,3 +165,25 @@ def test_the_edge_of_the_box_is_met_exactly(kind):
     region = SPACES[kind](1000.0).around(origin, Image((1, 20, 20)))
     for sign, edge in ((1.0, 1.0), (-1.0, 0.0)):
         assert bool((region.project(origin + 5 * sign) == edge).all())
+
+
+def test_an_l1_step():
+    """A step of L1 ascent moves each row by exactly its length while there is room, the largest gradients first, 5 % of the
+    coordinates at once, and never past the edge of the box."""
+    dice = torch.Generator().manual_seed(0)
+    x = torch.rand(6, 1, 6, 10, generator=dice, dtype=torch.float64)
+    g = torch.randn(6, 1, 6, 10, generator=dice, dtype=torch.float64)
+    length = torch.tensor([0.0, 0.01, 0.5, 2.0, 9.0, 100.0], dtype=torch.float64)
+    region = L1(1.0).around(x, Image((1, 6, 10)))
+    moved = region.ascend(x, g, length)
+    assert bool(((moved >= 0) & (moved <= 1)).all())
+    room = torch.where(g > 0, 1 - x, x).flatten(1)
+    change = (moved - x).abs().flatten(1)
+    assert change.sum(1).tolist() == pytest.approx(torch.minimum(length, room.sum(1)).tolist(), abs=1e-9)
+    assert bool((((moved - x) * g) >= 0).all())
+    for row in range(6):
+        left = float(length[row])
+        for place in g[row].flatten().abs().argsort(descending=True).tolist():
+            step = min(float(room[row, place]), float(length[row]) / 3, left)
+            assert float(change[row, place]) == pytest.approx(step, abs=1e-9)
+            left -= step

@@ -8,7 +8,7 @@ from sparring.core.registry import everything
 from sparring.data.dataset import Data
 
 
-def members(arena, most=8):
+def members(arena, most=6):
     return tuple(short(attack, most) for name, attack in everything("attack").items() if (name, arena.name) in fitting(arena.name))
 
 
@@ -24,7 +24,7 @@ def standing(run):
     return clean - set(rows[(rows.attack != "clean") & rows.status.isin(["broken", "error"])].id)
 
 
-@pytest.mark.parametrize("arena", ["linf", "linf-two-classes", "l2", "linf-8bit", "forest", "text-targeted"])
+@pytest.mark.parametrize("arena", ["linf", "forest", "text-targeted"])
 def test_a_cascade_is_at_least_as_strong_as_each_member(arena, tmp_path):
     """What stands after the cascade stands after each member alone, and fell_to names an attack that breaks the sample alone."""
     arena = ARENAS[arena]
@@ -46,7 +46,10 @@ def test_a_control_stands_outside_the_cascade(tmp_path):
     control = short(everything("attack")["noise"], 40)
     searches = [attack for attack in members(arena) if not attack.control][:3]
     assert control.control
-    tables = [carry_out([case_of(arena, order)], tmp_path / str(turn), {}, Settings()).table() for turn, order in enumerate(([control, *searches], [*searches, control]))]
+    tables = [
+        carry_out([case_of(arena, order)], tmp_path / str(turn), {}, Settings()).table()
+        for turn, order in enumerate(([control, *searches], [*searches, control]))
+    ]
     first, last = ([table[table.attack == attack.say()].status.tolist() for attack in (control, *searches)] for table in tables)
     assert first == last
     assert "broken" in first[0]

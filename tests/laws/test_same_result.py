@@ -33,14 +33,13 @@ def test_same_seed_same_points(name, arena):
 
 @pytest.mark.parametrize(("name", "arena"), fitting())
 def test_batches_and_order_change_nothing(name, arena):
-    """Batches of 1 and 4, another order and a subset give every sample the same point and verdict."""
+    """Batches of 1, another order and a subset give every sample the same point and verdict."""
     arena = ARENAS[arena]
     whole = attacked(arena, name)
     verdicts = statuses(arena, whole)
-    for batch in (1, 4):
-        split = attacked(arena, name, batch=batch)
-        assert same(split, whole), f"batch {batch}"
-        assert statuses(arena, split) == verdicts
+    split = attacked(arena, name, batch=1)
+    assert same(split, whole)
+    assert statuses(arena, split) == verdicts
     for rows in ([4, 0, 5, 2, 1, 3], [3, 1]):
         some = attacked(arena, name, rows)
         assert same(some, whole[torch.tensor(rows)]), f"rows {rows}"

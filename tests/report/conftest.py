@@ -56,7 +56,9 @@ def add_case(record, *, name, n=60, kind="image", radius=0.1, space="linf", mode
     domain, before, after = inputs(kind, n, dice)
     label = dice.integers(len(classes), size=n)
     order = ["clean", *attacks]
-    described = [{"name": said.split("(")[0], "say": said, "settings": {"steps": 40}, "cites": "Someone 2020", "control": said.startswith("noise")} for said in order]
+    described = [
+        {"name": said.split("(")[0], "say": said, "settings": {"steps": 40}, "cites": "Someone 2020", "control": said.startswith("noise")} for said in order
+    ]
     cells = [{"key": f"{name}-{place}".encode().hex(), "attack": attack} for place, attack in enumerate(described)]
     source = {"name": "digits", "n": n, "sha256": "ab" * 32, "licence": "CC BY 4.0", "source": "given in Python"}
     record.header["cases"].append(

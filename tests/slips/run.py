@@ -101,7 +101,21 @@ def _tests(slip, copy, folder):
     sys.path.insert(0, str(copy))
     os.chdir(ROOT)
     killers = [str(ROOT / "tests" / one) if one.startswith(("laws/", "known/")) else one for one in slip.killers]
-    status = int(pytest.main([*killers, "-x", "-q", "-p", "no:cacheprovider", "--tb=line", f"--basetemp={folder / 'temp'}", "-o", "addopts=--import-mode=importlib --strict-markers"]))
+    status = int(
+        pytest.main(
+            [
+                *killers,
+                "-x",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "--tb=line",
+                f"--basetemp={folder / 'temp'}",
+                "-o",
+                "addopts=--import-mode=importlib --strict-markers",
+            ]
+        )
+    )
     import sparring
 
     where = Path(sparring.__file__).resolve()

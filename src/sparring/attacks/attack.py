@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from sparring.core.dice import Dice, number_of
 from sparring.core.domain import Batch
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.labels import check_labels
-from sparring.core.registry import everything, register
+from sparring.core.registry import everything, find, register
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim, say_set
 
@@ -96,6 +96,10 @@ class Attack:
                 raise PlanError(f"{self.name}({name}={value!r}): give a number, the default is {default!r}")
             if isinstance(default, str) and not isinstance(value, str):
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
+            if name == "loss":
+                find("loss", value)
+            if value not in (choices := get_args(get_type_hints(self.search)[name]) or (value,)):
+                raise UnknownName(f"{name} of {self.name}", str(value), map(str, choices))
             if isinstance(default, int) and number:
                 if not (float(value) >= 0 and float(value).is_integer()):
                     raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")

@@ -39,8 +39,6 @@ def read_attack(text: str) -> Attack:
     attack: Attack = find("attack", expression.name)
     if expression.arguments:
         raise PlanError(f"cannot read {text!r}: settings of an attack need their names, {expression.name}({next(iter(attack.defaults), 'key')}=...)")
-    if "loss" in attack.defaults and isinstance(loss := expression.settings.get("loss"), str):
-        find("loss", loss)
     return attack.configure(**expression.settings)
 
 
@@ -61,6 +59,8 @@ def choose(written: str | list[str], victim: Victim, threat: Threat) -> tuple[At
     try:
         chosen = tuple(read_attack(text) for text in listed)
     except UnknownName as error:
+        if error.kind != "attack":
+            raise
         raise PlanError(f"{error}; sets: {', '.join([*SETS, *ALIASES])}") from error
     said = [attack.say() for attack in chosen]
     if twice := {one for one in said if said.count(one) > 1}:

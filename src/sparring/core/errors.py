@@ -39,6 +39,7 @@ class UnknownName(UsageError):
     """A name nobody registered."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
+        self.kind = kind
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"

@@ -40,6 +40,8 @@ def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
     """
     if isinstance(model, Victim):
         return model
+    if not isinstance(domain, Domain):
+        raise LoadError(f"the domain is {domain!r}: say what the inputs are with sp.image(28, 28), sp.table(frame) or sp.text()")
     for one in sorted(everything("adapter").values(), key=lambda one: one.order):
         if one.accepts(model):
             return one.wrap(model, domain, **settings)

@@ -19,7 +19,7 @@ class CallableVictim(Victim):
     """A function that takes a batch in its native form (NumPy array, data frame or list of strings) and returns scores
     [n, classes], or classes [n] where `labels_only`.
 
-    classes: number of classes; with scores it is found by asking about `example`, a batch of one.
+    classes: number of classes, if the function has no attribute of that name.
     fingerprint: what identifies the model behind the function; by default its source and the arrays
     it closes over or holds as attributes, so give one where the function asks something else.
     """

@@ -40,7 +40,8 @@ class Targeted(Goal):
     kind: ClassVar[str] = "targeted"
 
     def __post_init__(self) -> None:
-        if isinstance(self.target, str) and self.target not in ("next", "random"):
+        whole = isinstance(self.target, int | Tensor) and not isinstance(self.target, bool)
+        if not whole and self.target not in ("next", "random"):
             raise PlanError(f'target {self.target!r}: give a class, one class a sample, "next" or "random"')
 
     def reference(self, y: Tensor, dice: Dice, classes: int) -> Reference:

@@ -1,7 +1,7 @@
 """Greedy word substitution: rank the words by importance, replace them one after the other."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -9,7 +9,6 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.loop import climb
 from sparring.core.bout import Bout
-from sparring.core.errors import PlanError
 from sparring.domains.text import Strings
 
 
@@ -28,7 +27,7 @@ class State(NamedTuple):
     uses={"substitutes", "places", "most"},
     cites="Jin et al. 2020 (TextFooler), arXiv:1907.11932; Yoo et al. 2020, arXiv:2009.06368 on search order",
 )
-def greedy(bout: Bout, *, ranking: str = "both") -> Strings:
+def greedy(bout: Bout, *, ranking: Literal["delete", "best", "both"] = "both") -> Strings:
     """Importance-ranked greedy substitution.
 
     ranking: "delete" ranks a word by how far the margin moves when it is left out (one query a word); "best" by its
@@ -38,9 +37,7 @@ def greedy(bout: Bout, *, ranking: str = "both") -> Strings:
     Where we differ from TextFooler: the substitutes and the share of words are the threat's, so there are no
     similarity models; and a substitute is taken only if it raises the margin.
     """
-    rankings = {"delete": ("delete",), "best": ("best",), "both": ("delete", "best")}.get(ranking)
-    if rankings is None:
-        raise PlanError(f'ranking={ranking!r}: choose "delete", "best" or "both"')
+    rankings = ("delete", "best") if ranking == "both" else (ranking,)
 
     def start(live: Bout, restart: int) -> State:
         margin = live.margins(live.x).double()
