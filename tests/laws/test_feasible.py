@@ -49,7 +49,6 @@ def test_every_returned_point_is_allowed(name, arena):
 def test_the_arenas_are_fair():
     """Every arena has samples that fall and, with this little effort, samples that stand, so the laws above can fail."""
     for name in ("linf", "l2", "l1", "linf-8bit", "linf-targeted", "forest", "text-targeted"):
-        arena = ARENAS[name]
         seen = {str(status) for attack, where in fitting(name) for status in verdicts_of(attack, ARENAS[where]).status}
         assert {"broken", "held"} <= seen, name
 

@@ -6,8 +6,6 @@ tests/. Every fixed bug adds one.
 
 from typing import NamedTuple
 
-# ruff: noqa: E501
-
 
 class Slip(NamedTuple):
     name: str

@@ -97,7 +97,7 @@ class Attack:
             if isinstance(default, str) and not isinstance(value, str):
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
             if name == "loss":
-                find("loss", value)
+                find("loss", str(value))
             if value not in (choices := get_args(get_type_hints(self.search)[name]) or (value,)):
                 raise UnknownName(f"{name} of {self.name}", str(value), map(str, choices))
             if isinstance(default, int) and number:
