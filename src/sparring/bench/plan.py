@@ -36,6 +36,7 @@ class Plan(BaseModel):
     split: str | None = Field(default=None, description="train, test or all, where the data has them")
     take: int | None = Field(default=None, description="evaluate only so many samples, the first ones")
     target: str | None = Field(default=None, description="column of the classes, in tables")
+    deployed: str | None = Field(default=None, description="float or 8bit: the form in which images reach the model")
     threat: list[str] = Field(default=[], description="linf 8/255, l2 0.5, l1 10, rules FILE, words 0.2 FILE")
     goal: str = Field(default="untargeted", description="untargeted, targeted next, targeted random or targeted CLASS")
     access: str | None = Field(default=None, description="gradients, scores or labels: what the adversary sees")
@@ -100,7 +101,7 @@ class Plan(BaseModel):
             for missing in ("model", "data", "threat"):
                 if not getattr(part, missing):
                     raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the embedded default")
-            data = load(str(part.data), split=part.split, take=part.take, target=part.target)
+            data = load(str(part.data), split=part.split, take=part.take, target=part.target, deployed=part.deployed)
             for reference in part.model:
                 settings = {"search": part.search} if part.search else {}
                 victim = load_model(reference, data, weights=part.weights, settings=settings)
