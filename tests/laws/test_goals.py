@@ -41,7 +41,7 @@ CLIMBERS = [name for name, attack in everything("attack").items() if attack.need
 
 @pytest.mark.parametrize("goal", ["untargeted", "targeted"])
 @pytest.mark.parametrize("space", [Linf(0.02), L2(0.05), L1(0.1)], ids=lambda space: space.kind)
-@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("name", CLIMBERS)
 def test_a_step_goes_the_right_way(name, space, classes, goal):
     """On a linear model and a tiny ball, the point an attack returns is nearer to its goal than the clean input."""

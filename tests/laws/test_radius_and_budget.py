@@ -66,7 +66,7 @@ def test_a_larger_budget_never_helps_the_defender(name, arena):
     """What a budget broke, a larger one breaks: under a smaller budget an attack asks the first of the same questions."""
     arena = ARENAS[arena]
     before = torch.zeros(len(arena.y), dtype=torch.bool)
-    for budget in (0, 2, 9, 30):
+    for budget in (2, 9, 30):
         bout = arena.bout(arena.threat.within(queries=budget))
         with arena.victim.session():
             short(find("attack", name), 30).run(bout)

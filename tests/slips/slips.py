@@ -161,11 +161,18 @@ SLIPS = (
         ),
     ),
     Slip(
-        "steepest L1 steps on one sample's count",
+        "an L1 step forgets the edge of the box",
         BALLS,
-        "flat.gather(1, chosen).sign() / count)",
-        "flat.gather(1, chosen).sign())",
-        (f"{PROJECTION}::test_steepest_has_unit_size_and_ascends_most", "-k", "l1"),
+        "steps = torch.minimum(room.gather(1, order), length[:, None] / count)",
+        "steps = (length[:, None] / count).expand_as(room)",
+        (f"{PROJECTION}::test_an_l1_step",),
+    ),
+    Slip(
+        "an L1 step has no end",
+        BALLS,
+        "steps = (length[:, None] - before).clamp_min(0).minimum(steps)",
+        "steps = steps",
+        (f"{PROJECTION}::test_an_l1_step",),
     ),
     Slip(
         "a random L1 corner without room runs to infinity",
@@ -312,8 +319,8 @@ SLIPS = (
     Slip(
         "PGD does not project",
         ASCENT,
-        "return region.project(torch.addcmul(x, length, region.steepest(g, x)))",
-        "return torch.addcmul(x, length, region.steepest(g, x))",
+        "return region.project(region.ascend(x, g, region.radius * share))",
+        "return region.ascend(x, g, region.radius * share)",
         (f"{FEASIBLE}::test_every_returned_point_is_allowed", "-k", "pgd-linf or fgsm-linf"),
     ),
     Slip(
@@ -376,13 +383,6 @@ SLIPS = (
         "turn % count]",
         "0]",
         (f"{LINEAR}::test_breaks_what_can_be_broken", "laws/test_aims.py", "-k", "aims or apgd_t-linf-3"),
-    ),
-    Slip(
-        "APGD-T asks before it reads its settings",
-        APGD,
-        "classes, climbed = bout.victim.classes, loss_of(loss)",
-        "classes, climbed = bout.victim.classes, lambda scores, reference: loss_of(loss)(scores, reference)",
-        (f"{WRONG}::test_wrong_settings",),
     ),
     # Query attacks
     Slip(

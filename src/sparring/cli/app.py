@@ -7,6 +7,7 @@ import traceback
 import typer
 
 from sparring.cli import doctor, gate, ls, merge, new, report, run, show
+from sparring.cli.process import tame_threads
 from sparring.core.errors import SparringError
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.command("new")(new.command)
 
 def main() -> None:
     """Entry point. Exit codes: 0 done and gate met, 1 gate missed, 2 wrong use, 3 incomplete or failed, 130 interrupted."""
+    tame_threads()
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False)
