@@ -68,7 +68,8 @@ def drop_finished(bout: Bout, state: State) -> tuple[Bout, State]:
     keep = bout.unfinished()
     if bool(keep.all()):
         return bout, state
-    return bout.take(keep), take(state, keep)
+    rows = keep.nonzero().squeeze(1)
+    return bout.take(rows), take(state, rows)
 
 
 def take(state: State, rows: Tensor) -> State:

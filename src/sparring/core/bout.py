@@ -207,7 +207,8 @@ class Bout:
             region = self.region.take(hits if owner is None else owner[hits])
             hits = hits[region.inside(x[hits])] if len(hits) else hits
             if not self.victim.exact and len(hits):
-                hits = self._confirm(x, rows, reference, hits)
+                close = margin[hits] <= self.victim.slack * (1.0 if scores is None else scores[hits].abs().amax(1))
+                hits = torch.cat([hits[~close], self._confirm(x, rows, reference, hits[close])])
             self._write(x, rows, margin, hits)
             ledger.broken[rows[hits]] = True
         if not probe:
@@ -230,13 +231,16 @@ class Bout:
         """Write the highest of the chosen points into each row it belongs to."""
         if not len(chosen):
             return
-        chosen = chosen[margin[chosen].argsort(stable=True)]  # of several points of one row the last is the best
-        if len(rows[chosen].unique()) < len(chosen):
+        if len(x) != len(self) or rows is not self.rows:  # several points may belong to one row: the best comes last
+            chosen = chosen[margin[chosen].argsort(stable=True)]
             last = {row: place for place, row in enumerate(rows[chosen].tolist())}
             chosen = chosen[torch.tensor(list(last.values()), device=chosen.device)]
         places = rows[chosen]
-        self.ledger.best[places] = x[chosen].detach() if isinstance(x, Tensor) else x[chosen]
         self.ledger.margin[places] = margin[chosen]
+        if isinstance(x, Tensor):
+            self.ledger.best.index_copy_(0, places, x.detach().index_select(0, chosen))
+        else:
+            self.ledger.best[places] = x[chosen]
 
 
 def turn_of(rows: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A model seen through what it exposes."""
 
 import contextlib
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -39,6 +40,9 @@ class Victim(ABC):
     classes: int
     exposes: frozenset[str]
     exact: bool = True
+    slack: float = math.inf
+    """Where not exact: how far a searched margin may be off, as a share of the largest score. Successes by more are not
+    confirmed during the search; the judge asks about all of them anyway."""
 
     @abstractmethod
     def scores(self, x: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ from sparring.models.prepare import prepare
 
 PIECE = 256
 """Inputs asked at once on a processor; more measured slower."""
+
+SLACK = 1e-3
+"""Ten times what `prepare` lets a copy differ by from the original."""
 
 Search = Literal["fast", "bfloat16", "plain"]
 
@@ -42,6 +46,7 @@ class TorchVictim(Victim):
         self.exposes = frozenset({"gradients", "scores", "labels"})
         self.search: Search = "plain" if self.exported else search
         self.exact = self.search == "plain"
+        self.slack = SLACK if self.search == "fast" else math.inf
         self._copy: nn.Module | None = None
         first = next(self.module.parameters(), None)
         self.device = first.device if first is not None else torch.device("cpu")
@@ -81,7 +86,7 @@ class TorchVictim(Victim):
 
     def gradient(self, x: Tensor, objective: Objective) -> Graded:
         with torch.enable_grad():
-            point = x.detach().clone().requires_grad_(True)
+            point = x.detach().requires_grad_(True)
             scores = self._call(self._searched(), point)
             value = objective(scores.to(point.device))
             if value.requires_grad:
