@@ -25,7 +25,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules src README.md docs -p no:xdist -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules src -p no:xdist -q
 
 # torch goes first: where an index has a build for processors only, the pinned version takes it
 $(VENV)/.installed: pyproject.toml constraints.txt
