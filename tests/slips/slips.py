@@ -450,7 +450,7 @@ SLIPS = (
     Slip(
         "the cost is ignored",
         RULES,
-        "paid = self.size(x) <= self.radius * (1 + TOLERANCE)",
+        "paid = (self.size(x) <= self.radius * (1 + TOLERANCE)) & ((self.radius > 0) | (change == 0).all(1))",
         "paid = torch.ones_like(reach)",
         ("laws/test_rules.py", FEASIBLE, "-k", "shop or forest or rules"),
     ),

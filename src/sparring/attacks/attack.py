@@ -1,6 +1,7 @@
 """What `@attack` makes of a search function: something to call, to configure and to find by name."""
 
 import inspect
+import math
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -58,6 +59,8 @@ class Attack:
         settings: the attack's own. Returns points shaped like x. Raises InputError or NeedsError
         before the first question to the victim.
         """
+        if batch < 1:
+            raise PlanError(f"batch={batch}: at least one sample is searched at a time")
         chosen = self.configure(**settings)
         chosen.check(victim, threat)
         x = victim.domain.check(x)
@@ -100,10 +103,12 @@ class Attack:
                 find("loss", str(value))
             if value not in (choices := get_args(get_type_hints(self.search)[name]) or (value,)):
                 raise UnknownName(f"{name} of {self.name}", str(value), map(str, choices))
-            if isinstance(default, int) and number:
+            if number and isinstance(default, int):
                 if not (float(value) >= 0 and float(value).is_integer()):
                     raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
                 settings[name] = int(value)
+            elif number and not 0 <= float(value) < math.inf:
+                raise PlanError(f"{self.name}({name}={value!r}): give a number of at least 0")
         return replace(self, settings={**self.settings, **settings})
 
     def misfit(self, victim: Victim, threat: Threat) -> str | None:

@@ -52,6 +52,11 @@ class Victim(ABC):
         """Predicted classes, int64 [n]; -1 where the scores are not finite."""
         return label_of(self.scores(x))
 
+    def decide(self, x: Batch, scores: Tensor) -> Tensor:
+        """What the deployed model answers for inputs with these scores: classes int64 [n], -1 where the scores are
+        not finite. Models whose prediction is not their highest score say so here."""
+        return label_of(scores)
+
     def search_scores(self, x: Batch) -> Tensor:
         """Like `scores`, from the private copy if there is one."""
         return self.scores(x)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparring.core.domain import Batch
 from sparring.core.threat import Reference, Threat
-from sparring.core.victim import Victim, label_of
+from sparring.core.victim import Victim
 
 
 class Status(StrEnum):
@@ -62,7 +62,7 @@ def ask(victim: Victim, points: Batch, reference: Reference, threat: Threat) -> 
         labels = victim.label(points)
         return labels, torch.full((len(labels),), torch.nan, dtype=torch.float64, device=labels.device)
     scores = victim.scores(points)
-    return label_of(scores), threat.goal.margin(scores, reference).double()
+    return victim.decide(points, scores), threat.goal.margin(scores, reference).double()
 
 
 def _status(met: bool, allowed: bool, answered: bool, spent: bool) -> Status:

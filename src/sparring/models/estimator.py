@@ -44,6 +44,10 @@ class EstimatorVictim(Victim):
         places = np.searchsorted(self.model.classes_, predicted)
         return torch.from_numpy(places.astype(np.int64))
 
+    def decide(self, x: Batch, scores: Tensor) -> Tensor:
+        """The prediction, which need not be the highest probability (tuned thresholds, SVC with probabilities)."""
+        return self.label(x).where(torch.isfinite(scores).all(1), -1)
+
     def _fed(self, x: Batch) -> Any:
         fed = self.domain.native(x)
         names = getattr(self.model, "feature_names_in_", None)

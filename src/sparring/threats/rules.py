@@ -203,7 +203,7 @@ class RulesRegion(Region):
         for group in self.matrix.groups:
             part = x[:, group]
             grouped &= ((part == 0) | (part == 1)).all(1) & (part.sum(1) == 1)
-        paid = self.size(x) <= self.radius * (1 + TOLERANCE)
+        paid = (self.size(x) <= self.radius * (1 + TOLERANCE)) & ((self.radius > 0) | (change == 0).all(1))  # radius 0: not even what is free
         return torch.stack([torch.from_numpy(self.domain.valid(x)), reach, related, grouped, paid], dim=1)
 
     def edges(self) -> tuple[Tensor, Tensor]:

@@ -122,7 +122,8 @@ class WordsRegion(Region):
             for place in order[:count]:
                 options = self.listed(words[place])
                 words[place] = options[int(float(pick[row, place]) * len(options))]
-            x[row] = " ".join(words)
+            if order[:count]:
+                x[row] = " ".join(words)
         return x
 
 
