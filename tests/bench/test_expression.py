@@ -22,7 +22,7 @@ READ = {
     "targeted 3": ("targeted", [3], {}),
     "rules breast-cancer": ("rules", ["breast-cancer"], {}),
     "words 0.2 ../data/words.json.gz": ("words", [0.2, "../data/words.json.gz"], {}),
-    "words 0.2 /tmp/a-b.json": ("words", [0.2, "/tmp/a-b.json"], {}),
+    "words 0.2 folder/a-b.json": ("words", [0.2, "folder/a-b.json"], {}),
     'words(0.2, "my words.json")': ("words", [0.2, "my words.json"], {}),
     "rules 2024/rules.yaml": ("rules", ["2024/rules.yaml"], {}),
 }

@@ -1,8 +1,10 @@
 """The header of a run: written first, replaced whole, readable without the rest."""
 
 import datetime
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sparring.bench.environment import environment
@@ -18,7 +20,7 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
         header.update(started=old["started"], resumed=old["resumed"] + 1)
         for new, known in zip(cases, old["cases"], strict=True):
             new["checks"] = known["checks"]
-    header.update(command=" ".join(sys.argv), plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[])
+    header.update(command=_command(), plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[])
     record = Record(store, header)
     record.save_header()
     return record
@@ -36,6 +38,12 @@ def folder_of(identity: str, name: str) -> str:
     """The name of a run's folder: the beginning of its hash and something to recognise it by."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")[:40]
     return f"{identity[:6]}-{slug or 'run'}"
+
+
+def _command() -> str:
+    """The command line, quoted so that it can be pasted into a shell."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["spar" if program in ("spar", "app.py") else program, *sys.argv[1:]])
 
 
 def now() -> str:
