@@ -73,7 +73,7 @@ def test_the_header_tells_what_was_done(whole):
     (case,) = header["cases"]
     assert len(case["model"]["sha256"]) == len(case["data"]["sha256"]) == 64
     assert case["data"]["licence"].startswith("CC BY")
-    assert [cell["attack"]["say"] for cell in case["cells"]] == ["clean", *header["plan"]["attacks"]]
+    assert [cell["attack"]["say"] for cell in case["cells"]] == ["clean", "fgsm", "square(queries=20)", "noise(tries=3)"]  # the control last
     assert len(case["checks"]) >= 9
     assert header["started"] <= header["ended"]
 
@@ -187,3 +187,19 @@ def test_a_shard_is_partial(small, tmp_path, shard, whole, rows):
     mine, other = rows(run), rows(whole)
     assert {position // 4 % 2 for position in mine.position} == {int(shard[0]) - 1}
     pd.testing.assert_frame_equal(mine, other[other.position.isin(mine.position)].reset_index(drop=True))
+
+
+def test_a_control_that_is_listed_first_is_no_search(tmp_path):
+    """Wherever noise is written, a sample that a search breaks fell to the search, and noise beside it is no alarm."""
+    from sparring.bench.plan import Plan
+    from sparring.report.lights import trust
+    from sparring.report.view import View
+
+    plan = {"model": "zoo:digits-plain", "data": "digits", "take": 30, "threat": "linf 0.2", "attacks": "noise(tries=20), pgd(steps=20)"}
+    run = Plan.of({**plan, "out": str(tmp_path)}).run()
+    (case,) = run.summary()
+    alone = run.table()
+    assert (alone[alone.attack == "noise(tries=20)"].status == "broken").any()
+    assert case["fell_to"]["noise(tries=20)"] == 0
+    assert case["fell_to"]["pgd(steps=20)"] > 0
+    assert trust(View.of(run.record)).word == "reliable"

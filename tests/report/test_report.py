@@ -163,7 +163,8 @@ def test_a_run_with_clean_rows_only(full):
 
 
 def test_attacks_without_clean_rows(full):
-    drawn(full(ran=("pgd(steps=40)",)))
+    page = drawn(full(ran=("pgd(steps=40)",)))
+    assert "verdict" in page.text.lower()
 
 
 def test_samples_not_yet_attacked_do_not_count_as_robust(full, rows):

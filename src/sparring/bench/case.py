@@ -32,6 +32,10 @@ class Case:
     threat: Threat
     attacks: tuple[Attack, ...]
 
+    def __post_init__(self) -> None:
+        """Controls go last, wherever they were written: a sample fell to a search, if to any."""
+        object.__setattr__(self, "attacks", tuple(sorted(self.attacks, key=lambda attack: attack.control)))
+
     def check(self) -> None:
         """Refuse what cannot work, before the first question to the victim."""
         if self.victim.domain.describe()["kind"] != self.data.domain.kind:

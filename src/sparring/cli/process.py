@@ -8,9 +8,8 @@ import sys
 def tame_threads() -> None:
     """Let idle threads of the processor's thread pool give way soon instead of spinning.
 
-    On a machine where another program is busy, spinning threads made a run 10 times slower (measured on two
-    cores); giving way after 3,000 turns costs a few percent when alone. To be called before torch is
-    imported; what the environment says already stands.
+    Where another program is busy, spinning threads slow a run many times over; giving way soon costs little
+    when alone. To be called before torch is imported; what the environment says already stands.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -66,11 +66,9 @@ def _control(case: CaseView) -> Light | None:
     others = [attack for attack in case.attacks if attack not in controls]
     if not controls or not others:
         return None
-    fell = case.outcomes[case.outcomes.clean].fell_to.value_counts()
-    late = sum(int(fell.get(attack, 0)) for attack in controls)
-    by_search = sum(int(fell.get(attack, 0)) for attack in others)
-    rows = case.judged[case.judged.attack.isin(controls) & (case.judged.status == "broken")]
-    by_control = int(rows["id"].nunique())
+    broken = case.judged[case.judged.status == "broken"]
+    found, noticed = (set(broken[broken.attack.isin(names)]["id"]) for names in (others, list(controls)))
+    late, by_search, by_control = len(noticed - found), len(found), len(noticed)
     cure = "Look at the gradients of the model, give the attacks more steps and restarts, or add an attack that needs no gradients."
     if late:
         finding = f"Random noise broke {samples(late, case.domain_kind)} that searching attacks had left standing."

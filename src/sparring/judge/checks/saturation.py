@@ -3,7 +3,7 @@
 from sparring.judge.doctor import Opinion, Patient, check
 
 GAP = 30.0  # logits; beyond it the runner-up has a probability below 1e-13
-SOME = 0.25  # share of samples with p = 1 or a gap above GAP; plainly trained networks were seen up to 0.16
+SOME = 0.25  # share of samples with p = 1 or a gap above GAP; plainly trained networks have some
 MANY = 0.5  # share of samples with a gap above GAP
 
 
