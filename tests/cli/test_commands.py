@@ -76,7 +76,7 @@ def test_run_says_the_numbers(spar, tiny, drawn):
     """The table has clean and robust accuracy with their interval; record and report are where it says."""
     said = spar("run", *tiny)
     assert said.code == 0
-    for word in ("digits-plain · linf", "95.0%", "35.0%", "18.1% to 56.7%", "fgsm 11"):
+    for word in ("digits-plain · linf", "95.0%", "35.0%", "18.1% to 56.7%", "fgsm 12"):
         assert word in said.out
     record, report = (re.search(rf"^{what} (\S+)$", said.out, re.MULTILINE)[1] for what in ("record", "report"))
     assert Path(record, "run.json").is_file()
@@ -98,7 +98,7 @@ def test_run_json_is_one_document(spar, tiny):
     assert (found["status"], found["exit"]) == ("done", 0)
     (case,) = found["cases"]
     assert case["robust_accuracy"]["n"] == 20
-    assert case["fell_to"] == {"noise(tries=3)": 1, "fgsm": 11}
+    assert case["fell_to"] == {"fgsm": 12, "noise(tries=3)": 0}  # the sample that noise breaks fell to the search
 
 
 def test_quiet_says_nothing(spar, tiny):
@@ -310,7 +310,7 @@ def test_show_one_sample(spar, run):
     assert said.code == 0
     assert len(said.out.splitlines()) == 4
     rows = json.loads(spar("show", "last", "--sample", "digits/test/00002", "--json").out)
-    assert [row["attack"] for row in rows] == ["clean", "noise(tries=3)", "fgsm"]
+    assert [row["attack"] for row in rows] == ["clean", "fgsm", "noise(tries=3)"]
     assert spar("show", "last", "--sample", "digits/test/00002", "--quiet") == (0, "", "")
 
 
