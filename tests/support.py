@@ -116,6 +116,7 @@ class Instrumented(Victim):
         self.exact, self.doubt = doubt == 0, doubt
         self.thresholds = getattr(inner, "thresholds", None)
         self.questions: list[tuple[str, Any]] = []
+        self.backwards = 0
 
     def _note(self, kind: str, x: Any) -> None:
         self.questions.append((kind, x.clone() if isinstance(x, torch.Tensor) else x.copy()))
@@ -137,7 +138,14 @@ class Instrumented(Victim):
 
     def gradient(self, x, objective):
         self._note("gradient", x)
+        self.backwards += len(x)
         return self.inner.gradient(x, lambda scores: objective(self._shift(scores)))
+
+    def gradients(self, x, classes):
+        self._note("gradient", x)
+        self.backwards += len(x) * classes.shape[1]
+        answer = self.inner.gradients(x, classes)
+        return answer._replace(scores=self._shift(answer.scores))
 
     def session(self, seed: int = 0):
         return self.inner.session(seed)
@@ -153,7 +161,7 @@ class Instrumented(Victim):
 
     @property
     def differentiated(self) -> int:
-        return sum(len(x) for kind, x in self.questions if kind == "gradient")
+        return self.backwards
 
 
 # Images ---------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The ledger of a bout: what it keeps is its own, and it keeps the best."""
 
+import pytest
 import torch
-from support import ARENAS
+from support import ARENAS, Instrumented
 
 
 def test_the_best_points_are_copies():
@@ -56,3 +57,51 @@ def test_several_successes_of_one_row_keep_the_highest():
         margins = bout.margins(tried, torch.full((count,), 1))
         assert float(margins[0]) > 0
         assert torch.equal(bout.best()[1], tried[0])
+
+
+def test_where_the_smallest_change_is_wanted_the_smallest_success_is_kept():
+    """Rows go on after their first success, keep the smallest one whatever its margin, and name its size."""
+    arena = ARENAS["linf"]
+    bout = arena.bout(arena.threat.at(0.6).smallest())
+    region = arena.threat.at(0.6).space.around(arena.x, arena.victim.domain)
+    seen = [[] for _ in arena.x]
+    bout.margins(arena.x)
+    for turn in range(40):
+        asked = torch.cat([region.toward(region.corner(arena.dice().draw(turn)), torch.full((6,), size, dtype=torch.float64)) for size in (0.6, 0.3)])
+        margins = bout.margins(asked, torch.arange(6).repeat(2))
+        for point, margin, row in zip(asked, margins.tolist(), list(range(6)) * 2, strict=True):
+            if margin > 0:
+                seen[row].append(float((point - arena.x[row]).abs().max()))
+    assert sum(len(set(one)) > 1 for one in seen) >= 3
+    assert bool((bout.smallest()[5:] == 0).all()), "the last sample is wrong as it is"
+    assert bout.unfinished().tolist() == [True] * 5 + [False]
+    for row, sizes in enumerate(seen[:5]):
+        assert bool(bout.ledger.broken[row]) == bool(sizes)
+        if sizes:
+            assert float(bout.smallest()[row]) == pytest.approx(min(sizes), abs=1e-7)
+            assert float((bout.best()[row] - arena.x[row]).abs().max()) == pytest.approx(min(sizes), abs=1e-7)
+
+
+def test_gradients_of_several_classes_are_those_of_each_and_cost_a_backward_each():
+    arena = ARENAS["linf"]
+    victim = Instrumented(arena.victim)
+    bout = arena.with_victim(victim).bout(arena.threat.smallest().at(0.0))
+    classes = torch.tensor([[0, 1], [1, 2], [2, 0], [0, 2], [1, 0], [2, 1]])
+    together = bout.gradients(arena.x, classes)
+    for place in range(2):
+        alone = bout.gradient(arena.x, lambda scores, reference: scores.gather(1, classes[:, place, None]).squeeze(1))
+        assert torch.allclose(together.grad[:, place], alone.grad, atol=1e-6)
+        assert torch.allclose(together.value[:, place], alone.value, atol=1e-6)
+    assert bout.ledger.cost.backwards.tolist() == [4] * 6
+    assert bout.ledger.cost.forwards.tolist() == [3] * 6
+    assert victim.differentiated == 24
+
+
+def test_a_smaller_region_of_the_same_bout_counts_only_what_lies_in_it():
+    arena = ARENAS["linf"]
+    bout = arena.bout(arena.threat.at(0.6))
+    corners = bout.region.corner(arena.dice())
+    bout.at(torch.full((6,), 0.1, dtype=torch.float64)).margins(corners)
+    assert not bool(bout.ledger.broken[:5].any())
+    bout.margins(corners)
+    assert bool(bout.ledger.broken[:5].any())

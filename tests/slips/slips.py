@@ -185,7 +185,7 @@ SLIPS = (
     Slip(
         "a batch is counted, not its rows",
         BOUT,
-        "meter.index_add_(0, paid, one)",
+        "meter.index_add_(0, paid, torch.full_like(paid, due))",
         "meter[paid[:1]] += 1",
         (f"{METER}::test_without_a_limit_the_meter_is_right_too", "-k", "linf"),
     ),
@@ -221,8 +221,8 @@ SLIPS = (
     Slip(
         "a point outside counts as broken",
         BOUT,
-        "hits = hits[region.inside(x[hits])] if len(hits) else hits",
-        "hits = hits",
+        "hits = hits[region.inside(x[hits]) & (size[hits] < ledger.size[rows[hits]])]",
+        "hits = hits[size[hits] < ledger.size[rows[hits]]]",
         (f"{SENTENCES}::test_leaving_a_word_out_is_no_success", f"{FEASIBLE}::test_every_returned_point_is_allowed", "-k", "leaving or hopskipjump"),
     ),
     Slip(
@@ -235,11 +235,31 @@ SLIPS = (
     Slip(
         "of several points of a row the last asked is kept",
         BOUT,
-        "chosen = chosen[margin[chosen].argsort(stable=True)]",
+        "chosen = chosen[rank[chosen].argsort(stable=True)]",
         "chosen = chosen[:]",
         (f"{METER}::test_the_best_of_several_points_of_one_sample_is_kept", "laws/test_ledger.py"),
     ),
-    Slip("the best point aliases the iterate", BOUT, "best = x.clone() if isinstance(x, Tensor) else x.copy()", "best = x", ("laws/test_ledger.py",)),
+    Slip(
+        "the smallest change is not kept",
+        BOUT,
+        "-size if self.threat.minimal else margin)",
+        "margin)",
+        ("laws/test_ledger.py",),
+    ),
+    Slip(
+        "several gradients are paid as one",
+        BOUT,
+        "allowed = self._charge_gradients(x, count)",
+        "allowed = self._charge_gradients(x, 1)",
+        ("laws/test_ledger.py",),
+    ),
+    Slip(
+        "the best point aliases the iterate",
+        BOUT,
+        "best=points.clone() if isinstance(points, Tensor) else points.copy(),",
+        "best=points,",
+        ("laws/test_ledger.py",),
+    ),
     Slip(
         "finished samples stay in the loop",
         LOOP,

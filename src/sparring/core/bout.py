@@ -1,5 +1,6 @@
 """One attack against one batch: the victim as the threat allows it, metered, remembering the best."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,12 +27,20 @@ class Cost(NamedTuple):
     backwards: Tensor
 
 
+class Left(NamedTuple):
+    """What a search leaves to the next: per row the best point so far and its margin, float64 [n]."""
+
+    points: Batch
+    margin: Tensor
+
+
 @dataclass
 class Ledger:
     """What all views of one bout share: the only thing here that is written to."""
 
     best: Batch
     margin: Tensor  # float64 [n], of the best point; -inf before the first answer
+    size: Tensor  # float64 [n], of the best point where it met the goal; inf before
     broken: Tensor  # bool [n]
     spent: Tensor  # bool [n], refused for want of budget
     cost: Cost
@@ -42,8 +51,9 @@ class Ledger:
 class Bout:
     """What an attack gets to work with. Rows of x, region, reference and dice belong together.
 
-    A row that is `broken` or `spent` is finished. A spent row gets no more answers: NaN scores,
-    label -1 and a zero gradient; so a budget is never exceeded, whatever an attack does.
+    A row that is `broken` or `spent` is finished; where the threat asks for the smallest change, a broken
+    row goes on. A spent row gets no more answers: NaN scores, label -1 and a zero gradient; so a budget
+    is never exceeded, whatever an attack does.
     """
 
     victim: Victim
@@ -56,15 +66,17 @@ class Bout:
     ledger: Ledger
 
     @classmethod
-    def open(cls, victim: Victim, x: Batch, reference: Reference, threat: Threat, dice: Dice) -> "Bout":
-        """A bout over all rows of x, with nothing spent."""
+    def open(cls, victim: Victim, x: Batch, reference: Reference, threat: Threat, dice: Dice, left: Left | None = None) -> "Bout":
+        """A bout over all rows of x, with nothing spent. left: what earlier attacks found without breaking the row."""
         count, device = len(x), reference.anchor.device
         zeros = [torch.zeros(count, dtype=torch.int64, device=device) for _ in Cost._fields]
         seconds = threat.budget.seconds
-        best = x.clone() if isinstance(x, Tensor) else x.copy()
+        nothing = Left(x, torch.full((count,), -torch.inf, dtype=torch.float64, device=device))
+        points, margin = left or nothing
         ledger = Ledger(
-            best=best,
-            margin=torch.full((count,), -torch.inf, dtype=torch.float64, device=device),
+            best=points.clone() if isinstance(points, Tensor) else points.copy(),
+            margin=margin.clone(),
+            size=torch.full((count,), torch.inf, dtype=torch.float64, device=device),
             broken=torch.zeros(count, dtype=torch.bool, device=device),
             spent=torch.zeros(count, dtype=torch.bool, device=device),
             cost=Cost(*zeros),
@@ -89,9 +101,21 @@ class Bout:
             self.ledger,
         )
 
+    def at(self, radius: Tensor) -> "Bout":
+        """The same rows at other radii (float64 [m]), at most those of the threat; the ledger is shared."""
+        region = self.threat.space.with_radius(radius).around(self.x, self.victim.domain)
+        return dataclasses.replace(self, region=region)
+
     def unfinished(self) -> Tensor:
-        """bool [m]: rows neither broken nor out of budget."""
-        return ~(self.ledger.broken[self.rows] | self.ledger.spent[self.rows])
+        """bool [m]: rows on which the search goes on: neither met nor out of budget. Where the smallest change is
+        wanted, a row is met when nothing had to change."""
+        ledger, rows = self.ledger, self.rows
+        met = ledger.size[rows] == 0 if self.threat.minimal else ledger.broken[rows]
+        return ~(met | ledger.spent[rows])
+
+    def smallest(self) -> Tensor:
+        """float64 [m]: size of the smallest change so far that met the goal; inf where none did."""
+        return self.ledger.size[self.rows]
 
     def left(self) -> Tensor:
         """int64 [m]: queries each row may still ask; a huge number where there is no limit."""
@@ -105,14 +129,15 @@ class Bout:
         return wanted if limit is None else min(wanted, limit)
 
     def best(self) -> Batch:
-        """The best point of each row so far: the first that met the goal, else that of highest margin."""
+        """The best point of each row so far: the first that met the goal (the smallest, where the threat wants that),
+        else that of highest margin."""
         return self.ledger.best[self.rows]
 
     def scores(self, x: Batch, owner: Tensor | None = None, *, probe: bool = False) -> Tensor:
         """Ask for scores [k, C]. `owner` (int64 [k]) says which row of the bout each point belongs
         to; without it point i belongs to row i. `probe`: the points may lie outside the region."""
         self._require("scores")
-        allowed = self._charge(owner, len(x), backwards=False)
+        allowed = self._charge(owner, len(x), backwards=0)
         scores = self._ask(self.victim.search_scores, x, allowed, self.victim.classes)
         self._remember(x, owner, label_of(scores), scores, probe)
         return scores
@@ -120,7 +145,7 @@ class Bout:
     def labels(self, x: Batch, owner: Tensor | None = None, *, probe: bool = False) -> Tensor:
         """Ask for predicted classes, int64 [k]; `owner` and `probe` as in `scores`."""
         self._require("labels")
-        allowed = self._charge(owner, len(x), backwards=False)
+        allowed = self._charge(owner, len(x), backwards=0)
         labels = self._ask(self.victim.label, x, allowed, None)
         self._remember(x, owner, labels, None, probe)
         return labels
@@ -135,23 +160,43 @@ class Bout:
         signs = self.threat.goal.done(labels, reference).double() * 2 - 1
         return signs.where(labels >= 0, torch.nan)
 
-    def gradient(self, x: Tensor, loss: Loss, reference: Reference | None = None) -> Graded:
+    def gradient(self, x: Tensor, loss: Loss, reference: Reference | None = None, *, probe: bool = False) -> Graded:
         """Ask for scores, loss values and gradients at one point a row. `reference` aims the loss
-        at something else than the goal (a target class, say); success is still the goal's."""
-        self._require("gradients")
+        at something else than the goal (a target class, say); success is still the goal's. `probe` as in `scores`."""
         aim = self.reference if reference is None else reference
-        allowed = self._charge(None, len(x), backwards=True)
+        allowed = self._charge_gradients(x, 1)
         if bool(allowed.all()):
             answer = self.victim.gradient(x, lambda scores: loss(scores, aim))
         else:
-            nothing = x.new_full((len(x), self.victim.classes), torch.nan)
-            answer = Graded(nothing, nothing[:, 0].clone(), torch.zeros_like(x))
-            if bool(allowed.any()):
-                some = aim.take(allowed)
-                part = self.victim.gradient(x[allowed], lambda scores: loss(scores, some))
-                for whole, piece in zip(answer, part, strict=True):
-                    whole[allowed] = piece.to(whole.dtype)
-        self._remember(x, None, label_of(answer.scores), answer.scores, probe=False)
+            some = aim.take(allowed)
+            answer = self._spread(x, allowed, (), lambda part: self.victim.gradient(part, lambda scores: loss(scores, some)))
+        self._remember(x, None, label_of(answer.scores), answer.scores, probe)
+        return answer
+
+    def gradients(self, x: Tensor, classes: Tensor, *, probe: bool = False) -> Graded:
+        """Ask for the scores of several classes and their gradients at one point a row, in one graph: a single forward and
+        a backward for each class. classes: int64 [m, k]. Answers value [m, k] and grad [m, k, ...]."""
+        count = classes.shape[1]
+        allowed = self._charge_gradients(x, count)
+        if bool(allowed.all()):
+            answer = self.victim.gradients(x, classes)
+        else:
+            answer = self._spread(x, allowed, (count,), lambda part: self.victim.gradients(part, classes[allowed]))
+        self._remember(x, None, label_of(answer.scores), answer.scores, probe)
+        return answer
+
+    def _charge_gradients(self, x: Tensor, backwards: int) -> Tensor:
+        self._require("gradients")
+        return self._charge(None, len(x), backwards=backwards)
+
+    def _spread(self, x: Tensor, allowed: Tensor, width: tuple[int, ...], question: Callable[[Tensor], Graded]) -> Graded:
+        """The answer about the allowed rows; NaN and zero gradients for the others."""
+        nothing = x.new_full((len(x), self.victim.classes), torch.nan)
+        value = x.new_full((len(x), *width), torch.nan)
+        answer = Graded(nothing, value, x.new_zeros(len(x), *width, *x.shape[1:]))
+        if bool(allowed.any()):
+            for whole, piece in zip(answer, question(x[allowed]), strict=True):
+                whole[allowed] = piece.to(whole.dtype)
         return answer
 
     def _require(self, what: str) -> None:
@@ -160,8 +205,8 @@ class Bout:
         if what not in self.victim.exposes:
             raise AccessError(f"{self.victim.name} exposes {say_set(self.victim.exposes)}, not {what}")
 
-    def _charge(self, owner: Tensor | None, count: int, *, backwards: bool) -> Tensor:
-        """Write the price of one question a point; bool [k]: which points may be asked."""
+    def _charge(self, owner: Tensor | None, count: int, *, backwards: int) -> Tensor:
+        """Write the price of one question a point, with so many backwards; bool [k]: which points may be asked."""
         ledger, rows = self.ledger, self.rows if owner is None else self.rows[owner]
         if len(rows) != count:
             raise ValueError(f"{count} points for {len(rows)} rows: pass `owner`")
@@ -173,10 +218,9 @@ class Bout:
             allowed &= ledger.cost.queries[rows] + turn_of(rows) < limit
         ledger.spent[rows[~allowed]] = True
         paid = rows[allowed]
-        one = torch.ones_like(paid)
-        for meter, due in zip(ledger.cost, (True, True, backwards), strict=True):
+        for meter, due in zip(ledger.cost, (1, 1, backwards), strict=True):
             if due:
-                meter.index_add_(0, paid, one)
+                meter.index_add_(0, paid, torch.full_like(paid, due))
         return allowed
 
     def _ask(self, question: Callable[[Batch], Tensor], x: Batch, allowed: Tensor, width: int | None) -> Tensor:
@@ -203,17 +247,22 @@ class Bout:
         margin = margin.where(labels >= 0, -torch.inf)
         if bool(done.any()):
             hits = done.nonzero().squeeze(1)
-            hits = hits[~ledger.broken[rows[hits]]]
+            if not self.threat.minimal:
+                hits = hits[~ledger.broken[rows[hits]]]
             region = self.region.take(hits if owner is None else owner[hits])
-            hits = hits[region.inside(x[hits])] if len(hits) else hits
+            size = torch.full_like(margin, torch.inf)
+            if len(hits):
+                size[hits] = region.size(x[hits]).to(size.device)
+                hits = hits[region.inside(x[hits]) & (size[hits] < ledger.size[rows[hits]])]
             if not self.victim.exact and len(hits):
                 close = margin[hits] <= self.victim.slack * (1.0 if scores is None else scores[hits].abs().amax(1))
                 hits = torch.cat([hits[~close], self._confirm(x, rows, reference, hits[close])])
-            self._write(x, rows, margin, hits)
-            ledger.broken[rows[hits]] = True
+            written = self._write(x, rows, margin, hits, -size if self.threat.minimal else margin)
+            ledger.size[rows[written]] = size[written]
+            ledger.broken[rows[written]] = True
         if not probe:
             better = (margin > ledger.margin[rows]) & ~done & ~ledger.broken[rows]
-            self._write(x, rows, margin, better.nonzero().squeeze(1))
+            self._write(x, rows, margin, better.nonzero().squeeze(1), margin)
 
     def _confirm(self, x: Batch, rows: Tensor, reference: Reference, hits: Tensor) -> Tensor:
         """Of the successes of the search copy, those of the deployed model; each costs a query."""
@@ -227,12 +276,12 @@ class Bout:
         self.ledger.cost.forwards.index_add_(0, rows[hits], one)
         return hits[self.threat.goal.done(self.victim.label(x[hits]), reference.take(hits))]
 
-    def _write(self, x: Batch, rows: Tensor, margin: Tensor, chosen: Tensor) -> None:
-        """Write the highest of the chosen points into each row it belongs to."""
+    def _write(self, x: Batch, rows: Tensor, margin: Tensor, chosen: Tensor, rank: Tensor) -> Tensor:
+        """Write the chosen points, of several for one row that of highest rank; returns those written."""
         if not len(chosen):
-            return
+            return chosen
         if len(x) != len(self) or rows is not self.rows:  # several points may belong to one row: the best comes last
-            chosen = chosen[margin[chosen].argsort(stable=True)]
+            chosen = chosen[rank[chosen].argsort(stable=True)]
             last = {row: place for place, row in enumerate(rows[chosen].tolist())}
             chosen = chosen[torch.tensor(list(last.values()), device=chosen.device)]
         places = rows[chosen]
@@ -241,6 +290,7 @@ class Bout:
             self.ledger.best.index_copy_(0, places, x.detach().index_select(0, chosen))
         else:
             self.ledger.best[places] = x[chosen]
+        return chosen
 
 
 def turn_of(rows: Tensor) -> Tensor:

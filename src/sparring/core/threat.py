@@ -183,7 +183,8 @@ class Threat:
 
     space: what may change. goal: what counts as success. access: "gradients", "scores" or "labels".
     budget: limits per sample. channel: what the world does to a point before the victim sees it
-    (None: nothing; the place is kept for print, camera and room).
+    (None: nothing; the place is kept for print, camera and room). minimal: within the radius the smallest
+    change is wanted, so a search goes on after its first success; else any change will do.
     """
 
     space: Space
@@ -191,6 +192,7 @@ class Threat:
     access: str = "gradients"
     budget: Budget = field(default_factory=Budget)
     channel: None = None
+    minimal: bool = False
 
     def __post_init__(self) -> None:
         if self.access not in ACCESS:
@@ -216,6 +218,10 @@ class Threat:
         """The same threat at another radius."""
         return dataclasses.replace(self, space=self.space.with_radius(radius))
 
+    def smallest(self) -> "Threat":
+        """The same threat, looking for the smallest change that meets the goal."""
+        return dataclasses.replace(self, minimal=True)
+
     def take(self, rows: Tensor) -> "Threat":
         """The threat for some of the samples: picks per-sample radii and targets."""
         return dataclasses.replace(self, space=self.space.take(rows), goal=self.goal.take(rows))
@@ -228,4 +234,5 @@ class Threat:
             "access": self.access,
             "budget": self.budget.describe(),
             "channel": self.channel,
+            **({"minimal": True} if self.minimal else {}),
         }

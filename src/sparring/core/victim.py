@@ -65,6 +65,15 @@ class Victim(ABC):
         """Scores, values and the gradient of each sample's value with respect to its own input."""
         raise AccessError(f"{self.name} exposes {say_set(self.exposes)}, not gradients")
 
+    def gradients(self, x: Tensor, classes: Tensor) -> Graded:
+        """Scores, and value [n, k] and gradient [n, k, ...] of the score of each of these classes (int64 [n, k])."""
+
+        def one(place: int) -> Graded:
+            return self.gradient(x, lambda scores: scores.gather(1, classes[:, place, None]).squeeze(1))
+
+        asked = [one(place) for place in range(classes.shape[1])]
+        return Graded(asked[0].scores, torch.stack([each.value for each in asked], 1), torch.stack([each.grad for each in asked], 1))
+
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:
         """Ask only inside: the model is in its deployed mode, and on leaving everything of the

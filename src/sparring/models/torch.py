@@ -96,6 +96,18 @@ class TorchVictim(Victim):
         grad = torch.zeros_like(x) if grad is None else grad.detach()
         return Graded(scores.detach().to(x.device), value.detach(), grad)
 
+    def gradients(self, x: Tensor, classes: Tensor) -> Graded:
+        with torch.enable_grad():
+            point = x.detach().requires_grad_(True)
+            scores = self._call(self._searched(), point).to(point.device)
+            value = scores.gather(1, classes)
+            grads = [
+                torch.autograd.grad(column.sum(), point, retain_graph=place + 1 < classes.shape[1], allow_unused=True)[0] if value.requires_grad else None
+                for place, column in enumerate(value.unbind(1))
+            ]
+        grad = torch.stack([torch.zeros_like(x) if one is None else one.detach() for one in grads], 1)
+        return Graded(scores.detach().to(x.device), value.detach(), grad)
+
     def _searched(self) -> nn.Module:
         if self.search == "plain":
             return self.module
