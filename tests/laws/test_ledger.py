@@ -97,11 +97,19 @@ def test_gradients_of_several_classes_are_those_of_each_and_cost_a_backward_each
     assert victim.differentiated == 24
 
 
-def test_a_smaller_region_of_the_same_bout_counts_only_what_lies_in_it():
+def test_at_other_radii_the_threat_still_decides():
+    """A view at larger radii counts no success outside the threat; one at smaller radii is finished once it is inside them."""
     arena = ARENAS["linf"]
-    bout = arena.bout(arena.threat.at(0.6))
-    corners = bout.region.corner(arena.dice())
-    bout.at(torch.full((6,), 0.1, dtype=torch.float64)).margins(corners)
+    bout = arena.bout(arena.threat.at(0.1))
+    far = bout.at(torch.full((6,), 0.6, dtype=torch.float64))
+    corners = far.region.corner(arena.dice())
+    assert bool((far.margins(corners)[:5] > 0).any()), "some corner is adversarial, outside the threat"
     assert not bool(bout.ledger.broken[:5].any())
+
+    bout = arena.bout(arena.threat.at(0.6).smallest())
     bout.margins(corners)
-    assert bool(bout.ledger.broken[:5].any())
+    hit = bout.ledger.broken
+    assert bool(hit[:5].any())
+    assert bool(bout.unfinished()[:5].all())
+    assert torch.equal(bout.at(torch.full((6,), 0.6, dtype=torch.float64)).unfinished(), ~hit)
+    assert bool(bout.at(torch.full((6,), 0.3, dtype=torch.float64)).unfinished()[:5].all())

@@ -79,7 +79,7 @@ class Attack:
 
     def run(self, bout: Bout) -> Batch:
         """Search inside an open bout. Each attack, whatever its settings, has dice of its own."""
-        own = Bout(**{**vars(bout), "dice": bout.dice.draw(number_of(self.name))})
+        own = replace(bout, dice=bout.dice.draw(number_of(self.name)))
         return self.search(own, **self.settings)
 
     @cached_property

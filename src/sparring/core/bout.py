@@ -49,7 +49,10 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Bout:
-    """What an attack gets to work with. Rows of x, region, reference and dice belong together.
+    """What an attack gets to work with. Rows of x, region, allowed, enough, reference and dice belong together.
+
+    region: where the search goes. allowed: where a success counts; the same, unless the bout is seen `at`
+    other radii. enough: float64 [m], a change so small ends the search where the smallest is wanted.
 
     A row that is `broken` or `spent` is finished; where the threat asks for the smallest change, a broken
     row goes on. A spent row gets no more answers: NaN scores, label -1 and a zero gradient; so a budget
@@ -59,6 +62,8 @@ class Bout:
     victim: Victim
     x: Batch
     region: Region
+    allowed: Region
+    enough: Tensor
     reference: Reference
     threat: Threat
     dice: Dice
@@ -83,7 +88,8 @@ class Bout:
             deadline=None if seconds is None else time.monotonic() + seconds * count,
         )
         region = threat.space.around(x, victim.domain)
-        return cls(victim, x, region, reference, threat, dice, torch.arange(count, device=device), ledger)
+        nought = torch.zeros(count, dtype=torch.float64, device=device)
+        return cls(victim, x, region, region, nought, reference, threat, dice, torch.arange(count, device=device), ledger)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,6 +100,8 @@ class Bout:
             self.victim,
             self.x[keep],
             self.region.take(keep),
+            self.allowed.take(keep),
+            self.enough[keep],
             self.reference.take(keep),
             self.threat,
             self.dice.take(keep),
@@ -102,15 +110,15 @@ class Bout:
         )
 
     def at(self, radius: Tensor) -> "Bout":
-        """The same rows at other radii (float64 [m]), at most those of the threat; the ledger is shared."""
+        """The same rows searched at other radii (float64 [m]); the ledger is shared. A success counts inside the radius of
+        the threat, as ever; where the smallest change is wanted, a row is finished here once it is within these radii."""
         region = self.threat.space.with_radius(radius).around(self.x, self.victim.domain)
-        return dataclasses.replace(self, region=region)
+        return dataclasses.replace(self, region=region, enough=radius)
 
     def unfinished(self) -> Tensor:
-        """bool [m]: rows on which the search goes on: neither met nor out of budget. Where the smallest change is
-        wanted, a row is met when nothing had to change."""
+        """bool [m]: rows on which the search goes on: neither met nor out of budget."""
         ledger, rows = self.ledger, self.rows
-        met = ledger.size[rows] == 0 if self.threat.minimal else ledger.broken[rows]
+        met = ledger.size[rows] <= self.enough * (1 + 1e-6) if self.threat.minimal else ledger.broken[rows]
         return ~(met | ledger.spent[rows])
 
     def smallest(self) -> Tensor:
@@ -249,7 +257,7 @@ class Bout:
             hits = done.nonzero().squeeze(1)
             if not self.threat.minimal:
                 hits = hits[~ledger.broken[rows[hits]]]
-            region = self.region.take(hits if owner is None else owner[hits])
+            region = self.allowed.take(hits if owner is None else owner[hits])
             size = torch.full_like(margin, torch.inf)
             if len(hits):
                 size[hits] = region.size(x[hits]).to(size.device)
