@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = ROOT.parent / "shared" / "data" / "text"
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py") if path.name != "__init__.py")
 SAYS = {
+    "http_victim.py": "answers paid for",
     "own_model.py": "my network · linf 0.05 clean",
     "points.py": "largest change 0.100",
     "table_rules.py": "report.html",

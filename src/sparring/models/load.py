@@ -1,4 +1,4 @@
-"""From what a user writes, zoo:NAME, package.module:factory or a file, to a `Victim`."""
+"""From what a user writes, zoo:NAME, package.module:factory, a file or a web address, to a `Victim`."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,7 +12,9 @@ from sparring.core.errors import LoadError, UnknownName
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
 from sparring.models.adapter import victim
+from sparring.models.endpoint import Endpoint
 from sparring.models.factory import made_by
+from sparring.models.http import is_address
 from sparring.models.pt2_file import read_pt2
 from sparring.models.skops_file import read_skops
 from sparring.models.weights_file import put_weights
@@ -23,7 +25,7 @@ FILES: dict[str, Callable[[Path], Any]] = {".onnx": str, ".skops": read_skops, "
 
 PICKLES = {".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"}
 STATES = {".pt", ".pth", ".ckpt", ".bin", ".safetensors"}
-FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops or FILE.pt2"
+FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2 or https://HOST/PATH"
 
 
 class Inputs(Protocol):
@@ -39,7 +41,8 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
     """A model as a `Victim`, ready to be attacked.
 
     ref: "zoo:digits-robust"; "package.module:factory", imported with the current folder on the path, where
-    factory() returns a torch module, an estimator, a callable or a Victim; "FILE.onnx"; "FILE.skops"; "FILE.pt2".
+    factory() returns a torch module, an estimator, a callable, an Endpoint or a Victim; "FILE.onnx"; "FILE.skops"; "FILE.pt2";
+    "https://HOST/PATH", with settings behind # (see docs/http.md), which is asked one or two questions here.
     data: says what the inputs are; a model of the zoo brings its own. weights: .safetensors, or a state dict in
     .pt or .pth, for a factory that returns a torch module. settings: of the adapter, {"search": "plain"} say.
 
@@ -50,10 +53,13 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
     10
     """
     kind, _, rest = ref.partition(":")
-    if weights is not None and (kind == "zoo" or Path(ref).suffix.lower() in FILES):
+    if weights is not None and (kind == "zoo" or is_address(ref) or Path(ref).suffix.lower() in FILES):
         raise LoadError(f"{ref} brings its own weights: leave out weights={str(weights)!r}, or name a factory, package.module:factory")
     if kind == "zoo":
         return _from_zoo(rest, data, settings)
+    if is_address(ref):
+        endpoint = Endpoint.read(ref)
+        return _wrapped(endpoint, endpoint.say(), data, settings)
     suffix = Path(ref).suffix.lower()
     if suffix in FILES:
         path = Path(ref).expanduser()
@@ -110,4 +116,6 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
                 raise UnknownName(f"setting of {fitting[0].wrap.__name__} (for {name})", setting, known)
         if "classes" in known and getattr(model, "classes", None) is None:
             chosen.setdefault("classes", len(data.classes))
+        if "example" in known and hasattr(data, "x"):
+            chosen.setdefault("example", data.x[:1])  # type: ignore[attr-defined]
     return victim(model, data.domain, **chosen)
