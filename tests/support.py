@@ -32,8 +32,14 @@ from sparring.models.callable import CallableVictim
 from sparring.models.estimator import EstimatorVictim
 from sparring.models.torch import TorchVictim
 from sparring.threats.balls import L1, L2, Linf
+from sparring.threats.colour import Colour
+from sparring.threats.corruptions import Corruptions
+from sparring.threats.flow import Flow
 from sparring.threats.goals import Targeted, Untargeted
+from sparring.threats.patch import Patch
 from sparring.threats.rules import Relation, Rule, Rules
+from sparring.threats.sparse import L0
+from sparring.threats.spatial import Spatial
 from sparring.threats.words import Words
 
 BATCH = 6
@@ -205,6 +211,28 @@ def ball_allows(order: float, low: Any = 0.0, high: Any = 1.0, step: float = FLO
     return allowed
 
 
+def few_allow(low: Any = 0.0, high: Any = 1.0, step: float = FLOAT32_STEP) -> Callable[[Any, Any, float], bool]:
+    """At most so many numbers change (the images here have one channel), to anything in the box; a rounding is no change."""
+
+    def allowed(before: Any, after: Any, radius: float) -> bool:
+        old, new = (np.asarray(one, dtype=np.float64).ravel().tolist() for one in (before, after))
+        lows, highs = (np.broadcast_to(np.asarray(edge, dtype=np.float64), len(old)).tolist() for edge in (low, high))
+        rounding = 2 * step * max(abs(value) for value in (*old, *new)) if radius >= 1 else 0.0
+        changed = sum(abs(b - a) > rounding for a, b in zip(old, new, strict=True))
+        return all(a <= value <= b for value, a, b in zip(new, lows, highs, strict=True)) and changed <= int(radius)
+
+    return allowed
+
+
+def patch_allows(before: Any, after: Any, radius: float) -> bool:
+    """The changed pixels of a 6 x 6 image lie in a square of that side, and everything in the box."""
+    old, new = (np.asarray(one, dtype=np.float64).reshape(6, 6).tolist() for one in (before, after))
+    places = [(row, column) for row in range(6) for column in range(6) if old[row][column] != new[row][column]]
+    if not all(0 <= value <= 1 for line in new for value in line):
+        return False
+    return all(max(axis) - min(axis) + 1 <= int(radius) for axis in zip(*places, strict=True))
+
+
 def _own_net(net: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     def own(x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -227,7 +255,71 @@ def _image(name: str, space: Any, order: float, *, classes: int = 3, goal: Any =
     return Arena(name, TorchVictim(net, domain, name=name, search="plain"), x, _labels(own, x, classes), threat, own, ball_allows(order, grid=levels))
 
 
+def spatial_allows(before: Any, after: Any, radius: float) -> bool:
+    """A 6 x 6 image turned by -20, 0 or 20 degrees about its middle, then shifted by -1, 0 or 1 pixel each way; nothing beyond it."""
+    old, new = (np.asarray(one, dtype=np.float64).reshape(6, 6).tolist() for one in (before, after))
+    if old == new:
+        return True
+
+    def read(row: float, column: float) -> float:
+        top, left = math.floor(row), math.floor(column)
+        return math.fsum((1 - abs(row - r)) * (1 - abs(column - c)) * old[r][c] for r in (top, top + 1) for c in (left, left + 1) if 0 <= r < 6 and 0 <= c < 6)
+
+    def turned(angle: float, down: int, right: int) -> bool:
+        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        for row in range(6):
+            for column in range(6):
+                v, u = row - 2.5 - down, column - 2.5 - right
+                if abs(read(cosine * v - sine * u + 2.5, sine * v + cosine * u + 2.5) - new[row][column]) > 2e-5:
+                    return False
+        return True
+
+    return radius >= 1 and any(turned(angle, down, right) for angle in (-20, 0, 20) for down in (-1, 0, 1) for right in (-1, 0, 1))
+
+
+def flow_allows(before: Any, after: Any, radius: float) -> bool:
+    """Every pixel of a 6 x 6 image lies between the lowest and the highest value that the bilinear image takes within the radius of it."""
+    old, new = (np.asarray(one, dtype=np.float64).reshape(6, 6) for one in (before, after))
+    steps = sorted({-radius, *(float(whole) for whole in range(-int(radius), int(radius) + 1)), radius})  # extremes lie at its corners
+
+    def read(row: float, column: float) -> float:
+        row, column = min(max(row, 0.0), 5.0), min(max(column, 0.0), 5.0)
+        top, left = min(int(row), 4), min(int(column), 4)
+        a, b = row - top, column - left
+        return (1 - a) * ((1 - b) * old[top, left] + b * old[top, left + 1]) + a * ((1 - b) * old[top + 1, left] + b * old[top + 1, left + 1])
+
+    for row in range(6):
+        for column in range(6):
+            around = [read(row + down, column + right) for down in steps for right in steps]
+            if not min(around) - 4 * FLOAT32_STEP <= new[row, column] <= max(around) + 4 * FLOAT32_STEP:
+                return False
+    return True
+
+
+def colour_allows(before: Any, after: Any, radius: float) -> bool:
+    """A tone curve through 5 nodes, linear between them, explains the change, and no value moved farther than the radius."""
+    old, new = (np.asarray(one, dtype=np.float64).ravel() for one in (before, after))
+    hats = np.maximum(0, 1 - np.abs(old[:, None] * 4 - np.arange(5)))
+    left = new - old - hats @ np.linalg.lstsq(hats, new - old, rcond=None)[0]
+    near = float(np.abs(new - old).max()) <= radius + 4 * FLOAT32_STEP
+    return near and bool((new >= 0).all() and (new <= 1).all()) and math.sqrt(float((left**2).mean())) <= 2e-3 * radius + 4 * FLOAT32_STEP
+
+
+def corruption_allows(before: Any, after: Any, radius: float) -> bool:
+    """A grey image with more brightness or less contrast (the strengths of CIFAR-10-C), in steps of 1/255."""
+    old, new = (np.asarray(one, dtype=np.float64).ravel() for one in (before, after))
+    made = [old]
+    for severity in range(1, int(radius) + 1):
+        raised = old + [0.05, 0.1, 0.15, 0.2, 0.3][severity - 1]
+        flatter = old.mean() + [0.75, 0.5, 0.4, 0.3, 0.15][severity - 1] * (old - old.mean())
+        made += [(np.clip(one, 0, 1) * 255).round() / 255 for one in (raised, flatter)]
+    return any(float(np.abs(one - new).max()) <= 1e-6 for one in made)
+
+
 # Tables ---------------------------------------------------------------------------------------------------------------
+
+
+COLUMNS_LOW, COLUMNS_HIGH = np.array([0.0, -1.0, -np.inf, 0.5]), np.array([1.0, 1.0, np.inf, 3.0])
 
 
 def _mlp(name: str, space: Any, order: float) -> Arena:
@@ -237,7 +329,7 @@ def _mlp(name: str, space: Any, order: float) -> Arena:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=random, dtype=torch.float64))
-    low, high = np.array([0.0, -1.0, -np.inf, 0.5]), np.array([1.0, 1.0, np.inf, 3.0])
+    low, high = COLUMNS_LOW, COLUMNS_HIGH
     columns = tuple(
         Column(f"c{place}", low=None if np.isinf(a) else a, high=None if np.isinf(b) else b) for place, (a, b) in enumerate(zip(low, high, strict=True))
     )
@@ -410,9 +502,19 @@ def _arenas() -> dict[str, Arena]:
         _image("l2", L2(0.35), 2),
         _image("l2-labels", L2(0.8), 2, access="labels"),
         _image("l1", L1(1.5), 1),
+        replace(_image("l0", L0(2.0), 0), allowed=few_allow()),
+        replace(_image("l0-targeted", L0(torch.tensor([0.0, 1.0, 2.5, 3.0, 5.0, 40.0], dtype=torch.float64)), 0, goal=Targeted("next")), allowed=few_allow()),
+        replace(_image("patch", Patch(2.0), 0), allowed=patch_allows),
+        replace(_image("patch-two-classes", Patch(torch.tensor([0.0, 1.0, 2.5, 3.0, 5.0, 9.0], dtype=torch.float64)), 0, classes=2), allowed=patch_allows),
+        replace(_image("spatial", Spatial(1.0, 20.0, 1.0, angles=3, shifts=3), 0), allowed=spatial_allows),
+        replace(_image("flow", Flow(torch.tensor([0.0, 0.3, 0.8, 1.0, 1.4, 2.0], dtype=torch.float64)), 0), allowed=flow_allows),
+        replace(_image("flow-targeted", Flow(0.8), 0, goal=Targeted("next")), allowed=flow_allows),
+        replace(_image("colour", Colour(0.15, nodes=5), 0), allowed=colour_allows),
+        replace(_image("corruptions", Corruptions(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.5, 5.0]), ("brightness", "contrast")), 0), allowed=corruption_allows),
         _mlp("columns-l2", L2(0.6), 2),
         _mlp("columns-linf", Linf(uneven * 4), math.inf),
         _mlp("columns-l1", L1(0.8), 1),
+        replace(_mlp("columns-l0", L0(1.0), 0), allowed=few_allow(COLUMNS_LOW, COLUMNS_HIGH, 2.0**-52)),
         _forest("forest"),
         _forest("forest-labels", "labels"),
         _shop("shop"),

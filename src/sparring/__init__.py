@@ -5,9 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparring import attacks as attacks
+    from sparring.attacks.evasion.transfer.substitute import substitute as substitute
+    from sparring.attacks.evasion.transfer.transfer import transfer as transfer
     from sparring.bench.api import doctor as doctor
     from sparring.bench.api import evaluate as evaluate
+    from sparring.bench.api import second_look as second_look
+    from sparring.bench.corruption_error import corruption_error as corruption_error
     from sparring.bench.run import Run as Run
+    from sparring.bench.transfer import transfer_matrix as transfer_matrix
     from sparring.core.threat import Threat as Threat
     from sparring.data.dataset import Data as Data
     from sparring.data.load import load as load
@@ -15,10 +20,18 @@ if TYPE_CHECKING:
     from sparring.domains.table import table as table
     from sparring.domains.text import text as text
     from sparring.models.adapter import victim as victim
+    from sparring.models.bpda import bpda as bpda
+    from sparring.models.eot import eot as eot
+    from sparring.threats.threats import colour as colour
+    from sparring.threats.threats import corruptions as corruptions
+    from sparring.threats.threats import flow as flow
+    from sparring.threats.threats import l0 as l0
     from sparring.threats.threats import l1 as l1
     from sparring.threats.threats import l2 as l2
     from sparring.threats.threats import linf as linf
+    from sparring.threats.threats import patch as patch
     from sparring.threats.threats import rules as rules
+    from sparring.threats.threats import spatial as spatial
     from sparring.threats.threats import words as words
 
 __version__ = "0.1.0"
@@ -33,11 +46,24 @@ _PLACES = {
     "linf": "threats.threats",
     "l2": "threats.threats",
     "l1": "threats.threats",
+    "l0": "threats.threats",
+    "patch": "threats.threats",
     "rules": "threats.threats",
     "words": "threats.threats",
+    "spatial": "threats.threats",
+    "flow": "threats.threats",
+    "colour": "threats.threats",
+    "corruptions": "threats.threats",
+    "corruption_error": "bench.corruption_error",
     "Threat": "core.threat",
     "evaluate": "bench.api",
+    "transfer": "attacks.evasion.transfer.transfer",
+    "substitute": "attacks.evasion.transfer.substitute",
+    "transfer_matrix": "bench.transfer",
     "doctor": "bench.api",
+    "second_look": "bench.api",
+    "eot": "models.eot",
+    "bpda": "models.bpda",
     "Run": "bench.run",
 }
 __all__ = ["attacks", *_PLACES]

@@ -64,7 +64,7 @@ OTHER = {
 
 def _with_other_code():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparring.bench.case.code_of", lambda attack: "other")
+        patch.setattr("sparring.bench.case.code_of", lambda attack, threat: "other")
         return key(case())
 
 

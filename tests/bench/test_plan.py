@@ -67,8 +67,8 @@ def test_cases_of_one_name_get_numbers(tmp_path):
 
 
 def test_a_named_set_is_stored_by_its_version():
-    """`default` may mean something else tomorrow, `default-1` never."""
-    assert Plan.of({"model": "m"}).resolved()["attacks"] == ["default-1"]
+    """`default` may mean something else tomorrow, `fast-1` never."""
+    assert Plan.of({"model": "m"}).resolved()["attacks"] == ["fast-1"]
     assert "shard" not in Plan.of({"model": "m"}).resolved()
 
 

@@ -325,7 +325,7 @@ COMMANDS = {
     "share over 1": (changed("threat=words 20 {files}/words.json"), "between 0 and 1"),
     # attacks
     "unknown attack": (changed("attacks=pdg"), "unknown attack 'pdg': did you mean pgd"),
-    "unknown set": (changed("attacks=defualt"), "sets: default-1, control, default"),
+    "unknown set": (changed("attacks=defualt"), "sets: fast-1, standard-1, plus-1, rand-1, control, exhaustive-1"),
     "no attack": (changed("attacks=[]"), "no attack to run"),
     "unknown setting": (changed("attacks=pgd(stesp=5)"), "unknown setting of pgd 'stesp': did you mean steps"),
     "setting a word": (changed("attacks=pgd(steps=many)"), "give a number"),

@@ -19,7 +19,8 @@ BOUT, DICE, THREAT = "core/bout.py", "core/dice.py", "core/threat.py"
 BALLS, RULES, WORDS, GOALS = "threats/balls.py", "threats/rules.py", "threats/words.py", "threats/goals.py"
 LOSSES, LOOP, ATTACK = "attacks/losses.py", "attacks/loop.py", "attacks/attack.py"
 APGD, PGD, ASCENT = "attacks/evasion/gradient/apgd.py", "attacks/evasion/gradient/pgd.py", "attacks/evasion/gradient/ascent.py"
-SQUARE, JUMP = "attacks/evasion/query/square.py", "attacks/evasion/query/hopskipjump.py"
+SQUARE, WALK = "attacks/evasion/query/square.py", "attacks/evasion/query/walk.py"
+RAYS = "attacks/evasion/query/rays.py"
 NOISE, GREEDY, COORDINATE = "attacks/evasion/control/noise.py", "attacks/evasion/discrete/greedy.py", "attacks/evasion/discrete/coordinate.py"
 JUDGE, EVALUATE, CASE, RATE, OUTCOME = "judge/judge.py", "bench/evaluate.py", "bench/case.py", "metrics/rate.py", "metrics/outcome.py"
 TORCH, IMAGE, TABLE, VICTIM = "models/torch.py", "domains/image.py", "domains/table.py", "core/victim.py"
@@ -444,18 +445,40 @@ SLIPS = (
     Slip("noise throws the same dice every time", NOISE, "live.dice.draw(turn)", "live.dice.draw(0)", ("laws/test_aims.py",)),
     Slip(
         "HopSkipJump's slices show in its draws",
-        JUMP,
-        "dice.draw(turn).normal(dimensions, dtype=state.x.dtype) for turn in turns.tolist()]",
-        "dice.draw(turn + len(turns)).normal(dimensions, dtype=state.x.dtype) for turn in turns.tolist()]",
+        WALK,
+        "directions(mine.draw(block), dimensions, x.dtype)",
+        "directions(mine.draw(block - first), dimensions, x.dtype)",
         (f"{SAME}::test_slices_of_memory_change_nothing",),
     ),
     Slip(
         "HopSkipJump walks away from the boundary",
-        JUMP,
-        "sign = _asked(bout, probe, owner).to(moved.dtype) * 2 - 1",
-        "sign = 1 - _asked(bout, probe, owner).to(moved.dtype) * 2",
+        WALK,
+        "weights[:, 0][asks] = hit.to(noise.dtype) * 2 - 1",
+        "weights[:, 0][asks] = 1 - hit.to(noise.dtype) * 2",
         (f"{LINEAR}::test_hopskipjump_comes_near_the_boundary", "-k", "l2"),
     ),
+    Slip(
+        "a start never leaves the neighbourhood of an unbounded value",
+        WALK,
+        "width = (1 + x.abs()) * min(1.25**turn, 2.0**20)",
+        "width = 1 + x.abs()",
+        ("known/test_label_attacks.py::test_a_start_is_found_without_bounds",),
+    ),
+    Slip(
+        "a start is uniform noise only",
+        WALK,
+        "kind = turn % 4",
+        "kind = 0",
+        ("known/test_label_attacks.py::test_a_targeted_start_needs_more_than_uniform_noise",),
+    ),
+    Slip(
+        "probes inside are taken for probes outside",
+        WALK,
+        "asking = bout if bool(near[rows].any()) else outside",
+        "asking = outside",
+        ("known/test_label_attacks.py::test_probes_known_to_lie_outside_hide_nothing",),
+    ),
+    Slip("RayS's blocks shrink by one", RAYS, "blocks *= 2", "blocks += 1", ("known/test_label_attacks.py::test_blocks_of_rays_by_hand",)),
     # Rules and trees
     Slip(
         "relations are ignored",

@@ -51,6 +51,19 @@ def difference_of_logits_ratio(scores: Tensor, reference: Reference) -> Tensor:
     return torch.where(reference.sign > 0, away, toward)
 
 
+@register("loss", "mifpe")
+def scaled_cross_entropy(scores: Tensor, reference: Reference) -> Tensor:
+    """The gradient of cross-entropy with the logits divided by the gap of the highest two, so that no scale of them can make
+    it vanish in floating point (MIFPE, Yu, Xu 2023); the value is the margin.
+
+    Where we differ: the division is not differentiated, and values are margins, so that two points can be compared.
+    """
+    top = scores.detach().topk(min(2, scores.shape[1]), dim=1).values
+    gap = (top[:, 0] - top[:, -1]).clamp_min(torch.finfo(scores.dtype).tiny * 1e6)
+    slope = cross_entropy(scores / gap[:, None], reference)
+    return slope - slope.detach() + margin(scores, reference).detach()
+
+
 def loss_of(name: str) -> Loss:
     """The registered loss of that name."""
     return find("loss", name)

@@ -1,9 +1,13 @@
 """What a plan comes to: cases, each a model, data, threat and attacks; and how to carry them out."""
 
+import functools
 import hashlib
+import importlib
 import inspect
+import re
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sparring.attacks.attack import BATCH, Attack
@@ -86,15 +90,29 @@ class Case:
         for attack in self.attacks:
             before = [other.say() for other in self.attacks[: self.attacks.index(attack)] if not other.control]
             earlier = [keys[said] for said in before] if cascade and not attack.control else []
-            what = {"attack": attack.describe(), "code": code_of(attack), "threat": self.threat.describe(), "earlier": earlier}
+            what = {"attack": attack.describe(), "code": code_of(attack, self.threat), "threat": self.threat.describe(), "earlier": earlier}
             keys[attack.say()] = key_of({**base, **what})
         return keys
 
 
-def code_of(attack: Attack) -> str:
-    """A hash of the code that searches: the attack's file, the loop and the bout."""
-    sources = [inspect.getsource(sys.modules[module]) for module in (attack.search.__module__, climb.__module__, Bout.__module__)]
-    return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
+def code_of(attack: Attack, threat: Threat | None = None) -> str:
+    """A hash of the code that searches: the files of attack, loop, bout, space and goal, and all of the package that they import."""
+    begin = attack.search, climb, Bout, *((type(threat.space), type(threat.goal)) if threat else ())
+    found = sorted({source for one in begin for source in _sources(one.__module__)})
+    return hashlib.sha256("".join(found).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _sources(module: str) -> frozenset[str]:
+    """The source of a module and of all modules of this package that it imports, directly or not."""
+    sources, waiting = {}, [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in sources:
+            file = inspect.getsourcefile(importlib.import_module(name))
+            sources[name] = Path(file).read_text(encoding="utf-8") if file else name
+            waiting += re.findall(r"^\s*from (sparring\.[\w.]+) import", sources[name], re.MULTILINE)
+    return frozenset(sources.values())
 
 
 @dataclass(frozen=True)

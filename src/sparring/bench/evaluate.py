@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from sparring.attacks.attack import Attack
 from sparring.bench.case import POINTS, Case, Settings
 from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
-from sparring.core.bout import Bout, Cost
+from sparring.core.bout import Bout, Cost, Left
 from sparring.core.dice import Dice, number_of
 from sparring.core.errors import SparringError
 from sparring.core.threat import Reference, Threat
@@ -77,15 +77,25 @@ def _evaluate_batch(
     reference = threat.goal.reference(data.y, Dice.of(settings.seed, data.ids, data.y.device), case.victim.classes)
     asked = ["the label is the target" if one else "" for one in threat.goal.done(data.y, reference).tolist()]
     left = asked  # reasons to skip a sample: `asked` for every attack, `left` for those in the cascade
+    found = Left(data.x[torch.arange(len(data))], torch.full((len(data),), -torch.inf, dtype=torch.float64))  # by the searches of the cascade so far
+    missing = {cell for cell in cells.values() if not all(one in done[cell] for one in data.ids)}
+    resuming = [attack for attack in case.attacks if attack.resumes and cells[attack.say()] in missing]
     for attack in (None, *case.attacks):  # None: the clean inputs
         said = attack.say() if attack else CLEAN
-        known, out = done[cells[said]], left if settings.cascade and attack and not attack.control else asked
-        if not all(one in known for one in data.ids):
+        chained = bool(settings.cascade and attack and not attack.control)
+        known, out = done[cells[said]], left if chained else asked
+        again = chained and any(case.attacks.index(later) > case.attacks.index(attack) for later in resuming)  # what it found is not on record
+        if cells[said] in missing or again:
             began = time.monotonic()
             todo = torch.tensor([place for place, reason in enumerate(out) if not reason], dtype=torch.int64)
+            before = Left(found.points[todo], found.margin[todo]) if chained and attack and attack.resumes else None
             with case.victim.session(number_of(f"{settings.seed} {cells[said]} {name}")):
-                verdicts, cost = _attack(case, attack, data.rows(todo), threat.take(todo), reference.take(todo), settings.seed)
-            columns = _columns(data, rows, todo, threat, reference, verdicts, cost, out, time.monotonic() - began)
+                verdicts, bout = _attack(case, attack, data.rows(todo), threat.take(todo), reference.take(todo), settings.seed, before)
+            if chained:
+                better = bout.ledger.margin > found.margin[todo]
+                found.points[todo[better]], found.margin[todo[better]] = bout.ledger.best[better], bout.ledger.margin[better]
+        if cells[said] in missing:
+            columns = _columns(data, rows, todo, threat, reference, verdicts, bout.ledger.cost, out, time.monotonic() - began)
             record.add_part(cells[said], name, columns, _chosen(data.rows(todo), verdicts, POINTS[settings.points]) if attack else None)
             known.update(zip(data.ids, zip(columns["status"], columns["note"], strict=True), strict=True))
         fallen = {place for place, one in enumerate(data.ids) if known[one][0] not in STANDS}
@@ -96,12 +106,19 @@ def _evaluate_batch(
         tell("batch", {"case": case.name, "attack": said, "samples": len(data), "fell": len(fallen)})
 
 
-def _attack(case: Case, attack: Attack | None, data: Data, threat: Threat, reference: Reference, seed: int) -> tuple[Verdicts, Cost]:
+class Fought(NamedTuple):
+    """What came of one attack on one batch."""
+
+    verdicts: Verdicts
+    bout: Bout
+
+
+def _attack(case: Case, attack: Attack | None, data: Data, threat: Threat, reference: Reference, seed: int, before: Left | None) -> Fought:
     """Search and judge; an attack that fails for a reason of its own yields verdicts "error"."""
     if attack is None:
         threat = case.clean_threat()
         reference = threat.goal.reference(data.y, Dice.of(seed, data.ids, data.y.device), case.victim.classes)
-    bout = Bout.open(case.victim, data.x, reference, threat, Dice.of(seed, data.ids, data.y.device))
+    bout = Bout.open(case.victim, data.x, reference, threat, Dice.of(seed, data.ids, data.y.device), before)
     problem = ""
     if attack and len(bout):
         try:
@@ -115,7 +132,7 @@ def _attack(case: Case, attack: Attack | None, data: Data, threat: Threat, refer
     if problem:
         status = [one if one is Status.BROKEN else Status.ERROR for one in verdicts.status]
         verdicts = verdicts._replace(status=status, note=[problem if one is Status.ERROR else "" for one in status])
-    return verdicts, bout.ledger.cost
+    return Fought(verdicts, bout)
 
 
 def _no_verdicts(data: Data) -> Verdicts:

@@ -1,5 +1,6 @@
 """Named, versioned sets of attacks: data, tried in order, each only where it fits victim and threat."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sparring.attacks.attack import Attack
@@ -11,26 +12,78 @@ from sparring.core.victim import Victim, say_set
 
 
 class Entry(NamedTuple):
-    """An attack as written in a plan. unless: leave it out where the adversary may ask for this."""
+    """An attack as written in a plan. unless: leave it out where the adversary may ask for this ("gradients", "scores"),
+    or where the attack of this name stands in the set and fits."""
 
     attack: str
     unless: str | None = None
 
 
+LABELS_AND_OTHERS = (
+    Entry("hopskipjump(steps=10)", unless="scores"),
+    Entry("coordinate"),
+    Entry("greedy"),
+)
+"""For those who see only labels, and for spaces without gradients."""
+
 SETS: dict[str, tuple[Entry, ...]] = {
-    "default-1": (
-        Entry('pgd(steps=20, loss="margin")'),
-        Entry("apgd(steps=50)"),
-        Entry("apgd_t(steps=50, targets=3)"),
-        Entry("square(queries=500)"),
-        Entry("hopskipjump(steps=10)", unless="scores"),
-        Entry("coordinate"),
-        Entry("greedy"),
+    # Stages and budgets as `scripts/tune_cascade.py` chose them on development networks: cheap first, the later ones on what is nearly there.
+    "fast-1": (
+        Entry('pgd(steps=10, loss="pm", step_size=1.0, decay="cosine", random_start=false)'),
+        Entry("odi(steps=20, restarts=8, warm=true, within=0.2)"),
+        Entry('apgd_t(steps=25, loss="margin", order="linearised", targets=3, within=0.4)'),
+        Entry("square(queries=1000, warm=true, within=0.4)"),
+        Entry("square(queries=500)", unless="gradients"),
+        *LABELS_AND_OTHERS,
         Entry("noise(tries=50)"),
+    ),
+    # AutoAttack (Croce, Hein 2020, arXiv:2003.01690; for L1 arXiv:2103.01208) with the budgets of github.com/fra31/auto-attack.
+    "standard-1": (
+        Entry("apgd_l1"),
+        Entry("apgd", unless="apgd_l1"),
+        Entry("apgd_l1_t"),
+        Entry("apgd_t", unless="apgd_l1_t"),
+        Entry("fab_t"),
+        Entry("square(queries=5000)"),
+    ),
+    "plus-1": (
+        Entry("apgd_l1"),
+        Entry("apgd(restarts=5)", unless="apgd_l1"),
+        Entry('apgd_l1(loss="dlr")'),
+        Entry('apgd(restarts=5, loss="dlr")', unless="apgd_l1"),
+        Entry("fab(restarts=5)"),
+        Entry("square(queries=5000)"),
+        Entry("apgd_l1_t(targets=9)"),
+        Entry("apgd_t", unless="apgd_l1_t"),
+        Entry("fab_t"),
+    ),
+    "rand-1": (
+        Entry("apgd_l1(restarts=1, draws=20)"),
+        Entry("apgd(draws=20)", unless="apgd_l1"),
+        Entry('apgd_l1(restarts=1, loss="dlr", draws=20)'),
+        Entry('apgd(loss="dlr", draws=20)', unless="apgd_l1"),
     ),
     "control": (Entry("noise"),),
 }
-ALIASES = {"default": "default-1"}
+ALIASES = {
+    "default": "fast-1",
+    "fast": "fast-1",
+    "standard": "standard-1",
+    "autoattack": "standard-1",
+    "plus": "plus-1",
+    "rand": "rand-1",
+    "exhaustive": "exhaustive-1",
+}
+
+SETS["exhaustive-1"] = (
+    *SETS["fast-1"][:4],
+    *SETS["standard-1"],
+    Entry("odi(steps=50, restarts=20, warm=true)"),
+    Entry("multi_targeted(steps=50, targets=9)"),
+    Entry("square(queries=5000, warm=true, restarts=2)"),
+    *LABELS_AND_OTHERS,
+    Entry("noise(tries=100)"),
+)
 
 
 def read_attack(text: str) -> Attack:
@@ -42,22 +95,24 @@ def read_attack(text: str) -> Attack:
     return attack.configure(**expression.settings)
 
 
-def choose(written: str | list[str], victim: Victim, threat: Threat) -> tuple[Attack, ...]:
+def choose(written: str | Attack | Sequence[str | Attack], victim: Victim, threat: Threat) -> tuple[Attack, ...]:
     """The attacks of a plan: the name of a set, from which those that do not fit are left out, or a list, all
-    of which must fit. Raises UnknownName, PlanError or NeedsError."""
-    listed = [written] if isinstance(written, str) else list(written)
-    if wrong := [one for one in listed if not isinstance(one, str)]:
+    of which must fit; in Python a configured `Attack` may stand beside the names. Raises UnknownName, PlanError or NeedsError."""
+    listed = [written] if isinstance(written, str | Attack) else list(written)
+    if wrong := [one for one in listed if not isinstance(one, str | Attack)]:
         raise PlanError(f"attacks are written as they are in a plan, such as 'pgd(steps=50)'; got {type(wrong[0]).__name__} {str(wrong[0])[:80]!r}")
-    name = ALIASES.get(listed[0], listed[0]) if len(listed) == 1 else ""
+    only = listed[0] if len(listed) == 1 else ""
+    name = ALIASES.get(only, only) if isinstance(only, str) else ""
     if name in SETS:
         seen = victim.exposes & threat.grants
-        entries = [entry.attack for entry in SETS[name] if entry.unless not in seen]
-        fitting = tuple(attack for attack in map(read_attack, entries) if not attack.misfit(victim, threat))
+        read = [(entry, read_attack(entry.attack)) for entry in SETS[name]]
+        fit = {attack.name for _, attack in read if not attack.misfit(victim, threat)}
+        fitting = tuple(attack for entry, attack in read if attack.name in fit and entry.unless not in seen | fit)
         if not fitting:
             raise NeedsError(f"no attack of the set {name} fits {threat.space.kind} with {say_set(seen)}")
         return fitting
     try:
-        chosen = tuple(read_attack(text) for text in listed)
+        chosen = tuple(one if isinstance(one, Attack) else read_attack(one) for one in listed)
     except UnknownName as error:
         if error.kind != "attack":
             raise

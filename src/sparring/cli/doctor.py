@@ -11,16 +11,21 @@ def command(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops or FILE.pt2")],
     words: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="data=..., weights=... and other plan keys.", show_default=False)] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also attack, at the radius of threat=...: checks D10 to D26.")] = False,
+    remedies: Annotated[bool, typer.Option("--remedies", help="With all checks, and the attacks that an adaptive adversary would try.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
     """Check what an evaluation would stumble over; exit code 1 if a check is bad.
 
     Example: spar doctor zoo:digits-plain data=digits
+
+    Example: spar doctor zoo:digits-plain data=digits threat="linf 0.1" --remedies
     """
     from rich.console import Console
     from rich.table import Table
 
+    from sparring.bench.api import second_look
     from sparring.bench.plan import Plan
     from sparring.cli.summary import print_json
     from sparring.core.errors import PlanError
@@ -37,12 +42,21 @@ def command(
     plan = Plan.of({"model": model, **changes})
     if plan.data is None:
         raise PlanError("doctor needs some samples: add data=digits, or a file of yours")
-    data = load(plan.data, split=plan.split, take=plan.take or 64, target=plan.target)
-    victim = load_model(model, data, weights=plan.weights, settings={"search": plan.search} if plan.search else {})
-    findings = examine(victim, data, Threat(Linf(0.0), Untargeted()))
-    word = trust(findings)
+    if (deep or remedies) and len(plan.threat) != 1:
+        raise PlanError('--deep and --remedies attack: add one threat, threat="linf 0.1" say')
+    if deep or remedies:
+        case = plan.cases()[0]
+        victim, data, threat = case.victim, case.data, case.threat
+    else:
+        data = load(plan.data, split=plan.split, take=plan.take or 64, target=plan.target)
+        victim = load_model(model, data, weights=plan.weights, settings={"search": plan.search} if plan.search else {})
+        threat = Threat(Linf(0.0), Untargeted())
+    look = second_look(victim, data, threat, seed=plan.seed) if remedies else None
+    findings = list(look.findings) if look else examine(victim, data, threat, deep=deep, seed=plan.seed)
+    word = look.verdict if look else trust(findings)
     if json:
-        print_json({"model": victim.describe(), "data": data.describe(), "trust": word, "checks": [one.describe() for one in findings]})
+        more = {"second_look": {name: value for name, value in look.describe().items() if name != "checks"}} if look else {}
+        print_json({"model": victim.describe(), "data": data.describe(), "trust": word, "checks": [one.describe() for one in findings], **more})
     elif not quiet:
         console = Console(highlight=False)
         console.print(f"{victim.name}: {victim.domain.say()}; exposes {', '.join(sorted(victim.exposes))}; {victim.classes} classes", markup=False)
@@ -50,5 +64,7 @@ def command(
         for one in findings:
             table.add_row(one.code, one.title, one.verdict, one.finding + (f" {one.cure}" if one.verdict in ("bad", "caution") else ""))
         console.print(table)
+        if look:
+            console.print(look.say(), markup=False)
         console.print(f"an evaluation of this model would be: {word}")
     raise typer.Exit(1 if any(one.verdict == "bad" for one in findings) else 0)

@@ -69,6 +69,7 @@ class Bout:
     dice: Dice
     rows: Tensor  # int64 [m], places in the ledger
     ledger: Ledger
+    elsewhere: bool = False  # the search goes at other radii than the threat's: only successes are kept
 
     @classmethod
     def open(cls, victim: Victim, x: Batch, reference: Reference, threat: Threat, dice: Dice, left: Left | None = None) -> "Bout":
@@ -107,13 +108,14 @@ class Bout:
             self.dice.take(keep),
             self.rows[keep],
             self.ledger,
+            self.elsewhere,
         )
 
     def at(self, radius: Tensor) -> "Bout":
         """The same rows searched at other radii (float64 [m]); the ledger is shared. A success counts inside the radius of
         the threat, as ever; where the smallest change is wanted, a row is finished here once it is within these radii."""
         region = self.threat.space.with_radius(radius).around(self.x, self.victim.domain)
-        return dataclasses.replace(self, region=region, enough=radius)
+        return dataclasses.replace(self, region=region, enough=radius, elsewhere=True)
 
     def unfinished(self) -> Tensor:
         """bool [m]: rows on which the search goes on: neither met nor out of budget."""
@@ -268,7 +270,7 @@ class Bout:
             written = self._write(x, rows, margin, hits, -size if self.threat.minimal else margin)
             ledger.size[rows[written]] = size[written]
             ledger.broken[rows[written]] = True
-        if not probe:
+        if not probe and not self.elsewhere:
             better = (margin > ledger.margin[rows]) & ~done & ~ledger.broken[rows]
             self._write(x, rows, margin, better.nonzero().squeeze(1), margin)
 

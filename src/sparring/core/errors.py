@@ -8,6 +8,7 @@ SparringError
 │   ├── PlanError         a plan or a setting that cannot be carried out
 │   └── NeedsError        an attack needs what this victim or threat does not offer
 ├── AccessError           an attack asked for more than the threat grants it
+├── EndpointError         a model behind an address that gives no answer, or none that can be used; exit code 3
 └── RecordError           a run folder that contradicts itself; exit code 3
 """
 
@@ -56,6 +57,10 @@ class NeedsError(UsageError):
 
 class AccessError(SparringError):
     """An attack asked the victim for more than the threat grants."""
+
+
+class EndpointError(SparringError):
+    """An endpoint that gives no answer, or none that can be used. What was answered before is in the ledger."""
 
 
 class RecordError(SparringError):

@@ -8,14 +8,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from sparring.core.errors import LoadError, PlanError, SparringError, UnknownName
+from sparring.core.errors import LoadError, PlanError, EndpointError, UnknownName
 
 SECRET = re.compile(r"key|token|secret|passw|sig|auth|credential", re.IGNORECASE)
 """Names in the query of an address behind which a secret is to be expected."""
-
-
-class EndpointError(SparringError):
-    """An endpoint that gives no answer, or none that can be used. What was answered before is in the ledger."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ have its own radius. L1: Croce, Hein 2021, "Mind the box" (arXiv:2103.01208), so
 sorted breakpoints of the dual in float64; L2 by the same device.
 """
 
+import dataclasses
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -18,6 +20,7 @@ from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError, PlanError
 from sparring.core.registry import register
 from sparring.core.threat import Region, Space, check_radius
+from sparring.threats.planes import flattest, shortest, sparsest
 
 
 def _rows(values: Tensor, like: Tensor) -> Tensor:
@@ -26,7 +29,7 @@ def _rows(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _flat(x: Tensor) -> Tensor:
-    return x.reshape(len(x), -1)
+    return x.flatten(1)
 
 
 def _first(reached: Tensor) -> Tensor:
@@ -76,6 +79,11 @@ class BallRegion(Region):
         share = (size / self.size(x).clamp_min(1e-30)).clamp(0, 1).to(x.dtype)
         return self.origin + (x - self.origin) * _rows(share, x)
 
+    def within(self, x: Tensor, size: Tensor) -> Tensor:
+        """x brought to at most `size` ([n], no larger than the radius) from the origin: the nearest such point where x
+        lies in the box."""
+        return dataclasses.replace(self, radius=size).project(x)  # type: ignore[attr-defined]
+
     def _room(self, direction: Tensor) -> Tensor:
         """float64 [n, d]: how far each coordinate may go in the sign of the direction, inside the box."""
         up = (self.high - self.origin).expand_as(self.origin)
@@ -101,6 +109,14 @@ class LinfRegion(BallRegion):
         """Direction of unit size along which g ascends fastest."""
         return g.sign()
 
+    def onto_plane(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
+        """The points of the box nearest to x (of the box) where normal . (point - x) reaches `gap` ([n]), a number of either sign."""
+        return _onto(self.domain, x, normal, gap, flattest)
+
+    def dual(self, g: Tensor) -> Tensor:
+        """float64 [n]: sum of |g|, the most that a step of size 1 gains along g."""
+        return torch.linalg.vector_norm(_flat(g).double(), ord=1, dim=1)
+
     def sample(self, dice: Dice) -> Tensor:
         """Uniform in ball and box."""
         share = dice.uniform(*self.origin.shape[1:], dtype=self.origin.dtype)
@@ -113,6 +129,15 @@ class LinfRegion(BallRegion):
     def paint(self, signs: Tensor) -> Tensor:
         """The upper edge where a sign is +1, the lower where it is -1, the origin where it is 0."""
         return torch.where(signs > 0, self.high, torch.where(signs < 0, self.low, self.origin))
+
+    def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
+        """The proximal step of `by` ([n]) times the size: the largest coordinates cut, by `by` in all."""
+        level = _level(_flat(x - self.origin).double().abs(), by).squeeze(1)
+        return self.toward(x, level)
+
+    def within(self, x: Tensor, size: Tensor) -> Tensor:
+        """x with every coordinate at most `size` ([n]) from the origin, in ball and box."""
+        return self.toward(self.project(x), size)
 
     def toward(self, x: Tensor, size: Tensor) -> Tensor:
         """x with every coordinate at most `size` ([n]) from the origin."""
@@ -143,10 +168,52 @@ class L2Region(BallRegion):
             boxed[far] = torch.minimum(t * a, u)
         return self._moved(d, boxed)
 
+    def within(self, x: Tensor, size: Tensor) -> Tensor:
+        """x, put into the box, brought to at most `size` ([n]) from the origin along the straight way."""
+        return self.toward(x.clamp(self.low, self.high), size)
+
+    def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
+        """The proximal step of `by` ([n]) times the size: the whole change `by` shorter."""
+        share = (1 - by / self.size(x).clamp_min(1e-300)).clamp_min(0)
+        return self.origin + (x - self.origin) * _rows(share, x).to(x.dtype)
+
+    def onto(self, x: Tensor, size: Tensor) -> Tensor:
+        """The change of x made `size` ([n]) long in the box, to a thousandth and as far as it allows: each coordinate goes min(t |d|, room) with one
+        t a row. The coordinates at the edge only become more from round to round, so few rounds suffice."""
+        d = x - self.origin
+        flat, room = _flat(d), _flat(torch.where(d > 0, self.high - self.origin, self.origin - self.low))
+        long, wide = flat.square(), room.square()
+        limit = (size * (1 - 4 * torch.finfo(x.dtype).eps)).to(x.dtype)[:, None]
+        t = limit / long.sum(1, keepdim=True).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
+        for _ in range(flat.shape[1]):
+            stuck = t.square() * long >= wide
+            left = limit.square() - wide.where(stuck, 0.0).sum(1, keepdim=True)
+            free = long.where(~stuck, 0.0).sum(1, keepdim=True)
+            further = torch.where(free > 0, (left.clamp_min(0) / free).sqrt(), t).nan_to_num(posinf=0.0)
+            longer = further > t * 1.001
+            if not bool(longer.any()):
+                break
+            t = torch.where(longer, further, t)  # a row that is done stays as it is while others go on
+        return torch.addcmul(self.origin, d, _rows(t.squeeze(1), d)).clamp(self.low, self.high)
+
     def steepest(self, g: Tensor) -> Tensor:
         """The gradient, scaled to length 1."""
         length = torch.linalg.vector_norm(_flat(g), dim=1).clamp_min(torch.finfo(g.dtype).tiny)
         return g / _rows(length, g)
+
+    def stretch(self, x: Tensor) -> Tensor:
+        """x with its change made as long as the radius allows, coordinate by coordinate up to the edge of the box."""
+        length = torch.linalg.vector_norm(_flat(x - self.origin).double(), dim=1)
+        factor = 1e4 * self.radius / length.clamp_min(1e-30)
+        return self.project(self.origin + (x - self.origin) * _rows(factor, x).to(x.dtype))
+
+    def onto_plane(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
+        """The points of the box nearest to x (of the box) where normal . (point - x) reaches `gap` ([n]), a number of either sign."""
+        return _onto(self.domain, x, normal, gap, shortest)
+
+    def dual(self, g: Tensor) -> Tensor:
+        """float64 [n]: Euclidean length of g, the most that a step of size 1 gains along g."""
+        return torch.linalg.vector_norm(_flat(g).double(), dim=1)
 
     def sample(self, dice: Dice) -> Tensor:
         """Uniform in the ball, then projected."""
@@ -189,11 +256,33 @@ class L1Region(BallRegion):
             boxed[far] = torch.minimum((a - t).clamp_min(0), u)
         return self._moved(d, boxed)
 
+    def within(self, x: Tensor, size: Tensor) -> Tensor:
+        """x, put into the box, brought to at most `size` ([n]) from the origin: each coordinate goes (|d| - t)+, where t
+        rises to its place in few rounds (Michelot 1986)."""
+        d = x.clamp(self.low, self.high) - self.origin
+        length = _flat(d).double().abs()
+        kept = (length - _level(length, size)).clamp_min(0)
+        share = size.double()[:, None] / kept.sum(1, keepdim=True).clamp_min(1e-300)  # differences of large numbers lose digits
+        return self._moved(d, kept * share.clamp_max(1))
+
+    def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
+        """The proximal step of `by` ([n]) times the size: every coordinate `by` nearer to the origin."""
+        d = x - self.origin
+        return self.origin + d.sign() * (d.abs() - _rows(by, d).to(d.dtype)).clamp_min(0)
+
     def steepest(self, g: Tensor) -> Tensor:
         """The coordinate of largest gradient."""
         flat = _flat(g)
         first = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, first, flat.gather(1, first).sign()).reshape(g.shape)
+
+    def sparse(self, g: Tensor, share: Tensor) -> Tensor:
+        """Direction of unit size, equal on that share ([n], at least one) of the coordinates whose gradient is largest."""
+        flat = _flat(g)
+        count = (share.double() * flat.shape[1]).floor().clamp(1, flat.shape[1]).to(torch.int64)
+        least = flat.abs().sort(1, descending=True).values.gather(1, count[:, None] - 1)
+        signs = torch.where(flat.abs() >= least, flat.sign(), 0.0)
+        return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)).reshape(g.shape)
 
     def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
         """Equal steps on the 5 % of the coordinates with the largest gradient; what the edge of the box
@@ -207,6 +296,14 @@ class L1Region(BallRegion):
         steps = (length[:, None] - before).clamp_min(0).minimum(steps)
         moved = torch.zeros_like(room).scatter(1, order, steps).reshape(x.shape)
         return x + (moved * g.sign()).to(x.dtype)
+
+    def onto_plane(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
+        """The points of the box nearest to x (of the box) where normal . (point - x) reaches `gap` ([n]), a number of either sign."""
+        return _onto(self.domain, x, normal, gap, sparsest)
+
+    def dual(self, g: Tensor) -> Tensor:
+        """float64 [n]: largest |g|, the most that a step of size 1 gains along g."""
+        return _flat(g).double().abs().amax(1)
 
     def sample(self, dice: Dice) -> Tensor:
         """Uniform in the ball, then projected."""
@@ -225,6 +322,30 @@ class L1Region(BallRegion):
         before = queue.cumsum(1) - queue
         lengths = (self.radius[:, None] - before).clamp_min(0).minimum(queue)
         return self._moved(signs, torch.zeros_like(room).scatter(1, order, lengths))
+
+
+def _onto(domain: Domain, x: Tensor, normal: Tensor, gap: Tensor, cheapest: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """x moved onto the plane in the cheapest way (see `planes`); coordinates that use their whole room end on the edge exactly."""
+    flat, way = _flat(x), _flat(normal) * _rows(gap.sign(), _flat(normal)).to(normal.dtype)
+    low, high = _flat_box(domain, x)
+    edge = torch.where(way > 0, high, low)
+    room = (edge.double() - flat.double()).abs()
+    change = cheapest(way.double().abs(), room, gap.double().abs())
+    moved = (flat.double() + change * way.sign()).to(x.dtype).clamp(low, high)
+    return torch.where((change >= room) & (way != 0), edge, moved).reshape(x.shape)
+
+
+def _level(length: Tensor, total: Tensor) -> Tensor:
+    """float64 [n, 1]: t at least 0 where the sum of (length - t)+ comes down to `total` ([n]), by Michelot's rounds."""
+    limit = total.double()[:, None]
+    t = torch.zeros_like(limit)
+    for _ in range(length.shape[1]):
+        above = length > t
+        further = (length.where(above, 0.0).sum(1, keepdim=True) - limit) / above.sum(1, keepdim=True).clamp_min(1)
+        if bool((further <= t).all()):
+            break
+        t = torch.maximum(t, further)
+    return t
 
 
 def _flat_box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:

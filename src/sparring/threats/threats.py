@@ -7,8 +7,14 @@ from torch import Tensor
 
 from sparring.core.threat import Threat
 from sparring.threats.balls import L1, L2, Linf
+from sparring.threats.colour import Colour
+from sparring.threats.corruptions import Corruptions, read_names
+from sparring.threats.flow import Flow
 from sparring.threats.goals import Untargeted
+from sparring.threats.patch import Patch
 from sparring.threats.rules import Rules
+from sparring.threats.sparse import L0
+from sparring.threats.spatial import Spatial
 from sparring.threats.words import Words, read_neighbours
 
 
@@ -27,6 +33,16 @@ def l1(radius: float | Tensor) -> Threat:
     return Threat(L1(radius), Untargeted())
 
 
+def l0(count: float | Tensor) -> Threat:
+    """At most `count` pixels (a number, or one a sample) change, to anything inside the bounds; of other inputs than images, numbers."""
+    return Threat(L0(count), Untargeted())
+
+
+def patch(side: float | Tensor) -> Threat:
+    """One square of `side` x `side` pixels (a number, or one a sample), anywhere in the image, changes to anything inside the bounds."""
+    return Threat(Patch(side), Untargeted())
+
+
 def rules(source: str | os.PathLike[str] | Rules, radius: float | None = None) -> Threat:
     """Changes of table rows that follow rules: a `Rules`, a YAML file or the name of a packaged one.
     radius: the total cost allowed, if it is to differ from the file's."""
@@ -40,3 +56,23 @@ def words(share: float | Tensor, neighbours: Mapping[str, tuple[str, ...]] | str
     """Word substitutions in at most a share (0 to 1) of a sentence. neighbours: word -> substitutes, or a JSON file of it."""
     table = neighbours if isinstance(neighbours, Mapping) else read_neighbours(neighbours)
     return Threat(Words(share, table), Untargeted())
+
+
+def spatial(degrees: float, shift: float, *, angles: int = 31, shifts: int = 5) -> Threat:
+    """The image turned by up to `degrees` and shifted by up to `shift` (a share of its sides below 1, pixels from 1 on), on a grid."""
+    return Threat(Spatial.parse(degrees, shift, angles, shifts), Untargeted())
+
+
+def flow(radius: float | Tensor) -> Threat:
+    """Every pixel is read from a place at most `radius` pixels away (a number, or one a sample)."""
+    return Threat(Flow(radius), Untargeted())
+
+
+def colour(radius: float | Tensor, *, nodes: int = 8) -> Threat:
+    """One map of colours for the whole image that moves no value by more than `radius` (a number, or one a sample)."""
+    return Threat(Colour(radius, nodes), Untargeted())
+
+
+def corruptions(severity: float | Tensor, names: str = "all", *, seed: int = 0) -> Threat:
+    """Any one of the common corruptions up to a severity of 1 to 5 (a number, or one a sample). names: "all", or some as "fog+snow"."""
+    return Threat(Corruptions(severity, read_names(names), seed), Untargeted())

@@ -1,6 +1,5 @@
 """Auto-PGD: projected gradient ascent with momentum that finds its step size by itself."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.gradient.ascent import along
+from sparring.attacks.evasion.gradient.ascent import Order, along, averaged, nearest_classes
 from sparring.attacks.loop import climb
 from sparring.attacks.losses import loss_of
 from sparring.core.bout import Bout, Loss
@@ -38,37 +37,42 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES)
-def apgd(bout: Bout, *, steps: int = 100, loss: str = "ce", restarts: int = 1) -> Tensor:
+def apgd(bout: Bout, *, steps: int = 100, loss: str = "ce", restarts: int = 1, draws: int = 1) -> Tensor:
     """Auto-PGD without a target class.
 
     steps: gradient steps per restart. loss: "ce" or "dlr" in the paper; any registered one. restarts: for
-    samples that still stand.
+    samples that still stand. draws: gradients averaged at each step, for randomised models.
 
-    Where we differ: a sample that is broken stops; the random start is uniform in the region; in L1 the
-    fixed sparse step of the space is taken instead of the adaptive one of arXiv:2103.01208.
+    Where we differ: a sample that is broken stops; the random start is uniform in the region, the original's is
+    scaled to the surface of the ball; for L1 as the original does it see `apgd_l1`.
     """
-    return _ascend(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts)
+    return ascend(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts, draws)
 
 
 @attack(needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES + ", section 4.1")
-def apgd_t(bout: Bout, *, steps: int = 100, loss: str = "dlr", targets: int = 9, restarts: int = 1) -> Tensor:
-    """Auto-PGD toward one class after the other: the `targets` highest wrong classes of the clean input.
+def apgd_t(
+    bout: Bout, *, steps: int = 100, loss: str = "dlr", targets: int = 9, restarts: int = 1, order: Order = "scores", skip: int = 0, draws: int = 1
+) -> Tensor:
+    """Auto-PGD toward one wrong class after the other, the most promising of the clean input first.
 
-    steps, restarts: per target. Success is the goal of the threat, any wrong class counts when that is
-    untargeted. With C classes there are at most C - 1 targets.
+    steps, restarts: per target. targets: how many classes, after leaving out the first `skip`. order: "scores", the highest
+    first, or "linearised", the nearest by the linearised model first (the latter for a backward a class). Success is
+    the goal of the threat: any wrong class counts when that is untargeted. With C classes there are at most C - 1 targets.
     """
-    classes, climbed = bout.victim.classes, loss_of(loss)
     if bout.threat.goal.kind != "untargeted":
-        return _ascend(bout, climbed, lambda live, restart: live.reference, steps, restarts)
-    label = bout.reference.label
-    ranked = bout.scores(bout.x).scatter(1, label[:, None], -math.inf).argsort(1, descending=True)
-    count = min(targets, classes - 1)
+        return ascend(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts, draws)
+    ranked = nearest_classes(bout, bout.x, order)[:, skip : skip + targets]
+    return ascend(bout, loss_of(loss), aim_at(bout, ranked), steps, ranked.shape[1] * restarts, draws)
+
+
+def aim_at(bout: Bout, classes: Tensor) -> Callable[[Bout, int], Reference]:
+    """What turn k of a search over `bout` aims at: column k of classes (int64 [n, k]), round and round."""
 
     def aim(live: Bout, turn: int) -> Reference:
-        target = ranked[torch.searchsorted(bout.rows, live.rows), turn % count]
+        target = classes[torch.searchsorted(bout.rows, live.rows), turn % classes.shape[1]]
         return Reference(live.reference.label, target, -torch.ones_like(live.reference.sign))
 
-    return _ascend(bout, climbed, aim, steps, count * restarts)
+    return aim
 
 
 def checkpoints(steps: int) -> dict[int, int]:
@@ -82,12 +86,13 @@ def checkpoints(steps: int) -> dict[int, int]:
     return found
 
 
-def _ascend(bout: Bout, loss: Loss, aim: Callable[[Bout, int], Reference], steps: int, restarts: int) -> Tensor:
+def ascend(bout: Bout, loss: Loss, aim: Callable[[Bout, int], Reference], steps: int, restarts: int, draws: int = 1) -> Tensor:
+    """Algorithm 1, aiming at what `aim(live bout, restart)` says."""
     looks = checkpoints(bout.steps(steps))
 
     def start(live: Bout, restart: int) -> State:
         x, target = cast(Any, live.region).sample(live.dice.draw(restart)), aim(live, restart)
-        graded = live.gradient(x, loss, target)
+        graded = averaged(live, x, loss, target, draws)
         zeros = torch.zeros_like(graded.value)
         no, two = zeros.bool(), torch.full_like(zeros, 2.0)
         # "halved" begins as True: the first checkpoint cannot yet say that nothing improved
@@ -97,7 +102,7 @@ def _ascend(bout: Bout, loss: Loss, aim: Callable[[Bout, int], Reference], steps
         z = along(live, state.x, state.g, state.share)
         weight = 0.75 if k else 1.0
         x = cast(Any, live.region).project(state.x + weight * (z - state.x) + (1 - weight) * (state.x - state.before))
-        graded = live.gradient(x, loss, state.aim)
+        graded = averaged(live, x, loss, state.aim, draws)
         better = graded.value > state.best_value
         moved = state._replace(
             x=x,

@@ -25,26 +25,33 @@ class State(NamedTuple):
     uses={"paint"},
     cites="Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 and 2; github.com/max-andr/square-attack",
 )
-def square(bout: Bout, *, queries: int = 5000, share: float = 0.8, restarts: int = 1) -> Tensor:
+def square(bout: Bout, *, queries: int = 5000, share: float = 0.8, restarts: int = 1, warm: bool = False) -> Tensor:
     """Random search for Linf: recolour one square window, keep it if the margin grew.
 
-    queries: per restart and sample. share: part of the pixels changed at first. restarts: new stripes, for
-    samples that still stand. Inputs without height and width are taken as one row of pixels.
+    queries: per restart and sample. share: part of the pixels changed at first. restarts: new stripes and windows,
+    for samples that still stand. warm: begin at the best point that is known, if any was asked about, and not with
+    stripes. Inputs without height and width are taken as one row of pixels.
 
     Where we differ: windows and colours are drawn for every sample by itself, and a window may reach the last
     row and column; in the official code a batch shares them and the last ones are never reached.
     """
+    turn = 0
 
     def start(live: Bout, restart: int) -> State:
-        channels, _, width = _layout(live.x)
+        nonlocal turn
+        turn = restart
+        channels, _, width = layout(live.x)
         colours = live.dice.draw(f"stripes {restart}").signs(channels, 1, width, dtype=live.x.dtype)
-        x = cast(Any, live.region).paint(_painted(live.x, colours.expand(-1, *_layout(live.x))))
+        x = cast(Any, live.region).paint(_painted(live.x, colours.expand(-1, *layout(live.x))))
+        if warm and restart == 0:
+            x = warmed(live, x)
         return State(x, live.margins(x))
 
     def step(live: Bout, state: State, k: int) -> State:
-        channels, height, width = _layout(live.x)
+        channels, height, width = layout(live.x)
         side = window_side(share, k + 1, queries, height, width)
         dice = live.dice.draw(f"window {k}")
+        dice = dice.draw(turn) if turn else dice
         top = dice.draw("top").integers(height - min(side, height) + 1, 1, 1)
         left = dice.draw("left").integers(width - min(side, width) + 1, 1, 1)
         down, right = (torch.arange(size, device=live.x.device) for size in (height, width))
@@ -66,7 +73,13 @@ def window_side(share: float, turn: int, queries: int, height: int, width: int) 
     return max(1, min(round((halved * height * width) ** 0.5), max(height, width)))
 
 
-def _layout(x: Tensor) -> tuple[int, int, int]:
+def warmed(bout: Bout, cold: Tensor) -> Tensor:
+    """The best point known of each row; where nothing was asked yet, the cold one."""
+    known = bout.ledger.margin[bout.rows] > -torch.inf
+    return torch.where(known.reshape(-1, *[1] * (cold.ndim - 1)), bout.best(), cold)
+
+
+def layout(x: Tensor) -> tuple[int, int, int]:
     """(channels, height, width); flat inputs are one row of pixels."""
     return (x.shape[1], x.shape[2], x.shape[3]) if x.ndim == 4 else (1, 1, x[0].numel())
 

@@ -1,0 +1,140 @@
+"""Auto-PGD for L1: sparse steps whose sparsity adapts, and a radius that shrinks to the one asked for."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.evasion.gradient.apgd import aim_at
+from sparring.attacks.evasion.gradient.ascent import averaged, nearest_classes
+from sparring.attacks.loop import climb
+from sparring.attacks.losses import loss_of
+from sparring.core.bout import Bout, Loss
+from sparring.core.threat import Reference
+
+CITES = "Croce, Hein 2021, arXiv:2103.01208, algorithm 1 and section 4; github.com/fra31/auto-attack"
+
+RADII = (3.0, 2.0, 1.0)
+"""Radii of the three phases, as shares of the one asked for (section 4.3)."""
+PHASES = (0.3, 0.3, 0.4)
+"""Their shares of the steps."""
+LEAST, LESS = 10.0, 1.5
+"""A step is never below a tenth of the first; where the sparsity has settled it is divided by 1.5 (algorithm 1)."""
+
+
+class State(NamedTuple):
+    """x, g: [m, ...], where each row stands and the gradient there; best...: of highest loss so far in this phase.
+    share: part of the coordinates a step moves; length: of the step, as a share of the phase's radius; sparsity:
+    changed coordinates of the best point at the last checkpoint; aim: what the loss is measured against."""
+
+    x: Tensor
+    g: Tensor
+    best_x: Tensor
+    best_g: Tensor
+    best_value: Tensor
+    share: Tensor
+    length: Tensor
+    sparsity: Tensor
+    aim: Reference
+
+
+@attack(needs={"gradients", "scores"}, uses={"project", "sparse"}, cites=CITES)
+def apgd_l1(bout: Bout, *, steps: int = 100, loss: str = "ce", restarts: int = 5, draws: int = 1) -> Tensor:
+    """Auto-PGD in L1 without a target class, over three shrinking radii.
+
+    steps: gradient steps of all phases together. loss: "ce" or "dlr" in the paper. restarts: for samples that still
+    stand. draws: gradients averaged at each step, for randomised models.
+
+    Where we differ: a sample that is broken inside the radius asked for stops, in whatever phase; the projection is exact.
+    """
+    return _phases(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts, draws)
+
+
+@attack(needs={"gradients", "scores"}, uses={"project", "sparse"}, cites=CITES)
+def apgd_l1_t(bout: Bout, *, steps: int = 100, loss: str = "dlr", targets: int = 5, restarts: int = 1, draws: int = 1) -> Tensor:
+    """Auto-PGD in L1 toward the `targets` highest wrong classes of the clean input, one after the other."""
+    if bout.threat.goal.kind != "untargeted":
+        return _phases(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts, draws)
+    ranked = nearest_classes(bout, bout.x, "scores")[:, :targets]
+    return _phases(bout, loss_of(loss), aim_at(bout, ranked), steps, ranked.shape[1] * restarts, draws)
+
+
+def _phases(bout: Bout, loss: Loss, aim: Callable[[Bout, int], Reference], steps: int, restarts: int, draws: int) -> Tensor:
+    """Every restart goes through the three radii; each phase begins where the best point of the one before is projected to."""
+    allowed = bout.steps(steps)
+    counts = [math.ceil(share * allowed) for share in PHASES[:-1]]
+    counts.append(max(allowed - sum(counts), 0))
+    for restart in range(restarts):
+        live = bout.take(bout.unfinished())
+        if not len(live):
+            break
+        begun = live.x + live.dice.draw(restart).normal(*live.x.shape[1:], dtype=live.x.dtype)
+        rows = live.rows
+        for phase, count in zip(RADII, counts, strict=True):
+            begun = _one_phase(live, begun, rows, phase, count, loss, aim, restart, draws)
+    return bout.best()
+
+
+def _one_phase(
+    bout: Bout, begun: Tensor, rows: Tensor, phase: float, steps: int, loss: Loss, aim: Callable[[Bout, int], Reference], restart: int, draws: int
+) -> Tensor:
+    """The best points of this phase for all rows of the restart, those that finished as they were."""
+    wide = bout.at(bout.region.radius * phase) if phase != 1.0 else bout  # type: ignore[attr-defined]
+    checkpoint, reached = max(int(0.04 * steps), 1), begun.clone()
+
+    def start(live: Bout, _: int) -> State:
+        places = torch.searchsorted(rows, live.rows)
+        x = cast(Any, live.region).project(begun[places])
+        target = aim(live, restart)
+        graded = averaged(live, x, loss, target, draws)
+        count = x[0].numel()
+        changed = _changed(x, live.x)
+        fresh = phase == RADII[0]
+        share = torch.full_like(graded.value, 0.2) if fresh else changed / count / 1.5
+        sparsity = torch.full_like(changed, float(count)) if fresh else changed
+        return State(x, graded.grad, x, graded.grad, graded.value, share, torch.ones_like(graded.value), sparsity, target)
+
+    def step(live: Bout, state: State, k: int) -> State:
+        region = cast(Any, live.region)
+        move = region.sparse(state.g, state.share) * _wide(state.length * region.radius.to(state.x.dtype), state.x)
+        x = region.project(state.x + move)
+        graded = averaged(live, x, loss, state.aim, draws)
+        better = graded.value > state.best_value
+        state = state._replace(
+            x=x,
+            g=graded.grad,
+            best_x=torch.where(_wide(better, x), x, state.best_x),
+            best_g=torch.where(_wide(better, x), graded.grad, state.best_g),
+            best_value=torch.where(better, graded.value, state.best_value),
+        )
+        reached[torch.searchsorted(rows, live.rows)] = state.best_x
+        return _look(state, live.x) if (k + 1) % checkpoint == 0 else state
+
+    climb(wide, start, step, steps=steps)
+    return reached
+
+
+def _look(state: State, origin: Tensor) -> State:
+    """A checkpoint: the share of coordinates follows the sparsity of the best point; while that still falls, begin
+    again there with the longest step, else shorten the step."""
+    changed = _changed(state.best_x, origin)
+    falls = changed / state.sparsity.clamp_min(1.0) < 0.95
+    return state._replace(
+        x=torch.where(_wide(falls, origin), state.best_x, state.x),
+        g=torch.where(_wide(falls, origin), state.best_g, state.g),
+        share=changed / origin[0].numel() / 1.5,
+        length=torch.where(falls, 1.0, (state.length / LESS).clamp(1 / LEAST, 1.0)),
+        sparsity=changed,
+    )
+
+
+def _changed(x: Tensor, origin: Tensor) -> Tensor:
+    """[m]: how many coordinates differ."""
+    return (x != origin).flatten(1).sum(1).to(x.dtype)
+
+
+def _wide(rows: Tensor, like: Tensor) -> Tensor:
+    return rows.reshape(-1, *[1] * (like.ndim - 1))

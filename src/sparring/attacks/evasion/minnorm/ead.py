@@ -1,0 +1,67 @@
+"""EAD: the elastic net attack, Carlini and Wagner's objective with a share of the plain size beside the squared one."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.evasion.minnorm.constant import Constant, turn
+from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide, within
+from sparring.attacks.loop import climb
+from sparring.attacks.losses import margin
+from sparring.core.bout import Bout
+
+
+class State(NamedTuple):
+    """x, before: [m, ...], where each row stands and stood. asked: like x, the point ahead of both. scale: float64 [m], largest
+    coordinate of the shortest change to the boundary as the clean gradient has it."""
+
+    x: Tensor
+    before: Tensor
+    asked: Tensor
+    scale: Tensor
+    constant: Constant
+
+
+@attack(needs={"gradients", "scores"}, uses={"shrunk", "within"}, cites="Chen et al. 2018, arXiv:1709.04114; github.com/ysharma1126/EAD_Attack")
+def ead(bout: Bout, *, steps: int = 200, turns: int = 8, step_size: float = 0.1, elastic: float = 1.0, start: float = 4.0) -> Tensor:
+    """Elastic net: accelerated proximal descent on squared length, weighted size and a constant times the lack of margin.
+
+    steps: gradients in all. turns: constants tried, at least. step_size: of the descent, as a share of the step that
+    lands on the minimum of the squared length; it falls with the root of what is left of the steps. elastic: weight of the
+    size, in units of the largest coordinate of the shortest change to the boundary as the clean gradient
+    has it. start: first constant, as a multiple of the one that reaches that boundary.
+
+    Where we differ: constants and weights come from the clean gradient; a new constant goes on from the smallest success so far;
+    the size is that of the threat, in L1 the paper's; the size never exceeds the radius of the threat.
+    """
+    total = bout.steps(steps)
+    most = max(total // max(turns, 1), 1)
+
+    def begin(live: Bout, restart: int) -> State:
+        zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
+        return State(live.x, live.x, live.x, zeros, Constant.of(zeros))
+
+    def step(live: Bout, state: State, k: int) -> State:
+        region = cast(Any, live.region)
+        graded = live.gradient(state.asked, margin)
+        g, hit, lack = free(live, state.asked, graded.grad), met(live, graded.scores), gap(live, graded.scores)
+        scale, constant = state.scale, state.constant
+        if k == 0:
+            square, steepest = length(g).square().clamp_min(1e-30), g.abs().flatten(1).amax(1).double()
+            scale = lack * steepest / square
+            constant = Constant.of(start * (lack / square + elastic * scale / steepest.clamp_min(1e-30)))
+        change = state.asked - live.x
+        pace = step_size * (1 - k / max(total, 1)) ** 0.5
+        moved = state.asked + pace * (g * wide(constant.value * ~hit, g) - change)
+        x = region.shrunk(moved, pace * elastic * scale)
+        x = within(live, x, region.radius)
+        loss = length(change).square() / 2 + elastic * scale * region.size(state.asked) + constant.value * lack * ~hit
+        constant, anew = turn(constant, hit, loss, most=most, patience=max(most // 3, 1))
+        again = wide(anew & live.smallest().isfinite(), x).bool()
+        x = torch.where(again, live.best(), x)
+        ahead = x + (x - state.x) * (constant.age.double() / (constant.age + 3)).to(x.dtype).reshape(wide(hit, x).shape)
+        return State(x, state.x, torch.where(again, x, within(live, ahead, region.radius)), scale, constant)
+
+    return climb(bout, begin, step, steps=steps, last_look=True)

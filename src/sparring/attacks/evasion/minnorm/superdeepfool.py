@@ -1,0 +1,66 @@
+"""SuperDeepFool: DeepFool to the boundary, then the clean input projected onto the boundary found there, until both agree."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, rivals, wide
+from sparring.attacks.loop import drop_finished, take
+from sparring.core.bout import Bout
+
+CITES = "Abdollahpoor et al. 2023, arXiv:2303.12481, algorithm 2; github.com/alirezaabdollahpour/SuperDeepFool"
+
+PROGRESS = 0.999
+"""A walk to the boundary must end at most at this share of the smallest size so far, or the row is finished."""
+
+
+class State(NamedTuple):
+    """x: [m, ...], the point to ask. projected: bool [m], is x the clean input moved onto a boundary? classes: int64 [m, k] or None, see
+    `nearest_plane`. place: int64 [m], which row of the bout."""
+
+    x: Tensor
+    projected: Tensor
+    classes: Tensor | None
+    place: Tensor
+
+
+@attack(needs={"gradients", "scores"}, uses={"onto_plane", "dual", "project"}, cites=CITES)
+def superdeepfool(bout: Bout, *, steps: int = 100, candidates: int = 10, overshoot: float = 0.02, search: int = 10) -> Tensor:
+    """DeepFool whose change is kept at a right angle to the boundary: SDF(infinity, 1) of the paper.
+
+    steps: gradients at most. candidates: wrong classes looked at, the highest of the clean input, a backward each. overshoot: share by
+    which a step onto a boundary is lengthened. search: bisections of the way from the clean input to the best point at the end.
+
+    Where we differ: a row also stops where a walk to the boundary no longer comes nearer, which on a naturally trained network
+    costs a fifth of the gradients and no size; the question that finds a point beyond the boundary gives the boundary there too; projections are exact inside
+    the bounds of the input and in Linf and L1 too (the paper: L2); the search is the official code's, not the paper's.
+    """
+    scores = bout.scores(bout.x)
+    classes = rivals(scores, bout.reference.anchor, candidates) if bout.threat.goal.kind == "untargeted" else None
+    everyone = torch.arange(len(bout), device=bout.rows.device)
+    reached, size = bout.x.clone(), torch.full((len(bout),), torch.inf, dtype=torch.float64, device=bout.rows.device)
+    live, state = drop_finished(bout, State(bout.x, torch.zeros_like(everyone, dtype=torch.bool), classes, everyone))
+    for _ in range(bout.steps(steps)):
+        if not len(live):
+            break
+        plane = nearest_plane(live, state.x, state.classes)
+        here = live.region.size(state.x)
+        stale = plane.done & (here > PROGRESS * size[state.place])
+        kept = (plane.done & (here < size[state.place])) | (size[state.place] == torch.inf)
+        reached[state.place[kept]] = state.x[kept]
+        size[state.place] = torch.where(plane.done, here.minimum(size[state.place]), size[state.place])
+        on = (live.unfinished() & ~(plane.done & state.projected) & ~stale).nonzero().squeeze(1)
+        live, state, plane = live.take(on), take(state, on), take(plane, on)
+        if not len(live):
+            break
+        # beyond the boundary: the clean input onto the plane through x; before it: x onto the linearised boundary
+        base = torch.where(wide(plane.done, state.x), live.x, state.x)
+        through = ((state.x - live.x).double() * plane.normal).flatten(1).sum(1)
+        gap = torch.where(plane.done, through, (1 + overshoot) * plane.gap(state.x, state.x))
+        x = boxed(live, cast(Any, live.region).onto_plane(base, plane.normal, gap), base)
+        state = state._replace(x=x, projected=plane.done)
+    bisect(bout, reached, size, search)
+    last_look(bout, reached)
+    return bout.best()

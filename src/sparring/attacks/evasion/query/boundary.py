@@ -1,0 +1,70 @@
+"""Boundary attack: a random walk along the decision boundary that drifts toward the clean input."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.evasion.query.walk import asked, first_points, kept, straight, to_boundary, walking, wide
+from sparring.attacks.loop import climb
+from sparring.core.bout import Bout
+from sparring.threats.balls import box
+
+LOOK = 10
+"""Every so many steps the sidestep is asked about by itself, so that its size can be judged."""
+FACTOR = 1.5
+"""By what the shares grow when too much succeeds."""
+
+
+class State(NamedTuple):
+    """x: [m, ...], an adversarial point. size: float64 [m], its distance, 0 without one.
+    aside, closer: float64 [m], the next steps as shares of the distance."""
+
+    x: Tensor
+    size: Tensor
+    aside: Tensor
+    closer: Tensor
+
+
+@attack(needs={"labels"}, uses={"toward", "steepest"}, cites="Brendel, Rauber, Bethge 2018, arXiv:1712.04248; github.com/bethgelab/foolbox")
+def boundary(bout: Bout, *, steps: int = 25000, aside: float = 0.1, closer: float = 0.03, start_tries: int = 100) -> Tensor:
+    """A random step at equal distance, then one toward the clean input; it is kept if the point is still adversarial.
+
+    steps: proposals. aside, closer: first lengths of the two parts of a step, as shares of the distance.
+    start_tries: random inputs tried for a first adversarial point.
+
+    Where we differ: the lengths of every sample follow its own answers after each of them, so that half of the sidesteps
+    and a quarter of the whole steps succeed (the official code: from windows of 100 and 30 answers; its first lengths are
+    0.01); the walk begins at the boundary; a sample within its radius stops; in Linf and L1 distance and
+    sidestep are those of the norm.
+    """
+
+    def start(live: Bout, restart: int) -> State:
+        first = first_points(live, start_tries)
+        walk = to_boundary(live, first, first.size / 100)
+        return State(*walk, torch.full_like(walk.size, aside), torch.full_like(walk.size, closer))
+
+    def step(live: Bout, state: State, k: int) -> State:
+        return walking(live, state, lambda some, here: _move(some, here, k))
+
+    return climb(bout, start, step, steps=steps)
+
+
+def _move(bout: Bout, here: State, k: int) -> State:
+    x, region, everyone = here.x, cast(Any, bout.region), torch.arange(len(bout), device=here.x.device)
+    noise = straight(bout.dice.draw(k).normal(*x.shape[1:], dtype=x.dtype), x - region.origin)
+    low, high = box(bout.victim.domain, x)
+    side = (x + wide((here.aside * here.size).to(x.dtype), x) * region.steepest(noise)).clamp(low, high)
+    side, aside = region.toward(side, here.size), here.aside
+    if k % LOOK == 0:
+        hit = asked(bout, side, everyone)
+        aside = (aside * torch.where(hit, FACTOR, 1 / FACTOR)).clamp(1e-6, 1.0)
+        everyone = bout.unfinished().nonzero().squeeze(1)
+        if not len(everyone):
+            return here
+        region, side = region.take(everyone), side[everyone]
+    guess = region.toward(side, (here.size * (1 - here.closer))[everyone])
+    hit = asked(bout, guess, everyone)
+    closer = here.closer.index_copy(0, everyone, here.closer[everyone] * torch.where(hit, FACTOR, FACTOR ** (-1 / 3))).clamp(1e-6, 0.5)
+    return State(*kept(bout, x, here.size, guess[hit], everyone[hit]), aside, closer)

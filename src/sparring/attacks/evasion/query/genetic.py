@@ -1,0 +1,88 @@
+"""GenAttack: a small population of points, bred by crossing and mutation."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.evasion.query.crowd import ask_crowd, spread
+from sparring.attacks.loop import climb
+from sparring.core.bout import Bout
+
+PATIENCE = 100
+"""Generations without a better point after which mutation gets gentler (the official code's)."""
+
+
+class State(NamedTuple):
+    """points: [m, population, ...]. values: float64 [m, population], their margins. best: float64 [m], the highest so far.
+    waited: int64 [m], generations since it rose. plateaus: int64 [m], how often that was too long."""
+
+    points: Tensor
+    values: Tensor
+    best: Tensor
+    waited: Tensor
+    plateaus: Tensor
+
+
+@attack(
+    needs={"scores"}, uses={"sample", "project"}, cites="Alzantot et al. 2019, arXiv:1805.11090, algorithm 1, section 4; github.com/nesl/adversarial_genattack"
+)
+def genetic(bout: Bout, *, generations: int = 500, population: int = 6, rate: float = 0.5, reach: float = 0.4) -> Tensor:
+    """Genetic search: the best point stays, the others are children of parents drawn by fitness.
+
+    generations: after the first. population: points of a sample; each generation asks all but one anew. rate: share
+    of the numbers that mutate at first. reach: how far they go at first, as a share of the way to a random point of
+    the region. Both fall by a tenth whenever the best point stood still for 100 generations.
+
+    Where we differ: fitness is the margin, ranked by a softmax over its spread in the population (the paper: logs of
+    probabilities, at a temperature of its own); a mutation goes toward a random point of the region, so that it suits
+    any space, where the paper adds uniform noise in Linf; the reduced dimension is left out.
+    """
+    count = max(population, 1)
+
+    def start(live: Bout, restart: int) -> State:
+        first = torch.stack([cast(Any, live.region).sample(live.dice.draw(f"first {one}")) for one in range(count)], 1)
+        values = ask_crowd(live, count, lambda some, rows, turns: first[rows][:, turns.start : turns.stop]).nan_to_num(-torch.inf)
+        zeros = torch.zeros(len(live), dtype=torch.int64, device=live.rows.device)
+        return State(first, values, values.amax(1), zeros, zeros)
+
+    def step(live: Bout, state: State, k: int) -> State:
+        dice, rows = live.dice.draw(f"generation {k}"), torch.arange(len(live), device=live.rows.device)
+        gentle = 0.9 ** state.plateaus.double()
+        elite = state.points[rows, state.values.argmax(1)]
+        chance = torch.softmax(_standing(state.values), 1)
+        children = []
+        for child in range(1, count):
+            drawn = dice.draw(child)
+            mother, father = (_drawn(chance, drawn.draw(name).uniform(1, dtype=torch.float64)) for name in ("mother", "father"))
+            share = chance[rows, mother] / (chance[rows, mother] + chance[rows, father])
+            crossed = torch.where(
+                drawn.draw("crossing").uniform(*live.x.shape[1:], dtype=torch.float64) < spread(share, live.x),
+                state.points[rows, mother],
+                state.points[rows, father],
+            )
+            mutates = drawn.draw("mutation").uniform(*live.x.shape[1:], dtype=torch.float64) < spread((rate * gentle).clamp_min(0.1 * rate), live.x)
+            length = spread((reach * gentle).clamp_min(0.375 * reach), live.x).to(live.x.dtype)
+            goal = cast(Any, live.region).sample(drawn.draw("goal"))
+            children.append(cast(Any, live.region).project(torch.where(mutates, crossed + length * (goal - live.x), crossed)))
+        points = torch.stack([elite, *children], 1)
+        asked = ask_crowd(live, count - 1, lambda some, rows, turns: points[rows][:, turns.start + 1 : turns.stop + 1]).nan_to_num(-torch.inf)
+        values = torch.cat([state.values.amax(1, keepdim=True), asked], 1)
+        rose = values.amax(1) > state.best
+        waited = torch.where(rose, 0, state.waited + 1)
+        tired = waited >= PATIENCE
+        return State(points, values, values.amax(1), torch.where(tired, 0, waited), state.plateaus + tired.long())
+
+    return climb(bout, start, step, steps=generations if count > 1 else 0)
+
+
+def _standing(values: Tensor) -> Tensor:
+    """[m, k]: values without their mean and spread; those of no answer far below."""
+    known = values.where(values.isfinite(), values.where(values.isfinite(), torch.inf).amin(1, keepdim=True)).nan_to_num(0.0, 0.0, 0.0)
+    return (known - known.mean(1, keepdim=True)) / known.std(1, correction=0, keepdim=True).clamp_min(1e-12)
+
+
+def _drawn(chance: Tensor, luck: Tensor) -> Tensor:
+    """int64 [m]: one place of each row, with these chances [m, k] and luck [m, 1] in [0, 1)."""
+    return (chance.cumsum(1) <= luck).sum(1).clamp(max=chance.shape[1] - 1)

@@ -1,0 +1,109 @@
+"""SurFree: turn around the clean input on circles that come nearer to it, in random directions."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.evasion.query.walk import asked, first_points, straight, to_boundary, walking, wide
+from sparring.attacks.loop import climb
+from sparring.core.bout import Bout
+from sparring.threats.balls import box
+
+EASING = 0.98
+"""Factor on the largest angle after a direction without success; its inverse after one with."""
+
+
+class State(NamedTuple):
+    """x: [m, ...], an adversarial point. size: float64 [m], its L2 distance, 0 without one. widest: float64 [m], degrees."""
+
+    x: Tensor
+    size: Tensor
+    widest: Tensor
+
+
+@attack(needs={"labels"}, uses={"toward"}, cites="Maho, Furon, Le Merrer 2021, arXiv:2011.12807, algorithm 1; github.com/t-maho/SurFree")
+def surfree(
+    bout: Bout, *, steps: int = 5000, widest: float = 30.0, angles: int = 1, halvings: int = 7, frequencies: float = 0.5, start_tries: int = 100
+) -> Tensor:
+    """Minimise the L2 distance without estimating a gradient: on the circle through the point and the clean input, in the plane of
+    a random direction, every point is nearer; search the largest angle that is still adversarial.
+
+    steps: directions tried. widest: first angle, degrees. angles: smaller ones tried on either side where it fails,
+    itself counted. halvings: bisections of an angle that succeeded. frequencies: share of the lowest spatial
+    frequencies per axis from which directions of images are drawn, 1 for all; other inputs take Gaussian ones.
+    start_tries: random inputs tried for a first adversarial point.
+
+    Where we differ: directions are not made orthogonal to those before (in many dimensions they nearly are); an angle
+    is bisected upward to the next one that failed, or where the widest succeeded to half as much again; a sample within
+    its radius stops. The circle is that of L2 in every space, so in Linf and L1 this is a weak attack.
+    """
+
+    def start(live: Bout, restart: int) -> State:
+        first = first_points(live, start_tries)
+        x = to_boundary(live, first, first.size / 100).x
+        size = (x - live.x).flatten(1).double().norm(dim=1)
+        return State(x, size, torch.full_like(size, widest))
+
+    def step(live: Bout, state: State, k: int) -> State:
+        return walking(live, state, lambda some, here: _turn(some, here, angles, halvings, frequencies, k))
+
+    return climb(bout, start, step, steps=steps)
+
+
+def _turn(bout: Bout, here: State, angles: int, halvings: int, frequencies: float, k: int) -> State:
+    """Try one direction: first the angles on either side, then bisect where one succeeded."""
+    x, out = here.x, here.x - bout.x
+    noise = straight(_noise(bout, frequencies, k), out)
+    length = wide(here.size.to(x.dtype), x)
+    u, v = out / length, noise / wide(noise.flatten(1).norm(dim=1).clamp_min(1e-30), x)
+    low, high = box(bout.victim.domain, x)
+
+    def ask(angle: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        turned = wide(torch.deg2rad(angle).to(x.dtype), x)
+        points = bout.x[rows] + length[rows] * turned.cos() * (turned.cos() * u[rows] + turned.sin() * v[rows])
+        points = points.clamp(low, high)
+        return points, asked(bout, points, rows)
+
+    best, angle, above = x.clone(), torch.zeros_like(here.size), torch.zeros_like(here.size)
+    for turn in range(2 * angles):
+        rows = ((angle == 0) & bout.unfinished()).nonzero().squeeze(1)
+        if not len(rows):
+            break
+        share, side = 1 - turn // 2 / angles, 1 - 2 * (turn % 2)
+        points, hit = ask(side * share * here.widest[rows], rows)
+        won = rows[hit]
+        best[won], angle[won] = points[hit], side * share * here.widest[won]
+        above[won] = side * here.widest[won] * (share + (1 / angles if share < 1 else 0.5))
+    succeeded = angle != 0
+    for _ in range(halvings):
+        rows = (succeeded & bout.unfinished()).nonzero().squeeze(1)
+        if not len(rows):
+            break
+        middle = (angle[rows] + above[rows]) / 2
+        points, hit = ask(middle, rows)
+        best[rows[hit]] = points[hit]
+        angle[rows] = torch.where(hit, middle, angle[rows])
+        above[rows] = torch.where(hit, above[rows], middle)
+    widest = (here.widest * torch.where(succeeded, 1 / EASING, EASING)).clamp(0.01, 60.0)
+    return State(best, torch.where(succeeded, (best - bout.x).flatten(1).double().norm(dim=1), here.size), widest)
+
+
+def _noise(bout: Bout, frequencies: float, k: int) -> Tensor:
+    """Gaussian noise like x; of images only the lowest frequencies of the cosine transform."""
+    x, dice = bout.x, bout.dice.draw(k)
+    if x.ndim != 4 or frequencies >= 1:
+        return dice.normal(*x.shape[1:], dtype=x.dtype)
+    down, across = (cosines(side, max(1, math.ceil(frequencies * side)), x) for side in x.shape[2:])
+    return down @ dice.normal(x.shape[1], down.shape[1], across.shape[1], dtype=x.dtype) @ across.T
+
+
+def cosines(side: int, count: int, like: Tensor) -> Tensor:
+    """[side, count]: the `count` lowest basis vectors of the orthonormal cosine transform (type II)."""
+    place = torch.arange(side, device=like.device, dtype=torch.float64)[:, None] + 0.5
+    wave = torch.arange(count, device=like.device, dtype=torch.float64)
+    basis = torch.cos(math.pi / side * place * wave) * math.sqrt(2 / side)
+    basis[:, 0] /= math.sqrt(2)
+    return basis.to(like.dtype)

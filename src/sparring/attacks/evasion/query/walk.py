@@ -1,0 +1,199 @@
+"""What attacks that see labels only share: a first adversarial point, the way to the boundary, the normal there."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.loop import take
+from sparring.core.bout import Bout
+from sparring.core.dice import Dice
+from sparring.core.domain import Domain
+from sparring.core.threat import Region
+from sparring.threats.balls import box
+
+BLOCK = 8
+"""Probes of one draw. Part of the result: another number draws others."""
+
+
+MANY = 64
+"""From so many coordinates on, directions are drawn from the cube."""
+
+
+State = TypeVar("State", bound=tuple)
+
+
+class Walk(NamedTuple):
+    """x: [m, ...], an adversarial point, or the clean input where none was found.
+    size: float64 [m], its distance from the clean input; 0 where none was found."""
+
+    x: Tensor
+    size: Tensor
+
+
+def asked(bout: Bout, x: Tensor, owner: Tensor) -> Tensor:
+    """bool [k]: does the point meet the goal? Asks for labels; points may lie outside the region."""
+    labels = bout.labels(x, owner, probe=True)
+    return bout.threat.goal.done(labels, bout.reference.take(owner))
+
+
+def first_points(bout: Bout, tries: int) -> Walk:
+    """The first adversarial of `tries` random inputs for every row; see `candidate`."""
+    found, size = bout.x.clone(), torch.zeros(len(bout), dtype=torch.float64, device=bout.rows.device)
+    missing = torch.arange(len(bout), device=bout.rows.device)
+    for turn in range(tries):
+        missing = missing[bout.unfinished()[missing]]
+        if not len(missing):
+            break
+        dice = bout.dice.take(missing).draw(f"start {turn}")
+        guess = candidate(bout.victim.domain, bout.x[missing], dice, turn)
+        hit = asked(bout, guess, missing)
+        found[missing[hit]] = guess[hit]
+        missing = missing[~hit]
+    far = (found != bout.x).flatten(1).any(1)
+    return Walk(found, torch.where(far, bout.region.size(found), size))
+
+
+def candidate(domain: Domain, x: Tensor, dice: Dice, turn: int) -> Tensor:
+    """A random input for every row, of four kinds in turn: uniform in the box; every coordinate at one of its bounds; the
+    same in coarse patches (images) or for half of the columns; and a mixture of the last kind with the clean input.
+
+    All pixels of uniform noise look alike to most networks, which then name the same class every time: the other kinds
+    reach further classes. Where a bound is infinite, an interval around the clean value that grows with the turn stands in.
+    """
+    low, high = (edge.expand_as(x) for edge in box(domain, x))
+    width = (1 + x.abs()) * min(1.25**turn, 2.0**20)
+    low, high = torch.where(low.isfinite(), low, x - width), torch.where(high.isfinite(), high, x + width)
+    kind = turn % 4
+    if kind == 0:
+        return low + (high - low) * dice.uniform(*x.shape[1:], dtype=x.dtype)
+    bright = wide(dice.draw("bright").uniform(1, dtype=x.dtype), x)
+    if kind == 1:
+        return torch.where(dice.uniform(*x.shape[1:], dtype=x.dtype) < bright, high, low)
+    if x.ndim == 4:
+        cells = 2 + turn // 4 % 6
+        down, right = (torch.arange(side, device=x.device) * cells // side for side in x.shape[2:])
+        coarse = dice.uniform(1, cells, cells, dtype=x.dtype)[:, :, down][:, :, :, right]
+        far = torch.where(coarse < bright, high, low)
+    else:
+        stays = dice.draw("stays").signs(*x.shape[1:]) > 0
+        far = torch.where(stays, x, low + (high - low) * dice.uniform(*x.shape[1:], dtype=x.dtype))
+    share = wide(dice.draw("share").uniform(1, dtype=x.dtype), x) if kind == 3 else 1
+    return x + share * (far - x)
+
+
+def to_boundary(bout: Bout, walk: Walk, tolerance: Tensor) -> Walk:
+    """Bisect the way from the clean input to x until the boundary is met to within `tolerance` (float64 [m])."""
+    region = cast(Any, bout.region)
+    low, high = torch.zeros_like(walk.size), walk.size.clone()
+    while bool((open_ := (high - low > tolerance) & bout.unfinished()).any()):
+        rows = open_.nonzero().squeeze(1)
+        middle = (low[rows] + high[rows]) / 2
+        if bool(((middle <= low[rows]) | (middle >= high[rows])).all()):
+            break  # float64 has nothing between them
+        hit = asked(bout, region.take(rows).toward(walk.x[rows], middle), rows)
+        high[rows] = torch.where(hit, middle, high[rows])
+        low[rows] = torch.where(hit, low[rows], middle)
+    x = torch.where(wide(high < walk.size, walk.x), region.toward(walk.x, high), walk.x)
+    return Walk(x, torch.where(walk.size > 0, bout.region.size(x), 0.0))
+
+
+def walking(bout: Bout, state: State, move: Callable[[Bout, State], State]) -> State:
+    """`move` for the rows that have an adversarial point; the others (state.size 0) have nothing to walk from."""
+    rows = (state.size > 0).nonzero().squeeze(1)  # type: ignore[attr-defined]
+    if not len(rows):
+        return state
+    if len(rows) == len(bout):
+        return move(bout, state)
+    moved = move(bout.take(rows), take(state, rows))
+    return type(state)(*(whole.index_copy(0, rows, part) for whole, part in zip(state, moved, strict=True)))
+
+
+def kept(bout: Bout, x: Tensor, size: Tensor, guess: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """x and size with `guess` ([k, ...]) and its distance in those rows (int64 [k])."""
+    if not len(rows):
+        return x, size
+    return x.index_copy(0, rows, guess), size.index_copy(0, rows, bout.region.take(rows).size(guess))
+
+
+def straight(x: Tensor, along: Tensor) -> Tensor:
+    """x less its part along the other, row by row."""
+    flat, way = x.flatten(1), along.flatten(1)
+    share = (flat * way).sum(1) / way.square().sum(1).clamp_min(torch.finfo(way.dtype).tiny)
+    return x - wide(share, x) * along
+
+
+def normal_at(bout: Bout, walk: Walk, reach: Tensor, count: Tensor, dice: Dice, at_once: int) -> Tensor:
+    """The direction in which the goal is met more often around x, from `count` random probes a row.
+
+    The mean of the directions weighted with the answers, less their mean (Chen et al. 2020, arXiv:1904.02144, equation 16).
+    reach: float [m], distance of the probes from x. count: int64 [m]. at_once: numbers in one question; bounds the memory.
+    """
+    x, shape = walk.x, walk.x.shape[1:]
+    dimensions = math.prod(shape)
+    at_once = at_once if x.device.type == "cpu" else 64 * at_once
+    sums, votes = x.new_zeros(len(x), 2, dimensions), torch.zeros_like(walk.size)
+    blocks = -(-int(count.max().clamp_min(0)) // BLOCK) if len(x) else 0
+    near = walk.size - reach * math.sqrt(dimensions) <= cast(Any, bout.region).radius * 1.01  # no norm of a move exceeds sqrt(d) of its L2 norm
+    outside = replace(bout, region=Beyond())
+    for rows in torch.arange(len(x), device=x.device).split(max(1, at_once // (BLOCK * dimensions))):
+        asking = bout if bool(near[rows].any()) else outside
+        mine, here = dice.take(rows), Walk(x[rows], walk.size[rows])
+        together = max(1, at_once // (len(rows) * BLOCK * dimensions))
+        for first in range(0, blocks, together):
+            drawn = [directions(mine.draw(block), dimensions, x.dtype) for block in range(first, min(first + together, blocks))]
+            noise = torch.cat(drawn, dim=1) if len(drawn) > 1 else drawn[0]
+            asks = first * BLOCK + torch.arange(noise.shape[1], device=x.device) < count[rows, None]
+            weights, moved = _votes(asking, here, noise, reach[rows], asks, rows)
+            votes[rows] += weights[:, 0].double().sum(1)
+            sums[rows] += torch.bmm(weights, moved)
+    mean = (votes / count.clamp_min(1)).to(x.dtype)[:, None]
+    return torch.where(mean.abs() == 1, sums[:, 0], sums[:, 0] - mean * sums[:, 1]).reshape(x.shape)
+
+
+def _votes(bout: Bout, here: Walk, noise: Tensor, reach: Tensor, asks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """One question of `normal_at`: weights [r, 2, k], the answers as +1 or -1 above 1 for every probe asked, and the
+    moves [r, k, d]. noise: [r, k, d], written to. asks: bool [r, k], which of them to ask. rows: int64 [r], places in the bout."""
+    low, high = box(bout.victim.domain, here.x)
+    base = here.x[:, None]
+    noise *= (reach.to(noise.dtype)[:, None] / torch.linalg.vector_norm(noise, dim=2).clamp_min(1e-30))[:, :, None]
+    probe = (noise.reshape(*asks.shape, *here.x.shape[1:]) + base).clamp_(low, high)
+    moved = torch.sub(probe, base).reshape(noise.shape)
+    wanted = asks.reshape(-1)
+    flat = probe.reshape(-1, *here.x.shape[1:])
+    hit = asked(bout, flat if bool(wanted.all()) else flat[wanted], rows[asks.nonzero()[:, 0]])
+    weights = noise.new_zeros(len(rows), 2, asks.shape[1])
+    weights[:, 0][asks] = hit.to(noise.dtype) * 2 - 1
+    weights[:, 1][asks] = 1.0
+    return weights, moved
+
+
+def directions(dice: Dice, dimensions: int, dtype: torch.dtype) -> Tensor:
+    """[n, BLOCK, d]: random directions of any length: Gaussian, or uniform in the cube where so many coordinates add up
+    that nothing tells them apart, which takes a third of the random bits and no logarithm."""
+    if dimensions < MANY:
+        return dice.normal(BLOCK, dimensions, dtype=dtype)
+    words = dice.integers(2**48, -(-BLOCK * dimensions // 3))
+    threes = words.view(torch.int16).reshape(len(dice), -1, 4)[:, :, :3].to(dtype)
+    return threes.reshape(len(dice), -1)[:, : BLOCK * dimensions].reshape(len(dice), BLOCK, dimensions) + 0.5
+
+
+class Beyond(Region):
+    """Stands in for a region when it is certain that no point asked about lies inside: saves measuring them."""
+
+    def take(self, rows: Tensor) -> "Beyond":
+        return self
+
+    def size(self, x: Tensor) -> Tensor:
+        return torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
+
+    def inside(self, x: Tensor) -> Tensor:
+        return torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+
+def wide(rows: Tensor, x: Tensor) -> Tensor:
+    """[n] to [n, 1, ...] with as many axes as x."""
+    return rows.reshape(-1, *[1] * (x.ndim - 1))

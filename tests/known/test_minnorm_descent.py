@@ -1,0 +1,130 @@
+"""Minimum-norm attacks by gradient descent: how near they come to the exact distance of linear models, whatever the units."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from support import ARENAS, COUNT, Problem
+
+from sparring.core.bout import Bout
+from sparring.core.registry import find
+from sparring.threats.balls import L1, L2, Linf
+
+FACTOR = {
+    ("ddn", "l2"): 1.01,
+    ("fmn", "l2"): 1.02,
+    ("fmn", "linf"): 1.05,
+    ("fmn", "l1"): 1.15,
+    ("cw", "l2"): 1.3,
+    ("ead", "l1"): 1.5,
+    ("pdpgd", "l1"): 1.5,
+    ("pdpgd", "l2"): 1.3,
+    ("pdpgd", "linf"): 1.5,
+}
+"""On the exact distance: the smallest change found with 100 gradients is at most so large, in every sample."""
+
+COUNTING = ("fmn", "sigma_zero", "jsma")
+
+
+@functools.cache
+def problem(kind, box, targeted):
+    return Problem(kind, 2, box, targeted=targeted)
+
+
+def sizes(name, task, threat, **settings):
+    """float64 [COUNT]: sizes of the smallest successes, and the points themselves, flat."""
+    bout = Bout.open(task.victim, task.batch, threat.goal.reference(task.labels, task.dice, task.classes), threat, task.dice)
+    with task.victim.session():
+        points = find("attack", name).configure(**settings).run(bout)
+    return bout.smallest().numpy(), points.reshape(COUNT, -1).double().numpy()
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("box", [False, True])
+@pytest.mark.parametrize(("name", "kind"), FACTOR)
+def test_the_smallest_change_is_near_the_distance(name, kind, box, targeted):
+    """The size named is that of the point returned, never below the exact distance, and at most the stated factor above it."""
+    task = problem(kind, box, targeted)
+    found, points = sizes(name, task, task.threat(50.0).smallest(), steps=100)
+    order = {"l1": 1, "l2": 2, "linf": np.inf}[kind]
+    assert np.allclose(np.linalg.norm(points - task.x, order, axis=1), found, rtol=1e-9)
+    assert (np.array([task.margin(row, points[row]) for row in range(COUNT)]) > 0).all()
+    assert (found >= task.distances * (1 - 1e-6)).all()
+    assert (found <= task.distances * FACTOR[name, kind]).all(), f"{(found / task.distances).round(3)}"
+
+
+@pytest.mark.parametrize(("name", "kind"), FACTOR)
+def test_rows_do_not_know_each_other(name, kind):
+    """Where rows go on after a success, one alone ends on the same size as among the others."""
+    task = problem(kind, True, False)
+    threat = task.threat(50.0).smallest()
+    together, _ = sizes(name, task, threat, steps=20)
+    for row in (0, 3):
+        part = torch.tensor([row])
+        dice = task.dice.take(part)
+        bout = Bout.open(task.victim, task.batch[part], threat.goal.reference(task.labels[part], dice, 2), threat, dice)
+        with task.victim.session():
+            find("attack", name).configure(steps=20).run(bout)
+        assert float(bout.smallest()) == pytest.approx(together[row], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_few_places_change(name):
+    """On a linear model the fewest places are those of largest gain, one after the other; with 60 steps at most two more are used."""
+    from sparring.core.threat import Threat
+    from sparring.threats.goals import Untargeted
+    from sparring.threats.sparse import L0
+
+    task = problem("l1", True, False)
+    found, points = sizes(name, task, Threat(L0(16.0), Untargeted()).smallest(), steps=60)
+    for row in range(COUNT):
+        way = task.weights[1 - task.y[row]] - task.weights[task.y[row]]
+        gain = np.sort(np.where(way > 0, 1 - task.x[row], task.x[row]) * np.abs(way))[::-1]
+        fewest = int((gain.cumsum() + task.margin(row, task.x[row]) <= 0).sum()) + 1
+        assert fewest <= found[row] <= fewest + 2
+        assert (points[row] != task.x[row]).sum() == found[row]
+
+
+@pytest.mark.parametrize("name", ["ddn", "fmn", "cw", "pdpgd"])
+def test_units_do_not_matter(name):
+    """The distance in an unbounded column scales with the inputs: nothing is tuned to images in [0, 1]."""
+    arena = ARENAS["columns-l2"]
+    bout = arena.bout(arena.threat.at(50.0).smallest())
+    with arena.victim.session():
+        find("attack", name).configure(steps=60).run(bout)
+    assert bool(bout.smallest().isfinite().all())
+    assert bool((bout.smallest()[:5] > 0).all())
+
+
+@pytest.mark.parametrize("space", [Linf, L2, L1])
+def test_within_is_the_projection_at_another_radius(space):
+    """For points of the box `within` is the exact projection; `shrunk` solves its proximal problem."""
+    arena = ARENAS["l2"]
+    x = (arena.x + 0.3 * arena.dice().normal(1, 6, 6)).clamp(0, 1)
+    size = torch.tensor([0.0, 0.01, 0.05, 0.1, 0.2, 0.3], dtype=torch.float64)
+    region = space(9.0).around(arena.x, arena.victim.domain)
+    exact = space(size).around(arena.x, arena.victim.domain)
+    assert torch.allclose(region.within(x, size), exact.project(x), atol=1e-6)
+    assert bool(exact.inside(region.within(x, size)).all())
+    best = region.shrunk(x, size)
+
+    def objective(point):
+        return (point.double() - x.double()).square().flatten(1).sum(1) / 2 + size * region.size(point)
+
+    for turn in range(20):
+        other = best + 10.0 ** -(turn % 4 + 1) * arena.dice().draw(turn).normal(1, 6, 6)
+        assert bool((objective(best) <= objective(other) + 1e-6).all())
+
+
+def test_onto_reaches_the_length_in_the_box():
+    """`onto` gives the length asked for where the box allows it, and never more."""
+    arena = ARENAS["l2"]
+    region = L2(9.0).around(arena.x, arena.victim.domain)
+    x = arena.x + 0.1 * arena.dice().normal(1, 6, 6)
+    for wanted in (0.05, 0.5, 1.5):
+        size = torch.full((6,), wanted, dtype=torch.float64)
+        moved = region.onto(x, size)
+        assert bool((region.size(moved) <= wanted * (1 + 1e-6)).all())
+        assert bool((region.size(moved) >= wanted * 0.995).all())
+        assert bool(((moved >= 0) & (moved <= 1)).all())
