@@ -1,7 +1,8 @@
 """Before an attack is believed: is the victim one that attacks can measure at all?
 
-All checks together cost 12 forwards and 3 backwards of at most 64 samples, and some passes of 1 to 4
-samples; an adapter that searches on a private copy makes that copy on the first gradient.
+The plain checks together cost 12 forwards and 3 backwards of at most 64 samples, and some passes of 1 to 4
+samples; an adapter that searches on a private copy makes that copy on the first gradient. Deep checks attack
+the victim at the radius of the threat, each as dear as its `cost` says.
 """
 
 import math
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.core.domain import Batch
+from sparring.core.errors import EndpointError
 from sparring.core.registry import everything, register
 from sparring.core.threat import Threat, lead
 from sparring.core.victim import Graded, Victim, label_of, say_set
@@ -89,6 +91,7 @@ class Patient:
     x: Batch
     y: Tensor
     threat: Threat
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.y)
@@ -177,13 +180,20 @@ def compare(one: Answers, two: Answers) -> Difference:
 
 @dataclass(frozen=True)
 class Check:
-    """A registered check. needs: what the victim must expose and the threat grant."""
+    """A registered check. needs: what the victim must expose and the threat grant. cost: passes for each sample, about;
+    0 where it is one of the plain checks, which every evaluation makes."""
 
     name: str
     code: str
     title: str
     needs: frozenset[str]
     look: Callable[[Patient], Opinion]
+    cost: int = 0
+
+    @property
+    def deep(self) -> bool:
+        """Made only when asked for, or when a plain check is not in order."""
+        return self.cost > 0
 
     def examine(self, patient: Patient) -> Finding:
         """The finding for this patient; a check that fails is a bad finding, not a crash."""
@@ -198,16 +208,18 @@ class Check:
             return Opinion("not applicable", f"This concerns {say_set(missing)}; the threat grants {patient.threat.access} only.")
         try:
             return self.look(patient)
+        except EndpointError:  # nothing can be said about a model that does not answer
+            raise
         except Exception as error:
             seen = f"The check could not be carried out: {type(error).__name__}: {error}"
             return Opinion("bad", seen, f"Ask the model for the first {len(patient)} samples by hand and mend what fails.")
 
 
-def check(*, code: str, title: str, needs: set[str]) -> Callable[[Callable[[Patient], Opinion]], Check]:
-    """Register a function `(patient) -> opinion` as a check under its own name."""
+def check(*, code: str, title: str, needs: set[str], cost: int = 0) -> Callable[[Callable[[Patient], Opinion]], Check]:
+    """Register a function `(patient) -> opinion` as a check under its own name. cost: passes for each sample of a deep check."""
 
     def enter(look: Callable[[Patient], Opinion]) -> Check:
-        made = Check(look.__name__, code, title, frozenset(needs), look)
+        made = Check(look.__name__, code, title, frozenset(needs), look, cost)
         object.__setattr__(made, "__doc__", look.__doc__)
         object.__setattr__(made, "__module__", look.__module__)
         return register("check", made.name)(made)
@@ -215,13 +227,23 @@ def check(*, code: str, title: str, needs: set[str]) -> Callable[[Callable[[Pati
     return enter
 
 
-def examine(victim: Victim, data: Data, threat: Threat, *, samples: int = MOST) -> list[Finding]:
-    """All registered checks in order of their codes, on the first samples of the data (64 at most)."""
+def examine(victim: Victim, data: Data, threat: Threat, *, samples: int = MOST, deep: bool | None = False, seed: int = 0) -> list[Finding]:
+    """All registered checks in order of their codes, on the first samples of the data (64 at most).
+
+    deep: also those that attack, at the radius of the threat; None: if a plain check is not in order. seed: of their dice.
+    """
     some = data.take(min(samples, MOST))
-    checks: list[Check] = sorted(everything("check").values(), key=lambda one: (len(one.code), one.code))
     with victim.session():
-        patient = Patient(victim, some.x, some.y, threat)
-        return [one.examine(patient) for one in checks]
+        return look_over(Patient(victim, some.x, some.y, threat, seed), deep=deep)
+
+
+def look_over(patient: Patient, *, deep: bool | None = False) -> list[Finding]:
+    """As `examine`, inside a session that is open."""
+    checks: list[Check] = sorted(everything("check").values(), key=lambda one: (len(one.code), one.code))
+    findings = [one.examine(patient) for one in checks if not one.deep]
+    if deep or (deep is None and trust(findings) != "reliable"):
+        findings += [one.examine(patient) for one in checks if one.deep]
+    return findings
 
 
 def trust(findings: Iterable[Finding]) -> Literal["reliable", "caution", "unreliable"]:

@@ -1,0 +1,54 @@
+"""D10: do gradients say how the scores change? Costs 38 forwards and 2 backwards."""
+
+import torch
+from torch import Tensor
+
+from sparring.core.dice import Dice
+from sparring.core.threat import lead
+from sparring.judge.doctor import Opinion, Patient, check
+from sparring.judge.trial import is_random
+from sparring.threats.balls import box
+
+STEPS = (1e-3, 1e-2)  # Euclidean length, as a share of the width of the box
+WAYS = 9
+WRONG = 0.5
+
+
+@check(code="D10", title="Gradients against differences", needs={"gradients", "scores"}, cost=40)
+def gradient_consistency(patient: Patient) -> Opinion:
+    """Compare the slope along the sign of the gradient and eight random ways with finite differences of the deployed scores.
+
+    Where we differ from taking the median ratio of single ways: the ways of a sample are taken together, because the
+    slope along one random way may be nearly zero in a healthy network.
+    """
+    if is_random(patient):
+        return Opinion("not applicable", "The answers are random, so their differences say nothing: see D1.")
+    value, at = max((_error(patient, step), step) for step in STEPS)
+    seen = f"Differences over a step of {at:g} are {value:.2g} of the slope away from what the gradient says (median over {len(patient)} samples)."
+    if value > WRONG:
+        cure = "The gradient is not that of the scores: let it pass the part that steps, or fakes it, by a stand-in (BPDA), or use query attacks."
+        return Opinion("bad", seen, cure, value, WRONG)
+    return Opinion("ok", seen, value=value, threshold=WRONG)
+
+
+def _error(patient: Patient, step: float) -> float:
+    low, high = box(patient.victim.domain, patient.x)
+    width = torch.where(torch.isfinite(high - low), high - low, torch.ones_like(high))
+    h = step * width
+    x = torch.minimum(torch.maximum(patient.x, low + h), high - h)  # both ends inside the box
+    y = patient.y.to(x.device)
+    slope = patient.victim.gradient(x, lambda scores: lead(scores, y.to(scores.device))).grad.double() * width
+    size = slope[0].numel() ** 0.5
+    dice, apart, total = Dice.of(patient.seed, range(len(x)), x.device), torch.zeros(len(x)).to(slope), torch.zeros(len(x)).to(slope)
+    for way in range(WAYS):
+        u = slope.sign() / size if way == 0 else _unit(dice.draw(way).normal(*x.shape[1:], dtype=torch.float64))
+        move = (h * u).to(x)
+        ahead, behind = (lead(patient.victim.scores(point), y).double() for point in (x + move, x - move))
+        said = (slope * u).flatten(1).sum(1)
+        apart, total = apart + ((ahead - behind) / (2 * step) - said).square(), total + said.square()
+    error = (apart.sqrt() / total.sqrt().clamp_min(1e-12)).where(apart > 0, 0.0)
+    return float(error.clamp_max(1e6).median())
+
+
+def _unit(way: Tensor) -> Tensor:
+    return way / way.flatten(1).norm(dim=1).reshape(-1, *[1] * (way.ndim - 1))

@@ -1,0 +1,25 @@
+"""D22: do queries break what gradients leave standing? Costs 82 passes with gradients and 200 forwards."""
+
+from sparring.judge.doctor import Opinion, Patient, check
+from sparring.judge.trial import SLACK, attempt, notable, square, standing, unfit
+
+QUERIES = 200
+
+
+@check(code="D22", title="Queries against gradients", needs={"gradients", "scores"}, cost=400)
+def queries_against_gradients(patient: Patient) -> Opinion:
+    """Square attack on what PGD on cross-entropy and on the margin left (AutoAttack's flag, Croce and Hein 2020)."""
+    if (no := unfit(patient, "pgd")) is not None:
+        return no
+    search = square(patient, QUERIES)
+    if search is None:
+        return Opinion("not applicable", "No random search fits this threat.")
+    left = standing(patient)
+    if not len(left.rows):
+        return Opinion("ok", "Gradients leave nothing standing.", value=0.0, threshold=SLACK)
+    extra = int(attempt(patient, search, rows=left.rows).broken.sum())
+    seen = f"{QUERIES} queries break {extra} of the {len(left.rows)} samples that gradients left standing."
+    if notable(extra, left.count):
+        cure = "Gradients are masked: spend more queries, and mend the gradients by EOT or BPDA."
+        return Opinion("bad", seen, cure, extra / left.count, SLACK)
+    return Opinion("ok", seen, value=extra / left.count, threshold=SLACK)
