@@ -2,9 +2,9 @@
 
     python scripts/tune_cascade.py [--samples 300] [--rounds 6] [--seed 0]
 
-Every round tries every candidate stage on the samples that still stand, on each development network, and appends the one that
-breaks most per forward-equivalent (a forward counts one, a backward two). It ends when no candidate breaks more than
-LEAST samples per million forward-equivalents. The networks it is reported on elsewhere (trades, wong, cifar_conv_mix4,
+Every round tries every candidate stage on the samples that still stand, on each development network. Of those that break at
+least half as many as the best, it appends the one that breaks most per forward-equivalent (a forward counts one, a backward
+two). It ends when that is fewer than LEAST samples a million. The networks it is reported on elsewhere (trades, wong, cifar_conv_mix4,
 cifar_resnet2b) and the test images of MNIST are not looked at. Needs the shared data. The stages it chose stand in
 `src/sparring/bench/sets.py`. Prints a table and, as its last line, one JSON object.
 """
@@ -32,7 +32,7 @@ from sparring.models.torch import TorchVictim
 
 IMAGES = networks.WEIGHTS.parent / "images"
 DEVELOPMENT = (("madry_tiny", 0.3), ("conv_adv03", 0.3), ("conv_ibp", 0.3), ("wong01", 0.1), ("cifar_conv_adv2", 8 / 255))
-LEAST = 1.0
+LEAST = 5.0
 BATCH = 250
 
 FIRST = [
@@ -42,13 +42,13 @@ FIRST = [
     "fgsm",
 ]
 SEARCHES = [
-    *(f"odi(steps={steps}, restarts={restarts}, warm=true, within={within})" for steps, restarts in ((20, 2), (20, 4), (20, 8)) for within in (0.2, 0.4, 0.8)),
-    *(f'apgd_t(steps=25, loss="margin", order="linearised", targets={targets}, within={within})' for targets in (1, 3) for within in (0.2, 0.4, 1.0)),
-    'apgd_t(steps=20, loss="margin", order="linearised", skip=3, targets=6, within=0.4)',
+    *(f"odi(steps=20, restarts={restarts}, warm=true, within={within})" for restarts in (2, 4, 8) for within in (0.2, 0.4)),
+    *(f'apgd_t(steps=25, loss="margin", order="linearised", targets={targets}, within={within})' for targets in (1, 3) for within in (0.2, 0.4)),
+    'apgd_t(steps=25, loss="margin", order="linearised", targets=9, within=0.4)',
     'apgd(steps=50, loss="dlr", within=0.4)',
     'pgd(steps=20, restarts=4, loss="margin", step_size=1.0, decay="cosine", within=0.4)',
-    *(f"square(queries={queries}, warm=true, within={within})" for queries in (300, 1000) for within in (0.2, 0.4, 0.8)),
-    "square(queries=300)",
+    *(f"square(queries={queries}, warm=true, within={within})" for queries in (300, 1000) for within in (0.2, 0.4)),
+    "square(queries=3000, warm=true, within=0.6)",
 ]
 
 
@@ -109,7 +109,7 @@ class Field:
 def main() -> None:
     """Build and print the cascade."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -125,7 +125,8 @@ def main() -> None:
             kills, cost = sum(one[1] for one in outcomes), sum(one[2] for one in outcomes)
             tried.append((1e6 * kills / max(cost, 1), kills, cost, stage, outcomes))
             print(f"  round {turn}: {kills:4d} broken, {cost / 1e3:9.1f} thousand forward-equivalents, {tried[-1][0]:8.1f} a million  {stage}", flush=True)
-        worth, kills, cost, stage, outcomes = max(tried, key=lambda one: one[:2])
+        most = max(one[1] for one in tried)
+        worth, kills, cost, stage, outcomes = max((one for one in tried if one[1] >= most / 2), key=lambda one: one[:2])
         if worth < LEAST or not kills:
             break
         fields, spent = [one[0] for one in outcomes], spent + cost

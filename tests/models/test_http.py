@@ -21,7 +21,7 @@ import torch
 from sparring.attacks.evasion.query.hopskipjump import hopskipjump
 from sparring.attacks.evasion.query.square import square
 from sparring.bench.plan import Plan
-from sparring.core.errors import LoadError, PlanError, RecordError, UnknownName
+from sparring.core.errors import EndpointError, LoadError, PlanError, RecordError, UnknownName
 from sparring.core.threat import Threat
 from sparring.data.load import load
 from sparring.domains.image import Image, image
@@ -29,7 +29,7 @@ from sparring.domains.table import Column, Table
 from sparring.domains.text import Text
 from sparring.models.adapter import victim as as_victim
 from sparring.models.callable import CallableVictim
-from sparring.models.endpoint import Endpoint, EndpointError
+from sparring.models.endpoint import Endpoint
 from sparring.models.http import HttpVictim
 from sparring.models.http_form import example_of, written
 from sparring.models.http_ledger import bills

@@ -32,6 +32,7 @@ def evaluate(
     batch: int = 250,
     cascade: bool = True,
     points: str = "gallery",
+    doubt: bool = True,
     gate: Sequence[str] = (),
     out: str | os.PathLike[str] = "runs",
     listen: Listener | None = None,
@@ -41,7 +42,7 @@ def evaluate(
     victim: a `Victim`, or a model where `data` is a `Data`. data: a `Data`, or a pair (x, y) that fits the
     victim's domain. threat: one or several. attacks: a named set or a list such as ["pgd(steps=50)", "square"], where a
     configured `Attack`, as `sp.transfer(...)` makes, may stand beside the names.
-    seed, batch, cascade, points: see `bench.evaluate.Settings`. gate: rules such as "robust_accuracy >= 0.45".
+    seed, batch, cascade, points, doubt: see `bench.evaluate.Settings`. gate: rules such as "robust_accuracy >= 0.45".
     out: folder or fsspec URL under which the run folder is made. listen: called with (event, details).
 
     Returns a `Run`. Raises UsageError before the first question to the model.
@@ -58,10 +59,10 @@ def evaluate(
         raise InputError(f"the threat is {threat!r}: give sp.linf(0.1), sp.l2(0.5), sp.rules(...) or several of them in a list")
     cases = [Case(f"{model.name} · {one.space.short()}", model, data, one, choose(attacks, model, one)) for one in threats]
     check_gate(gate, (case.name for case in cases))
-    settings = Settings(seed, batch, cascade, points)
+    settings = Settings(seed, batch, cascade, points, doubt=doubt)
     listed = [attacks] if isinstance(attacks, Attack) else attacks
     said = listed if isinstance(listed, str) else [one.say() if isinstance(one, Attack) else one for one in listed]
-    plan = {"attacks": said, "seed": seed, "batch": batch, "cascade": cascade, "points": points, "gate": list(gate)}
+    plan = {"attacks": said, "seed": seed, "batch": batch, "cascade": cascade, "points": points, "doubt": doubt, "gate": list(gate)}
     run = carry_out(cases, out, plan, settings, listen)
     run.record.header["gate"] = judge_gate(run, list(gate))
     run.record.save_header()

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from sparring.core.errors import InputError, LoadError, NeedsError, PlanError, S
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
+from sparring.judge.doctor import Finding, trust
+from sparring.judge.remedies import second_look
 from sparring.metrics.outcome import CLEAN
 from sparring.records.record import key_of
 from sparring.threats.goals import Untargeted
@@ -69,6 +72,13 @@ class Case:
         """Is the prediction right at all? No change, any other class counts."""
         return replace(self.threat.at(0.0), goal=Untargeted())
 
+    def second_look(self, findings: Sequence[Finding], seed: int) -> dict[str, Any] | None:
+        """What the remedies find, in plain JSON, where a check failed and gradients may be asked for; else None."""
+        steep = {"project", "ascend", "sample"} <= self.threat.space.offers()
+        if trust(findings) != "unreliable" or not steep or "gradients" not in self.victim.exposes & self.threat.grants:
+            return None
+        return second_look(self.victim, self.data, self.threat, seed=seed).describe()
+
     def describe(self, cells: dict[str, str]) -> dict[str, Any]:
         """Plain JSON for the header. cells: as `cell_keys` gives them."""
         attacks = {CLEAN: {"name": CLEAN, "settings": {}, "cites": ""}, **{attack.say(): attack.describe() for attack in self.attacks}}
@@ -119,13 +129,15 @@ def _sources(module: str) -> frozenset[str]:
 class Settings:
     """How to carry an evaluation out. seed: of all dice. batch: samples searched together. cascade:
     an attack sees only what the earlier ones left. points: which adversarial inputs to keep ("none",
-    "gallery", "all"). shard: (k, n), do every n-th batch beginning with the k-th, counted from 0."""
+    "gallery", "all"). shard: (k, n), do every n-th batch beginning with the k-th, counted from 0. doubt: where a check
+    of the model fails, take a second look (`judge.remedies`)."""
 
     seed: int = 0
     batch: int = BATCH
     cascade: bool = True
     points: str = "gallery"
     shard: tuple[int, int] = (0, 1)
+    doubt: bool = True
 
     def __post_init__(self) -> None:
         if self.batch < 1:

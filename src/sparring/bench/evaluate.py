@@ -53,7 +53,10 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
         for case, cells, about, chunks in zip(cases, keys, described, batches, strict=True):
             tell("case", {"case": case.name})
             if not about["checks"]:
-                about["checks"] = [check.describe() for check in examine(case.victim, case.data, case.threat)]
+                findings = examine(case.victim, case.data, case.threat)
+                about["checks"] = [check.describe() for check in findings]
+                if settings.doubt and settings.shard[0] == 0 and (look := case.second_look(findings, settings.seed)):
+                    about["second_look"] = look
                 record.save_header()
             done = {cell: record.known(cell) for cell in cells.values()}
             for rows in chunks:

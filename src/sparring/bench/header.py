@@ -19,7 +19,7 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
         old = Record.open(store.url).header
         header.update(started=old["started"], resumed=old["resumed"] + 1)
         for new, known in zip(cases, old["cases"], strict=True):
-            new["checks"] = known["checks"]
+            new.update({name: known[name] for name in ("checks", "second_look") if name in known})
     header.update(command=_command(), plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[])
     record = Record(store, header)
     record.save_header()

@@ -20,7 +20,7 @@ from sparring.data.dataset import Data
 from sparring.data.load import load
 from sparring.models.load import load_model
 
-OF_THE_RUN = ("seed", "batch", "cascade", "points", "shard", "out", "gate", "evaluations")
+OF_THE_RUN = ("seed", "batch", "cascade", "points", "doubt", "shard", "out", "gate", "evaluations")
 """Keys that hold for a whole run, so none of its evaluations may have its own."""
 
 
@@ -29,7 +29,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: list[str] = Field(default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops or FILE.pt2")
+    model: list[str] = Field(default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2 or https://HOST/PATH")
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
     search: str | None = Field(default=None, description="fast, bfloat16 or plain: how gradients of torch models are taken")
     data: str | None = Field(default=None, description="digits, breast-cancer, or a file or folder")
@@ -37,8 +37,9 @@ class Plan(BaseModel):
     take: int | None = Field(default=None, description="evaluate only so many samples, the first ones")
     target: str | None = Field(default=None, description="column of the classes, in tables")
     deployed: str | None = Field(default=None, description="float or 8bit: the form in which images reach the model")
-    threat: list[str] = Field(default=[], description="linf 8/255, l2 0.5, l1 10, rules FILE, words 0.2 FILE")
+    threat: list[str] = Field(default=[], description="linf 8/255, l2 0.5, l1 10, l0 5, patch 6, spatial 20 3, corruptions 3, rules FILE, words 0.2 FILE")
     goal: str = Field(default="untargeted", description="untargeted, targeted next, targeted random or targeted CLASS")
+    smallest: bool = Field(default=False, description="within the radius look for the smallest change, not for any: sizes are then distances")
     access: str | None = Field(default=None, description="gradients, scores or labels: what the adversary sees")
     queries: int | None = Field(default=None, description="budget a sample and attack: answers of the victim")
     steps: int | None = Field(default=None, description="budget: iterations of an attack")
@@ -48,6 +49,7 @@ class Plan(BaseModel):
     batch: int = Field(default=250, description="samples searched together")
     cascade: bool = Field(default=True, description="an attack sees only what the earlier ones left standing")
     points: str = Field(default="gallery", description="which adversarial inputs to keep: none, gallery or all")
+    doubt: bool = Field(default=True, description="where a check fails, try what an adaptive adversary would on some samples, and report that too")
     shard: str = Field(default="1/1", description="do the k-th of n parts of the batches: k/n")
     out: str = Field(default="runs", description="folder or URL under which the run folder is made")
     gate: list[str] = Field(default=[], description="rules such as robust_accuracy >= 0.45, for the exit code")
@@ -117,7 +119,7 @@ class Plan(BaseModel):
         except TypeError as error:
             forms = f"a threat as {Plan.model_fields['threat'].description}, a goal as {Plan.model_fields['goal'].description}"
             raise PlanError(f"cannot read the threat {written!r} with goal {self.goal!r}: write {forms}") from error
-        return Threat(space, aim, self.access or "gradients", Budget(self.queries, self.steps, self.seconds))
+        return Threat(space, aim, self.access or "gradients", Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
 
     def _case(self, victim: Victim, data: Data, threat: Threat) -> Case:
         return Case(f"{victim.name} · {threat.space.short()}", victim, data, threat, choose(self.attacks, victim, threat))
@@ -127,7 +129,7 @@ class Plan(BaseModel):
         numbers = self.shard.split("/")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
             raise PlanError(f"shard={self.shard!r}: write k/n, 1/4 for the first of four parts")
-        return Settings(self.seed, self.batch, self.cascade, self.points, (int(numbers[0]) - 1, int(numbers[1])))
+        return Settings(self.seed, self.batch, self.cascade, self.points, (int(numbers[0]) - 1, int(numbers[1])), self.doubt)
 
     def resolved(self) -> dict[str, Any]:
         """The plan with its defaults filled in and its set named by version: it can be run again."""

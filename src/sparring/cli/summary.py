@@ -45,6 +45,11 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
         console.print(found, markup=False)
     word, reasons = trust(View.of(run.record))
     console.print(f"verdict: {word}" + "".join(f"\n  {reason}" for reason in reasons), markup=False)
+    for case in run.record.header["cases"]:
+        if look := case.get("second_look"):
+            claimed, best = look["claimed"]["value"], look["best_known"]["value"]
+            said = f"second look   {case['name']}: on {look['clean']['n']} samples a plain attack claims {claimed:.1%}, {best:.1%} is the best known"
+            console.print(said, markup=False)
     for one in run.record.header["gate"]:
         verdict = "met" if one["met"] else "MISSED"
         console.print(f"gate   {one['rule']}   {one['case']}: {one['value']:.1%}, lower end {one['low']:.1%}   {verdict}", markup=False)

@@ -146,11 +146,14 @@ class Bout:
     def scores(self, x: Batch, owner: Tensor | None = None, *, probe: bool = False) -> Tensor:
         """Ask for scores [k, C]. `owner` (int64 [k]) says which row of the bout each point belongs
         to; without it point i belongs to row i. `probe`: the points may lie outside the region."""
+        return self._scored(x, owner, probe)[0]
+
+    def _scored(self, x: Batch, owner: Tensor | None, probe: bool) -> tuple[Tensor, Tensor]:
+        """Scores and the margins of the goal."""
         self._require("scores")
         allowed = self._charge(owner, len(x), backwards=0)
         scores = self._ask(self.victim.search_scores, x, allowed, self.victim.classes)
-        self._remember(x, owner, label_of(scores), scores, probe)
-        return scores
+        return scores, self._remember(x, owner, label_of(scores), scores, probe)
 
     def labels(self, x: Batch, owner: Tensor | None = None, *, probe: bool = False) -> Tensor:
         """Ask for predicted classes, int64 [k]; `owner` and `probe` as in `scores`."""
@@ -163,9 +166,9 @@ class Bout:
     def margins(self, x: Batch, owner: Tensor | None = None, *, probe: bool = False) -> Tensor:
         """How far each point is past the goal, float [k]: from scores where they may be asked for,
         else +1 or -1 from the label. NaN where the victim refused."""
-        reference = self.reference if owner is None else self.reference.take(owner)
         if "scores" in self.victim.exposes & self.threat.grants:
-            return self.threat.goal.margin(self.scores(x, owner, probe=probe), reference)
+            return self._scored(x, owner, probe)[1]
+        reference = self.reference if owner is None else self.reference.take(owner)
         labels = self.labels(x, owner, probe=probe)
         signs = self.threat.goal.done(labels, reference).double() * 2 - 1
         return signs.where(labels >= 0, torch.nan)
@@ -247,14 +250,14 @@ class Bout:
             answer[allowed] = part
         return answer
 
-    def _remember(self, x: Batch, owner: Tensor | None, labels: Tensor, scores: Tensor | None, probe: bool) -> None:
-        """Keep the best point of every row; success counts only inside the region."""
+    def _remember(self, x: Batch, owner: Tensor | None, labels: Tensor, scores: Tensor | None, probe: bool) -> Tensor:
+        """Keep the best point of every row; success counts only inside the region. Returns the margins of the goal."""
         ledger, goal = self.ledger, self.threat.goal
         rows = self.rows if owner is None else self.rows[owner]
         reference = self.reference if owner is None else self.reference.take(owner)
         done = goal.done(labels, reference)
-        margin = done.double() * 2 - 1 if scores is None else goal.margin(scores.detach(), reference).double()
-        margin = margin.where(labels >= 0, -torch.inf)
+        seen = done.double() * 2 - 1 if scores is None else goal.margin(scores.detach(), reference)
+        margin = seen.double().where(labels >= 0, -torch.inf)
         if bool(done.any()):
             hits = done.nonzero().squeeze(1)
             if not self.threat.minimal:
@@ -273,6 +276,7 @@ class Bout:
         if not probe and not self.elsewhere:
             better = (margin > ledger.margin[rows]) & ~done & ~ledger.broken[rows]
             self._write(x, rows, margin, better.nonzero().squeeze(1), margin)
+        return seen
 
     def _confirm(self, x: Batch, rows: Tensor, reference: Reference, hits: Tensor) -> Tensor:
         """Of the successes of the search copy, those of the deployed model; each costs a query."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from sparring.core.errors import LoadError, PlanError, EndpointError, UnknownName
+from sparring.core.errors import LoadError, PlanError, UnknownName
 
 SECRET = re.compile(r"key|token|secret|passw|sig|auth|credential", re.IGNORECASE)
 """Names in the query of an address behind which a secret is to be expected."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
-from sparring.core.errors import AccessError, LoadError
+from sparring.core.errors import AccessError, EndpointError, LoadError
 from sparring.core.victim import Victim, label_of
 from sparring.models.adapter import adapter, digest
-from sparring.models.endpoint import Endpoint, EndpointError
+from sparring.models.endpoint import Endpoint
 from sparring.models.http_form import example_of, outside, written
 from sparring.models.http_ledger import QueryLedger, Reply
 from sparring.models.http_wire import Answer, Refused, Wire

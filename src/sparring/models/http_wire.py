@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparring.core.errors import LoadError
-from sparring.models.endpoint import Endpoint, EndpointError
+from sparring.core.errors import EndpointError, LoadError
+from sparring.models.endpoint import Endpoint
 
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
 """Answers after which another try may do better."""
