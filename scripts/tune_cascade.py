@@ -42,13 +42,12 @@ FIRST = [
     "fgsm",
 ]
 SEARCHES = [
-    *(f"odi(steps=20, restarts={restarts}, warm=true, within={within})" for restarts in (2, 4, 8) for within in (0.2, 0.4)),
-    *(f'apgd_t(steps=25, loss="margin", order="linearised", targets={targets}, within={within})' for targets in (1, 3) for within in (0.2, 0.4)),
-    'apgd_t(steps=25, loss="margin", order="linearised", targets=9, within=0.4)',
+    *(f"odi(steps=20, restarts={restarts}, warm=true, within={within})" for restarts, within in ((8, 0.1), (4, 0.2), (2, 0.4), (8, 0.4))),
+    *(f'apgd_t(steps=25, loss="margin", order="linearised", targets={targets}, within={within})' for targets, within in ((1, 0.2), (3, 0.2), (3, 0.4))),
+    'apgd_t(steps=20, loss="margin", order="linearised", skip=3, targets=6, within=0.4)',
     'apgd(steps=50, loss="dlr", within=0.4)',
     'pgd(steps=20, restarts=4, loss="margin", step_size=1.0, decay="cosine", within=0.4)',
-    *(f"square(queries={queries}, warm=true, within={within})" for queries in (300, 1000) for within in (0.2, 0.4)),
-    "square(queries=3000, warm=true, within=0.6)",
+    *(f"square(queries={queries}, warm=true, within={within})" for queries, within in ((2000, 0.1), (1000, 0.2), (500, 0.4), (2000, 0.4))),
 ]
 
 
@@ -110,7 +109,7 @@ def main() -> None:
     """Build and print the cascade."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if not IMAGES.exists():

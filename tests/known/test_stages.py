@@ -1,0 +1,172 @@
+"""The pieces of the cascade, by hand: who is nearly there, which class is nearest, which step comes when."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from support import COUNT, Problem
+
+from sparring.attacks.evasion.gradient.ascent import averaged, nearest_classes
+from sparring.attacks.evasion.gradient.md import _anchor, _rival
+from sparring.attacks.evasion.gradient.odi import _promise
+from sparring.attacks.evasion.gradient.pgd import cosine
+from sparring.attacks.losses import loss_of
+from sparring.attacks.reach import reachable
+from sparring.bench.sets import ALIASES, SETS, choose, read_attack
+from sparring.core.bout import Bout, Left
+from sparring.core.threat import Reference
+
+DUAL = {"linf": lambda g: np.abs(g).sum(), "l2": lambda g: np.sqrt((g**2).sum())}
+
+
+def open_bout(problem, radius, left=None):
+    threat = problem.threat(radius)
+    return Bout.open(problem.victim, problem.batch, threat.goal.reference(problem.labels, problem.dice, problem.classes), threat, problem.dice, left)
+
+
+def leads(problem, row, x):
+    """(lead of the label over each wrong class, dual norm of its gradient) at a flat image."""
+    scores, label = problem.weights @ x, problem.y[row]
+    wrong = [k for k in range(problem.classes) if k != label]
+    return {k: (scores[label] - scores[k], DUAL[problem.kind](problem.weights[k] - problem.weights[label])) for k in wrong}
+
+
+@pytest.mark.parametrize("kind", DUAL)
+@pytest.mark.parametrize("share", [0.3, 0.7, 1.1])
+def test_nearly_there_is_a_step_of_the_linear_model(kind, share):
+    """A sample is within reach exactly if the way to its highest wrong class is no longer than that share of the radius."""
+    problem = Problem(kind, 3, box=False)
+    ways = []
+    for row in range(COUNT):
+        found = leads(problem, row, problem.x[row])
+        lead, slope = min(found.values(), key=lambda one: one[0])  # the class that the margin names
+        ways.append(lead / slope)
+    radius = float(np.median(ways)) * 1.05
+    with problem.victim.session():
+        kept = reachable(open_bout(problem, radius), share)
+    assert kept.tolist() == [way <= share * radius for way in ways]
+
+
+def test_reach_is_measured_at_the_best_point_so_far():
+    """What earlier attacks left decides, not the clean input."""
+    problem = Problem("linf", 3, box=False)
+    radius = 0.4 * float(problem.distances.min())
+    with problem.victim.session():
+        assert not bool(reachable(open_bout(problem, radius), 0.9).any())
+        moved = []
+        for row in range(COUNT):
+            lead = min(leads(problem, row, problem.x[row]).items(), key=lambda one: one[1][0] / one[1][1])[0]
+            way = np.sign(problem.weights[lead] - problem.weights[problem.y[row]])
+            moved.append(problem.x[row] + 0.7 * problem.distances[row] * way)
+        points = torch.from_numpy(np.stack(moved)).reshape(problem.batch.shape)
+        left = Left(points, torch.full((COUNT,), -1.0, dtype=torch.float64))
+        assert bool(reachable(open_bout(problem, radius, left), 0.9).all())
+
+
+def test_within_leaves_the_others_alone():
+    """An attack with `within` asks one forward and one backward of a sample that is far, and no more."""
+    problem = Problem("linf", 3, box=False)
+    bout = open_bout(problem, 0.01 * float(problem.distances.min()))
+    with problem.victim.session():
+        read_attack("pgd(steps=9, within=0.1)").run(bout)
+    assert bout.ledger.cost.forwards.tolist() == [1] * COUNT
+    assert bout.ledger.cost.backwards.tolist() == [1] * COUNT
+
+
+@pytest.mark.parametrize("kind", DUAL)
+def test_the_nearest_class_is_the_nearest(kind):
+    """Linearised order on a linear model is the order of the true distances."""
+    problem = Problem(kind, 5, box=False)
+    with problem.victim.session():
+        ranked = nearest_classes(open_bout(problem, 0.1), problem.batch, "linearised")
+        by_score = nearest_classes(open_bout(problem, 0.1), problem.batch, "scores")
+    for row in range(COUNT):
+        found = leads(problem, row, problem.x[row])
+        assert ranked[row].tolist() == sorted(found, key=lambda k: found[k][0] / found[k][1])
+        assert by_score[row].tolist() == sorted(found, key=lambda k: found[k][0])
+
+
+def test_more_classes_than_the_pool_are_ranked_by_score_first(monkeypatch):
+    monkeypatch.setattr("sparring.attacks.evasion.gradient.ascent.POOL", 3)
+    problem = Problem("linf", 6, box=False)
+    with problem.victim.session():
+        ranked = nearest_classes(open_bout(problem, 0.1), problem.batch, "linearised")
+        by_score = nearest_classes(open_bout(problem, 0.1), problem.batch, "scores")
+    assert ranked.shape == (COUNT, 3)
+    assert torch.equal(ranked.sort(1).values, by_score.sort(1).values)
+
+
+def test_averaged_gradients_are_paid_for_and_are_means():
+    problem = Problem("linf", 3, box=False)
+    bout = open_bout(problem, 0.1)
+    with problem.victim.session():
+        once = bout.gradient(problem.batch, loss_of("ce"))
+        four = averaged(bout, problem.batch, loss_of("ce"), None, 4)
+    assert torch.allclose(once.grad, four.grad)
+    assert bout.ledger.cost.backwards.tolist() == [5] * COUNT
+
+
+def test_cosine_by_hand():
+    assert cosine(0, 10) == 1.0
+    assert cosine(5, 10) == pytest.approx(0.5)
+    assert cosine(10, 10) == pytest.approx(0.0)
+
+
+def test_the_two_halves_of_the_margin_by_hand():
+    """Both terms add up to the margin, for leaving a class and for reaching one."""
+    scores = torch.tensor([[1.0, 4.0, 2.0], [3.0, 0.5, 2.5]])
+    for sign in (1.0, -1.0):
+        reference = Reference(torch.tensor([1, 0]), torch.tensor([1, 0]), torch.tensor([sign, sign]))
+        both = _anchor(scores, reference) + _rival(scores, reference)
+        assert torch.allclose(both, loss_of("margin")(scores, reference))
+        assert torch.allclose(both, sign * torch.tensor([2.0 - 4.0, 2.5 - 3.0]))
+
+
+def test_odi_promises_the_runner_up():
+    problem = Problem("linf", 4, box=False)
+    with problem.victim.session():
+        bout = open_bout(problem, 0.1)
+        signs = _promise(bout, bout.scores(problem.batch))
+    for row in range(COUNT):
+        scores = problem.weights @ problem.x[row]
+        second = int(np.argsort(-scores)[1])
+        assert signs[row].tolist() == [1.0 if k == second else -1.0 if k == problem.y[row] else 0.0 for k in range(4)]
+
+
+def test_mifpe_lives_where_cross_entropy_has_died():
+    """At logits a thousand apart the softmax is one in floating point and its gradient zero; the scaled one is not."""
+    scores = torch.tensor([[1000.0, 0.0, -50.0]], requires_grad=True)
+    reference = Reference(torch.tensor([0]), torch.tensor([0]), torch.tensor([1.0]))
+    (dead,) = torch.autograd.grad(loss_of("ce")(scores, reference).sum(), scores)
+    (alive,) = torch.autograd.grad(loss_of("mifpe")(scores, reference).sum(), scores)
+    assert not bool(dead.any())
+    share = math.exp(-1) / (1 + math.exp(-1) + math.exp(-1.05))
+    assert float(alive[0, 1]) == pytest.approx(share / 1000, rel=1e-5)
+    assert float(alive[0, 0]) < 0
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("kind", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("name", ["standard", "plus", "rand", "fast"])
+def test_the_sets_work_for_few_classes(name, kind, classes):
+    """AutoAttack itself fails below four classes. Here every set breaks what can be broken at 1.5 times the largest distance."""
+    problem = Problem(kind, classes, box=False)
+    threat = problem.threat(1.5 * float(problem.distances.max()))
+    chosen = choose(name, problem.victim, threat)
+    names = [one.name for one in chosen]
+    assert ("apgd_l1" in names) == (kind == "l1" and name != "fast")
+    assert ("apgd" in names) == (kind != "l1" and name != "fast")
+    bout = open_bout(problem, 1.5 * float(problem.distances.max()))
+    with problem.victim.session():
+        for attack in chosen:
+            if attack.name not in ("square", "square_l2", "noise"):
+                attack.configure(**{key: min(value, 20) for key, value in {**attack.defaults, **attack.settings}.items() if key == "steps"}).run(bout)
+    assert bool(bout.ledger.broken.all())
+
+
+def test_every_named_set_can_be_read():
+    for entries in SETS.values():
+        for entry in entries:
+            read_attack(entry.attack)
+    assert set(ALIASES.values()) <= set(SETS)
