@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparring import attacks as attacks
+    from sparring.attacks.evasion.learned.generator import generator as generator
+    from sparring.attacks.evasion.learned.rl_square import reinforce as reinforce
     from sparring.attacks.evasion.transfer.substitute import substitute as substitute
     from sparring.attacks.evasion.transfer.transfer import transfer as transfer
+    from sparring.attacks.evasion.universal.universal import universal as universal
     from sparring.bench.api import doctor as doctor
     from sparring.bench.api import evaluate as evaluate
     from sparring.bench.api import second_look as second_look
@@ -57,6 +60,9 @@ _PLACES = {
     "corruption_error": "bench.corruption_error",
     "Threat": "core.threat",
     "evaluate": "bench.api",
+    "universal": "attacks.evasion.universal.universal",
+    "reinforce": "attacks.evasion.learned.rl_square",
+    "generator": "attacks.evasion.learned.generator",
     "transfer": "attacks.evasion.transfer.transfer",
     "substitute": "attacks.evasion.transfer.substitute",
     "transfer_matrix": "bench.transfer",

@@ -114,5 +114,5 @@ def test_probes_known_to_lie_outside_hide_nothing(monkeypatch):
         return find("attack", "hopskipjump")(task.victim, task.batch, task.labels, threat, task.dice)
 
     short_cut = points()
-    monkeypatch.setattr(walk, "replace", lambda bout, region: bout)
+    monkeypatch.setattr(walk, "replace", lambda bout, allowed: bout)
     assert torch.equal(points(), short_cut)

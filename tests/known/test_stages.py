@@ -74,10 +74,20 @@ def test_within_leaves_the_others_alone():
     assert bout.ledger.cost.backwards.tolist() == [1] * COUNT
 
 
+def uneven(problem):
+    """The same problem with classes whose scores differ in scale, so that the nearest class is not the highest."""
+    problem.weights *= np.linspace(0.3, 3.0, problem.classes)[:, None]
+    with torch.no_grad():
+        problem.net[1].weight.copy_(torch.from_numpy(problem.weights))
+    problem.y = (problem.x @ problem.weights.T).argmax(1)
+    problem.labels = torch.from_numpy(problem.y)
+    return problem
+
+
 @pytest.mark.parametrize("kind", DUAL)
 def test_the_nearest_class_is_the_nearest(kind):
     """Linearised order on a linear model is the order of the true distances."""
-    problem = Problem(kind, 5, box=False)
+    problem = uneven(Problem(kind, 5, box=False))
     with problem.victim.session():
         ranked = nearest_classes(open_bout(problem, 0.1), problem.batch, "linearised")
         by_score = nearest_classes(open_bout(problem, 0.1), problem.batch, "scores")
@@ -85,6 +95,7 @@ def test_the_nearest_class_is_the_nearest(kind):
         found = leads(problem, row, problem.x[row])
         assert ranked[row].tolist() == sorted(found, key=lambda k: found[k][0] / found[k][1])
         assert by_score[row].tolist() == sorted(found, key=lambda k: found[k][0])
+    assert not torch.equal(ranked, by_score)
 
 
 def test_more_classes_than_the_pool_are_ranked_by_score_first(monkeypatch):

@@ -100,7 +100,7 @@ def _tests(slip, copy, folder):
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(copy))
     os.chdir(ROOT)
-    killers = [str(ROOT / "tests" / one) if one.startswith(("laws/", "known/")) else one for one in slip.killers]
+    killers = [str(ROOT / "tests" / one) if one.startswith(("laws/", "known/", "bench/")) else one for one in slip.killers]
     status = int(
         pytest.main(
             [

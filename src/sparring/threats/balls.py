@@ -84,6 +84,18 @@ class BallRegion(Region):
         lies in the box."""
         return dataclasses.replace(self, radius=size).project(x)  # type: ignore[attr-defined]
 
+    def plain_step(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
+        """x moved by what the plane of `onto_plane` is away where nothing has bounds, without the coordinates that stand at the
+        edge of the box they would have to pass; may leave it."""
+        way = normal * _rows(gap.sign(), normal).to(normal.dtype)
+        low, high = box(self.domain, x)
+        return self.ascend(x, way * torch.where(way > 0, x < high, x > low), self._plain(normal, gap))
+
+    def _plain(self, normal: Tensor, gap: Tensor) -> Tensor:
+        """float64 [n]: distance to the plane where nothing has bounds; 0 where it is flat."""
+        steep = self.dual(normal)  # type: ignore[attr-defined]
+        return torch.where(steep > 0, gap.double().abs() / steep.clamp_min(1e-300), 0.0)
+
     def _room(self, direction: Tensor) -> Tensor:
         """float64 [n, d]: how far each coordinate may go in the sign of the direction, inside the box."""
         up = (self.high - self.origin).expand_as(self.origin)
@@ -300,6 +312,13 @@ class L1Region(BallRegion):
     def onto_plane(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
         """The points of the box nearest to x (of the box) where normal . (point - x) reaches `gap` ([n]), a number of either sign."""
         return _onto(self.domain, x, normal, gap, sparsest)
+
+    def plain_step(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
+        """x moved by what the plane of `onto_plane` is away where nothing has bounds. All of that in one coordinate would end
+        at the edge, so it is spread over those that move inside the bounds, in the same proportions."""
+        change = self.onto_plane(x, normal, gap) - x
+        length = torch.linalg.vector_norm(_flat(change).double(), ord=1, dim=1).clamp_min(1e-300)
+        return x + change * _rows((self._plain(normal, gap) / length).clamp_max(1), change).to(change.dtype)
 
     def dual(self, g: Tensor) -> Tensor:
         """float64 [n]: largest |g|, the most that a step of size 1 gains along g."""

@@ -1,0 +1,230 @@
+"""What is learned across samples: frozen tensors with a hash and a file, and the attack that carries them."""
+
+import json
+import math
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import Attack
+from sparring.core.bout import Bout
+from sparring.core.dice import Dice
+from sparring.core.domain import Batch, Domain
+from sparring.core.errors import InputError, LoadError, NeedsError, PlanError
+from sparring.core.labels import check_labels
+from sparring.core.threat import Reference, Threat
+from sparring.core.victim import Victim
+from sparring.models.adapter import digest
+
+HEADER = "sparring"
+"""Key of the description in the header of a file."""
+
+
+class Fooled(NamedTuple):
+    """hits: samples that met the goal. n: samples that were right without attack and did not meet it already."""
+
+    hits: int
+    n: int
+
+    @property
+    def value(self) -> float:
+        """The share in [0, 1]; NaN of none."""
+        return self.hits / self.n if self.n else math.nan
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} of {self.n}"
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen(ABC):
+    """tensors: what was learned, by name. about: plain JSON that says how and on what, with the shares fooled.
+
+    trained, held_out: share of the samples that were right without attack and are not any more (or reach the target),,
+    of what was trained on and of what was not; one try a sample.
+    """
+
+    tensors: dict[str, Tensor]
+    about: dict[str, Any]
+
+    kind: ClassVar[str]
+
+    @cached_property
+    def sha256(self) -> str:
+        """A hash of everything that decides the points."""
+        return digest(
+            self.kind, json.dumps(self.about, sort_keys=True), *(part for name in sorted(self.tensors) for part in (name, *_bytes(self.tensors[name])))
+        )
+
+    @property
+    def trained(self) -> Fooled:
+        return Fooled(*self.about["trained"])
+
+    @property
+    def held_out(self) -> Fooled:
+        return Fooled(*self.about["held_out"])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to a safetensors file; `load` of the same class reads it."""
+        where = Path(path)
+        header = {HEADER: json.dumps({"kind": self.kind, **self.about}, sort_keys=True)}
+        where.write_bytes(safetensors.torch.save({name: one.detach().cpu().contiguous() for name, one in self.tensors.items()}, header))
+        return where
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote. Raises LoadError for anything else."""
+        try:
+            with safetensors.safe_open(str(path), framework="pt") as file:  # type: ignore[no-untyped-call]
+                about = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise LoadError(f"{path} cannot be read as a safetensors file: {error}") from error
+        kind = about.pop("kind", None) if isinstance(about, dict) else None
+        if kind != cls.kind:
+            raise LoadError(f"{path} holds {f'a learned {kind}' if kind else 'nothing that was learned here'}, not a learned {cls.kind}")
+        return cls(tensors, about)
+
+    def misfit(self, victim: Victim, threat: Threat) -> str | None:
+        """Why what was learned says nothing about this victim under this threat; None where it may."""
+        if self.about["domain"] != describe_domain(victim.domain):
+            return f"this {self.kind} was learned for other inputs than those of {victim.name} ({victim.domain.say()}): learn one for these"
+        if self.about["classes"] != victim.classes:
+            return f"this {self.kind} was learned for {self.about['classes']} classes, {victim.name} has {victim.classes}: learn one for these"
+        if self.about["threat"]["space"]["kind"] != threat.space.kind:
+            return f"this {self.kind} was learned under {self.about['threat']['space']['kind']}, the threat is {threat.space.kind}: learn one for it"
+        return None
+
+    @abstractmethod
+    def attack(self) -> "Carrier":
+        """The attack that applies it, sample by sample."""
+
+    def rate(self, victim: Victim, x: Any, y: Any, threat: Threat, *, seed: int = 0, **settings: Any) -> Fooled:
+        """Share of the samples that are right without attack and meet the goal under `attack(**settings)`.
+
+        seed: of the dice of the attack. Samples whose label is the target do not count.
+        """
+        return fooled(self.attack().configure(**settings), victim, x, y, threat, seed)
+
+
+@dataclass(frozen=True)
+class Carrier(Attack):
+    """An attack that applies something frozen: its search is called (bout, learned, **settings)."""
+
+    learned: Frozen | None = None
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        return {name: value for name, value in Attack.defaults.func(self).items() if name != "learned"}
+
+    def run(self, bout: Bout) -> Batch:
+        def search(own: Bout, **settings: Any) -> Batch:
+            return self.search(own, self.learned, **settings)
+
+        return Attack(self.name, search, self.needs, self.uses, self.cites, self.control, self.settings).run(bout)
+
+    def misfit(self, victim: Victim, threat: Threat) -> str | None:
+        found = super().misfit(victim, threat)
+        return found or (self.learned.misfit(victim, threat) if self.learned else None)
+
+    def check(self, victim: Victim, threat: Threat) -> None:
+        if complaint := self.misfit(victim, threat):
+            raise NeedsError(complaint)
+
+    def say(self) -> str:
+        """As every attack, with the first digits of the hash, so that two that learned different things are told apart."""
+        told = {"sha256": self.learned.sha256[:10] if self.learned else "", **self.settings}
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+
+    def describe(self) -> dict[str, Any]:
+        """As every attack, with the hash of what was learned and how that came about."""
+        return {**super().describe(), "learned": {"sha256": self.learned.sha256, **self.learned.about} if self.learned else {}}
+
+
+class Lesson:
+    """Samples to learn from: checked, cut into those trained on and those held out. Rows are those that are right without
+    attack and do not meet the goal already; the others teach nothing."""
+
+    def __init__(self, victim: Victim, x: Any, y: Any, threat: Threat, held_out: float, seed: int):
+        if not 0 <= held_out < 1:
+            raise PlanError(f"held_out={held_out}: give the share of samples not to be trained on, at least 0 and below 1")
+        if isinstance(threat.space.radius, Tensor):
+            raise PlanError("one thing is learned for all samples: give the threat one radius")
+        self.x = victim.domain.check(x)
+        if not isinstance(self.x, Tensor):
+            raise NeedsError(f"learning needs inputs that are numbers; {victim.name} takes {victim.domain.say()}")
+        self.y = check_labels(y, len(self.x), victim.classes).to(self.x.device)
+        self.victim, self.threat, self.seed = victim, threat, seed
+        self.dice = Dice.of(seed, range(len(self.x)), self.x.device)
+        self.reference = threat.goal.reference(self.y, self.dice, victim.classes)
+        order = torch.randperm(len(self.x), generator=torch.Generator().manual_seed(seed)).to(self.x.device)
+        held = round(held_out * len(self.x))
+        self.held = order[:held].sort().values
+        with victim.session(seed):
+            good = (victim.label(self.x) == self.y) & ~threat.goal.done(self.y, self.reference)
+        rows = order[held:]
+        self.rows = rows[good[rows]].sort().values
+        if not len(self.rows):
+            raise InputError("no sample to learn from: none of those trained on is right without attack and away from the target")
+
+    def batches(self, size: int, generator: torch.Generator) -> list[Tensor]:
+        """The rows to train on in a new order, in pieces."""
+        return list(self.rows[torch.randperm(len(self.rows), generator=generator).to(self.rows.device)].split(max(size, 1)))
+
+    def region(self, rows: Tensor) -> Any:
+        return self.threat.space.around(self.x[rows], self.victim.domain)
+
+    def refer(self, rows: Tensor) -> Reference:
+        return self.reference.take(rows)
+
+    def about(self, **more: Any) -> dict[str, Any]:
+        """Where it was learned, for the record."""
+        packed = (self.x.detach().cpu().contiguous().numpy().tobytes(), self.y.cpu().numpy().tobytes())
+        return {
+            "domain": describe_domain(self.victim.domain),
+            "classes": self.victim.classes,
+            "threat": self.threat.describe(),
+            "victim": {"name": self.victim.name, "sha256": self.victim.fingerprint},
+            "samples": {"n": len(self.x), "held_out": len(self.held), "sha256": digest(*packed)},
+            "seed": self.seed,
+            **more,
+        }
+
+    def graded(self, made: Frozen, most: int | None = None) -> Any:
+        """The same with its shares fooled written into `about`: of the rows trained on and of those held out, the first `most` of each."""
+        counts = {}
+        for name, rows in (("trained", self.rows), ("held_out", self.held)):
+            rows = rows[:most]
+            threat = self.threat.take(rows)
+            counts[name] = list(fooled(made.attack(), self.victim, self.x[rows], self.y[rows], threat, self.seed)) if len(rows) else [0, 0]
+        return replace(made, about={**made.about, **counts})
+
+
+def fooled(attack: Attack, victim: Victim, x: Any, y: Any, threat: Threat, seed: int) -> Fooled:
+    """What the attack makes of the samples that are right without it, asked of the deployed model."""
+    x = victim.domain.check(x)
+    y = check_labels(y, len(x), victim.classes).to(x.device)
+    dice = Dice.of(seed, range(len(x)), x.device)
+    points = victim.domain.deploy(attack(victim, x, y, threat, dice), x)
+    reference, region = threat.goal.reference(y, dice, victim.classes), threat.space.around(x, victim.domain)
+    with victim.session(seed):
+        counts = (victim.label(x) == y) & ~threat.goal.done(y, reference)
+        hit = threat.goal.done(victim.label(points), reference) & region.inside(points) & counts
+    return Fooled(int(hit.sum()), int(counts.sum()))
+
+
+def describe_domain(domain: Domain) -> dict[str, Any]:
+    """What the inputs are, whatever form they are deployed in."""
+    return {name: value for name, value in domain.describe().items() if name != "deployed"}
+
+
+def _bytes(tensor: Tensor) -> tuple[str, bytes]:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return f"{tensor.dtype} {tuple(tensor.shape)}", flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""

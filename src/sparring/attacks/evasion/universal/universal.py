@@ -1,0 +1,129 @@
+"""Universal perturbations and patches: one change for all samples, learned on some, applied to others."""
+
+import math
+from typing import Any, ClassVar, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.evasion.learned.frozen import Carrier, Frozen, Lesson
+from sparring.attacks.evasion.universal.forms import Added, Form, Laid, form_of
+from sparring.attacks.loop import climb
+from sparring.attacks.losses import loss_of
+from sparring.core.bout import Bout
+from sparring.core.errors import NeedsError, PlanError
+from sparring.core.threat import Threat
+from sparring.core.victim import Victim
+
+LOOKED_AT = 1000
+"""Samples trained on, the first ones, that decide after every epoch whether the change is the best so far."""
+
+
+class Universal(Frozen):
+    """One change for all samples. perturbation: [...] as a sample, to be added; or a patch [channels, side, side] in shares of
+    the way between the bounds. `attack()` applies it, `rate(...)` is its fooling rate on other samples."""
+
+    kind: ClassVar[str] = "universal"
+
+    @property
+    def perturbation(self) -> Tensor:
+        return self.tensors["perturbation"]
+
+    @property
+    def form(self) -> Form:
+        laid = self.about["form"]
+        return Laid(laid["rotation"], laid["smallest"]) if laid else Added()
+
+    def attack(self) -> Carrier:
+        """The attack `universal` that puts this change on each sample; settings by `configure`: tries."""
+        return Carrier("universal", search, frozenset({"labels"}), frozenset({"project"}), CITES, learned=self)
+
+
+CITES = "Moosavi-Dezfooli et al. 2017, arXiv:1610.08401; Shafahi et al. 2018, arXiv:1811.11304; patches: Brown et al. 2017, arXiv:1712.09665"
+
+
+class Nothing(NamedTuple):
+    """A try knows nothing of those before."""
+
+
+def search(bout: Bout, learned: Universal, *, tries: int = 1) -> Tensor:
+    """One change for all samples, added to each and cut off at the edge of the region; a patch at random places.
+
+    tries: places and turns of a patch that are tried, one query each; a change that is added has one try.
+    """
+    form = learned.form
+
+    def step(live: Bout, state: Nothing, k: int) -> Nothing:
+        put = form.put(learned.perturbation, live.x, live.victim.domain, live.dice.draw(f"try {k}"))
+        live.margins(cast(Any, live.region).project(put))
+        return state
+
+    return climb(bout, lambda live, restart: Nothing(), step, steps=tries if isinstance(form, Laid) else min(tries, 1))
+
+
+def universal(
+    victim: Victim, x: Any, y: Any, threat: Threat, *, epochs: int = 20, batch: int = 50, step: float = 0.1, momentum: float = 0.9,
+    loss: Literal["ce", "margin"] = "ce", cap: float = 9.0, rotation: float = 20.0, smallest: float = 0.9, held_out: float = 0.2, seed: int = 0,
+) -> Universal:  # fmt: skip
+    """Learn one change for all samples by projected mini-batch gradient ascent; under `patch S`, one patch for all samples.
+
+    victim: exposes gradients. x, y: samples and classes to learn from. threat: a ball or a patch, with one radius; a target,
+    say Targeted(3), makes a change that leads everything there. epochs: passes through the samples. batch: samples a step.
+    step: as a share of the radius (of a patch: of the way between the bounds), falling to nothing along half a cosine.
+    momentum: decay of the velocity. loss: what is climbed. cap: loss above which a sample counts no more, so that those long
+    fooled do not drown the rest. rotation, smallest: a patch is turned by up to so many degrees and shrunk to no less than
+    this share of its side. held_out: share of the samples that is not trained on. seed: of every draw.
+
+    Returns a frozen `Universal` with `trained` and `held_out`, two different rates. Raises UsageError before the first step.
+
+    Where we differ: ascent by momentum along the steepest direction of the space, where Moosavi-Dezfooli et al. run DeepFool
+    sample by sample and Shafahi et al. take Adam or sign steps; samples already wrong are left out; of the changes after
+    each epoch the one that fools most of the samples trained on is kept. A patch is cut with the square the threat allows, so
+    corners that turn out of it are lost.
+    """
+    form = form_of(threat.space, rotation, smallest)
+    if form is None:
+        raise NeedsError(f"one change for all samples is defined for balls and patches, not for {threat.space.kind}: try linf, l2, l1 or patch")
+    if "gradients" not in victim.exposes:
+        raise NeedsError(f"learning a universal change needs gradients; {victim.name} exposes {', '.join(sorted(victim.exposes))}: learn it on a substitute")
+    if min(epochs, batch) < 1 or step <= 0 or not 0 <= momentum < 1 or not 0 < smallest <= 1 or rotation < 0:
+        raise PlanError(
+            f"epochs={epochs}, batch={batch}, step={step}, momentum={momentum}, smallest={smallest}, rotation={rotation}: "
+            "at least one epoch and sample, a step above 0, momentum in [0, 1), smallest in (0, 1], rotation at least 0"
+        )
+    lesson = Lesson(victim, x, y, threat, held_out, seed)
+    settings = {"epochs": epochs, "batch": batch, "step": step, "momentum": momentum, "loss": loss, "cap": cap}
+    laid = {"rotation": rotation, "smallest": smallest} if isinstance(form, Laid) else None
+    with victim.session(seed):
+        found = _ascend(lesson, form, epochs, batch, step, momentum, loss, cap)
+    return lesson.graded(Universal({"perturbation": found}, lesson.about(form=laid, settings=settings)))
+
+
+def _ascend(lesson: Lesson, form: Form, epochs: int, batch: int, step: float, momentum: float, loss: str, cap: float) -> Tensor:
+    victim, space, domain, climbed = lesson.victim, lesson.threat.space, lesson.victim.domain, loss_of(loss)
+    generator = torch.Generator().manual_seed(lesson.seed)
+    parameter = best = form.first(lesson.x, space, domain)
+    velocity, highest, turn = torch.zeros_like(parameter), (-1, -math.inf), 0
+    total = epochs * math.ceil(len(lesson.rows) / batch)
+    for epoch in range(epochs):
+        for rows in lesson.batches(batch, generator):
+            reference, leaf = lesson.refer(rows), parameter.detach().requires_grad_(True)
+            with torch.enable_grad():
+                put = form.put(leaf, lesson.x[rows], domain, lesson.dice.take(rows).draw(f"epoch {epoch}"))
+            slope = victim.gradient(put.detach(), lambda scores, aim=reference: climbed(scores, aim).clamp_max(cap)).grad.to(put)
+            (g,) = torch.autograd.grad(put, leaf, slope)
+            velocity = momentum * velocity + g / g.abs().mean().clamp_min(1e-30)
+            parameter = form.move(parameter, velocity, step * (1 + math.cos(math.pi * turn / total)) / 2, space, domain)
+            turn += 1
+        reached = _look(lesson, form, parameter)
+        if reached > highest:
+            best, highest = parameter, reached
+    return best
+
+
+def _look(lesson: Lesson, form: Form, parameter: Tensor) -> tuple[int, float]:
+    """(samples that meet the goal, mean margin) of the first samples trained on."""
+    rows = lesson.rows[:LOOKED_AT]
+    put = lesson.region(rows).project(form.put(parameter, lesson.x[rows], lesson.victim.domain, lesson.dice.take(rows).draw("look")))
+    margins = lesson.threat.goal.margin(lesson.victim.search_scores(put), lesson.refer(rows)).double()
+    return int((margins > 0).sum()), float(margins.mean())
