@@ -45,7 +45,7 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "fab_t": ("fab_t", {"steps": 30}),
     "minimal(pgd)": ("minimal", {"attack": "pgd"}),
     "minimal(apgd)": ("minimal", {"attack": "apgd"}),
-    **{name: (name, {}) for name in ("brendel_bethge", "ddn", "fmn", "cw", "ead", "pdpgd", "pdgd", "sigma_zero")},
+    **{name: (name, {}) for name in ("brendel_bethge", "ddn", "fmn", "cw", "cw_linf", "ead", "pdpgd", "pdgd", "sigma_zero", "jsma")},
 }
 """Our attacks by the name in the table: attack and settings. Those not registered, or not for the norm, are skipped."""
 

@@ -14,6 +14,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from sparring.bench.environment import environment
 from sparring.core.bout import Bout
 from sparring.core.dice import Dice
 from sparring.core.registry import find
+from sparring.metrics.rate import Rate
 
 SPACES = {"linf": (0.3, "Linf", "square"), "l2": (2.0, "L2", "square_l2"), "l1": (10.0, "L1", "square_l1")}
 AFTER = (10, 30, 100, 300, 1000)
@@ -71,13 +73,6 @@ def original(module: nn.Module, x: Tensor, y: Tensor, kind: str, queries: int, s
     return counter.broken_at.where(counter.broken_at <= queries, torch.inf)
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % band of a share seen in so many trials."""
-    z = 1.959964
-    middle, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return (middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)
-
-
 def measure(network: str, kind: str, queries: int, seeds: int) -> dict[str, dict[str, Any]]:
     module = networks.load(network)
     x, y = (part[100:] for part in images(network, 200))
@@ -92,9 +87,9 @@ def measure(network: str, kind: str, queries: int, seeds: int) -> dict[str, dict
         except ImportError as error:
             sys.stderr.write(f"{name} is not installed: {error}\n")
             continue
-        shares = {count: float((at <= count).double().mean()) for count in AFTER if count <= queries}
-        bands = {count: wilson(share, len(at)) for count, share in shares.items()}
-        table[name] = {"images": len(x), "seconds": time.process_time() - began, "broken": shares, "band": bands}
+        seconds = time.process_time() - began
+        rates = {count: Rate.of(int((at <= count).sum()), len(at)) for count in AFTER if count <= queries}
+        table[name] = {"images": len(x), "seconds": seconds, "broken": {count: asdict(rate) for count, rate in rates.items()}}
     return table
 
 
@@ -115,7 +110,7 @@ def main() -> None:
             print(f"\n{network}, {kind} {SPACES[kind][0]:g}, {next(iter(table.values()))['images']} images, {options.seeds} seeds: % broken by so many queries")
             print(f"{'':12}" + "".join(f"{count:>20}" for count in AFTER if count <= options.queries) + f"{'CPU s':>9}")
             for name, row in table.items():
-                cells = [f"{100 * row['broken'][count]:.1f} ({100 * low:.1f}-{100 * high:.1f})" for count, (low, high) in row["band"].items()]
+                cells = [f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f}-{100 * rate['high']:.1f})" for rate in row["broken"].values()]
                 print(f"{name:12}" + "".join(f"{cell:>20}" for cell in cells) + f"{row['seconds']:9.1f}", flush=True)
             result["tables"][f"{network} {kind}"] = table
     print(json.dumps(result))

@@ -9,7 +9,7 @@ from support import COUNT, Problem
 
 from sparring.attacks.evasion.query import walk
 from sparring.attacks.evasion.query.rays import block_of
-from sparring.attacks.evasion.query.surfree import cosines
+from sparring.attacks.evasion.query.surfree import _noise, cosines
 from sparring.core.bout import Bout
 from sparring.core.dice import Dice
 from sparring.core.registry import find
@@ -22,8 +22,6 @@ from sparring.threats.goals import Targeted, Untargeted
 
 FACTORS = {("boundary", "l2"): 1.3, ("rays", "linf"): 1.02, ("surfree", "l2"): 1.12, ("sign_flip", "linf"): 1.25}
 """Times the exact distance at which 1,000 labels must break every sample."""
-SETTINGS = {"surfree": {"frequencies": 1.0}}
-"""The planes have no preference for low frequencies."""
 
 
 @functools.cache
@@ -37,7 +35,7 @@ def test_comes_near_the_boundary(name, kind):
     task = problem(kind)
     for factor, budget, expected in ((FACTORS[name, kind], 1000, True), (0.999, 300, False)):
         threat = task.threat(torch.as_tensor(task.distances * factor)).within(queries=budget)
-        points = find("attack", name)(task.victim, task.batch, task.labels, threat, task.dice, **SETTINGS.get(name, {})).reshape(COUNT, -1).numpy()
+        points = find("attack", name)(task.victim, task.batch, task.labels, threat, task.dice).reshape(COUNT, -1).numpy()
         broken = np.array([task.margin(row, points[row]) for row in range(COUNT)]) > 0
         assert (broken == expected).all(), f"{name} at {factor}: {broken}"
 
@@ -67,6 +65,32 @@ def test_directions_have_no_preference(dimensions):
     covariance = flat.T @ flat / len(flat)
     assert float((covariance - torch.eye(dimensions, dtype=torch.float64)).abs().max()) < 0.12
     assert torch.equal(walk.directions(dice.take(torch.tensor([7])), dimensions, torch.float32)[0], drawn[7])
+
+
+def test_coins_and_chances_are_fair():
+    """As many heads as tails in every place, true as often as asked, and a sample's numbers are its own."""
+    dice, x = Dice.of(0, range(2000)), torch.zeros(2000, 3, 5, 9)
+    heads = walk.coins(dice, x)
+    assert heads.unique().tolist() == [-1, 1]
+    assert float(heads.mean(0).abs().max()) < 0.1
+    share = torch.linspace(0.01, 0.9, 2000, dtype=torch.float64)
+    true = walk.chances(dice, share, x)
+    assert float((true.flatten(1).double().mean(1) - share).abs().max()) < 0.2
+    assert abs(float(true.double().mean() - share.mean())) < 0.01
+    one = dice.take(torch.tensor([7]))
+    assert torch.equal(walk.coins(one, x[:1])[0], heads[7])
+    assert torch.equal(walk.chances(one, share[7:8], x[:1])[0], true[7])
+
+
+def test_rows_that_used_up_low_frequencies_get_all():
+    """Of 20 x 20 pixels, noise of half the frequencies has nothing in the upper ones; in the rows that want everything it has."""
+    victim = CallableVictim(lambda images: np.zeros(len(images), dtype=int), Image((1, 20, 20)), classes=2, labels_only=True)
+    bout = bout_of(victim, torch.full((4, 1, 20, 20), 0.5), torch.zeros(4, dtype=torch.int64), Threat(L2(1.0), Untargeted(), "labels"))
+    everything = torch.tensor([False, True, False, True])
+    basis = cosines(20, 20, bout.x)
+    high = (basis.T @ _noise(bout, 0.5, everything, 3) @ basis)[:, 0, 10:, 10:].flatten(1).norm(dim=1)
+    assert bool((high[~everything] < 1e-3).all())
+    assert bool((high[everything] > 5).all())
 
 
 def bout_of(victim, x, y, threat):

@@ -9,12 +9,16 @@ import torch
 from scipy.optimize import linprog, minimize
 from support import ARENAS, COUNT, Problem, short
 
+import sparring as sp
 from sparring.core.bout import Bout
+from sparring.core.dice import Dice
 from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.registry import find
+from sparring.core.threat import Threat
 from sparring.domains.table import Column, Table
 from sparring.metrics.local_optimality import local_optimality
 from sparring.threats.balls import L1, L2, Linf
+from sparring.threats.goals import Untargeted
 
 SPACES = {"linf": Linf, "l2": L2, "l1": L1}
 ORDERS = {"linf": math.inf, "l2": 2, "l1": 1}
@@ -181,6 +185,46 @@ def test_any_change_within_the_radius_ends_the_search(name):
     assert costs[0] <= costs[1]
     assert costs[0] <= 20 * COUNT
     assert costs[0] < costs[1] or name == "deepfool"
+
+
+def test_a_misleading_gradient_costs_deepfool_nothing():
+    """The slope at the clean input is a tenth of that further on, so the first step goes ten times too far: it is brought back."""
+    victim = sp.victim(Kink(), Table((Column("a", low=0.0, high=20.0), Column("b", low=0.0, high=20.0))))
+    x, y = torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+    sizes = []
+    for search in (0, 12):
+        bout = Bout.open(victim, x, Untargeted().reference(y, dice := Dice.of(0, [0]), 2), Threat(Linf(20.0), Untargeted()).smallest(), dice)
+        find("attack", "deepfool").configure(search=search).run(bout)
+        sizes.append(float(bout.smallest()))
+    assert sizes[0] > 4.5
+    assert sizes[1] == pytest.approx(0.545, rel=1e-2)  # 0.1 * 2 * 0.05 + 2 * (size - 0.05) = 1
+
+
+class Kink(torch.nn.Module):
+    """The margin is -1 + u of the sum u, but -1 + u / 10 below u = 0.1 and 1 above."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = x.sum(1)
+        lead = torch.where(total < 0.1, 0.1 * total, total - 0.09) - 1
+        return torch.stack([-lead, lead], 1)
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_plain_step_reaches_the_plane_where_nothing_is_in_the_way(kind):
+    """Without bounds it is `onto_plane`; at an edge that is in the way a coordinate stays (in L1 others move in its place)."""
+    free_table = Table(tuple(Column(f"c{k}") for k in range(4)))
+    normal = torch.tensor([[3.0, -4.0, 0.0, 1.0]], dtype=torch.float64)
+    x, gap = torch.zeros_like(normal), torch.tensor([2.0], dtype=torch.float64)
+    region = SPACES[kind](9.0).around(x, free_table)
+    if kind != "l1":
+        assert torch.allclose(region.plain_step(x, normal, gap), region.onto_plane(x, normal, gap))
+    held = Table(tuple(Column(f"c{k}", low=0.0, high=1.0) for k in range(4)))
+    region = SPACES[kind](9.0).around(x, held)
+    moved = region.plain_step(x, normal, gap)
+    assert float(moved[0, 1]) == 0
+    assert float(moved[0, 0]) > 0
+    assert float(region.size(moved)) <= float(gap / region.dual(normal)) * (1 + 1e-9)
+    assert torch.equal(region.plain_step(x, torch.zeros_like(x), gap), x)
 
 
 # The search for the smallest radius -------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ BATCH = 250
 """Samples searched together; 100 to 250 measured fastest on CPUs."""
 
 EVERY: dict[str, Any] = {"within": 0.0}
-"""Settings of every attack. within: where above 0, only samples are attacked whose best margin so far could be closed by a
-step of so many radii if the model were linear there; in a cascade, so far means by the attacks before."""
+"""Settings of every attack. within: where above 0, only samples are attacked whose margin lacks at most so many times what
+the attacks before in a cascade have gained over the clean input (`reach.reachable`)."""
 
 
 @dataclass(frozen=True)

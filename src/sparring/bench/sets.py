@@ -26,16 +26,20 @@ LABELS_AND_OTHERS = (
 )
 """For those who see only labels, and for spaces without gradients."""
 
+SQUARES = ("square", "square_l2", "square_l1")
+
 SETS: dict[str, tuple[Entry, ...]] = {
     # Stages and budgets as `scripts/tune_cascade.py` chose them on development networks: cheap first, the later ones on what is nearly there.
     "fast-1": (
         Entry('pgd(steps=10, loss="pm", step_size=1.0, decay="cosine", random_start=false)'),
-        Entry("odi(steps=20, restarts=8, warm=true, within=0.2)"),
-        Entry('apgd_t(steps=25, loss="margin", order="linearised", targets=3, within=0.4)'),
-        Entry("square(queries=1000, warm=true, within=0.4)"),
-        Entry("square(queries=500)", unless="gradients"),
+        Entry("odi(steps=20, restarts=2, warm=true, within=1.0)"),
+        Entry('apgd_t(steps=40, order="linearised", targets=3, within=1.0)'),
+        *(Entry(f"{square}(queries=200, warm=true, within=1.0)") for square in SQUARES),
+        Entry("odi(steps=20, restarts=6, warm=true, within=0.3)"),
+        *(Entry(f"{square}(queries={queries}, warm=true, within={within})") for queries, within in ((500, 0.4), (2500, 0.15)) for square in SQUARES),
+        *(Entry(f"{square}(queries=1000)", unless="gradients") for square in SQUARES),
         *LABELS_AND_OTHERS,
-        Entry("noise(tries=50)"),
+        Entry("noise(tries=20)"),
     ),
     # AutoAttack (Croce, Hein 2020, arXiv:2003.01690; for L1 arXiv:2103.01208) with the budgets of github.com/fra31/auto-attack.
     "standard-1": (
@@ -44,7 +48,7 @@ SETS: dict[str, tuple[Entry, ...]] = {
         Entry("apgd_l1_t"),
         Entry("apgd_t", unless="apgd_l1_t"),
         Entry("fab_t"),
-        Entry("square(queries=5000)"),
+        *(Entry(f"{square}(queries=5000)") for square in SQUARES),
     ),
     "plus-1": (
         Entry("apgd_l1"),
@@ -52,7 +56,7 @@ SETS: dict[str, tuple[Entry, ...]] = {
         Entry('apgd_l1(loss="dlr")'),
         Entry('apgd(restarts=5, loss="dlr")', unless="apgd_l1"),
         Entry("fab(restarts=5)"),
-        Entry("square(queries=5000)"),
+        *(Entry(f"{square}(queries=5000)") for square in SQUARES),
         Entry("apgd_l1_t(targets=9)"),
         Entry("apgd_t", unless="apgd_l1_t"),
         Entry("fab_t"),
@@ -76,11 +80,11 @@ ALIASES = {
 }
 
 SETS["exhaustive-1"] = (
-    *SETS["fast-1"][:4],
+    *(entry for entry in SETS["fast-1"] if entry not in LABELS_AND_OTHERS and "noise" not in entry.attack),
     *SETS["standard-1"],
     Entry("odi(steps=50, restarts=20, warm=true)"),
     Entry("multi_targeted(steps=50, targets=9)"),
-    Entry("square(queries=5000, warm=true, restarts=2)"),
+    *(Entry(f"{square}(queries=5000, warm=true, restarts=2)") for square in SQUARES),
     *LABELS_AND_OTHERS,
     Entry("noise(tries=100)"),
 )

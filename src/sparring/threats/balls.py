@@ -142,6 +142,11 @@ class LinfRegion(BallRegion):
         """The upper edge where a sign is +1, the lower where it is -1, the origin where it is 0."""
         return torch.where(signs > 0, self.high, torch.where(signs < 0, self.low, self.origin))
 
+    def excess(self, x: Tensor, size: Tensor) -> Tensor:
+        """What of the change lies beyond `size` ([n]), coordinate by coordinate, with its sign."""
+        d, reach = x - self.origin, _rows(size, x).to(x.dtype)
+        return d - torch.minimum(torch.maximum(d, -reach), reach)
+
     def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
         """The proximal step of `by` ([n]) times the size: the largest coordinates cut, by `by` in all."""
         level = _level(_flat(x - self.origin).double().abs(), by).squeeze(1)

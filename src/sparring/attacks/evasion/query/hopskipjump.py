@@ -12,7 +12,7 @@ from sparring.attacks.loop import climb
 from sparring.core.bout import Bout
 from sparring.threats.balls import box
 
-PROBES_AT_ONCE = 2**17
+PROBES_AT_ONCE = 2**18
 """Numbers in one question on a processor: what stays in its caches is drawn and added up several times as fast."""
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.ascent import along
 from sparring.attacks.evasion.query.crowd import ask_crowd
+from sparring.attacks.evasion.query.walk import coins
 from sparring.attacks.loop import climb
 from sparring.attacks.losses import loss_of
 from sparring.core.bout import Bout
@@ -58,8 +59,7 @@ def nes(
 
         def noise(some: Bout, rows: Tensor, turn: int) -> Tensor:
             drawn = dice.take(rows).draw(turn)
-            draw = drawn.normal if directions == "gaussian" else drawn.signs
-            return draw(*live.x.shape[1:], dtype=live.x.dtype)
+            return drawn.normal(*live.x.shape[1:], dtype=live.x.dtype) if directions == "gaussian" else coins(drawn, live.x[rows])
 
         def points(some: Bout, rows: Tensor, turns: range) -> Tensor:
             moved = [state.x[rows] + (1 - 2 * (turn % 2)) * reach * noise(some, rows, turn // 2) for turn in turns]

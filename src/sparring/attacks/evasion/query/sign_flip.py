@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.query.walk import asked, first_points, kept, to_boundary, walking, wide
+from sparring.attacks.evasion.query.walk import asked, chances, coins, first_points, kept, to_boundary, walking, wide
 from sparring.attacks.loop import climb
 from sparring.core.bout import Bout
 from sparring.threats.balls import box
@@ -57,7 +57,7 @@ def _shrunk(bout: Bout, here: State, k: int) -> State:
     """A random step of every coordinate, cut to a smaller distance."""
     x = here.x
     length = here.shrink * here.size
-    noise = bout.dice.draw(f"step {k}").signs(*x.shape[1:], dtype=x.dtype)
+    noise = coins(bout.dice.draw(f"step {k}"), x)
     guess = (x + wide(length.to(x.dtype), x) * noise).clamp(*box(bout.victim.domain, x))
     state, hit = _kept(bout, here, cast(Any, bout.region).toward(guess, here.size - length))
     return state._replace(shrink=(here.shrink * torch.where(hit, FACTOR, FACTOR ** (-1 / 3))).clamp(1e-6, 0.5))
@@ -67,7 +67,7 @@ def _flipped(bout: Bout, here: State, k: int) -> State:
     """The change with the signs of a few coordinates flipped, as far as the box lets them."""
     x = here.x
     least = 1 / x[0].numel()
-    chosen = bout.dice.draw(f"flip {k}").uniform(*x.shape[1:], dtype=x.dtype) < wide(here.flipped.clamp_min(least).to(x.dtype), x)
+    chosen = chances(bout.dice.draw(f"flip {k}"), here.flipped.clamp_min(least), x)
     guess = torch.where(chosen, 2 * bout.x - x, x).clamp(*box(bout.victim.domain, x))
     state, hit = _kept(bout, here, cast(Any, bout.region).toward(guess, here.size))
     return state._replace(flipped=(here.flipped * torch.where(hit, FACTOR, 1 / FACTOR)).clamp(least, 0.5))

@@ -12,12 +12,17 @@ from sparring.core.bout import Bout
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries, of 10,000, after which the share of changed pixels halves (section 3, "the schedule")."""
 
+AHEAD = 32
+"""Steps whose windows are drawn at once, which is cheaper."""
+
 
 class State(NamedTuple):
-    """x: [m, ...], the best point. margin: [m], how far it is past the goal."""
+    """x: [m, ...], the best point. margin: [m], how far it is past the goal. drawn: [m, AHEAD, 2 + channels], shares that
+    place and colour the windows of the coming steps."""
 
     x: Tensor
     margin: Tensor
+    drawn: Tensor
 
 
 @attack(
@@ -45,23 +50,24 @@ def square(bout: Bout, *, queries: int = 5000, share: float = 0.8, restarts: int
         x = cast(Any, live.region).paint(_painted(live.x, colours.expand(-1, *layout(live.x))))
         if warm and restart == 0:
             x = warmed(live, x)
-        return State(x, live.margins(x))
+        return State(x, live.margins(x), live.x.new_empty(len(live), AHEAD, 2 + channels))
 
     def step(live: Bout, state: State, k: int) -> State:
         channels, height, width = layout(live.x)
         side = window_side(share, k + 1, queries, height, width)
-        dice = live.dice.draw(f"window {k}")
-        dice = dice.draw(turn) if turn else dice
-        top = dice.draw("top").integers(height - min(side, height) + 1, 1, 1)
-        left = dice.draw("left").integers(width - min(side, width) + 1, 1, 1)
-        down, right = (torch.arange(size, device=live.x.device) for size in (height, width))
-        inside = ((down >= top) & (down < top + side)).reshape(-1, 1, height, 1) & ((right >= left) & (right < left + side)).reshape(-1, 1, 1, width)
-        colours = dice.draw("colours").signs(channels, 1, 1, dtype=live.x.dtype)
-        window = _painted(live.x, (colours * inside))
-        x = torch.where(window == 0, state.x, cast(Any, live.region).paint(window))
+        if k % AHEAD == 0:
+            state = state._replace(drawn=live.dice.draw(f"windows {k // AHEAD} of {turn}").uniform(AHEAD, 2 + channels))
+        drawn = state.drawn[:, k % AHEAD]
+        rows, columns = (window_at(drawn[:, axis], side, size) for axis, size in enumerate((height, width)))
+        inside = rows.reshape(-1, 1, height, 1) & columns.reshape(-1, 1, 1, width)
+        signs = torch.where(drawn[:, 2:] < 0.5, -1.0, 1.0).to(live.x.dtype).reshape(-1, channels, 1, 1)
+        shape = live.x.shape if live.x.ndim == 4 else (-1, *layout(live.x))
+        painted = cast(Any, live.region).paint(_painted(live.x, signs.expand(-1, *layout(live.x)))).reshape(shape)
+        x = _painted(live.x, torch.where(inside, painted, state.x.reshape(shape)))
         margin = live.margins(x)
         better = margin > state.margin
-        return State(torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, state.x), torch.where(better, margin, state.margin))
+        kept = torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, state.x)
+        return State(kept, torch.where(better, margin, state.margin), state.drawn)
 
     return climb(bout, start, step, steps=max(queries - 1, 0), restarts=restarts)
 
@@ -71,6 +77,13 @@ def window_side(share: float, turn: int, queries: int, height: int, width: int) 
     scaled = turn * 10000 / max(queries, 1)
     halved = share / 2 ** sum(scaled > at for at in HALVINGS)
     return max(1, min(round((halved * height * width) ** 0.5), max(height, width)))
+
+
+def window_at(share: Tensor, side: int, size: int) -> Tensor:
+    """bool [m, size]: a window of that side along one axis; a share of 0 begins at the first place, of 1 ends at the last."""
+    first = (share * (size - min(side, size) + 1)).to(torch.int64)[:, None]
+    place = torch.arange(size, device=share.device)
+    return (place >= first) & (place < first + side)
 
 
 def warmed(bout: Bout, cold: Tensor) -> Tensor:

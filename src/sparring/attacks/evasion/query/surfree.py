@@ -15,6 +15,12 @@ from sparring.threats.balls import box
 EASING = 0.98
 """Factor on the largest angle after a direction without success; its inverse after one with."""
 
+USED_UP = 1 / 8
+"""Where the largest angle fell to this share of the first, the low frequencies have nothing more to give: all are drawn."""
+
+LEAST = 8
+"""Frequencies per axis that are drawn at least, as far as there are so many."""
+
 
 class State(NamedTuple):
     """x: [m, ...], an adversarial point. size: float64 [m], its L2 distance, 0 without one. widest: float64 [m], degrees."""
@@ -33,12 +39,13 @@ def surfree(
 
     steps: directions tried. widest: first angle, degrees. angles: smaller ones tried on either side where it fails,
     itself counted. halvings: bisections of an angle that succeeded. frequencies: share of the lowest spatial
-    frequencies per axis from which directions of images are drawn, 1 for all; other inputs take Gaussian ones.
+    frequencies per axis (at least 8) from which directions of images are drawn, 1 for all; other inputs take Gaussian ones.
     start_tries: random inputs tried for a first adversarial point.
 
     Where we differ: directions are not made orthogonal to those before (in many dimensions they nearly are); an angle
-    is bisected upward to the next one that failed, or where the widest succeeded to half as much again; a sample within
-    its radius stops. The circle is that of L2 in every space, so in Linf and L1 this is a weak attack.
+    is bisected upward to the next one that failed, or where the widest succeeded to half as much again; all frequencies are drawn where
+    the low ones are used up, that is where the largest angle fell to an eighth of the first; a sample within its radius stops.
+    The circle is that of L2 in every space, so in Linf and L1 this is a weak attack.
     """
 
     def start(live: Bout, restart: int) -> State:
@@ -48,15 +55,15 @@ def surfree(
         return State(x, size, torch.full_like(size, widest))
 
     def step(live: Bout, state: State, k: int) -> State:
-        return walking(live, state, lambda some, here: _turn(some, here, angles, halvings, frequencies, k))
+        return walking(live, state, lambda some, here: _turn(some, here, angles, halvings, _noise(some, frequencies, here.widest < USED_UP * widest, k)))
 
     return climb(bout, start, step, steps=steps)
 
 
-def _turn(bout: Bout, here: State, angles: int, halvings: int, frequencies: float, k: int) -> State:
-    """Try one direction: first the angles on either side, then bisect where one succeeded."""
+def _turn(bout: Bout, here: State, angles: int, halvings: int, noise: Tensor) -> State:
+    """Try one direction, `noise` less what lies along the change: first the angles on either side, then bisect where one succeeded."""
     x, out = here.x, here.x - bout.x
-    noise = straight(_noise(bout, frequencies, k), out)
+    noise = straight(noise, out)
     length = wide(here.size.to(x.dtype), x)
     u, v = out / length, noise / wide(noise.flatten(1).norm(dim=1).clamp_min(1e-30), x)
     low, high = box(bout.victim.domain, x)
@@ -91,13 +98,17 @@ def _turn(bout: Bout, here: State, angles: int, halvings: int, frequencies: floa
     return State(best, torch.where(succeeded, (best - bout.x).flatten(1).double().norm(dim=1), here.size), widest)
 
 
-def _noise(bout: Bout, frequencies: float, k: int) -> Tensor:
-    """Gaussian noise like x; of images only the lowest frequencies of the cosine transform."""
+def _noise(bout: Bout, frequencies: float, everything: Tensor, k: int) -> Tensor:
+    """Gaussian noise like x; of images only the lowest frequencies of the cosine transform, but in the rows (bool [m]) that want
+    everything."""
     x, dice = bout.x, bout.dice.draw(k)
     if x.ndim != 4 or frequencies >= 1:
         return dice.normal(*x.shape[1:], dtype=x.dtype)
-    down, across = (cosines(side, max(1, math.ceil(frequencies * side)), x) for side in x.shape[2:])
-    return down @ dice.normal(x.shape[1], down.shape[1], across.shape[1], dtype=x.dtype) @ across.T
+    down, across = (cosines(side, min(side, max(LEAST, math.ceil(frequencies * side))), x) for side in x.shape[2:])
+    noise = down @ dice.normal(x.shape[1], down.shape[1], across.shape[1], dtype=x.dtype) @ across.T
+    if bool(everything.any()):
+        noise[everything] = dice.take(everything).draw("everything").normal(*x.shape[1:], dtype=x.dtype)
+    return noise
 
 
 def cosines(side: int, count: int, like: Tensor) -> Tensor:

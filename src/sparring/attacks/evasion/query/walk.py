@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -21,6 +21,9 @@ BLOCK = 8
 
 MANY = 64
 """From so many coordinates on, directions are drawn from the cube."""
+
+STRIDE = -3335678366873096957
+"""From one word of random bits to the next: any odd number with its bits mixed will do."""
 
 
 State = TypeVar("State", bound=tuple)
@@ -137,17 +140,16 @@ def normal_at(bout: Bout, walk: Walk, reach: Tensor, count: Tensor, dice: Dice, 
     at_once = at_once if x.device.type == "cpu" else 64 * at_once
     sums, votes = x.new_zeros(len(x), 2, dimensions), torch.zeros_like(walk.size)
     blocks = -(-int(count.max().clamp_min(0)) // BLOCK) if len(x) else 0
-    near = walk.size - reach * math.sqrt(dimensions) <= cast(Any, bout.region).radius * 1.01  # no norm of a move exceeds sqrt(d) of its L2 norm
-    outside = replace(bout, region=Beyond())
+    near = walk.size - reach * math.sqrt(dimensions) <= cast(Any, bout.allowed).radius * 1.01  # no norm of a move exceeds sqrt(d) of its L2 norm
+    bout = replace(bout, allowed=Rim(bout.allowed, near, torch.arange(len(x), device=x.device)))
     for rows in torch.arange(len(x), device=x.device).split(max(1, at_once // (BLOCK * dimensions))):
-        asking = bout if bool(near[rows].any()) else outside
         mine, here = dice.take(rows), Walk(x[rows], walk.size[rows])
         together = max(1, at_once // (len(rows) * BLOCK * dimensions))
         for first in range(0, blocks, together):
             drawn = [directions(mine.draw(block), dimensions, x.dtype) for block in range(first, min(first + together, blocks))]
             noise = torch.cat(drawn, dim=1) if len(drawn) > 1 else drawn[0]
             asks = first * BLOCK + torch.arange(noise.shape[1], device=x.device) < count[rows, None]
-            weights, moved = _votes(asking, here, noise, reach[rows], asks, rows)
+            weights, moved = _votes(bout, here, noise, reach[rows], asks, rows)
             votes[rows] += weights[:, 0].double().sum(1)
             sums[rows] += torch.bmm(weights, moved)
     mean = (votes / count.clamp_min(1)).to(x.dtype)[:, None]
@@ -157,7 +159,7 @@ def normal_at(bout: Bout, walk: Walk, reach: Tensor, count: Tensor, dice: Dice, 
 def _votes(bout: Bout, here: Walk, noise: Tensor, reach: Tensor, asks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """One question of `normal_at`: weights [r, 2, k], the answers as +1 or -1 above 1 for every probe asked, and the
     moves [r, k, d]. noise: [r, k, d], written to. asks: bool [r, k], which of them to ask. rows: int64 [r], places in the bout."""
-    low, high = box(bout.victim.domain, here.x)
+    low, high = edges(bout.victim.domain, here.x)
     base = here.x[:, None]
     noise *= (reach.to(noise.dtype)[:, None] / torch.linalg.vector_norm(noise, dim=2).clamp_min(1e-30))[:, :, None]
     probe = (noise.reshape(*asks.shape, *here.x.shape[1:]) + base).clamp_(low, high)
@@ -171,27 +173,65 @@ def _votes(bout: Bout, here: Walk, noise: Tensor, reach: Tensor, asks: Tensor, r
     return weights, moved
 
 
-def directions(dice: Dice, dimensions: int, dtype: torch.dtype) -> Tensor:
-    """[n, BLOCK, d]: random directions of any length: Gaussian, or uniform in the cube where so many coordinates add up
-    that nothing tells them apart, which takes a third of the random bits and no logarithm."""
+def directions(dice: Dice, dimensions: int, dtype: torch.dtype, count: int = BLOCK) -> Tensor:
+    """[n, count, d]: random directions of any length: Gaussian, or uniform on 256 steps of the cube where so many coordinates
+    add up that nothing tells them apart: that takes an eighth of the random bits and no logarithm."""
     if dimensions < MANY:
-        return dice.normal(BLOCK, dimensions, dtype=dtype)
-    words = dice.integers(2**48, -(-BLOCK * dimensions // 3))
-    threes = words.view(torch.int16).reshape(len(dice), -1, 4)[:, :, :3].to(dtype)
-    return threes.reshape(len(dice), -1)[:, : BLOCK * dimensions].reshape(len(dice), BLOCK, dimensions) + 0.5
+        return dice.normal(count, dimensions, dtype=dtype)
+    drawn = words(dice, -(-count * dimensions // 8)).view(torch.int8)[:, : count * dimensions]
+    return (drawn.to(dtype) + 0.5).reshape(len(dice), count, dimensions)
 
 
-class Beyond(Region):
-    """Stands in for a region when it is certain that no point asked about lies inside: saves measuring them."""
+def words(dice: Dice, count: int) -> Tensor:
+    """int64 [n, count]: random bits, for those who want to cut them up themselves."""
+    counter = torch.arange(count, device=dice.keys.device) * STRIDE
+    return Dice(dice.keys[:, None] + counter).draw("words").keys
 
-    def take(self, rows: Tensor) -> "Beyond":
-        return self
+
+def coins(dice: Dice, x: Tensor) -> Tensor:
+    """Random signs like x, 64 from one word."""
+    size = x[0].numel()
+    bits = words(dice, -(-size // 64)).view(torch.uint8)[:, :, None] >> torch.arange(8, dtype=torch.uint8, device=x.device)
+    return ((bits & 1).reshape(len(x), -1)[:, :size].to(x.dtype) * 2 - 1).reshape(x.shape)
+
+
+def chances(dice: Dice, share: Tensor, x: Tensor) -> Tensor:
+    """bool like x: true with that chance (float64 [m], below 1) in each row."""
+    size = x[0].numel()
+    drawn = words(dice, -(-size // 2)).view(torch.int32)[:, :size]
+    return (drawn < (share * 2**32 - 2**31).to(torch.int32)[:, None]).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class Rim(Region):
+    """A region that measures only the points of rows that may lie inside; the others are known to be further out.
+
+    inner: of all rows. near: bool [m], which may lie inside. rows: int64 [k], the place of each point in these."""
+
+    inner: Region
+    near: Tensor
+    rows: Tensor
+
+    def take(self, rows: Tensor) -> "Rim":
+        return Rim(self.inner, self.near, self.rows[rows])
 
     def size(self, x: Tensor) -> Tensor:
-        return torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
+        return self._near(x, lambda some, points: some.size(points), math.inf, torch.float64)
 
     def inside(self, x: Tensor) -> Tensor:
-        return torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return self._near(x, lambda some, points: some.inside(points), False, torch.bool)
+
+    def _near(self, x: Tensor, question: Callable[[Region, Tensor], Tensor], else_: float, dtype: torch.dtype) -> Tensor:
+        answer = torch.full((len(x),), else_, dtype=dtype, device=x.device)
+        if len(close := self.near[self.rows].nonzero().squeeze(1)):
+            answer[close] = question(self.inner.take(self.rows[close]), x[close])
+        return answer
+
+
+def edges(domain: Domain, x: Tensor) -> tuple[Any, Any]:
+    """The bounds of the domain for `clamp`, which is several times faster with numbers than with tensors."""
+    low, high = getattr(domain, "low", None), getattr(domain, "high", None)
+    return (low, high) if isinstance(low, float | int) and isinstance(high, float | int) else box(domain, x)
 
 
 def wide(rows: Tensor, x: Tensor) -> Tensor:
