@@ -32,46 +32,56 @@ def leads(problem, row, x):
     return {k: (scores[label] - scores[k], DUAL[problem.kind](problem.weights[k] - problem.weights[label])) for k in wrong}
 
 
-@pytest.mark.parametrize("kind", DUAL)
-@pytest.mark.parametrize("share", [0.3, 0.7, 1.1])
-def test_nearly_there_is_a_step_of_the_linear_model(kind, share):
-    """A sample is within reach exactly if the way to its highest wrong class is no longer than that share of the radius."""
-    problem = Problem(kind, 3, box=False)
-    ways = []
-    for row in range(COUNT):
-        found = leads(problem, row, problem.x[row])
-        lead, slope = min(found.values(), key=lambda one: one[0])  # the class that the margin names
-        ways.append(lead / slope)
-    radius = float(np.median(ways)) * 1.05
-    with problem.victim.session():
-        kept = reachable(open_bout(problem, radius), share)
-    assert kept.tolist() == [way <= share * radius for way in ways]
+def halfway(problem, share):
+    """Points that have closed a share of each sample's margin, and those margins."""
+    margins = np.array([problem.margin(row, problem.x[row]) for row in range(COUNT)])
+    left = np.array([margins[row] * (1 - share[row]) for row in range(COUNT)])
+    return Left(problem.batch.clone(), torch.from_numpy(left))
 
 
-def test_reach_is_measured_at_the_best_point_so_far():
-    """What earlier attacks left decides, not the clean input."""
+@pytest.mark.parametrize("within", [0.25, 1.0, 3.0])
+def test_nearly_there_is_what_lacks_little_beside_what_was_gained(within):
+    """With a share s of the margin closed, what lacks is (1 - s) and what was gained is s."""
     problem = Problem("linf", 3, box=False)
-    radius = 0.4 * float(problem.distances.min())
+    share = np.array([0.05, 0.3, 0.49, 0.51, 0.79, 0.95])
+    bout = open_bout(problem, 0.1, halfway(problem, share))
     with problem.victim.session():
-        assert not bool(reachable(open_bout(problem, radius), 0.9).any())
-        moved = []
-        for row in range(COUNT):
-            lead = min(leads(problem, row, problem.x[row]).items(), key=lambda one: one[1][0] / one[1][1])[0]
-            way = np.sign(problem.weights[lead] - problem.weights[problem.y[row]])
-            moved.append(problem.x[row] + 0.7 * problem.distances[row] * way)
-        points = torch.from_numpy(np.stack(moved)).reshape(problem.batch.shape)
-        left = Left(points, torch.full((COUNT,), -1.0, dtype=torch.float64))
-        assert bool(reachable(open_bout(problem, radius, left), 0.9).all())
+        kept = reachable(bout, within)
+    assert kept.tolist() == [(1 - one) <= within * one for one in share]
+    assert bout.ledger.cost.forwards.tolist() == [1] * COUNT
+    assert bout.ledger.cost.backwards.tolist() == [0] * COUNT
+
+
+def test_where_nothing_was_searched_everybody_is_in():
+    """Alone, or after attacks that gained nothing, `within` leaves nobody out."""
+    problem = Problem("linf", 3, box=False)
+    with problem.victim.session():
+        assert bool(reachable(open_bout(problem, 0.1), 0.1).all())
+        assert bool(reachable(open_bout(problem, 0.1, halfway(problem, np.zeros(COUNT))), 0.1).all())
+
+
+def test_the_scale_of_the_scores_does_not_matter():
+    problem, scaled = Problem("linf", 3, box=False), Problem("linf", 3, box=False)
+    scaled.weights *= 1000.0
+    with torch.no_grad():
+        scaled.net[1].weight.mul_(1000.0)
+    share = np.linspace(0.1, 0.9, COUNT)
+    with problem.victim.session():
+        one = reachable(open_bout(problem, 0.1, halfway(problem, share)), 0.7)
+    with scaled.victim.session():
+        other = reachable(open_bout(scaled, 0.1, halfway(scaled, share)), 0.7)
+    assert torch.equal(one, other)
+    assert 0 < int(one.sum()) < COUNT
 
 
 def test_within_leaves_the_others_alone():
-    """An attack with `within` asks one forward and one backward of a sample that is far, and no more."""
+    """An attack with `within` asks one forward of a sample that is far, and no more."""
     problem = Problem("linf", 3, box=False)
-    bout = open_bout(problem, 0.01 * float(problem.distances.min()))
+    bout = open_bout(problem, 0.01 * float(problem.distances.min()), halfway(problem, np.full(COUNT, 0.1)))
     with problem.victim.session():
         read_attack("pgd(steps=9, within=0.1)").run(bout)
     assert bout.ledger.cost.forwards.tolist() == [1] * COUNT
-    assert bout.ledger.cost.backwards.tolist() == [1] * COUNT
+    assert bout.ledger.cost.backwards.tolist() == [0] * COUNT
 
 
 def uneven(problem):

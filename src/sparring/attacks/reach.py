@@ -17,5 +17,5 @@ def reachable(bout: Bout, within: float) -> Tensor:
         return torch.ones(len(bout), dtype=torch.bool, device=bout.rows.device)
     clean = bout.margins(bout.x).double()
     best = bout.ledger.margin[bout.rows]
-    fresh = best <= clean  # nothing better than the clean input is known
+    fresh = best - clean <= 1e-6 * clean.abs()  # nothing better than the clean input is known
     return fresh | (-best <= within * (best - clean))

@@ -97,10 +97,10 @@ def _evaluate_batch(
             if chained:
                 better = bout.ledger.margin > found.margin[todo]
                 found.points[todo[better]], found.margin[todo[better]] = bout.ledger.best[better], bout.ledger.margin[better]
-        if cells[said] in missing:
-            columns = _columns(data, rows, todo, threat, reference, verdicts, bout.ledger.cost, out, time.monotonic() - began)
-            record.add_part(cells[said], name, columns, _chosen(data.rows(todo), verdicts, POINTS[settings.points]) if attack else None)
-            known.update(zip(data.ids, zip(columns["status"], columns["note"], strict=True), strict=True))
+            if cells[said] in missing:
+                columns = _columns(data, rows, todo, threat, reference, verdicts, bout.ledger.cost, out, time.monotonic() - began)
+                record.add_part(cells[said], name, columns, _chosen(data.rows(todo), verdicts, POINTS[settings.points]) if attack else None)
+                known.update(zip(data.ids, zip(columns["status"], columns["note"], strict=True), strict=True))
         fallen = {place for place, one in enumerate(data.ids) if known[one][0] not in STANDS}
         if attack is None:
             asked = left = [reason or ("wrong without attack" if place in fallen else "") for place, reason in enumerate(asked)]

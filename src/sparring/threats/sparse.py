@@ -110,7 +110,7 @@ class L0Region(PixelRegion):
 
 def pixels(x: Tensor) -> Tensor:
     """[n, channels, places]: images by pixel, anything else by number."""
-    return x.reshape(len(x), x.shape[1] if x.ndim == 4 else 1, -1)
+    return x.flatten(2) if x.ndim == 4 else x.flatten(1)[:, None]
 
 
 def on(chosen: Tensor, yes: Tensor, no: Tensor) -> Tensor:

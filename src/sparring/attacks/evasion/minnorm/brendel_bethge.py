@@ -6,83 +6,97 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, wide
+from sparring.attacks.evasion.minnorm.boundary import Plane, bisect, boxed, last_look, nearest_plane, wide
+from sparring.attacks.evasion.minnorm.shrinking import free
 from sparring.attacks.loop import climb
 from sparring.core.bout import Bout
 
-HALVINGS = 8
-"""How often the trusted length halves over the walk (the paper: 20 times over 1000 steps)."""
+START_GROWTH = 1.3
+"""By how much each step that looks for a first point is longer than the one before."""
 
-LOST = 0.98
-"""A point before the boundary at less than this share of the smallest size so far has lost it: it goes half the way back."""
+GROWN, SHRUNK = 1.5, 0.5
+"""What the trusted length is multiplied with after a smaller success, and after a step that came to nothing."""
 
 
 class State(NamedTuple):
     """x: [m, ...], the point to ask. found: the smallest point that met the goal, or where the row stands while there is none;
-    size: float64 [m], its size, inf for none."""
+    size: float64 [m], its size, inf for none; normal, margin: of the boundary as seen from there. trust: float64 [m], length of a step
+    as a share of the size. missed: int64 [m], questions since the last smaller success."""
 
     x: Tensor
     found: Tensor
     size: Tensor
+    normal: Tensor
+    margin: Tensor
+    trust: Tensor
+    missed: Tensor
 
 
 @attack(
     needs={"gradients", "scores"},
-    uses={"onto_plane", "project"},
+    uses={"onto_plane", "ascend", "dual", "project"},
     cites="Brendel, Rauber, Kuemmerer, Ustyuzhaninov, Bethge 2019, arXiv:1907.01003; github.com/bethgelab/foolbox",
 )
-def brendel_bethge(bout: Bout, *, steps: int = 100, trust: float = 0.3, overshoot: float = 0.1, start_steps: int = 20, search: int = 10) -> Tensor:
+def brendel_bethge(bout: Bout, *, steps: int = 100, trust: float = 0.3, overshoot: float = 1.0, start_steps: int = 30, search: int = 10) -> Tensor:
     """Follow the boundary to its nearest point: every step goes to the point of the local boundary nearest to the clean input, as far
     as the linearised model is trusted.
 
-    steps: gradients along the boundary. trust: length of the first steps, as a share of the size of the smallest change so far; it halves
-    eight times over the walk. overshoot: margin aimed at beyond the boundary, as a share of that before the step. start_steps: gradients
-    to get beyond the boundary at first. search: bisections between the clean input and that point.
+    steps: gradients along the boundary. trust: length of a step along it at most, as a share of the size of the smallest change so far;
+    each row shortens it after a failure and lengthens it after a success. overshoot: margin aimed at beyond the boundary, as a share of that
+    before the step. start_steps: gradients to get beyond the boundary at first. search: bisections between the clean input and that point.
 
-    Where we differ: the start comes from steps onto the linearised boundary, not from a sample of another class, so that a target
-    needs none. Where the trust does not reach, the step goes so far along the straight way from the projection of the
-    point to that of the clean input, both exact within bounds and in the norm of the threat (the paper solves a quadratic programme in
-    a Euclidean trust region; where the trust reaches both give the same point). A point that has lost the boundary goes half the
-    way back to the smallest change. There is no momentum. Where gradients mislead it stays near its start in L2 and L1: use another beside it.
+    Where we differ: the start comes from growing steps up the gradient, not from a sample of another class, so that a target needs
+    none. Where the trust does not reach, the step goes so far along the straight way from the projection of the point onto
+    the boundary to that of the clean input, both exact within bounds and in the norm of the threat (the paper solves a quadratic
+    programme in a Euclidean trust region; where the trust reaches both give the same point). The trust adapts to each row (the
+    paper: a schedule for all). After a step that is no smaller success one correction goes straight back over the boundary; if that
+    is none either, the row goes on from its smallest success with half the trust. There is no momentum.
     """
 
     def start(live: Bout, restart: int) -> State:
         x, found = live.x, live.x.clone()
-        size = torch.full((len(live),), torch.inf, dtype=torch.float64, device=x.device)
-        for _ in range(min(start_steps, bout.steps(start_steps))):
+        first, size = (torch.full((len(live),), value, dtype=torch.float64, device=x.device) for value in (0.0, torch.inf))
+        for k in range(bout.steps(start_steps)):
             rows = ((size == torch.inf) & live.unfinished()).nonzero().squeeze(1)
             if not len(rows):
                 break
             some, here = live.take(rows), found[rows]
-            plane = nearest_plane(some, here, None)
-            there = boxed(some, cast(Any, some.region).onto_plane(here, plane.normal, (1 + overshoot) * plane.gap(here, here)), here)
+            region, plane = cast(Any, some.region), nearest_plane(some, here, None)
+            if k == 0:
+                first[rows] = plane.margin.double().abs().nan_to_num(0.0) / region.dual(plane.normal).clamp_min(1e-30)
+            there = boxed(some, region.ascend(here, free(some, here, plane.normal), first[rows] * START_GROWTH**k), here)
             found[rows] = torch.where(wide(plane.done, here), here, there)
-            size[rows] = torch.where(plane.done, some.region.size(here), torch.inf)
+            size[rows] = torch.where(plane.done, region.size(here), torch.inf)
         x = bisect(live, found, size, search)
-        return State(x, x, torch.where(size < torch.inf, live.region.size(x), torch.inf))
+        size = torch.where(size < torch.inf, live.region.size(x), torch.inf)
+        return State(x, x, size, torch.zeros_like(x), x.new_zeros(len(x)), torch.full_like(size, trust), torch.zeros_like(live.rows))
 
     def step(live: Bout, state: State, k: int) -> State:
         if k == wanted:
             last_look(live, state.found)
             return state
-        plane = nearest_plane(live, state.x, None)
-        here = live.region.size(state.x)
-        better = plane.done & (here < state.size)
-        found = torch.where(wide(better | (state.size == torch.inf), state.x), state.x, state.found)
-        size = torch.where(better, here, state.size)
-        region = cast(Any, live.region)
-        beyond = overshoot * plane.margin.double().abs()
-        near = region.onto_plane(state.x, plane.normal, plane.gap(state.x, state.x) + beyond)
-        goal = region.onto_plane(live.x, plane.normal, plane.gap(state.x, live.x) + beyond)
-        reach = torch.where(size < torch.inf, size, here) * trust * 0.5 ** (HALVINGS * k / max(wanted, 1))
-        used = region.size(live.x + (near - state.x))
-        way = region.size(live.x + (goal - near))
-        share = ((reach - used) / way.clamp_min(1e-300)).clamp(0, 1)
-        moved = near + wide(share, near) * (goal - near)
-        length = region.size(live.x + (moved - state.x))
-        moved = state.x + wide((reach / length.clamp_min(1e-300)).clamp(max=1), near) * (moved - state.x)
-        lost = ~plane.done & (size < torch.inf) & (here < LOST * size)
-        return State(boxed(live, torch.where(wide(lost, moved), (moved + found) / 2, moved), state.x), found, size)
+        region, plane = cast(Any, live.region), nearest_plane(live, state.x, None)
+        here = region.size(state.x)
+        better = plane.done & (here <= state.size)
+        anew = better | (state.size == torch.inf)
+        missed = torch.where(anew, 0, state.missed + 1)
+        back = missed > 1
+        found, size = torch.where(wide(anew, state.x), state.x, state.found), torch.where(better, here, state.size)
+        normal, margin = torch.where(wide(anew, state.x), plane.normal, state.normal), torch.where(anew, plane.margin, state.margin)
+        pace = torch.where(back, state.trust * SHRUNK, torch.where(better, (state.trust * GROWN).clamp(max=trust), state.trust))
+        x, reach = torch.where(wide(back, state.x), found, state.x), torch.where(size < torch.inf, size, here) * pace
+        plane = Plane(torch.where(back, margin, plane.margin), torch.where(wide(back, x), normal, plane.normal), plane.done, plane.past)
+        near, goal = _ends(live, x, plane, overshoot)
+        share = (reach / region.size(live.x + (goal - near)).clamp_min(1e-300)).clamp(max=1) * (missed != 1)
+        x = boxed(live, near + wide(share, near) * (goal - near), x)
+        return State(x, found, size, normal, margin, pace, torch.where(back, 0, missed))
 
     wanted = bout.steps(steps)
     return climb(bout, start, step, steps=wanted + 1)
+
+
+def _ends(live: Bout, x: Tensor, plane: Plane, overshoot: float) -> tuple[Tensor, Tensor]:
+    """The points of the boundary, seen from x, that are nearest to x and to the clean input."""
+    region, beyond = cast(Any, live.region), overshoot * plane.margin.double().abs()
+    near, goal = (region.onto_plane(point, plane.normal, plane.gap(x, point) + beyond) for point in (x, live.x))
+    return near, goal

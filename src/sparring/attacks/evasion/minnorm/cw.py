@@ -17,27 +17,37 @@ from sparring.threats.balls import box
 LEAST_RATE = 0.02
 """Share of the rate that is left at the end."""
 
+ENOUGH = 2.0
+"""The constant after the first success, as a multiple of the one that holds the balance between size and margin there."""
+
+FASTER = 2.0
+"""By how much the rate grows with each constant that fails, before the first success."""
+
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. rate: float64 [m], by how much Adam moves a coordinate."""
+    """x: [m, ...], where each row stands. rate: float64 [m], by how much Adam moves a coordinate before the first success.
+    found: bool [m], has there been one?"""
 
     x: Tensor
     adam: Adam
     rate: Tensor
     constant: Constant
+    found: Tensor
 
 
 @attack(needs={"gradients", "scores"}, uses={"onto"}, cites="Carlini, Wagner 2017, arXiv:1608.04644, section VI-A; github.com/carlini/nn_robust_attacks")
-def cw(bout: Bout, *, steps: int = 200, turns: int = 8, step_size: float = 1.0, start: float = 4.0) -> Tensor:
+def cw(bout: Bout, *, steps: int = 200, turns: int = 4, step_size: float = 3.0, start: float = 40.0) -> Tensor:
     """Carlini and Wagner: Adam on the squared size plus a constant times the lack of margin, the constant searched for each sample.
 
-    steps: gradients in all. turns: constants tried, at least. step_size: rate of Adam, as a multiple of the root mean square
-    change at the boundary as the clean gradient has it; after the first success it falls to a fiftieth. start: first
-    constant, as a multiple of the one that reaches that boundary.
+    steps: gradients in all. turns: constants tried, at least. step_size: first rate of Adam, as a multiple of the root mean
+    square change at the boundary as the clean gradient has it. start: first constant, as a multiple of the one that reaches
+    that boundary.
 
-    Where we differ: rate and first constant come from the clean gradient (the usual 0.01 and 0.001 fail on most models); the
-    variable is clipped to the box instead of going through tanh, so that the box may be unbounded; a new constant goes on from
-    the smallest success so far, else from where the row stands; no confidence is demanded; the length
+    Where we differ: rate and first constant come from the clean gradient (the usual 0.01 and 0.001 fail on most models). That
+    gradient may mislead, so from the first success on the rate is the root mean square of the smallest change, falling to a
+    fiftieth, and the constant twice the one that holds the balance at that success; until then the rate doubles with each
+    constant that fails. The variable is clipped to the box instead of going through tanh, so that the box may be unbounded; a new
+    constant goes on from the smallest success so far, else from where the row stands; no confidence is demanded; the length
     never exceeds the radius of the threat; each row leaves a constant on its own, once its loss stalls.
     """
     total = bout.steps(steps)
@@ -45,26 +55,31 @@ def cw(bout: Bout, *, steps: int = 200, turns: int = 8, step_size: float = 1.0, 
 
     def begin(live: Bout, restart: int) -> State:
         zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
-        return State(live.x, Adam.like(live.x), zeros, Constant.of(zeros))
+        return State(live.x, Adam.like(live.x), zeros, Constant.of(zeros), zeros.bool())
 
     def step(live: Bout, state: State, k: int) -> State:
-        region = cast(Any, live.region)
+        region, root = cast(Any, live.region), state.x[0].numel() ** 0.5
         graded = live.gradient(state.x, margin)
         hit, lack = met(live, graded.scores), gap(live, graded.scores)
+        steep, size = length(graded.grad).clamp_min(1e-30), region.size(state.x)
         rate, constant = state.rate, state.constant
         if k == 0:
-            steep = length(graded.grad).clamp_min(1e-30)
-            rate = step_size * lack / steep / state.x[0].numel() ** 0.5
-            constant = Constant.of(start * 2 * lack / steep.square())
+            rate, constant = step_size * lack / steep / root, Constant.of(start * 2 * lack / steep.square())
         change = state.x - live.x
         adam = state.adam.seen(-free(live, state.x, graded.grad * wide(constant.value * ~hit, change) - 2 * change))
-        pace = torch.where(live.smallest().isfinite(), rate * LEAST_RATE ** (k / max(total, 1)), rate)
+        smallest = live.smallest()
+        found = smallest.isfinite()
+        pace = torch.where(found, smallest / root * LEAST_RATE ** (k / max(total, 1)), rate)
         x = (state.x - adam.direction() * wide(pace, change)).clamp(*box(live.victim.domain, change))
-        loss = region.size(state.x).square() + constant.value * lack * ~hit
-        constant, anew = turn(constant, hit, loss, most=most, patience=max(most // 3, 1))
-        x = torch.where(wide(anew & live.smallest().isfinite(), x).bool(), live.best(), x)
+        constant, anew = turn(constant, hit, size.square() + constant.value * lack * ~hit, most=most, patience=max(most // 3, 1))
+        rate = torch.where(anew, rate * FASTER, rate)
+        first = hit & ~state.found
+        balanced = Constant.of(ENOUGH * 2 * size / steep)
+        constant = Constant(*(torch.where(first, new, now) for new, now in zip(balanced, constant, strict=True)))
+        anew = anew | first
+        x = torch.where(wide(anew & found, x).bool(), live.best(), x)
         far = region.size(x) > region.radius
         x = torch.where(wide(far, x).bool(), region.onto(x, region.radius), x) if bool(far.any()) else x
-        return State(x, adam.without(anew), rate, constant)
+        return State(x, adam.without(anew), rate, constant, state.found | hit)
 
     return climb(bout, begin, step, steps=steps, last_look=True)

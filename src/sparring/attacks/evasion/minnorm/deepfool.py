@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.boundary import boxed, last_look, nearest_plane, rivals
+from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, rivals
 from sparring.attacks.loop import drop_finished, take
 from sparring.core.bout import Bout
 
 CITES = "Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599, algorithms 1 and 2; github.com/LTS4/DeepFool"
+
+GROWTH = 5.0
+"""By how many times itself the overshoot grows in a step: walks that creep toward the boundary get across."""
 
 
 class State(NamedTuple):
@@ -21,32 +24,37 @@ class State(NamedTuple):
     place: Tensor
 
 
-@attack(needs={"gradients", "scores"}, uses={"onto_plane", "dual", "project"}, cites=CITES)
-def deepfool(bout: Bout, *, steps: int = 50, candidates: int = 10, overshoot: float = 0.02) -> Tensor:
+@attack(needs={"gradients", "scores"}, uses={"plain_step", "dual", "project"}, cites=CITES)
+def deepfool(bout: Bout, *, steps: int = 50, candidates: int = 10, overshoot: float = 0.02, search: int = 8) -> Tensor:
     """Fool the model along the way to its nearest linearised boundary, a handful of gradients in all.
 
     steps: at most. candidates: wrong classes looked at, the highest of the clean input, a backward each. overshoot: share by which
-    the whole change is lengthened.
+    the first step is lengthened; it grows by five times itself a step. search: bisections of the way from the clean input to the point
+    found, a forward each; 0 for none.
 
-    Where we differ: steps are shortest inside the bounds of the input, which the paper ignores, and in L1 too; a target is reached
+    Where we differ: the point found is brought back to the boundary by bisection (the paper: none), which helps most where the
+    gradient at the clean input misleads; each step is lengthened, more and more, instead of the whole change at the end; coordinates at an
+    edge of the box take no part, and the others are clipped there (the paper ignores bounds); L1 too; a target is reached
     over the boundary with its best rival; where the goal was met outside the radius only, the point drawn back into it is tried.
     """
     scores = bout.scores(bout.x)
     classes = rivals(scores, bout.reference.anchor, candidates) if bout.threat.goal.kind == "untargeted" else None
-    reached = bout.x.clone()
+    reached, size = bout.x.clone(), torch.full((len(bout),), torch.inf, dtype=torch.float64, device=bout.rows.device)
     live, state = drop_finished(bout, State(bout.x, classes, torch.arange(len(bout), device=bout.rows.device)))
-    for _ in range(bout.steps(steps)):
+    wanted = bout.steps(steps)
+    for k in range(wanted):
         if not len(live):
             break
         plane = nearest_plane(live, state.x, state.classes)
-        base = live.x + (state.x - live.x) / (1 + overshoot)
-        moved = base + cast(Any, live.region).onto_plane(state.x, plane.normal, plane.gap(state.x, state.x)) - state.x
-        x = boxed(live, live.x + (1 + overshoot) * (moved - live.x), state.x)
-        state = state._replace(x=torch.where(plane.done.reshape(-1, *[1] * (x.ndim - 1)), state.x, x))
-        reached[state.place] = state.x
+        size[state.place] = torch.where(plane.done, live.region.size(state.x), torch.inf)
         on = (~plane.done & live.unfinished()).nonzero().squeeze(1)
-        live, state = live.take(on), take(state, on)
-    if len(live):
-        live.margins(state.x, probe=True)
+        live, state, plane = live.take(on), take(state, on), take(plane, on)
+        moved = cast(Any, live.region).plain_step(state.x, plane.normal, plane.gap(state.x, state.x))
+        state = state._replace(x=boxed(live, state.x + (1 + overshoot * (1 + GROWTH * k)) * (moved - state.x), state.x))
+        reached[state.place] = state.x
+    if len(live) and wanted:
+        past = live.margins(state.x, probe=True)
+        size[state.place] = torch.where(past > 0, live.region.size(state.x), torch.inf)
+    bisect(bout, reached, size, search)
     last_look(bout, reached)
     return bout.best()

@@ -1,0 +1,94 @@
+"""Carlini and Wagner's Linf attack: what goes beyond a size is penalised, and the size shrinks with every success."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.attack import attack
+from sparring.attacks.evasion.minnorm.adam import Adam
+from sparring.attacks.evasion.minnorm.shrinking import free, gap, met, wide
+from sparring.attacks.loop import climb
+from sparring.attacks.losses import margin
+from sparring.core.bout import Bout
+
+LEAST_RATE = 0.02
+"""Share of the rate that is left at the end."""
+
+LATER = 0.1
+"""Rate of Adam after the first success, as a share of the smallest size."""
+
+GROWTH = 2.0
+"""What the constant, and before the first success the rate, is multiplied with when it was tried in vain."""
+
+
+class State(NamedTuple):
+    """x: [m, ...], where each row stands. rate: float64 [m], by how much Adam moves a coordinate before the first success.
+    constant: float64 [m], the weight of the margin. free_size: float64 [m], the size that costs nothing. cut: float64 [m], by what
+    share it is below the smallest success. age: int64 [m], steps since that became smaller. size: float64 [m], of that success."""
+
+    x: Tensor
+    adam: Adam
+    rate: Tensor
+    constant: Tensor
+    free_size: Tensor
+    cut: Tensor
+    age: Tensor
+    size: Tensor
+
+
+@attack(
+    needs={"gradients", "scores"},
+    uses={"excess", "project", "dual"},
+    cites="Carlini, Wagner 2017, arXiv:1608.04644, section VI-C; github.com/carlini/nn_robust_attacks",
+)
+def cw_linf(bout: Bout, *, steps: int = 200, patience: int = 20, step_size: float = 1.0, start: float = 0.3, cut: float = 0.1) -> Tensor:
+    """Carlini and Wagner in Linf: Adam on what goes beyond a size (tau) plus a constant times the lack of margin; tau shrinks with successes.
+
+    steps: gradients in all. patience: steps without a smaller success after which a constant is given up. step_size: first rate of
+    Adam, as a multiple of the distance to the boundary as the clean gradient has it. start: first constant, as a multiple of the
+    one at which the coordinate of largest clean gradient is worth its penalty. cut: share by which tau is put below the smallest success.
+
+    Where we differ: tau begins at the radius of the threat and follows every success at once, a row at a time, while the walk goes on (the
+    paper starts anew from each solution); a constant tried in vain doubles and halves the cut, and the row goes on from its
+    smallest success; rates and the first constant come from the model, not from images in [0, 1]: after the first success the rate
+    is a tenth of the smallest size, falling to a fiftieth of that; before it the rate doubles with the constant. The variable is
+    clipped to box and radius instead of going through tanh; no confidence is demanded.
+    """
+    total = bout.steps(steps)
+
+    def begin(live: Bout, restart: int) -> State:
+        zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
+        return State(live.x, Adam.like(live.x), zeros, zeros, cast(Any, live.region).radius, zeros + cut, zeros.long(), zeros + torch.inf)
+
+    def step(live: Bout, state: State, k: int) -> State:
+        region = cast(Any, live.region)
+        graded = live.gradient(state.x, margin)
+        hit = met(live, graded.scores)
+        rate, constant = state.rate, state.constant
+        if k == 0:
+            rate = step_size * gap(live, graded.scores) / region.dual(graded.grad).clamp_min(1e-30)
+            constant = start / graded.grad.flatten(1).abs().amax(1).double().clamp_min(1e-30)
+        penalty = region.excess(state.x, state.free_size).sign()
+        adam = state.adam.seen(-free(live, state.x, graded.grad * wide(constant * ~hit, penalty) - penalty))
+        smallest = live.smallest()
+        found, better = smallest.isfinite(), smallest < state.size * (1 - 1e-3)
+        pace = torch.where(found, LATER * smallest * LEAST_RATE ** (k / max(total, 1)), rate)
+        x = region.project(state.x - adam.direction() * wide(pace, penalty))
+        late = ~better & (state.age + 1 >= patience)
+        share = torch.where(late & found, state.cut / 2, state.cut)
+        constant, rate = torch.where(late, constant * GROWTH, constant), torch.where(late, rate * GROWTH, rate)
+        anew = late | (better & state.size.isinf())
+        x = torch.where(wide(anew & found, x).bool(), live.best(), x)
+        return State(
+            x,
+            adam.without(anew),
+            rate,
+            constant,
+            free_size=torch.where(better | (late & found), smallest * (1 - share), state.free_size),
+            cut=share,
+            age=torch.where(better | late, 0, state.age + 1),
+            size=torch.where(better, smallest, state.size),
+        )
+
+    return climb(bout, begin, step, steps=steps, last_look=True)
