@@ -13,6 +13,7 @@ Last line: one JSON object.
 import argparse
 import importlib
 import json
+import math
 import sys
 import time
 import warnings
@@ -246,7 +247,7 @@ def main() -> None:
             figures = f"{row['success']:8.1%} {row['median']:8.4f} {row['optimality']:8.4f} {row['forwards']:9.1f} {row['backwards']:10.1f}"
             print(f"{name:24} {figures} {row['seconds']:8.2f}")
         sys.stdout.flush()
-        result["norms"][norm] = table
+        result["norms"][norm] = {name: {key: one if math.isfinite(one) else None for key, one in row.items()} for name, row in table.items()}
     print(json.dumps(result))
 
 

@@ -16,7 +16,7 @@ from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
 from sparring.core.bout import Bout, Cost, Left
 from sparring.core.dice import Dice, number_of
-from sparring.core.errors import SparringError
+from sparring.core.errors import LoadError, SparringError
 from sparring.core.threat import Reference, Threat
 from sparring.data.dataset import Data
 from sparring.judge.doctor import examine
@@ -55,8 +55,13 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
             if not about["checks"]:
                 findings = examine(case.victim, case.data, case.threat)
                 about["checks"] = [check.describe() for check in findings]
-                if settings.doubt and settings.shard[0] == 0 and (look := case.second_look(findings, settings.seed)):
-                    about["second_look"] = look
+                if settings.doubt and settings.shard[0] == 0:
+                    try:
+                        look = case.second_look(findings, settings.seed)
+                    except Exception as error:  # a foreign model may fail in any way; the evaluation itself goes on
+                        record.header["warnings"].append(f"{case.name}: no second look: {type(error).__name__}: {error}")
+                    else:
+                        about.update({"second_look": look} if look else {})
                 record.save_header()
             done = {cell: record.known(cell) for cell in cells.values()}
             for rows in chunks:
@@ -126,21 +131,27 @@ def _attack(case: Case, attack: Attack | None, data: Data, threat: Threat, refer
     if attack and len(bout):
         try:
             attack.run(bout)
+        except LoadError as error:  # the model failed, not its user
+            problem = str(error)
         except SparringError:
             raise
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
     spent = bout.ledger.spent & ~bout.ledger.broken
-    verdicts = judge(case.victim, data.x, bout.best(), reference, threat, spent) if len(bout) else _no_verdicts(data)
+    try:
+        verdicts = judge(case.victim, data.x, bout.best(), reference, threat, spent) if len(bout) else _unjudged(data, "")
+    except LoadError as error:
+        return Fought(_unjudged(data, str(error)), bout)
     if problem:
         status = [one if one is Status.BROKEN else Status.ERROR for one in verdicts.status]
         verdicts = verdicts._replace(status=status, note=[problem if one is Status.ERROR else "" for one in status])
     return Fought(verdicts, bout)
 
 
-def _no_verdicts(data: Data) -> Verdicts:
-    nothing = torch.zeros(0)
-    return Verdicts([], data.x, nothing.long(), nothing.double(), nothing.double(), [])
+def _unjudged(data: Data, problem: str) -> Verdicts:
+    """Every sample an error, with the same note."""
+    nothing = torch.full((len(data),), torch.nan, dtype=torch.float64)
+    return Verdicts([Status.ERROR] * len(data), data.x, torch.full((len(data),), -1), nothing, nothing, [problem] * len(data))
 
 
 def _columns(

@@ -59,7 +59,7 @@ def _suspects(module: nn.Module, x: Tensor) -> list[Suspect]:
 def _complaint(part: nn.Module, z: Tensor) -> str:
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
-        spread = z.flatten(1).std(1, correction=0).reshape(-1, *[1] * (z.ndim - 1))
+        spread = _flat(z).std(1, correction=0).reshape(-1, *[1] * (z.ndim - 1))
         z = z + AWAY * spread * torch.randn_like(z)
         point = z.clone().requires_grad_(True)
         with contextlib.suppress(RuntimeError):  # a part that cannot be asked alone is not accused
@@ -74,9 +74,14 @@ def _complaint(part: nn.Module, z: Tensor) -> str:
                 return "cuts"
             way = SMALL * spread * torch.randn_like(z)
             with torch.no_grad():
-                change = (part(z + way) - before).flatten(1)
+                change = _flat(part(z + way) - before)
             return _differs(before, point, way, change)
     return ""
+
+
+def _flat(z: Tensor) -> Tensor:
+    """[n, d]; a part may give one number a sample."""
+    return z.reshape(len(z), -1)
 
 
 def _differs(before: Tensor, point: Tensor, way: Tensor, change: Tensor) -> str:
@@ -84,11 +89,11 @@ def _differs(before: Tensor, point: Tensor, way: Tensor, change: Tensor) -> str:
     apart, size, zero = torch.zeros(len(way)), torch.zeros(len(way)), torch.ones(len(way), dtype=torch.bool)
     for _ in range(4):
         mix = torch.randn_like(change)
-        (grad,) = torch.autograd.grad((before.flatten(1) * mix).sum(), point, retain_graph=True, allow_unused=True)
+        (grad,) = torch.autograd.grad((_flat(before) * mix).sum(), point, retain_graph=True, allow_unused=True)
         if grad is None:
             return "cuts"
-        said, true = (grad * way).flatten(1).sum(1).cpu(), (change * mix).sum(1).cpu()
-        zero &= (grad == 0).flatten(1).all(1).cpu()
+        said, true = _flat(grad * way).sum(1).cpu(), (change * mix).sum(1).cpu()
+        zero &= _flat(grad == 0).all(1).cpu()
         apart, size = apart + (said - true).square(), size + true.square() + said.square() / 1e6
     if float(zero.double().mean()) >= ZERO:
         return "zero"
