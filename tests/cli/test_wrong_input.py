@@ -324,7 +324,7 @@ COMMANDS = {
     "words without table": (changed("threat=words 0.2"), "cannot read the threat"),
     "share over 1": (changed("threat=words 20 {files}/words.json"), "between 0 and 1"),
     # attacks
-    "unknown attack": (changed("attacks=pdg"), "unknown attack 'pdg': did you mean pgd"),
+    "unknown attack": (changed("attacks=pdg"), "unknown attack 'pdg': did you mean pdpgd or pgd"),
     "unknown set": (changed("attacks=defualt"), "sets: fast-1, standard-1, plus-1, rand-1, control, exhaustive-1"),
     "no attack": (changed("attacks=[]"), "no attack to run"),
     "unknown setting": (changed("attacks=pgd(stesp=5)"), "unknown setting of pgd 'stesp': did you mean steps"),
@@ -718,7 +718,7 @@ PYTHON = {
     "model without domain": (lambda: sp.evaluate(net(), (digits().x, digits().y), sp.linf(0.1)), InputError, "sp.victim(model, domain)"),
     "threat a string": (lambda: sp.evaluate(victim(), digits(), "linf 0.1"), InputError, "'linf 0.1': give sp.linf(0.1)"),
     "no threat": (lambda: sp.evaluate(victim(), digits(), []), InputError, "give sp.linf(0.1)"),
-    "attack an object": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), [sp.attacks.pgd]), PlanError, "pgd(steps=50)"),
+    "attack a function": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), [print]), PlanError, "pgd(steps=50)"),
     "attacks the same": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm", "fgsm"]), PlanError, "listed twice"),
     "gate a string": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], gate="robust_accuracy >= 0"), PlanError, "give a list of rules"),
     "gate about no case": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], gate=["robust_accuracy[l2] >= 0"]), PlanError, "no case"),

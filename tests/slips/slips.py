@@ -474,8 +474,8 @@ SLIPS = (
     Slip(
         "probes inside are taken for probes outside",
         WALK,
-        "asking = bout if bool(near[rows].any()) else outside",
-        "asking = outside",
+        "near = walk.size - reach * math.sqrt(dimensions) <= cast(Any, bout.allowed).radius * 1.01",
+        "near = walk.size < 0",
         ("known/test_label_attacks.py::test_probes_known_to_lie_outside_hide_nothing",),
     ),
     Slip("RayS's blocks shrink by one", RAYS, "blocks *= 2", "blocks += 1", ("known/test_label_attacks.py::test_blocks_of_rays_by_hand",)),

@@ -37,6 +37,8 @@ SETS: dict[str, tuple[Entry, ...]] = {
         *(Entry(f"{square}(queries=200, warm=true, within=1.0)") for square in SQUARES),
         Entry("odi(steps=20, restarts=6, warm=true, within=0.3)"),
         *(Entry(f"{square}(queries={queries}, warm=true, within={within})") for queries, within in ((500, 0.4), (2500, 0.15)) for square in SQUARES),
+        Entry("odi(steps=20, restarts=10, bias=0, within=0.3)"),
+        *(Entry(f"{square}(queries=2500, within=0.15)") for square in SQUARES),
         *(Entry(f"{square}(queries=1000)", unless="gradients") for square in SQUARES),
         *LABELS_AND_OTHERS,
         Entry("noise(tries=20)"),
