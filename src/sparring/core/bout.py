@@ -262,11 +262,14 @@ class Bout:
             hits = done.nonzero().squeeze(1)
             if not self.threat.minimal:
                 hits = hits[~ledger.broken[rows[hits]]]
-            region = self.allowed.take(hits if owner is None else owner[hits])
             size = torch.full_like(margin, torch.inf)
             if len(hits):
-                size[hits] = region.size(x[hits]).to(size.device)
-                hits = hits[region.inside(x[hits]) & (size[hits] < ledger.size[rows[hits]])]
+                points, region = x[hits], self.allowed.take(hits if owner is None else owner[hits])
+                size[hits] = region.size(points).to(size.device)
+                smaller = (size[hits] < ledger.size[rows[hits]]).nonzero().squeeze(1)
+                if len(smaller) < len(hits):
+                    hits, points, region = hits[smaller], points[smaller], region.take(smaller)
+                hits = hits[region.inside(points)] if len(hits) else hits
             if not self.victim.exact and len(hits):
                 close = margin[hits] <= self.victim.slack * (1.0 if scores is None else scores[hits].abs().amax(1))
                 hits = torch.cat([hits[~close], self._confirm(x, rows, reference, hits[close])])
