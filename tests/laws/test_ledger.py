@@ -113,3 +113,22 @@ def test_at_other_radii_the_threat_still_decides():
     assert bool(bout.unfinished()[:5].all())
     assert torch.equal(bout.at(torch.full((6,), 0.6, dtype=torch.float64)).unfinished(), ~hit)
     assert bool(bout.at(torch.full((6,), 0.3, dtype=torch.float64)).unfinished()[:5].all())
+
+
+def test_an_averaged_answer_is_paid_draw_by_draw():
+    """A question to a victim that asks its model four times costs four queries, and a budget of ten allows two."""
+    from sparring.models.eot import EotVictim
+
+    arena = ARENAS["linf"]
+    inner = Instrumented(arena.victim)
+    victim = EotVictim(inner, draws=4)
+    bout = arena.with_victim(victim).bout(arena.threat.at(0.0).within(queries=10))
+    asked = 0
+    for _ in range(5):
+        bout.gradient(arena.x, lambda scores, reference: scores[:, 0])
+        asked += 1
+    cost = bout.ledger.cost
+    assert cost.queries.tolist()[:5] == [8] * 5
+    assert int(cost.queries.sum()) == inner.asked
+    assert int(cost.backwards.sum()) == inner.differentiated
+    assert bool((bout.left() == 0).all())

@@ -186,22 +186,22 @@ SLIPS = (
     Slip(
         "a batch is counted, not its rows",
         BOUT,
-        "meter.index_add_(0, paid, torch.full_like(paid, due))",
+        "meter.index_add_(0, paid, torch.full_like(paid, due * price))",
         "meter[paid[:1]] += 1",
         (f"{METER}::test_without_a_limit_the_meter_is_right_too", "-k", "linf"),
     ),
     Slip(
         "a budget is one question too large",
         BOUT,
-        "allowed &= ledger.cost.queries[rows] + turn_of(rows) < limit",
-        "allowed &= ledger.cost.queries[rows] + turn_of(rows) <= limit",
+        "allowed &= ledger.cost.queries[rows] + price * (turn_of(rows) + 1) <= limit",
+        "allowed &= ledger.cost.queries[rows] + price * turn_of(rows) <= limit",
         (f"{METER}::test_metered_equals_asked_and_budgets_hold", "-k", "noise-linf"),
     ),
     Slip(
         "points of one row are counted as one",
         BOUT,
-        "allowed &= ledger.cost.queries[rows] + turn_of(rows) < limit",
-        "allowed &= ledger.cost.queries[rows] < limit",
+        "allowed &= ledger.cost.queries[rows] + price * (turn_of(rows) + 1) <= limit",
+        "allowed &= ledger.cost.queries[rows] + price <= limit",
         (f"{METER}::test_several_points_of_one_sample_are_each_paid",),
     ),
     Slip(

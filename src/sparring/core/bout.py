@@ -128,10 +128,10 @@ class Bout:
         return self.ledger.size[self.rows]
 
     def left(self) -> Tensor:
-        """int64 [m]: queries each row may still ask; a huge number where there is no limit."""
+        """int64 [m]: questions each row may still ask; a huge number where there is no limit."""
         limit = self.threat.budget.queries
         limit = 2**62 if limit is None else limit
-        return limit - self.ledger.cost.queries[self.rows]
+        return (limit - self.ledger.cost.queries[self.rows]) // self.victim.price
 
     def steps(self, wanted: int) -> int:
         """The number of steps an attack may take when it wants so many."""
@@ -223,17 +223,17 @@ class Bout:
         ledger, rows = self.ledger, self.rows if owner is None else self.rows[owner]
         if len(rows) != count:
             raise ValueError(f"{count} points for {len(rows)} rows: pass `owner`")
-        limit = self.threat.budget.queries
+        limit, price = self.threat.budget.queries, self.victim.price
         allowed = ~ledger.spent[rows]
         if ledger.deadline is not None and time.monotonic() > ledger.deadline:
             allowed = torch.zeros_like(allowed)
         if limit is not None:
-            allowed &= ledger.cost.queries[rows] + turn_of(rows) < limit
+            allowed &= ledger.cost.queries[rows] + price * (turn_of(rows) + 1) <= limit
         ledger.spent[rows[~allowed]] = True
         paid = rows[allowed]
         for meter, due in zip(ledger.cost, (1, 1, backwards), strict=True):
             if due:
-                meter.index_add_(0, paid, torch.full_like(paid, due))
+                meter.index_add_(0, paid, torch.full_like(paid, due * price))
         return allowed
 
     def _ask(self, question: Callable[[Batch], Tensor], x: Batch, allowed: Tensor, width: int | None) -> Tensor:
@@ -283,12 +283,12 @@ class Bout:
 
     def _confirm(self, x: Batch, rows: Tensor, reference: Reference, hits: Tensor) -> Tensor:
         """Of the successes of the search copy, those of the deployed model; each costs a query."""
-        limit = self.threat.budget.queries
+        limit, price = self.threat.budget.queries, self.victim.price
         if limit is not None:
-            hits = hits[self.ledger.cost.queries[rows[hits]] + turn_of(rows[hits]) < limit]
+            hits = hits[self.ledger.cost.queries[rows[hits]] + price * (turn_of(rows[hits]) + 1) <= limit]
         if not len(hits):
             return hits
-        one = torch.ones_like(hits)
+        one = torch.full_like(hits, price)
         self.ledger.cost.queries.index_add_(0, rows[hits], one)
         self.ledger.cost.forwards.index_add_(0, rows[hits], one)
         return hits[self.threat.goal.done(self.victim.label(x[hits]), reference.take(hits))]

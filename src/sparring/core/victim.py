@@ -40,6 +40,8 @@ class Victim(ABC):
     classes: int
     exposes: frozenset[str]
     exact: bool = True
+    price: int = 1
+    """Passes of the model that one question costs: more than one where answers are averaged."""
     slack: float = math.inf
     """Where not exact: how far a searched margin may be off, as a share of the largest score. Successes by more are not
     confirmed during the search; the judge asks about all of them anyway."""

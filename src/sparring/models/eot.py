@@ -53,7 +53,7 @@ class EotVictim(Victim):
         if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
             raise PlanError(f"eot(draws={draws!r}): give a whole number of at least 1")
         self.inner = inner
-        self.draws = draws
+        self.draws = self.price = draws
         self.name, self.domain, self.classes, self.exposes = inner.name, inner.domain, inner.classes, inner.exposes
         self.device = getattr(inner, "device", torch.device("cpu"))
         self.passes = Passes()
