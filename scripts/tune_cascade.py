@@ -5,8 +5,8 @@
 Every round tries every candidate stage on the samples that still stand, on each development network. Of those that break at
 least half as many as the best, it appends the one that breaks most per forward-equivalent (a forward counts one, a backward
 two). It ends when that is fewer than LEAST samples a million. The networks it is reported on elsewhere (trades, wong, cifar_conv_mix4,
-cifar_resnet2b) and the test images of MNIST are not looked at. Needs the shared data. The stages it chose stand in
-`src/sparring/bench/sets.py`. Prints a table and, as its last line, one JSON object.
+cifar_resnet2b) and the test images of MNIST are not looked at. Needs the shared data. What was made of its rounds stands in
+`src/sparring/bench/sets.py`, why in `design/cascade.md`. Prints a table and, as its last line, one JSON object.
 """
 
 import argparse
@@ -42,12 +42,13 @@ FIRST = [
     "fgsm",
 ]
 SEARCHES = [
-    *(f"odi(steps=20, restarts={restarts}, warm=true, within={within})" for restarts, within in ((8, 0.1), (4, 0.2), (2, 0.4), (8, 0.4))),
-    *(f'apgd_t(steps=25, loss="margin", order="linearised", targets={targets}, within={within})' for targets, within in ((1, 0.2), (3, 0.2), (3, 0.4))),
-    'apgd_t(steps=20, loss="margin", order="linearised", skip=3, targets=6, within=0.4)',
-    'apgd(steps=50, loss="dlr", within=0.4)',
-    'pgd(steps=20, restarts=4, loss="margin", step_size=1.0, decay="cosine", within=0.4)',
-    *(f"square(queries={queries}, warm=true, within={within})" for queries, within in ((2000, 0.1), (1000, 0.2), (500, 0.4), (2000, 0.4))),
+    *(f"odi(steps=20, restarts={restarts}, warm=true, within={within})" for restarts, within in ((8, 0.15), (6, 0.3), (2, 1.0), (8, 1.0))),
+    *(f'apgd_t(steps=40, order="linearised", targets={targets}, within={within})' for targets, within in ((1, 0.5), (3, 0.5), (3, 1.0))),
+    'apgd_t(steps=20, loss="margin", order="linearised", skip=3, targets=6, within=1.0)',
+    'apgd(steps=50, loss="dlr", within=1.0)',
+    'pgd(steps=20, restarts=4, loss="margin", step_size=1.0, decay="cosine", within=1.0)',
+    *(f"square(queries={queries}, warm=true, within={within})" for queries, within in ((2500, 0.15), (500, 0.4), (200, 1.0))),
+    "square(queries=2500, within=0.15)",
 ]
 
 
