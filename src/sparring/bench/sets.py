@@ -23,8 +23,15 @@ LABELS_AND_OTHERS = (
     Entry("hopskipjump(steps=10)", unless="scores"),
     Entry("coordinate"),
     Entry("greedy"),
+    Entry("sigma_zero"),
+    Entry("sparse_rs(queries=1000)"),
+    Entry("sparse_rs_patch(queries=1000)"),
+    Entry("spatial_grid"),
+    Entry("stadv"),
+    Entry("recoloradv"),
+    Entry("corruption"),
 )
-"""For those who see only labels, and for spaces without gradients."""
+"""For those who see only labels, and for spaces that are no balls."""
 
 SQUARES = ("square", "square_l2", "square_l1")
 
@@ -33,7 +40,8 @@ SETS: dict[str, tuple[Entry, ...]] = {
     "fast-1": (
         Entry('pgd(steps=10, loss="pm", step_size=1.0, decay="cosine", random_start=false)'),
         Entry("odi(steps=20, restarts=2, warm=true, within=1.0)"),
-        Entry('apgd_t(steps=40, order="linearised", targets=3, within=1.0)'),
+        Entry("apgd_l1_t(steps=40, targets=3, within=1.0)"),
+        Entry('apgd_t(steps=40, order="linearised", targets=3, within=1.0)', unless="apgd_l1_t"),
         *(Entry(f"{square}(queries=200, warm=true, within=1.0)") for square in SQUARES),
         Entry("odi(steps=20, restarts=6, warm=true, within=0.3)"),
         *(Entry(f"{square}(queries={queries}, warm=true, within={within})") for queries, within in ((500, 0.4), (5000, 0.25)) for square in SQUARES),

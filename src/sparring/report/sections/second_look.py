@@ -19,7 +19,7 @@ def _look(look: dict[str, Any]) -> Markup:
     claimed, best, clean = (look[name] for name in ("claimed", "best_known", "clean"))
     lead = markup(
         "<p>A check failed, so {count} samples were attacked again, as somebody would who knows the model. "
-        "<strong>{best}</strong> are known to stay right (interval {low} to {high}); a plain attack alone would have claimed {claimed}.</p>",
+        "<strong>No more than {best}</strong> stay right (interval {low} to {high}); a plain attack alone would have claimed {claimed}.</p>",
         count=int(clean["n"]), best=percent(best["value"]), low=percent(best["low"]), high=percent(best["high"]), claimed=percent(claimed["value"]),
     )  # fmt: skip
     columns = [Column("remedy"), Column("newly broken", numeric=True), Column("stay right", numeric=True), Column("tried")]
