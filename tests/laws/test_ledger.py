@@ -123,10 +123,8 @@ def test_an_averaged_answer_is_paid_draw_by_draw():
     inner = Instrumented(arena.victim)
     victim = EotVictim(inner, draws=4)
     bout = arena.with_victim(victim).bout(arena.threat.at(0.0).within(queries=10))
-    asked = 0
     for _ in range(5):
         bout.gradient(arena.x, lambda scores, reference: scores[:, 0])
-        asked += 1
     cost = bout.ledger.cost
     assert cost.queries.tolist()[:5] == [8] * 5
     assert int(cost.queries.sum()) == inner.asked
