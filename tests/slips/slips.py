@@ -650,7 +650,13 @@ SLIPS = (
     ),
     Slip("averaged gradients are sums", ASCENT, "total if draws <= 1 else Graded(*(part / draws for part in total))", "total", ("known/test_stages.py",)),
     Slip("a second look is never taken", CASE, 'trust(findings) != "unreliable" or not steep', "True or not steep", ("bench/test_doubt.py",)),
-    Slip("a wide view counts its successes", BOUT, "region = self.allowed.take(", "region = self.region.take(", ("laws/test_ledger.py",)),
+    Slip(
+        "a wide view counts its successes",
+        BOUT,
+        "points, region = x[hits], self.allowed.take(",
+        "points, region = x[hits], self.region.take(",
+        ("laws/test_ledger.py",),
+    ),
     Slip(
         "without a cascade attacks see what others left",
         EVALUATE,
