@@ -67,7 +67,9 @@ def test_where_the_smallest_change_is_wanted_the_smallest_success_is_kept():
     seen = [[] for _ in arena.x]
     bout.margins(arena.x)
     for turn in range(40):
-        asked = torch.cat([region.toward(region.corner(arena.dice().draw(turn)), torch.full((6,), size, dtype=torch.float64)) for size in (0.6, 0.3 + 0.005 * turn)])
+        asked = torch.cat(
+            [region.toward(region.corner(arena.dice().draw(turn)), torch.full((6,), size, dtype=torch.float64)) for size in (0.6, 0.3 + 0.005 * turn)]
+        )
         margins = bout.margins(asked, torch.arange(6).repeat(2))
         for point, margin, row in zip(asked, margins.tolist(), list(range(6)) * 2, strict=True):
             if margin > 0:
