@@ -57,10 +57,15 @@ def test_slices_of_memory_change_nothing(monkeypatch):
     """HopSkipJump asks its probes in slices that depend on the batch; the slices must not show in the result."""
     from sparring.attacks.evasion.query import hopskipjump
 
-    arena, rows = ARENAS["l2"], [0, 2, 4]
-    whole = attacked(arena, "hopskipjump", rows)
-    monkeypatch.setattr(hopskipjump, "PROBES_AT_ONCE", 3 * 36 * 2)
-    assert same(attacked(arena, "hopskipjump", rows), whole)
+    arena = ARENAS["l2"]
+    attack = find("attack", "hopskipjump").configure(steps=4, probes=50)  # several blocks of directions a step
+
+    def points():
+        return attack(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+
+    whole = points()
+    monkeypatch.setattr(hopskipjump, "PROBES_AT_ONCE", 36 * 8 * 2)
+    assert same(points(), whole)
 
 
 def test_a_random_target_belongs_to_the_sample():
