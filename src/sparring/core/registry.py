@@ -21,6 +21,8 @@ ROOMS = {
     "dataset": "sparring.data",
     "reader": "sparring.data",
     "check": "sparring.judge",
+    "certifier": "sparring.certify",
+    "rung": "sparring.certify",
     "metric": "sparring.metrics",
     "section": "sparring.report",
 }

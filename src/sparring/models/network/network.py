@@ -1,0 +1,107 @@
+"""A network as a small graph: operators in the order in which they can be computed."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparring.models.network.operators import Input, Operator, Relu, Shape
+
+
+class Node(NamedTuple):
+    """An operator and the places of the nodes it takes its values from, all of them earlier."""
+
+    operator: Operator
+    inputs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Nodes in order: the first is the `Input`, the last the output, [n, outputs] for classifiers.
+
+    Importers make it: `from_torch(module, shape)` and `from_onnx(path)`. Weights are float64 by default, so that what was
+    float32 is exact. Calling it computes its output on [n, *input]; gradients flow.
+
+        >>> from sparring.models.network.operators import Linear
+        >>> one = Network((Node(Input((2,))), Node(Linear(torch.eye(2)), (0,)), Node(Relu(), (1,))))
+        >>> one(torch.tensor([[-1.0, 2.0]])), one.shapes
+        (tensor([[0., 2.]]), ((2,), (2,), (2,)))
+    """
+
+    nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        kinds = [isinstance(node.operator, Input) for node in self.nodes]
+        if not kinds or not kinds[0] or any(kinds[1:]) or any(place >= here for here, node in enumerate(self.nodes) for place in node.inputs):
+            raise ValueError("the first node and no other is the input, and every node takes its values from earlier ones")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.values(x)[-1]
+
+    def values(self, x: Tensor) -> list[Tensor]:
+        """What every node gives for x [n, *input]."""
+        found = [x]
+        for node in self.nodes[1:]:
+            found.append(node.operator(*(found[place] for place in node.inputs)))
+        return found
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Of what every node gives, without the batch."""
+        found: list[Shape] = []
+        for node in self.nodes:
+            found.append(node.operator.shape(*(found[place] for place in node.inputs)))
+        return tuple(found)
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.shapes[0]
+
+    @property
+    def outputs(self) -> int:
+        return int(torch.Size(self.shapes[-1]).numel())
+
+    @cached_property
+    def bends(self) -> tuple[int, ...]:
+        """Places of the nodes that are not affine in what they take."""
+        from sparring.models.network.operators import Bend, Product
+
+        return tuple(place for place, node in enumerate(self.nodes) if isinstance(node.operator, Bend | Product))
+
+    @property
+    def relus_only(self) -> bool:
+        """Is every bend a ReLU?"""
+        return all(isinstance(self.nodes[place].operator, Relu) for place in self.bends)
+
+    def to(self, target: torch.device | str | torch.dtype) -> "Network":
+        """The same network with its tensors elsewhere or in another floating type."""
+        return Network(tuple(Node(_moved(node.operator, target), node.inputs) for node in self.nodes))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """One dict a node: "operator", "inputs" and the fields of the operator, tensors as they are."""
+        return [{"operator": type(node.operator).__name__, "inputs": list(node.inputs), **vars(node.operator)} for node in self.nodes]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the description, tensors as little-endian bytes of their type."""
+        total = hashlib.sha256()
+        for entry in self.describe():
+            for name, value in entry.items():
+                if isinstance(value, Tensor):
+                    total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+                    total.update(value.detach().cpu().contiguous().numpy().tobytes())
+                else:
+                    total.update(f"{name} {value}".encode())
+        return total.hexdigest()
+
+
+def _moved(operator: Operator, target: torch.device | str | torch.dtype) -> Operator:
+    changes = {}
+    for name, value in vars(operator).items():
+        if isinstance(value, Tensor) and (value.is_floating_point() or not isinstance(target, torch.dtype)):
+            changes[name] = value.to(target)
+    return dataclasses.replace(operator, **changes)  # type: ignore[type-var]
