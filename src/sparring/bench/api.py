@@ -10,7 +10,8 @@ from sparring.attacks.attack import Attack
 from sparring.bench.evaluate import Case, Listener, Settings, carry_out
 from sparring.bench.gate import check_gate, judge_gate
 from sparring.bench.run import Run
-from sparring.bench.sets import choose, read_attack
+from sparring.bench.sets import choose, choose_certifiers, read_attack
+from sparring.certify.certifier import Certifier
 from sparring.core.errors import InputError, PlanError
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
@@ -28,6 +29,7 @@ def evaluate(
     threat: Threat | Sequence[Threat],
     attacks: str | Attack | Sequence[str | Attack] = "default",
     *,
+    certify: str | Certifier | Sequence[str | Certifier] = "default",
     seed: int = 0,
     batch: int = 250,
     cascade: bool = True,
@@ -37,11 +39,12 @@ def evaluate(
     out: str | os.PathLike[str] = "runs",
     listen: Listener | None = None,
 ) -> Run:
-    """Attack a model, judge every point, record it all; the same call continues an interrupted one.
+    """Certify and attack a model, judge every point, record it all; the same call continues an interrupted one.
 
     victim: a `Victim`, or a model where `data` is a `Data`. data: a `Data`, or a pair (x, y) that fits the
     victim's domain. threat: one or several. attacks: a named set or a list such as ["pgd(steps=50)", "square"], where a
     configured `Attack`, as `sp.transfer(...)` makes, may stand beside the names.
+    certify: what to prove with before the attacks: "default" for all certifiers that fit, "none", or a list such as ['network(effort="bounds")'].
     seed, batch, cascade, points, doubt: see `bench.evaluate.Settings`. gate: rules such as "robust_accuracy >= 0.45".
     out: folder or fsspec URL under which the run folder is made. listen: called with (event, details).
 
@@ -57,12 +60,13 @@ def evaluate(
     threats = [threat] if isinstance(threat, Threat) else list(threat) if isinstance(threat, list | tuple) else []
     if not threats or not all(isinstance(one, Threat) for one in threats):
         raise InputError(f"the threat is {threat!r}: give sp.linf(0.1), sp.l2(0.5), sp.rules(...) or several of them in a list")
-    cases = [Case(f"{model.name} · {one.space.short()}", model, data, one, choose(attacks, model, one)) for one in threats]
+    cases = [Case(f"{model.name} · {one.space.short()}", model, data, one, choose(attacks, model, one), choose_certifiers(certify, model, one)) for one in threats]
     check_gate(gate, (case.name for case in cases))
     settings = Settings(seed, batch, cascade, points, doubt=doubt)
     listed = [attacks] if isinstance(attacks, Attack) else attacks
     said = listed if isinstance(listed, str) else [one.say() if isinstance(one, Attack) else one for one in listed]
-    plan = {"attacks": said, "seed": seed, "batch": batch, "cascade": cascade, "points": points, "doubt": doubt, "gate": list(gate)}
+    asked = [certify] if isinstance(certify, str | Certifier) else certify
+    plan = {"attacks": said, "certify": [one.say() if isinstance(one, Certifier) else one for one in asked], "seed": seed, "batch": batch, "cascade": cascade, "points": points, "doubt": doubt, "gate": list(gate)}
     run = carry_out(cases, out, plan, settings, listen)
     run.record.header["gate"] = judge_gate(run, list(gate))
     run.record.save_header()

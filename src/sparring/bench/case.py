@@ -13,6 +13,7 @@ from typing import Any
 
 from sparring.attacks.attack import BATCH, Attack
 from sparring.attacks.loop import climb
+from sparring.certify.certifier import Certifier
 from sparring.core.bout import Bout
 from sparring.core.dice import Dice
 from sparring.core.errors import InputError, LoadError, NeedsError, PlanError, SparringError
@@ -31,13 +32,14 @@ POINTS = {"none": 0, "gallery": 6, "all": sys.maxsize}
 
 @dataclass(frozen=True)
 class Case:
-    """One model on one data set under one threat, and the attacks to try in order."""
+    """One model on one data set under one threat, the certifiers to ask and then the attacks to try, in order."""
 
     name: str
     victim: Victim
     data: Data
     threat: Threat
     attacks: tuple[Attack, ...]
+    certifiers: tuple[Certifier, ...] = ()
 
     def __post_init__(self) -> None:
         """Controls go last, wherever they were written: a sample fell to a search, if to any."""
@@ -54,6 +56,8 @@ class Case:
             raise NeedsError(f"{self.name}: no attack to run")
         for attack in self.attacks:
             attack.check(self.victim, self.threat)
+        for certifier in self.certifiers:
+            certifier.check(self.victim, self.threat)
         self.threat.space.around(self.data.x, self.victim.domain)
         self.threat.goal.reference(self.data.y, Dice.of(0, self.data.ids), self.victim.classes)
 
@@ -81,7 +85,7 @@ class Case:
 
     def describe(self, cells: dict[str, str]) -> dict[str, Any]:
         """Plain JSON for the header. cells: as `cell_keys` gives them."""
-        attacks = {CLEAN: {"name": CLEAN, "settings": {}, "cites": ""}, **{attack.say(): attack.describe() for attack in self.attacks}}
+        attacks = {CLEAN: {"name": CLEAN, "settings": {}, "cites": ""}, **{one.say(): one.describe() for one in (*self.certifiers, *self.attacks)}}
         return {
             "name": self.name,
             "model": self.victim.describe(),
@@ -92,22 +96,26 @@ class Case:
         }
 
     def cell_keys(self, seed: int, cascade: bool) -> dict[str, str]:
-        """Address of each attack's rows, by the attack as written. The clean rows come first. In a
+        """Address of each attack's rows, by the attack as written. The clean rows come first, then those of the certifiers. In a
         cascade an attack sees what the earlier ones left, so its key contains theirs."""
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
         base = {"model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": seed}
         keys = {CLEAN: key_of({**base, "attack": CLEAN, "threat": [self.threat.goal.describe()]})}
+        for certifier in self.certifiers:
+            what = {"certifier": certifier.describe(), "code": code_of(certifier, self.threat), "threat": self.threat.describe(), "earlier": list(keys.values())}
+            keys[certifier.say()] = key_of({**base, **what})
+        proofs = [keys[certifier.say()] for certifier in self.certifiers]
         for attack in self.attacks:
             before = [other.say() for other in self.attacks[: self.attacks.index(attack)] if not other.control]
-            earlier = [keys[said] for said in before] if cascade and not attack.control else []
+            earlier = [*proofs, *(keys[said] for said in before)] if cascade and not attack.control else []
             what = {"attack": attack.describe(), "code": code_of(attack, self.threat), "threat": self.threat.describe(), "earlier": earlier}
             keys[attack.say()] = key_of({**base, **what})
         return keys
 
 
-def code_of(attack: Attack, threat: Threat | None = None) -> str:
-    """A hash of the code that searches: the files of attack, loop, bout, space and goal, and all of the package that they import."""
-    begin = attack.search, climb, Bout, *((type(threat.space), type(threat.goal)) if threat else ())
+def code_of(method: Attack | Certifier, threat: Threat | None = None) -> str:
+    """A hash of the code that searches or proves: the files of attack, loop, bout, space and goal, and all of the package that they import."""
+    begin = method.search if isinstance(method, Attack) else method.prove, climb, Bout, *((type(threat.space), type(threat.goal)) if threat else ())
     found = sorted({source for one in begin for source in _sources(one.__module__)})
     return hashlib.sha256("".join(found).encode()).hexdigest()[:16]
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from sparring.attacks.attack import Attack
 from sparring.bench.case import POINTS, Case, Settings
+from sparring.bench.certificates import Part, certify_part, check_against
 from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
 from sparring.core.bout import Bout, Cost, Left
 from sparring.core.dice import Dice, number_of
-from sparring.core.errors import LoadError, SparringError
+from sparring.core.errors import Contradiction, LoadError, SparringError
 from sparring.core.threat import Reference, Threat
 from sparring.data.dataset import Data
 from sparring.judge.doctor import examine
@@ -46,6 +47,7 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
     for case in cases if not store.exists("run.json") else ():
         case.ask_once()
     record = begin(store, identity, described, plan)
+    record.header["contradictions"] = []
     batches = [torch.arange(len(case.data)).split(settings.batch)[settings.shard[0] :: settings.shard[1]] for case in cases]
     total = sum(len(rows) * len(cells) for case, cells in zip(batches, keys, strict=True) for rows in case)
     tell("started", {"record": record.store.url, "total": total, "cases": len(cases)})
@@ -64,14 +66,20 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
                         about.update({"second_look": look} if look else {})
                 record.save_header()
             done = {cell: record.known(cell) for cell in cells.values()}
-            for rows in chunks:
-                _evaluate_batch(case, cells, rows, record, done, settings, tell)
+            try:
+                for rows in chunks:
+                    _evaluate_batch(case, cells, rows, record, done, settings, tell)
+            except Contradiction as error:
+                record.header["warnings"].append(f"{case.name} stopped: {error}")
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record.header.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
         record.save_header()
         raise
     finish(record)
+    if record.header["contradictions"]:
+        record.header["status"] = "contradicted"
+        record.save_header()
     tell("ended", {"status": record.header["status"]})
     return Run(record)
 
@@ -88,10 +96,13 @@ def _evaluate_batch(
     found = Left(data.x[torch.arange(len(data))], torch.full((len(data),), -torch.inf, dtype=torch.float64))  # by the searches of the cascade so far
     missing = {cell for cell in cells.values() if not all(one in done[cell] for one in data.ids)}
     resuming = [attack for attack in case.attacks if attack.resumes and cells[attack.say()] in missing]
+    proved: dict[int, str] = {}  # place and by whom
     for attack in (None, *case.attacks):  # None: the clean inputs
         said = attack.say() if attack else CLEAN
         chained = bool(settings.cascade and attack and not attack.control)
         known, out = done[cells[said]], left if chained else asked
+        if chained and attack is not case.attacks[0]:  # the first attack of a cascade audits the certificates
+            out = [reason or proved.get(place, "") for place, reason in enumerate(out)]
         again = chained and any(case.attacks.index(later) > case.attacks.index(attack) for later in resuming)  # what it found is not on record
         if cells[said] in missing or again:
             began = time.monotonic()
@@ -109,7 +120,11 @@ def _evaluate_batch(
         fallen = {place for place, one in enumerate(data.ids) if known[one][0] not in STANDS}
         if attack is None:
             asked = left = [reason or ("wrong without attack" if place in fallen else "") for place, reason in enumerate(asked)]
-        elif not attack.control:
+            part = Part(case, data, rows, threat, reference, name, settings)
+            proved, left = certify_part(part, cells, done, record, asked, tell)
+        elif proved:
+            check_against(part, proved, attack, cells[said], known, record)
+        if attack and not attack.control:
             left = [reason or (f"broken by {said}" if place in fallen else "") for place, reason in enumerate(left)]
         tell("batch", {"case": case.name, "attack": said, "samples": len(data), "fell": len(fallen)})
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from sparring.bench.run import Run
 from sparring.core.errors import PlanError, UnknownName
+from sparring.metrics.band import certified_accuracy
 from sparring.metrics.outcome import clean_accuracy, robust_accuracy
 
-METRICS = {"clean_accuracy": clean_accuracy, "robust_accuracy": robust_accuracy}
+METRICS = {"clean_accuracy": clean_accuracy, "robust_accuracy": robust_accuracy, "certified_accuracy": certified_accuracy}
 RULE = re.compile(r"^\s*(?P<metric>\w+)\s*(\[(?P<which>[^\]]*)\])?\s*(?P<compare>>=|>)\s*(?P<bound>[\d.eE%+-]+)\s*$")
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sparring.bench.evaluate import Case, Listener, Settings, carry_out
 from sparring.bench.expression import parse, split_list
 from sparring.bench.run import Run
-from sparring.bench.sets import ALIASES, choose
+from sparring.bench.sets import ALIASES, choose, choose_certifiers
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.registry import find
 from sparring.core.threat import Budget, Goal, Threat
@@ -45,6 +45,7 @@ class Plan(BaseModel):
     steps: int | None = Field(default=None, description="budget: iterations of an attack")
     seconds: float | None = Field(default=None, description="budget: seconds a sample")
     attacks: list[str] = Field(default=["default"], description="a set, or attacks such as pgd(steps=50)")
+    certify: list[str] = Field(default=["default"], description="default, none, or certifiers such as network(effort=thorough)")
     seed: int = Field(default=0, description="of all random draws")
     batch: int = Field(default=250, description="samples searched together")
     cascade: bool = Field(default=True, description="an attack sees only what the earlier ones left standing")
@@ -62,7 +63,7 @@ class Plan(BaseModel):
         for name in values:
             if name not in cls.model_fields:
                 raise UnknownName("plan key", str(name), cls.model_fields)
-        for name in ("model", "threat", "gate", "attacks"):
+        for name in ("model", "threat", "gate", "attacks", "certify"):
             if isinstance(values.get(name), str):
                 values[name] = split_list(values[name])
         try:
@@ -122,7 +123,7 @@ class Plan(BaseModel):
         return Threat(space, aim, self.access or "gradients", Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
 
     def _case(self, victim: Victim, data: Data, threat: Threat) -> Case:
-        return Case(f"{victim.name} · {threat.space.short()}", victim, data, threat, choose(self.attacks, victim, threat))
+        return Case(f"{victim.name} · {threat.space.short()}", victim, data, threat, choose(self.attacks, victim, threat), choose_certifiers(self.certify, victim, threat))
 
     def settings(self) -> Settings:
         """How to carry the plan out."""

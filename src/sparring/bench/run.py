@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from sparring.core.errors import RecordError
-from sparring.metrics.outcome import clean_accuracy, outcomes, robust_accuracy
+from sparring.metrics.band import Band, band, certified_accuracy, certified_by, proved_by
+from sparring.metrics.outcome import CLEAN, clean_accuracy, outcomes, robust_accuracy
 from sparring.metrics.rate import Rate
 from sparring.records.record import Record
 from sparring.report.html import write_report
@@ -52,6 +53,16 @@ class Run:
         """Share of samples that are right and that no attack broke; for runs with one case."""
         return robust_accuracy(self._only())
 
+    @property
+    def certified_accuracy(self) -> Rate:
+        """Share of samples that are right and proved to stay so; for runs with one case."""
+        return certified_accuracy(self._only())
+
+    @property
+    def band(self) -> Band:
+        """Robust accuracy lies between its two rates: certified and empirical; for runs with one case."""
+        return band(self._only())
+
     def _only(self) -> pd.DataFrame:
         cases = self.cases()
         if len(cases) != 1:
@@ -64,12 +75,14 @@ class Run:
         for name, case in self.cases().items():
             found = outcomes(case)
             taken = found.fell_to.value_counts()
-            order = [attack for attack in dict.fromkeys(case.attack) if attack != "clean"]
+            order = [attack for attack in dict.fromkeys(case.attack) if attack != CLEAN and (attack not in certified_by(case) or attack in taken)]
             rows.append(
                 {
                     "case": name,
                     "clean_accuracy": vars(clean_accuracy(case)),
                     "robust_accuracy": vars(robust_accuracy(case)),
+                    "certified_accuracy": vars(certified_accuracy(case)) if certified_by(case) else None,
+                    "proved_by": proved_by(case),
                     "fell_to": {attack: int(taken.get(attack, 0)) for attack in order},
                     "errors": int((case.status == "error").sum()),
                     "forwards": int(case.forwards.sum()),

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from sparring.attacks.attack import Attack
 from sparring.bench.expression import parse
+from sparring.certify.certifier import Certifier
+from sparring.certify.certify import fitting
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.registry import find
 from sparring.core.threat import Threat
@@ -105,6 +107,31 @@ def read_attack(text: str) -> Attack:
     if expression.arguments:
         raise PlanError(f"cannot read {text!r}: settings of an attack need their names, {expression.name}({next(iter(attack.defaults), 'key')}=...)")
     return attack.configure(**expression.settings)
+
+
+def choose_certifiers(written: str | Certifier | Sequence[str | Certifier], victim: Victim, threat: Threat) -> tuple[Certifier, ...]:
+    """The certifiers of a plan: "default" for all that fit, "none", or a list, all of which must fit. Raises UnknownName, PlanError or NeedsError."""
+    listed = [written] if isinstance(written, str | Certifier) else list(written)
+    if listed == ["default"]:
+        return tuple(fitting(victim, threat))
+    if listed in ([], ["none"]):
+        return ()
+    chosen = tuple(read_certifier(one) if isinstance(one, str) else one for one in listed)
+    for one in chosen:
+        one.check(victim, threat)
+    said = [one.say() for one in chosen]
+    if twice := {one for one in said if said.count(one) > 1}:
+        raise PlanError(f"the certifier {twice.pop()} is listed twice: change a setting, or leave one out")
+    return chosen
+
+
+def read_certifier(text: str) -> Certifier:
+    """The configured certifier written as `network(effort="thorough")`."""
+    expression = parse(text)
+    found: Certifier = find("certifier", expression.name)
+    if expression.arguments:
+        raise PlanError(f"cannot read {text!r}: settings of a certifier need their names, {expression.name}({next(iter(found.defaults), 'key')}=...)")
+    return found.configure(**expression.settings)
 
 
 def choose(written: str | Attack | Sequence[str | Attack], victim: Victim, threat: Threat) -> tuple[Attack, ...]:

@@ -53,6 +53,10 @@ class Certifier:
                 raise UnknownName(f"setting of {self.name}", name, self.defaults)
         return replace(self, settings={**self.settings, **settings})
 
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON for the record and its keys."""
+        return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites, "certificate": True, "statistical": self.statistical}
+
     def say(self) -> str:
         """As it is written in a plan."""
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.settings.items())})" if self.settings else self.name

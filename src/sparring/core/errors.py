@@ -9,6 +9,7 @@ SparringError
 │   └── NeedsError        an attack needs what this victim or threat does not offer
 ├── AccessError           an attack asked for more than the threat grants it
 ├── EndpointError         a model behind an address that gives no answer, or none that can be used; exit code 3
+├── Contradiction         an attack broke what a certificate had proved: a fault of ours; exit code 3
 └── RecordError           a run folder that contradicts itself; exit code 3
 """
 
@@ -61,6 +62,10 @@ class AccessError(SparringError):
 
 class EndpointError(SparringError):
     """An endpoint that gives no answer, or none that can be used. What was answered before is in the ledger."""
+
+
+class Contradiction(SparringError):
+    """An attack broke a sample that a certificate had proved: one of the two is wrong, and nothing of the case is to be believed."""
 
 
 class RecordError(SparringError):

@@ -11,7 +11,7 @@ from sparring.metrics.rate import Rate
 CLEAN = "clean"
 """The attack that changes nothing; its rows say which samples the model gets right."""
 
-STANDS = frozenset({"held", "infeasible", "out_of_budget", "skipped"})
+STANDS = frozenset({"held", "infeasible", "out_of_budget", "skipped", "proved", "unknown"})
 """Statuses that leave a sample standing. An error does not: without a verdict nothing is claimed."""
 
 

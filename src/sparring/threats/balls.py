@@ -59,12 +59,20 @@ class BallRegion(Region):
     def inside(self, x: Tensor) -> Tensor:
         """Exact up to one rounding of each coordinate in the type of x; at radius 0 the origin alone."""
         flat = _flat(x)
-        ones = flat.shape[1] ** (0.0 if math.isinf(self.order) else 1.0 / self.order)
-        largest = torch.maximum(flat.abs(), _flat(self.origin).abs()).amax(1).double()
-        slack = torch.finfo(x.dtype).eps * largest * ones
         box_low, box_high = _flat_box(self.domain, x)
         in_box = ((flat >= box_low) & (flat <= box_high)).all(1)
-        return in_box & (self.size(x) <= torch.where(self.radius > 0, self.radius * (1 + 1e-9) + slack, 0.0))
+        largest = torch.maximum(flat.abs(), _flat(self.origin).abs()).amax(1).double()
+        return in_box & (self.size(x) <= self._passing(largest, x))
+
+    def reach(self) -> Tensor:
+        """float64 [n]: no point that is `inside` is further from the origin than this."""
+        return self._passing(_flat(self.origin).abs().amax(1).double() + 2 * self.radius, self.origin)
+
+    def _passing(self, largest: Tensor, x: Tensor) -> Tensor:
+        """float64 [n]: the size that passes for the radius where the largest coordinates are as given [n]."""
+        ones = _flat(x).shape[1] ** (0.0 if math.isinf(self.order) else 1.0 / self.order)
+        slack = torch.finfo(x.dtype).eps * largest * ones
+        return torch.where(self.radius > 0, self.radius * (1 + 1e-9) + slack, 0.0)
 
     @abstractmethod
     def steepest(self, g: Tensor) -> Tensor:

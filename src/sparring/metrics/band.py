@@ -1,0 +1,64 @@
+"""The band: robust accuracy lies between what was proved and what was not broken.
+
+Like `outcome`, everything counts rows of `Record.table()` of one case.
+"""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from sparring.metrics.outcome import CLEAN, judged, outcomes, robust_accuracy
+from sparring.metrics.rate import Rate
+
+OF_CERTIFICATES = ("proved", "unknown")
+
+
+class Band(NamedTuple):
+    """certified: right and proved to stay so. empirical: right and not broken. The truth for these samples lies between the two values."""
+
+    certified: Rate
+    empirical: Rate
+
+    def __str__(self) -> str:
+        return f"{self.certified.value:.1%} to {self.empirical.value:.1%} of {self.empirical.n}"
+
+
+def certified_by(case: pd.DataFrame) -> list[str]:
+    """The certifiers among the attacks of a case, in order."""
+    return list(dict.fromkeys(case.attack[case.status.isin(OF_CERTIFICATES)]))
+
+
+def proved(case: pd.DataFrame) -> pd.DataFrame:
+    """The rows of certificates that are proved, one a sample that is right, indexed by id; `note` names the method."""
+    right = outcomes(case)
+    found = case[(case.status == "proved") & case.id.isin(right.index[right.clean])]
+    return found.drop_duplicates("id").set_index("id")
+
+
+def certified_accuracy(case: pd.DataFrame) -> Rate:
+    """Share of samples that are right and proved to stay so: the lower end of the band."""
+    return Rate.of(len(proved(case)), len(outcomes(case)))
+
+
+def band(case: pd.DataFrame) -> Band:
+    """Both ends."""
+    return Band(certified_accuracy(case), robust_accuracy(case))
+
+
+def proved_by(case: pd.DataFrame) -> dict[str, int]:
+    """How many samples each method proved, in the order in which they were tried."""
+    counts = proved(case).note.value_counts()
+    return {str(method): int(count) for method, count in counts.items()}
+
+
+def band_at(case: pd.DataFrame, radius: float) -> Band:
+    """The band at a smaller radius than that of the case, from certified radii and from the sizes of what broke. It is the tighter, the more
+    the certificates searched for the largest radius and the attacks for the smallest change (`smallest`)."""
+    rows = judged(case)
+    found = outcomes(case)
+    right = set(found.index[found.clean])
+    certificates = rows[rows.attack.isin(certified_by(rows)) & rows.id.isin(right)]
+    held = set(certificates.id[(certificates["size"] >= radius) & certificates.status.isin(OF_CERTIFICATES)])
+    attacked = rows[(rows.attack != CLEAN) & rows.id.isin(right)]
+    fallen = set(attacked.id[(attacked.status == "broken") & (attacked["size"] <= radius)]) | set(attacked.id[attacked.status == "error"])
+    return Band(Rate.of(len(held), len(found)), Rate.of(len(right - fallen), len(found)))
