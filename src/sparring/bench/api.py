@@ -60,13 +60,24 @@ def evaluate(
     threats = [threat] if isinstance(threat, Threat) else list(threat) if isinstance(threat, list | tuple) else []
     if not threats or not all(isinstance(one, Threat) for one in threats):
         raise InputError(f"the threat is {threat!r}: give sp.linf(0.1), sp.l2(0.5), sp.rules(...) or several of them in a list")
-    cases = [Case(f"{model.name} · {one.space.short()}", model, data, one, choose(attacks, model, one), choose_certifiers(certify, model, one)) for one in threats]
+    cases = [
+        Case(f"{model.name} · {one.space.short()}", model, data, one, choose(attacks, model, one), choose_certifiers(certify, model, one)) for one in threats
+    ]
     check_gate(gate, (case.name for case in cases))
     settings = Settings(seed, batch, cascade, points, doubt=doubt)
     listed = [attacks] if isinstance(attacks, Attack) else attacks
     said = listed if isinstance(listed, str) else [one.say() if isinstance(one, Attack) else one for one in listed]
     asked = [certify] if isinstance(certify, str | Certifier) else certify
-    plan = {"attacks": said, "certify": [one.say() if isinstance(one, Certifier) else one for one in asked], "seed": seed, "batch": batch, "cascade": cascade, "points": points, "doubt": doubt, "gate": list(gate)}
+    plan = {
+        "attacks": said,
+        "certify": [one.say() if isinstance(one, Certifier) else one for one in asked],
+        "seed": seed,
+        "batch": batch,
+        "cascade": cascade,
+        "points": points,
+        "doubt": doubt,
+        "gate": list(gate),
+    }
     run = carry_out(cases, out, plan, settings, listen)
     run.record.header["gate"] = judge_gate(run, list(gate))
     run.record.save_header()

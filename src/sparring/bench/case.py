@@ -102,7 +102,12 @@ class Case:
         base = {"model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": seed}
         keys = {CLEAN: key_of({**base, "attack": CLEAN, "threat": [self.threat.goal.describe()]})}
         for certifier in self.certifiers:
-            what = {"certifier": certifier.describe(), "code": code_of(certifier, self.threat), "threat": self.threat.describe(), "earlier": list(keys.values())}
+            what = {
+                "certifier": certifier.describe(),
+                "code": code_of(certifier, self.threat),
+                "threat": self.threat.describe(),
+                "earlier": list(keys.values()),
+            }
             keys[certifier.say()] = key_of({**base, **what})
         proofs = [keys[certifier.say()] for certifier in self.certifiers]
         for attack in self.attacks:

@@ -71,11 +71,15 @@ def check_against(part: Part, proved: dict[int, str], attack: Attack, cell: str,
     kept = record.points(cell)
     chosen = [place for place, one in enumerate(kept.ids) if one in ids]
     packed = io.BytesIO()
-    np.savez_compressed(packed, ids=np.asarray(ids), points_of=np.asarray([kept.ids[place] for place in chosen]), before=kept.before[chosen], after=kept.after[chosen])
+    np.savez_compressed(
+        packed, ids=np.asarray(ids), points_of=np.asarray([kept.ids[place] for place in chosen]), before=kept.before[chosen], after=kept.after[chosen]
+    )
     file = f"contradictions/{cell}-{part.name}.npz"
     record.store.write(file, packed.getvalue())
     said = proved[broken[0]]
-    record.header["contradictions"].append({"case": part.case.name, "certificate": said.removeprefix("proved by "), "attack": attack.say(), "ids": ids, "file": file})
+    record.header["contradictions"].append(
+        {"case": part.case.name, "certificate": said.removeprefix("proved by "), "attack": attack.say(), "ids": ids, "file": file}
+    )
     record.save_header()
     raise Contradiction(
         f"{attack.say()} broke {len(ids)} of the samples {said}, {ids[0]} for one: nothing of this case is to be believed. "

@@ -123,7 +123,14 @@ class Plan(BaseModel):
         return Threat(space, aim, self.access or "gradients", Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
 
     def _case(self, victim: Victim, data: Data, threat: Threat) -> Case:
-        return Case(f"{victim.name} · {threat.space.short()}", victim, data, threat, choose(self.attacks, victim, threat), choose_certifiers(self.certify, victim, threat))
+        return Case(
+            f"{victim.name} · {threat.space.short()}",
+            victim,
+            data,
+            threat,
+            choose(self.attacks, victim, threat),
+            choose_certifiers(self.certify, victim, threat),
+        )
 
     def settings(self) -> Settings:
         """How to carry the plan out."""

@@ -33,13 +33,23 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
     if not console.is_terminal:
         console.width = max(console.width, 140)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title, side in (("case", "left"), ("n", "right"), ("clean", "right"), ("robust", "right"), ("95 % interval", "right"), ("fell to", "left")):
+    for title, side in (
+        ("case", "left"),
+        ("n", "right"),
+        ("clean", "right"),
+        ("certified", "right"),
+        ("robust", "right"),
+        ("95 % interval", "right"),
+        ("fell to", "left"),
+    ):
         table.add_column(title, justify=side, overflow="fold")  # type: ignore[arg-type]
     for row in run.summary():
         clean, robust = row["clean_accuracy"], row["robust_accuracy"]
         fell = ", ".join(f"{attack.split('(')[0]} {count}" for attack, count in row["fell_to"].items() if count)
         interval = f"{robust['low']:.1%} to {robust['high']:.1%}"
-        table.add_row(row["case"], str(clean["n"]), f"{clean['value']:.1%}", f"{robust['value']:.1%}", interval, fell or "nothing")
+        certified = row["certified_accuracy"]
+        proved = f"{certified['value']:.1%}" if certified else ""
+        table.add_row(row["case"], str(clean["n"]), f"{clean['value']:.1%}", proved, f"{robust['value']:.1%}", interval, fell or "nothing")
     console.print(table)
     for found in findings(run):
         console.print(found, markup=False)
@@ -50,6 +60,12 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
             claimed, best = look["claimed"]["value"], look["best_known"]["value"]
             said = f"second look   {case['name']}: on {look['clean']['n']} samples a plain attack claims {claimed:.1%}, {best:.1%} is the best known"
             console.print(said, markup=False)
+    for one in run.record.header["contradictions"]:
+        console.print(
+            f"CONTRADICTION   {one['case']}: {one['attack']} broke {len(one['ids'])} that {one['certificate']} had proved; see {one['file']}",
+            style="bold red",
+            markup=False,
+        )
     for one in run.record.header["gate"]:
         verdict = "met" if one["met"] else "MISSED"
         console.print(f"gate   {one['rule']}   {one['case']}: {one['value']:.1%}, lower end {one['low']:.1%}   {verdict}", markup=False)

@@ -24,6 +24,8 @@ COLOURS = {
     "infeasible": "#010a09",
     "error": "#010a0a",
     "blank": "#010a0b",
+    "proved": "#010a0c",
+    "unknown": "#010a0d",
     **{f"line-{turn}": f"#010b0{turn}" for turn in range(6)},
 }
 """Stand-ins while drawing; in the page each becomes the CSS variable --plot-NAME of style.css."""

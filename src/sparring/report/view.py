@@ -10,6 +10,7 @@ import pandas as pd
 from sparring.core.domain import Domain
 from sparring.core.errors import UnknownName
 from sparring.core.registry import find
+from sparring.metrics.band import certified_accuracy
 from sparring.metrics.outcome import CLEAN, clean_accuracy, judged, outcomes, robust_accuracy
 from sparring.metrics.rate import Rate
 from sparring.records.record import Points, Record
@@ -47,7 +48,18 @@ class CaseView:
     @cached_property
     def planned(self) -> list[str]:
         """The attacks of the plan, in order."""
-        return [cell["attack"]["say"] for cell in self.cells if cell["attack"]["say"] != CLEAN]
+        return [cell["attack"]["say"] for cell in self.cells if cell["attack"]["say"] != CLEAN and not cell["attack"].get("certificate")]
+
+    @cached_property
+    def certifiers(self) -> list[str]:
+        """The certifiers that have judged at least one sample, in order."""
+        seen = set(self.table.attack) if len(self.table) else set()
+        return [cell["attack"]["say"] for cell in self.cells if cell["attack"].get("certificate") and cell["attack"]["say"] in seen]
+
+    @property
+    def contradictions(self) -> list[dict[str, Any]]:
+        """Attacks that broke what was proved: {certificate, attack, ids, file}."""
+        return [one for one in self.record.header.get("contradictions", []) if one["case"] == self.name]
 
     @cached_property
     def attacks(self) -> list[str]:
@@ -81,6 +93,11 @@ class CaseView:
     def robust(self) -> Rate:
         """Accuracy under all of `attacks` together."""
         return robust_accuracy(self.judged) if len(self.table) else Rate.of(0, 0)
+
+    @cached_property
+    def certified(self) -> Rate | None:
+        """Accuracy that is proved; None without certificates, or where an attack has contradicted one."""
+        return certified_accuracy(self.judged) if self.certifiers and not self.contradictions else None
 
     @property
     def missing(self) -> int:

@@ -4,19 +4,24 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sparring.metrics.band import band_at
 from sparring.metrics.rate import Rate
 from sparring.report.markup import Column, Markup, details, join, markup, table
 from sparring.report.plots import COLOURS, LINES, SETTINGS, figure, key, svg
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import interval, percent, radius_of
+from sparring.report.wording import DASH, interval, percent, radius_of
 
 MARKERS = "osD^vP"
+BETWEEN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class Point(NamedTuple):
+    """rate: what attacks left; certified: what is proved, None where nobody asked."""
+
     radius: float
     rate: Rate
+    certified: Rate | None
 
 
 @section(order=50, title="Accuracy against the radius")
@@ -25,7 +30,10 @@ def curve(view: View) -> Markup | None:
     plots = [_plot(place, what, lines) for place, (what, lines) in enumerate(_panels(view))]
     if not plots:
         return None
-    note = "Marks are measured. The lines between them only guide the eye, and the band is the 95 % interval at each mark."
+    note = (
+        "Marks are measured. The lines between them only guide the eye, and the shade is the 95 % interval at each mark. Dashed lines are what attacks left, "
+        "thin solid ones what is proved: the truth lies between them."
+    )
     return markup('{plots}<p class="quiet">{note}</p>', plots=join(plots), note=note)
 
 
@@ -48,10 +56,24 @@ def _lines(models: dict[str, list[CaseView]]) -> dict[str, list[Point]]:
         name = str(cases[0].model.get("name", "model"))
         while name in lines:
             name += "'"
-        measured = {radius_of(case.threat) or 0.0: case.robust for case in cases}
-        measured.setdefault(0.0, cases[0].clean)
-        lines[name] = [Point(radius, measured[radius]) for radius in sorted(measured)]
+        measured: dict[float, Point] = {}
+        for case in cases:
+            for point in _points(case):
+                measured.setdefault(point.radius, point)
+        lines[name] = [measured[radius] for radius in sorted(measured)]
     return lines
+
+
+def _points(case: CaseView) -> Iterator[Point]:
+    """The band at the radius of a case, at none, and where distances were searched for at radii between."""
+    radius = radius_of(case.threat) or 0.0
+    yield Point(radius, case.robust, case.certified)
+    if radius:
+        yield Point(0.0, case.clean, None if case.certified is None else case.clean)
+    if radius and case.threat.get("minimal"):
+        for share in BETWEEN:
+            found = band_at(case.judged, share * radius)
+            yield Point(share * radius, found.empirical, found.certified if case.certified is not None else None)
 
 
 def _plot(place: int, what: str, lines: dict[str, list[Point]]) -> Markup:
@@ -69,7 +91,10 @@ def _plot(place: int, what: str, lines: dict[str, list[Point]]) -> Markup:
             axes.plot(
                 radii, [one.rate.value for one in points], color=colour, linewidth=0, marker=MARKERS[turn % len(MARKERS)], markersize=6, zorder=4, clip_on=False
             )
-            if len(lines) == 1:
+            proved = [(point.radius, point.certified.value) for point in points if point.certified is not None]
+            if proved:
+                axes.plot(*zip(*proved, strict=True), color=colour, linewidth=1.2, marker="_", markersize=9, zorder=4, clip_on=False)
+            if len(lines) == 1 and len(points) < 6:
                 for point in points:
                     axes.annotate(f"{100 * point.rate.value:.1f} %", (point.radius, point.rate.value), (7, 6), textcoords="offset points", zorder=5)
         axes.set_ylim(0, 1.04)
@@ -84,7 +109,18 @@ def _plot(place: int, what: str, lines: dict[str, list[Point]]) -> Markup:
         description = "; ".join(f"{name}: " + ", ".join(f"{percent(one.rate.value)} at {one.radius:g}" for one in points) for name, points in lines.items())
         picture = svg(drawn, f"curve-{place}", f"Accuracy against the radius, {what}", description)
     legend = key([(f"line-{turn % LINES}", name) for turn, name in enumerate(lines)]) if len(lines) > 1 else ""
-    rows = [(name, f"{one.radius:g}", percent(one.rate.value), interval(one.rate), f"{one.rate.n:,}") for name, points in lines.items() for one in points]
-    columns = [Column("model"), *(Column(head, True) for head in ("radius", "accuracy", "95 % interval", "samples"))]
+    rows = [
+        (
+            name,
+            f"{one.radius:g}",
+            DASH if one.certified is None else percent(one.certified.value),
+            percent(one.rate.value),
+            interval(one.rate),
+            f"{one.rate.n:,}",
+        )
+        for name, points in lines.items()
+        for one in points
+    ]
+    columns = [Column("model"), *(Column(head, True) for head in ("radius", "proved", "not broken", "95 % interval", "samples"))]
     numbers = details("The numbers of this plot", table(f"Accuracy against the radius, {what}", columns, rows))
     return markup("<figure><figcaption>{what}</figcaption>{legend}{picture}</figure>{numbers}", what=what, legend=legend, picture=picture, numbers=numbers)

@@ -10,13 +10,15 @@ from sparring.report.section import section
 from sparring.report.view import CaseView, View
 
 STATES = {
+    "proved": "proved",
+    "unknown": "not proved",
     "held": "held",
     "broken": "broken",
     "wrong": "wrong without attack",
     "out_of_budget": "out of budget",
     "infeasible": "goal met, but not allowed",
     "error": "no verdict",
-    "skipped": "not attacked: already fallen",
+    "skipped": "not attacked: fallen or proved",
 }
 
 
@@ -31,7 +33,7 @@ def falls(view: View) -> Markup | None:
 
 def _states(case: CaseView) -> pd.DataFrame:
     """One row a sample, one column an attack (clean first), grouped by who broke it and sorted by what happened."""
-    order = ["clean", *case.attacks]
+    order = ["clean", *case.certifiers, *case.attacks]
     rows: Any = case.judged
     known = rows[rows.id.isin(case.outcomes.index)]
     states = known.pivot(index="id", columns="attack", values="status")[order].astype(str)
@@ -95,10 +97,10 @@ def _runs(states: list[str]) -> list[tuple[str, int, int]]:
 def _table(case: CaseView) -> Markup:
     kills = case.outcomes[case.outcomes.clean].fell_to.value_counts()
     rows: list[tuple[Cell, ...]] = []
-    for attack in case.attacks:
+    for attack in (*case.certifiers, *case.attacks):
         status = case.judged[case.judged.attack == attack].status
         tried = int((status != "skipped").sum())
-        counts = (int((status == one).sum()) for one in ("broken", "held", "out_of_budget", "infeasible", "error"))
+        counts = (int((status == one).sum()) for one in ("proved", "broken", "held", "out_of_budget", "infeasible", "error"))
         rows.append((attack, f"{tried:,}", *(f"{one:,}" for one in counts), f"{int(kills.get(attack, 0)):,}"))
-    heads = ("tried on", "broken", "held", "out of budget", "not allowed", "no verdict", "newly broken")
+    heads = ("tried on", "proved", "broken", "held", "out of budget", "not allowed", "no verdict", "newly broken")
     return table("What came of each attack", [Column("attack"), *(Column(head, True) for head in heads)], rows)

@@ -4,7 +4,7 @@ from sparring.metrics.outcome import accuracy_alone, accuracy_under
 from sparring.report.markup import RATE_COLUMNS, Cell, Column, Markup, by_case, markup, rate_cells, table
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import DASH, MINUS, samples
+from sparring.report.wording import DASH, MINUS, percent, samples
 
 
 @section(order=40, title="Accuracy")
@@ -16,26 +16,36 @@ def headline(view: View) -> Markup | None:
     overview = _overview(shown) if len(shown) > 1 else Markup("")
     cascades = by_case([(case.name, _cascade(case)) for case in shown])
     note = markup(
-        '<p class="quiet">A sample counts as robust if the model gets it right and no attack broke it. Each row is the '
-        "accuracy after all attacks up to it; in a cascade an attack sees only what the earlier ones left standing. Intervals are Wilson's, at 95 percent.</p>"
+        '<p class="quiet">A sample counts as robust if the model gets it right and no attack broke it, as certified if it is proved that none can. Each row is '
+        "the accuracy after all attacks up to it; in a cascade an attack sees only what the earlier ones left standing. Intervals are Wilson's, at 95 percent.</p>"
     )
     return overview + cascades + note
 
 
 def _overview(cases: list[CaseView]) -> Markup:
-    rows: list[tuple[Cell, ...]] = [(case.name, f"{len(case.outcomes):,}", *rate_cells(case.clean)[:2], *rate_cells(case.robust)) for case in cases]
+    rows: list[tuple[Cell, ...]] = [
+        (case.name, f"{len(case.outcomes):,}", *rate_cells(case.clean)[:2], _certified(case), *rate_cells(case.robust)) for case in cases
+    ]
     heads = [Column("case"), Column("samples", True)]
-    heads += [Column("clean", True), RATE_COLUMNS[1], Column("robust", True), *RATE_COLUMNS[1:]]
+    heads += [Column("clean", True), RATE_COLUMNS[1], Column("certified", True), Column("robust", True), *RATE_COLUMNS[1:]]
     return table("All cases", heads, rows)
+
+
+def _certified(case: CaseView) -> str:
+    return DASH if case.certified is None else percent(case.certified.value)
 
 
 def _cascade(case: CaseView) -> Markup:
     kills = case.outcomes[case.outcomes.clean].fell_to.value_counts()
     rows: list[tuple[Cell, ...]] = [("clean", *rate_cells(case.clean), DASH)]
-    rows += [(f"after {attack}", *rate_cells(accuracy_under(case.judged, attack)), f"{MINUS}{int(kills.get(attack, 0)):,}") for attack in case.attacks]
+    tried = [*(one for one in case.certifiers if one in kills), *case.attacks]
+    rows += [(f"after {attack}", *rate_cells(accuracy_under(case.judged, attack)), f"{MINUS}{int(kills.get(attack, 0)):,}") for attack in tried]
     if case.attacks:
         broken = int(kills.sum())
         rows += [(f"{attack} alone, the control", *rate_cells(accuracy_alone(case.judged, attack)), DASH) for attack in case.controls]
-        rows.append(("robust", *rate_cells(case.robust), f"{MINUS}{broken:,}"))
+        rows.append(("robust: not broken", *rate_cells(case.robust), f"{MINUS}{broken:,}"))
+    if case.certified is not None:
+        rows.append(("certified: proved", *rate_cells(case.certified), DASH))
+    ends = sum((bool(case.attacks), case.certified is not None))
     columns = [Column("step"), *RATE_COLUMNS, Column("newly broken", True)]
-    return table(f"Accuracy on {samples(len(case.outcomes), case.domain_kind)}", columns, rows, strong=(len(rows) - 1,) if case.attacks else ())
+    return table(f"Accuracy on {samples(len(case.outcomes), case.domain_kind)}", columns, rows, strong=tuple(range(len(rows) - ends, len(rows))))

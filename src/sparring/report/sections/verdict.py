@@ -16,6 +16,7 @@ MEANING = {
 }
 
 ALWAYS = "Attacks can only show weakness. Samples that held may fall to a stronger attack; only a certificate proves that they cannot."
+PROVED = "Between what is proved and what held lie samples about which nothing is known: a longer search may prove or break them."
 
 
 @section(order=10, title="Verdict")
@@ -50,19 +51,32 @@ def _sentence(case: CaseView) -> Markup:
         return markup("{begin} No attack has been run yet, so nothing is known about its robustness.", begin=begin)
     wish = " and the adversary pushes toward one chosen class" if case.threat.get("goal", {}).get("kind") == "targeted" else ""
     return markup(
-        "{begin} When {changes}{wish}, <strong>{stay}</strong> stay right ({level} interval {interval}).",
-        begin=begin, changes=changes(case.threat, case.domain_kind), wish=wish, interval=interval(robust), level=percent(0.95, 0),
+        "{begin} When {changes}{wish}, <strong>{stay}</strong> stay right ({level} interval {interval}){proved}.",
+        begin=begin, proved=_proved(case), changes=changes(case.threat, case.domain_kind), wish=wish, interval=interval(robust), level=percent(0.95, 0),
         stay="none" if robust.value == 0 else f"no more than {percent(robust.value)}",
     )  # fmt: skip
 
 
+def _proved(case: CaseView) -> Markup:
+    """The lower end of the band, as the end of the sentence."""
+    if case.contradictions:
+        return markup("; <strong>an attack contradicts a certificate, so nothing here is to be believed</strong>")
+    if case.certified is None:
+        return Markup("")
+    if case.certified.value == 0:
+        return markup("; nothing is proved")
+    return markup("; for <strong>{share}</strong> it is proved ({interval})", share=percent(case.certified.value), interval=interval(case.certified))
+
+
 def _shares(case: CaseView) -> Markup:
-    """One bar in three parts: stays right, broken by attacks, wrong anyway."""
+    """One bar: proved to stay right, stays right, broken by attacks, wrong anyway."""
     if not len(case.outcomes) or not case.attacks:
         return Markup("")
     clean, robust = case.clean, case.robust
+    certified = 0.0 if case.certified is None else case.certified.value
     parts = [
-        ("held", "stay right", robust.value),
+        *([("proved", "proved", certified)] if case.certified is not None else []),
+        ("held", "held, not proved" if case.certified is not None else "stay right", robust.value - certified),
         ("broken", "broken by attacks", clean.value - robust.value),
         ("wrong", "wrong without attack", 1 - clean.value),
     ]
@@ -97,7 +111,7 @@ def _measured(value: object) -> str:
 
 
 def _caveats(view: View) -> Markup:
-    reasons = [*_state(view), *trust(view).reasons, *_single(view), ALWAYS]
+    reasons = [*_state(view), *trust(view).reasons, *_single(view), PROVED if any(case.certified is not None for case in view.cases) else ALWAYS]
     return markup("<h3>What weakens these numbers</h3>{list}", list=listing(reasons, "caveats"))
 
 

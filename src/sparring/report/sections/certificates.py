@@ -1,0 +1,86 @@
+"""Certificates: what was proved and by which method, why the rest is open, and any contradiction."""
+
+import re
+
+import pandas as pd
+
+from sparring.metrics.band import proved
+from sparring.report.markup import Cell, Column, Markup, by_case, join, listing, markup, table
+from sparring.report.section import section
+from sparring.report.view import CaseView, View
+from sparring.report.wording import count, percent, samples
+
+REASONS = 6
+"""How many reasons are listed, the most frequent ones."""
+
+
+@section(order=45, title="Certificates")
+def certificates(view: View) -> Markup | None:
+    """The ladder of each case: who solved what."""
+    shown = [case for case in view.cases if case.certifiers and len(case.outcomes)]
+    return by_case([(case.name, _case(case)) for case in shown]) if shown else None
+
+
+def _case(case: CaseView) -> Markup:
+    return _contradictions(case) + _lead(case) + _ladder(case) + _open(case)
+
+
+def _contradictions(case: CaseView) -> Markup:
+    return join(
+        markup(
+            '<p class="failed"><strong>{attack} broke {what} that {certificate} had proved</strong> ({ids}). One of the two is wrong, so nothing of this case '
+            "is to be believed. Inputs and points are kept in <code>{file}</code>: please report them.</p>",
+            attack=one["attack"], what=count(len(one["ids"]), "sample"), certificate=one["certificate"], ids=", ".join(map(str, one["ids"][:5])),
+            file=one["file"],
+        )
+        for one in case.contradictions
+    )  # fmt: skip
+
+
+def _lead(case: CaseView) -> Markup:
+    if case.certified is None:
+        return Markup("")
+    gap = case.robust.value - case.certified.value
+    statistical = any(cell["attack"].get("statistical") for cell in case.cells)
+    kind = "with the confidence that is set, sample by sample" if statistical else "for the network in real arithmetic, unless a method says more"
+    return markup(
+        "<p>Robust accuracy on these {samples} lies between <strong>{low}</strong>, which is proved, and <strong>{high}</strong>, which no attack broke: "
+        "a gap of {gap} points. Proofs hold {kind}.</p>",
+        samples=samples(len(case.outcomes), case.domain_kind), low=percent(case.certified.value), high=percent(case.robust.value),
+        gap=f"{100 * gap:.1f}", kind=kind,
+    )  # fmt: skip
+
+
+def _ladder(case: CaseView) -> Markup:
+    """One row a method: what it proved, and what is open after it."""
+    found = proved(case.judged)
+    broken = case.outcomes[case.outcomes.clean & ~case.outcomes.robust]
+    rows: list[tuple[Cell, ...]] = []
+    total, solved = int(case.outcomes.clean.sum()), 0
+    for (certifier, method), own in found.groupby(["attack", "note"], sort=False):
+        solved += len(own)
+        rows.append(
+            (
+                str(method),
+                str(certifier),
+                f"{len(own):,}",
+                percent(len(own) / total),
+                f"{total - solved:,}",
+                f"{own.margin.median():.3g}" if own.margin.notna().any() else "",
+            )
+        )
+    rows.append(("attacks", "broken", f"{len(broken):,}", percent(len(broken) / max(1, total)), f"{total - solved - len(broken):,}", ""))
+    heads = ("solved", "of those right", "still open", "median bound")
+    return table("Who solved what", [Column("method"), Column("asked as"), *(Column(head, True) for head in heads)], rows)
+
+
+def _open(case: CaseView) -> Markup:
+    """Why samples that no attack broke are not proved."""
+    standing = set(case.outcomes.index[case.outcomes.robust]) - set(proved(case.judged).index)
+    rows = case.judged
+    asked = rows[rows.attack.isin(case.certifiers) & (rows.status == "unknown") & rows.id.isin(standing)].drop_duplicates("id", keep="last")
+    reasons = pd.Series([re.sub(r"\d[\d.,e+-]*", "N", str(note)) for note in asked.note]).value_counts()
+    if not len(reasons):
+        return Markup("")
+    lines = (markup("{share}: {reason}", share=samples(int(number), case.domain_kind), reason=reason) for reason, number in list(reasons.items())[:REASONS])
+    return markup("<h4>Neither proved nor broken</h4>{list}", list=listing(lines, "plain"))
