@@ -40,11 +40,12 @@ def decide(
     decides. proofs: keep what a proof file is made of. bands: see `bounds.execution`. seed: of random starting points.
     """
     docket = Docket(question, replay, None if seconds is None else time.monotonic() + seconds, proofs, bands, seed)
-    empty = (question.inputs.low > question.inputs.high).flatten(1).any(1) | ~(torch.isfinite(question.inputs.low) & torch.isfinite(question.inputs.high)).flatten(1).all(1)
-    docket.note("input: bounds that are not finite or reversed", empty)
+    if reason := _unfit(question):
+        docket.note(reason)
+        return docket.close()
     with torch.no_grad():
         for one, settings in ladder(rungs):
-            if not len(docket) or bool(empty.any()):
+            if not len(docket):
                 break
             if docket.seconds_left() <= 0:
                 docket.note("time: the limit was reached")
@@ -57,3 +58,15 @@ def decide(
             one.climb(docket, **settings)
             log.debug("%s settled %d of %d in %.3f s", one.name, before - len(docket), before, time.monotonic() - began)
     return docket.close()
+
+
+def _unfit(question: Question) -> str:
+    """Why nothing can be said about these questions, or an empty string."""
+    inputs = question.inputs
+    if not bool(torch.isfinite(inputs.low).all() & torch.isfinite(inputs.high).all()):
+        return "input: the input set has no bounds on every number"
+    if bool((inputs.low > inputs.high).any()):
+        return "input: lower bounds above upper ones, so the input set is empty"
+    if not question.network.finite:
+        return "numerics: the network holds numbers that are not finite"
+    return ""
