@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def ladder(written: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None) -> list[tuple[Rung, dict[str, Any]]]:
     """Rungs with their settings, in the order of the ladder. written: names, or settings by name; None for all rungs with their defaults."""
-    chosen = written if isinstance(written, Mapping) else dict.fromkeys(written if written is not None else everything("rung"), {})
+    chosen = written if isinstance(written, Mapping) else {name: {} for name in (everything("rung") if written is None else written)}
     found: list[tuple[Rung, dict[str, Any]]] = []
     for name, settings in chosen.items():
         one: Rung = find("rung", name)

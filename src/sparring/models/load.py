@@ -20,12 +20,12 @@ from sparring.models.skops_file import read_skops
 from sparring.models.weights_file import put_weights
 from sparring.models.zoo import zoo
 
-FILES: dict[str, Callable[[Path], Any]] = {".onnx": str, ".skops": read_skops, ".pt2": read_pt2}
-"""Suffix -> how the raw model comes out of the file (the adapter opens .onnx by itself)."""
+FILES: dict[str, Callable[[Path], Any]] = {".onnx": str, ".skops": read_skops, ".pt2": read_pt2, ".json": str, ".txt": str}
+"""Suffix -> how the raw model comes out of the file (adapters open .onnx and the trees in .json and .txt by themselves)."""
 
 PICKLES = {".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"}
 STATES = {".pt", ".pth", ".ckpt", ".bin", ".safetensors"}
-FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2 or https://HOST/PATH"
+FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, trees as FILE.json or FILE.txt, or https://HOST/PATH"
 
 
 class Inputs(Protocol):

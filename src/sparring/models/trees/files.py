@@ -1,0 +1,105 @@
+"""Files of trees as victims: XGBoost models and dumps (.json), LightGBM models (.txt)."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.core.domain import Batch, Domain
+from sparring.core.errors import LoadError
+from sparring.core.victim import Victim
+from sparring.models.adapter import adapter, digest
+from sparring.models.trees.ensemble import Ensemble, agree
+from sparring.models.trees.lightgbm_text import is_text, read_text
+from sparring.models.trees.xgboost_json import is_dump, is_model, read_dump, read_model
+
+SUFFIXES = (".json", ".txt")
+
+
+def _is_file(model: Any) -> bool:
+    return isinstance(model, Ensemble) or (isinstance(model, str | Path) and str(model).lower().endswith(SUFFIXES))
+
+
+@adapter("trees", _is_file, order=6)
+class TreeVictim(Victim):
+    """An `Ensemble`, or a file of one. Scores are the sums, those of a model with one score standing beside 0.
+
+    model: FILE.json, as `save_model` of XGBoost writes it or a JSON dump; FILE.txt of LightGBM; an `Ensemble`. classes, base, first: see
+    `read_dump`; for bare dumps alone. A model file is compared with its library where that is installed.
+    """
+
+    def __init__(self, model: Any, domain: Domain, *, name: str | None = None, classes: int = 2, base: float = 0.0, first: int = 0):
+        columns = len(getattr(domain, "columns", ()))
+        if not columns:
+            raise LoadError(f"trees take table rows; the inputs are {domain.say()}")
+        self.ensemble = model if isinstance(model, Ensemble) else open_trees(Path(model), domain, classes=classes, base=base, first=first)
+        if self.ensemble.features != columns:
+            raise LoadError(f"the trees take {self.ensemble.features} columns but the inputs are {domain.say()}")
+        self.domain = domain
+        self.name = name or self.ensemble.source or "trees"
+        self.classes = self.ensemble.classes
+        self.exposes = frozenset({"scores", "labels"})
+
+    def scores(self, x: Batch) -> Tensor:
+        return torch.from_numpy(self.ensemble.scores(np.asarray(self.domain.native(x), dtype=np.float64)))
+
+    @property
+    def fingerprint(self) -> str:
+        one = self.ensemble
+        arrays = (one.feature, one.edge, one.left, one.right, one.value, one.root, one.base)
+        return digest(*(np.ascontiguousarray(array).tobytes() for array in arrays), str(one.features))
+
+
+def open_trees(path: Path, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
+    """The trees in a file. Raises LoadError where it holds none."""
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(f"{path} cannot be read: {error}") from error
+    names = tuple(getattr(domain, "names", ()))
+    if is_text(text):
+        return _against_lightgbm(read_text(text, path.stem, features=len(names)), text)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise LoadError(f"{path} holds neither JSON nor a LightGBM model: {error}") from error
+    if is_model(content):
+        return _against_xgboost(read_model(content, path.stem, features=len(names)), text)
+    if is_dump(content):
+        return read_dump(content, len(names), classes=classes, base=base, first=first, source=path.stem, names=names)
+    raise LoadError(f"{path} holds no trees: expected what XGBoost's save_model or dump_model(dump_format='json') writes, or LightGBM's save_model")
+
+
+def _against_xgboost(ensemble: Ensemble, text: str) -> Ensemble:
+    if importlib.util.find_spec("xgboost") is None:
+        return ensemble
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(text.encode()))
+
+    def scores(rows: np.ndarray) -> np.ndarray:
+        return booster.predict(xgboost.DMatrix(rows[:, : booster.num_features()]), output_margin=True, validate_features=False)
+
+    return agree(ensemble, "xgboost", lambda rows: _winner(scores(rows)), scores)
+
+
+def _against_lightgbm(ensemble: Ensemble, text: str) -> Ensemble:
+    if importlib.util.find_spec("lightgbm") is None:
+        return ensemble
+    import lightgbm
+
+    booster = lightgbm.Booster(model_str=text)
+
+    def scores(rows: np.ndarray) -> np.ndarray:
+        return np.asarray(booster.predict(rows[:, : booster.num_feature()], raw_score=True))
+
+    return agree(ensemble, "lightgbm", lambda rows: _winner(scores(rows)), scores)
+
+
+def _winner(scores: np.ndarray) -> np.ndarray:
+    return scores.argmax(1) if scores.ndim == 2 and scores.shape[1] > 1 else (scores.reshape(-1) > 0).astype(np.int64)

@@ -1,0 +1,125 @@
+"""XGBoost's two JSON forms: the model (`save_model("FILE.json")`) and the bare dump (`dump_model(..., dump_format="json")`)."""
+
+from typing import Any
+
+import numpy as np
+
+from sparring.core.errors import LoadError
+from sparring.models.trees.ensemble import SINGLE, Ensemble, Tree, below_single, column, gather
+
+ONE_SCORE = {"binary:logistic": True, "reg:logistic": True, "binary:logitraw": False}
+"""Objectives with one score, class 1 above 0 -> is the base score a probability?"""
+
+MANY_SCORES = {"multi:softmax", "multi:softprob"}
+
+
+def is_model(content: Any) -> bool:
+    """Is this parsed JSON a model as `save_model` writes it?"""
+    return isinstance(content, dict) and isinstance(content.get("learner"), dict)
+
+
+def is_dump(content: Any) -> bool:
+    """Is this parsed JSON a bare dump, a list of nested trees?"""
+    return isinstance(content, list) and bool(content) and all(isinstance(one, dict) and ("leaf" in one or "split_condition" in one) for one in content)
+
+
+def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, features: int | None = None) -> Ensemble:
+    """What `save_model` wrote, parsed. features: columns of a row, at least what the model was trained on.
+
+    Raises LoadError for other boosters than gbtree, categorical splits, leaves that hold vectors and objectives that do not classify.
+    """
+    try:
+        learner = content["learner"]
+        objective, booster, parameters = learner["objective"]["name"], learner["gradient_booster"], learner["learner_model_param"]
+        if booster["name"] != "gbtree":
+            raise LoadError(f"{source} is a {booster['name']} booster: only gbtree can be read")
+        if objective not in ONE_SCORE and objective not in MANY_SCORES:
+            raise LoadError(f"{source} has the objective {objective}: known are {', '.join([*ONE_SCORE, *sorted(MANY_SCORES)])}")
+        classes = int(parameters["num_class"]) if objective in MANY_SCORES else 2
+        bases = np.array([float(one) for one in str(parameters["base_score"]).strip("[]").split(",")])
+        if objective in ONE_SCORE:
+            with np.errstate(divide="ignore"):
+                bases = np.log(bases / (1 - bases)) if ONE_SCORE[objective] else bases
+            base = np.array([0.0, bases[0]])
+        else:
+            base = np.broadcast_to(bases, classes)
+        model = booster["model"]
+        places = [1] * len(model["trees"]) if objective in ONE_SCORE else model["tree_info"]
+        trees = [_model_tree(tree, int(place), classes, source) for tree, place in zip(model["trees"], places, strict=True)]
+        return gather(trees, base, max(int(parameters["num_feature"]), features or 0), unit=SINGLE, source=source)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        if isinstance(error, LoadError):
+            raise
+        raise LoadError(
+            f"{source} is not laid out as XGBoost 1.7 to 3 write models ({type(error).__name__}: {error}): save it again with save_model"
+        ) from error
+
+
+def _model_tree(tree: dict[str, Any], place: int, classes: int, source: str) -> Tree:
+    if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
+        raise LoadError(f"{source} has leaves that hold vectors (multi_output_tree): train with one tree an output")
+    if any(tree.get("split_type", [])) or tree.get("categories_nodes"):
+        raise LoadError(f"{source} splits on categories: only numeric splits can be read")
+    left, right = np.array(tree["left_children"], dtype=np.int64), np.array(tree["right_children"], dtype=np.int64)
+    leaf = left < 0
+    condition = np.array(tree["split_conditions"], dtype=np.float64).astype(np.float32)
+    feature = np.where(leaf, -1, np.array(tree["split_indices"], dtype=np.int64))
+    return Tree(feature, below_single(condition), left, right, column(np.where(leaf, condition, 0.0), place, classes))
+
+
+def read_dump(
+    content: list[dict[str, Any]], features: int, *, classes: int = 2, base: float = 0.0, first: int = 0, source: str = "the dump", names: tuple[str, ...] = ()
+) -> Ensemble:
+    """A bare dump, parsed. It lacks what the sum begins with and what it is for, and nothing can be compared with it.
+
+    features: columns of a row. classes: with two, all trees count for class 1 above 0; with more, the trees take turns. base: what the sum
+    begins with, in the unit of the leaves (XGBoost's base_score of 0.5 is 0 here). first: the number the dump gives to column 0 (1 for models
+    trained on libsvm files without a column 0). names: of the columns, where the dump names them.
+
+    Raises LoadError for splits on categories, unknown names and node numbers that lead nowhere.
+    """
+    known = {name: place for place, name in enumerate(names)}
+    if classes > 2 and len(content) % classes:
+        raise LoadError(f"{source} has {len(content)} trees for {classes} classes: they take turns, so the number must be a multiple")
+    places = [1 if classes == 2 else place % classes for place in range(len(content))]
+    trees = [_dump_tree(tree, place, classes, first, known, source) for tree, place in zip(content, places, strict=True)]
+    lowest = min((int(tree.feature[tree.feature != -1].min()) for tree in trees if (tree.feature != -1).any()), default=0)
+    if lowest < 0:
+        raise LoadError(f"{source} asks about column {lowest + first}, below the first, {first}: give first=0")
+    return gather(trees, np.full(classes, base) * (np.arange(classes) == 1 if classes == 2 else 1.0), features, unit=SINGLE, source=source)
+
+
+def _dump_tree(tree: dict[str, Any], place: int, classes: int, first: int, names: dict[str, int], source: str) -> Tree:
+    nodes, stack = [], [tree]
+    while stack:
+        node = stack.pop()
+        nodes.append(node)
+        stack.extend(node.get("children", []))
+    number = {int(node["nodeid"]): order for order, node in enumerate(nodes)}
+    feature, edge = np.full(len(nodes), -1), np.zeros(len(nodes), dtype=np.float32)
+    left, right, value = np.full(len(nodes), -1), np.full(len(nodes), -1), np.zeros(len(nodes))
+    for order, node in enumerate(nodes):
+        if "leaf" in node:
+            value[order] = np.float32(node["leaf"])
+            continue
+        try:
+            feature[order] = _column(node["split"], names, source) - first
+            edge[order] = np.float32(node["split_condition"])
+            left[order], right[order] = number[int(node["yes"])], number[int(node["no"])]
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, LoadError):
+                raise
+            raise LoadError(f"{source}: node {node.get('nodeid')} is no numeric split with two children ({type(error).__name__}: {error})") from error
+        if feature[order] < 0:
+            raise LoadError(f"{source} asks about column {feature[order] + first}, below the first, {first}: give first=0")
+    return Tree(feature, below_single(edge), left, right, column(value, place, classes))
+
+
+def _column(split: int | str, names: dict[str, int], source: str) -> int:
+    if isinstance(split, int):
+        return split
+    if split in names:
+        return names[split]
+    if split[:1] == "f" and split[1:].isdigit():
+        return int(split[1:])
+    raise LoadError(f"{source} asks about the column {split!r}, which the table does not have: it has {', '.join(names) or 'no names'}")
