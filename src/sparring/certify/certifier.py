@@ -22,7 +22,8 @@ Misfit = Callable[[Victim, Threat], str]
 @dataclass(frozen=True)
 class Certifier:
     """A registered certifier with its settings. prove: (victim, x, y, threat, dice, *, seconds, **settings) -> one `Certificate` a sample;
-    seconds is the limit a sample, None for none. statistical: its answers hold with a confidence below 1."""
+    seconds is the limit a sample, None for none. statistical: its answers hold with a confidence below 1. by_default: is it
+    asked where nobody names certifiers?"""
 
     name: str
     prove: Callable[..., Sequence[Certificate]]
@@ -30,6 +31,7 @@ class Certifier:
     cites: str
     order: int
     statistical: bool
+    by_default: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, victim: Victim, x: Tensor, y: Tensor, threat: Threat, dice: Dice, *, seconds: float | None = None) -> list[Certificate]:
@@ -63,12 +65,12 @@ class Certifier:
 
 
 def certifier(
-    name: str, misfit: Misfit, *, cites: str, order: int = 50, statistical: bool = False
+    name: str, misfit: Misfit, *, cites: str, order: int = 50, statistical: bool = False, by_default: bool = True
 ) -> Callable[[Callable[..., Sequence[Certificate]]], Certifier]:
     """Register `prove` as a certifier. Lower `order` is asked first where several fit."""
 
     def enter(prove: Callable[..., Sequence[Certificate]]) -> Certifier:
-        made = Certifier(name, prove, misfit, cites, order, statistical)
+        made = Certifier(name, prove, misfit, cites, order, statistical, by_default)
         register("certifier", name)(made)
         return made
 

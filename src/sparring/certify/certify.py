@@ -37,8 +37,8 @@ class Certificates(list[Certificate]):
 
 
 def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
-    """The certifiers that fit, in the order in which they are asked."""
-    return sorted((one for one in everything("certifier").values() if not one.misfit(victim, threat)), key=lambda one: one.order)
+    """The certifiers that fit and are asked by default, in that order."""
+    return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
 
 
 def certify(
