@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
 from sparring.core.registry import everything, register
 from sparring.core.victim import Victim
+
+Kind = TypeVar("Kind", bound=type[Victim])
 
 
 class Adapter(NamedTuple):
@@ -21,10 +23,10 @@ class Adapter(NamedTuple):
     order: int
 
 
-def adapter(name: str, accepts: Callable[[Any], bool], *, order: int = 50) -> Callable[[type[Victim]], type[Victim]]:
+def adapter(name: str, accepts: Callable[[Any], bool], *, order: int = 50) -> Callable[[Kind], Kind]:
     """Register a victim class as the adapter for what `accepts` says yes to."""
 
-    def enter(wrap: type[Victim]) -> type[Victim]:
+    def enter(wrap: Kind) -> Kind:
         register("adapter", name)(Adapter(accepts, wrap, order))
         return wrap
 

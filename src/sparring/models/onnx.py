@@ -1,5 +1,7 @@
-"""ONNX files as victims: scores and labels through onnxruntime."""
+"""ONNX files as victims: scores and labels through onnxruntime, gradients through the same network in torch."""
 
+import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,47 +10,65 @@ import torch
 from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
-from sparring.core.errors import LoadError
-from sparring.core.victim import Victim
+from sparring.core.errors import AccessError, LoadError
+from sparring.core.victim import Graded, Objective, Victim
 from sparring.models.adapter import adapter, as_scores, digest
+from sparring.models.differentiate import graded, graded_classes
+from sparring.models.network.builder import Built
+from sparring.models.network.from_onnx import import_onnx, read_content, start
+
+log = logging.getLogger(__name__)
+
+SLACK = 1e-3
+"""Ten times what the imported network may differ by from onnxruntime."""
 
 
 def _is_onnx(model: Any) -> bool:
-    return isinstance(model, str | Path) and str(model).endswith(".onnx")
+    return isinstance(model, str | Path) and str(model).endswith((".onnx", ".onnx.gz"))
 
 
 @adapter("onnx", _is_onnx, order=5)
 class OnnxVictim(Victim):
     """An .onnx file with one input and scores as its first output. A fixed batch size in the file is met by
-    asking in pieces of it, the last one filled up with copies of its first row."""
+    asking in pieces of it, the last one filled up with copies of its first row.
+
+    Where every operator of the file is known, gradients are taken through a copy of the network in torch that was compared
+    with onnxruntime; success is confirmed by onnxruntime. Where not, `no_gradients` says why.
+    """
 
     def __init__(self, model: str | Path, domain: Domain, *, name: str | None = None):
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise LoadError("ONNX files need onnxruntime: pip install 'sparring[onnx]'") from error
         path = Path(model)
-        if not path.is_file():
-            raise LoadError(f"{path} does not exist")
-        self.content = path.read_bytes()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        try:
-            self.runtime = onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no base class
-            raise LoadError(f"{path} is not an ONNX network that onnxruntime can read: {str(error).splitlines()[0]}") from error
+        self.content = read_content(path)
+        self.runtime = start(self.content, str(path))
         inputs = self.runtime.get_inputs()
         if len(inputs) != 1:
             raise LoadError(f"{path} has {len(inputs)} inputs ({', '.join(one.name for one in inputs)}); one is supported")
         self.input = inputs[0]
         self.domain = domain
-        self.name = name or path.stem
-        self.exposes = frozenset({"scores", "labels"})
+        self.name = name or path.name.removesuffix(".gz").removesuffix(".onnx")
         self.type = np.dtype({"tensor(float)": "f4", "tensor(double)": "f8", "tensor(float16)": "f2"}.get(self.input.type, "f4"))
         rows = self.input.shape[0] if self.input.shape else None
         self.rows = rows if isinstance(rows, int) else None
         self.classes = self.scores(self._example()).shape[1]
+        self._network, self.no_gradients = self._imported()
+        self.exposes = frozenset({"scores", "labels"} | ({"gradients"} if self._network else set()))
+        self.exact = self._network is None
+        self.slack = SLACK if self._network and self.type != np.dtype("f2") else math.inf
+
+    def _imported(self) -> tuple[Built | None, str]:
+        """The network in torch, or why there is none."""
+        dtype = torch.float64 if self.type == np.dtype("f8") else torch.float32
+        try:
+            inner = self.inner(tuple(self._example().shape[1:]))
+            return import_onnx(self.content, shape=inner, dtype=dtype, runtime=self.runtime, thorough=False), ""
+        except LoadError as error:
+            log.info("%s gives no gradients: %s", self.name, error)
+            return None, str(error)
+
+    def inner(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape of one input as the file takes it, for one of the domain's; None where the file says it."""
+        sides = self.input.shape[1:] if len(self.input.shape) > 1 else self.input.shape
+        return None if all(isinstance(side, int) and side > 0 for side in sides) else shape
 
     def _example(self) -> Tensor:
         shape = getattr(self.domain, "shape", None) or (len(getattr(self.domain, "columns", ())),)
@@ -64,6 +84,25 @@ class OnnxVictim(Victim):
         size = self.rows or max(1, len(fed))
         answers = [self._ask(fed[start : start + size], size) for start in range(0, len(fed), size)]
         return as_scores(torch.from_numpy(np.concatenate(answers)).float(), self.name)
+
+    def _search(self, x: Tensor) -> Tensor:
+        if self._network is None:
+            raise AccessError(f"{self.name} gives no gradients: {self.no_gradients}")
+        first = self._network.network
+        kind = torch.float64 if self.type == np.dtype("f8") else torch.float32
+        return as_scores(self._network.answer(x.to("cpu", kind).reshape(-1, *first.input_shape)), self.name)
+
+    def search_scores(self, x: Batch) -> Tensor:
+        if self._network is None:
+            return self.scores(x)
+        with torch.no_grad():
+            return self._search(x).to(x.device)
+
+    def gradient(self, x: Tensor, objective: Objective) -> Graded:
+        return graded(self._search, x, objective)
+
+    def gradients(self, x: Tensor, classes: Tensor) -> Graded:
+        return graded_classes(self._search, x, classes)
 
     def _ask(self, fed: np.ndarray, size: int) -> np.ndarray:
         missing = size - len(fed) if self.rows else 0

@@ -14,6 +14,8 @@ from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
 from sparring.core.victim import Graded, Objective, Victim
 from sparring.models.adapter import adapter, as_scores, digest
+from sparring.models.differentiate import graded, graded_classes
+from sparring.models.evaluating import evaluating
 from sparring.models.prepare import prepare
 
 PIECE = 256
@@ -38,7 +40,8 @@ class TorchVictim(Victim):
         if search not in ("fast", "bfloat16", "plain"):
             raise LoadError(f'search={search!r}: choose "fast", "bfloat16" or "plain"')
         self.module = model.module() if isinstance(model, ExportedProgram) else model
-        self.exported = isinstance(model, ExportedProgram)
+        self.program = model if isinstance(model, ExportedProgram) else None
+        self.exported = self.program is not None
         self.graph = str(model.graph) if isinstance(model, ExportedProgram) else ""
         self.was_training = self.module.training and not self.exported
         self.name = name or type(model).__name__
@@ -82,31 +85,16 @@ class TorchVictim(Victim):
 
     def search_scores(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            return self._call(self._searched(), x).to(x.device)
+            return self._search(x).to(x.device)
 
     def gradient(self, x: Tensor, objective: Objective) -> Graded:
-        with torch.enable_grad():
-            point = x.detach().requires_grad_(True)
-            scores = self._call(self._searched(), point)
-            value = objective(scores.to(point.device))
-            if value.requires_grad:
-                (grad,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
-            else:
-                grad = None
-        grad = torch.zeros_like(x) if grad is None else grad.detach()
-        return Graded(scores.detach().to(x.device), value.detach(), grad)
+        return graded(self._search, x, objective)
 
     def gradients(self, x: Tensor, classes: Tensor) -> Graded:
-        with torch.enable_grad():
-            point = x.detach().requires_grad_(True)
-            scores = self._call(self._searched(), point).to(point.device)
-            value = scores.gather(1, classes)
-            grads = [
-                torch.autograd.grad(column.sum(), point, retain_graph=place + 1 < classes.shape[1], allow_unused=True)[0] if value.requires_grad else None
-                for place, column in enumerate(value.unbind(1))
-            ]
-        grad = torch.stack([torch.zeros_like(x) if one is None else one.detach() for one in grads], 1)
-        return Graded(scores.detach().to(x.device), value.detach(), grad)
+        return graded_classes(self._search, x, classes)
+
+    def _search(self, x: Tensor) -> Tensor:
+        return self._call(self._searched(), x)
 
     def _searched(self) -> nn.Module:
         if self.search == "plain":
@@ -121,24 +109,15 @@ class TorchVictim(Victim):
             with super().session(seed):
                 yield
             return
-        modes = [(module, module.training) for module in self.module.modules()]
         frozen = [(parameter, parameter.requires_grad) for parameter in self.module.parameters()]
-        buffers = [(module, name, buffer, buffer.clone()) for module in self.module.modules() for name, buffer in module._buffers.items() if buffer is not None]
         try:
-            self.module.eval()
             for parameter, _ in frozen:
                 parameter.requires_grad_(False)
-            with super().session(seed):
+            with evaluating(self.module), super().session(seed):
                 yield
         finally:
-            for module, training in modes:
-                module.training = training
             for parameter, needed in frozen:
                 parameter.requires_grad_(needed)
-            for module, name, buffer, was in buffers:
-                if not torch.equal(buffer, was):
-                    buffer.copy_(was)
-                module._buffers[name] = buffer
 
     @property
     def fingerprint(self) -> str:

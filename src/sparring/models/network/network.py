@@ -33,6 +33,8 @@ class Network:
     """
 
     nodes: tuple[Node, ...]
+    notes: tuple[str, ...] = ()
+    """What the importer left out, in words."""
 
     def __post_init__(self) -> None:
         kinds = [isinstance(node.operator, Input) for node in self.nodes]
@@ -72,6 +74,11 @@ class Network:
 
         return tuple(place for place, node in enumerate(self.nodes) if isinstance(node.operator, Bend | Product))
 
+    @cached_property
+    def finite(self) -> bool:
+        """Are all weights finite numbers?"""
+        return all(bool(torch.isfinite(value).all()) for node in self.nodes for value in vars(node.operator).values() if isinstance(value, Tensor))
+
     @property
     def relus_only(self) -> bool:
         """Is every bend a ReLU?"""
@@ -79,7 +86,7 @@ class Network:
 
     def to(self, target: torch.device | str | torch.dtype) -> "Network":
         """The same network with its tensors elsewhere or in another floating type."""
-        return Network(tuple(Node(_moved(node.operator, target), node.inputs) for node in self.nodes))
+        return Network(tuple(Node(_moved(node.operator, target), node.inputs) for node in self.nodes), self.notes)
 
     def describe(self) -> list[dict[str, Any]]:
         """One dict a node: "operator", "inputs" and the fields of the operator, tensors as they are."""

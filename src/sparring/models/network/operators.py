@@ -182,7 +182,8 @@ class ConvTranspose(Affine):
 
     def adjoint(self, g: Tensor, shape: Shape) -> Tensor:
         convolution = F.conv1d if self.weight.ndim == 3 else F.conv2d
-        return convolution(g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)  # pyright: ignore[reportArgumentType]
+        back = convolution(g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)  # pyright: ignore[reportArgumentType]
+        return back[(..., *(slice(side) for side in shape[1:]))]  # an output padding of a stride or more would give further places
 
     @property
     def constant(self) -> Tensor | None:
