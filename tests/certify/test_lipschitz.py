@@ -118,7 +118,7 @@ def test_a_linear_classifier_gets_its_exact_radius():
     victim = TorchVictim(net, Image((1, 4, 4)), search="plain")
     for space, share in ((L2, 1.0), (L1, 1.0), (Linf, 4.0)):
         for place, one in enumerate(certify(victim, x, y, Threat(space(1e-4), Untargeted()), ["lipschitz"])):
-            scores = net(x[place : place + 1].double())[0]
+            scores = net(x[place : place + 1].double())[0].detach()
             true = min(float(scores[y[place]] - scores[other]) / float((weight[y[place]] - weight[other]).norm()) for other in range(3) if other != y[place])
             assert one.proved == (true / share > 1.01e-4)
             if one.proved:

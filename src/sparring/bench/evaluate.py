@@ -96,7 +96,7 @@ def _evaluate_batch(
     found = Left(data.x[torch.arange(len(data))], torch.full((len(data),), -torch.inf, dtype=torch.float64))  # by the searches of the cascade so far
     missing = {cell for cell in cells.values() if not all(one in done[cell] for one in data.ids)}
     resuming = [attack for attack in case.attacks if attack.resumes and cells[attack.say()] in missing]
-    proved: dict[int, str] = {}  # place and by whom
+    part, proved = Part(case, data, rows, threat, reference, name, settings), dict[int, str]()  # proved: places, and by whom
     for attack in (None, *case.attacks):  # None: the clean inputs
         said = attack.say() if attack else CLEAN
         chained = bool(settings.cascade and attack and not attack.control)
@@ -120,7 +120,6 @@ def _evaluate_batch(
         fallen = {place for place, one in enumerate(data.ids) if known[one][0] not in STANDS}
         if attack is None:
             asked = left = [reason or ("wrong without attack" if place in fallen else "") for place, reason in enumerate(asked)]
-            part = Part(case, data, rows, threat, reference, name, settings)
             proved, left = certify_part(part, cells, done, record, asked, tell)
         elif proved:
             check_against(part, proved, attack, cells[said], known, record)

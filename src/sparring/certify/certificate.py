@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REAL = "real arithmetic"
 """The network computed without rounding; bounds are in float64 with their own rounding covered by a slack."""
@@ -53,7 +55,9 @@ class Certificate:
         return self.verdict is Verdict.PROVED
 
 
-def table(certificates: Sequence[Certificate]) -> pd.DataFrame:
+def table(certificates: Sequence[Certificate]) -> "pd.DataFrame":
     """One row a sample: verdict, method, radius, margin, reason, guarantee, confidence, seconds."""
+    import pandas as pd
+
     names = ("verdict", "method", "radius", "margin", "reason", "guarantee", "confidence", "seconds")
     return pd.DataFrame({name: [str(value) if name == "verdict" else value for value in (getattr(one, name) for one in certificates)] for name in names})

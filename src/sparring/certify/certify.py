@@ -3,9 +3,8 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,11 +17,14 @@ from sparring.core.registry import everything, find
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class Certificates(list[Certificate]):
     """One certificate a sample, in order."""
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row a sample; see `certificate.table`."""
         return table(self)
 

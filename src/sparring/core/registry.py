@@ -22,11 +22,11 @@ ROOMS = {
     "reader": "sparring.data",
     "check": "sparring.judge",
     "certifier": "sparring.certify",
-    "rung": "sparring.certify",
+    "rung": "sparring.certify.falsify sparring.certify.bounds sparring.certify.exact",
     "metric": "sparring.metrics",
     "section": "sparring.report",
 }
-"""Which room of the house each kind of thing lives in."""
+"""Which room of the house each kind of thing lives in; of rungs only the corners, since commands that need them are to answer at once."""
 
 SAID = {"space": "threat", "dataset": "data set"}
 """What a kind is called where a person reads it."""
@@ -53,7 +53,8 @@ def everything(kind: str) -> dict[str, Any]:
     """All registered things of a kind by name, plugins included, in alphabetical order."""
     if kind not in ROOMS:
         raise UnknownName("kind", kind, ROOMS)
-    _walk(ROOMS[kind])
+    for room in ROOMS[kind].split():
+        _walk(room)
     _load_plugins()
     return dict(sorted(_things[kind].items()))
 
@@ -72,7 +73,7 @@ def _walk(package_name: str) -> None:
     _walked.add(package_name)
     try:
         package = importlib.import_module(package_name)
-        for module in pkgutil.walk_packages(package.__path__, package_name + "."):
+        for module in pkgutil.walk_packages(getattr(package, "__path__", ()), package_name + "."):
             importlib.import_module(module.name)
     except BaseException:
         _walked.discard(package_name)  # half a walk must not pass for a whole one

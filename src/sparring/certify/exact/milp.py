@@ -2,22 +2,24 @@
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sparring.certify.bounds.interval import Interval
 from sparring.certify.docket import Docket
-from sparring.certify.exact.programme import Programme, affine_map, programme
-from sparring.certify.falsify import descend
 from sparring.certify.rung import rung
+
+if TYPE_CHECKING:
+    from sparring.certify.exact.programme import Programme
 
 log = logging.getLogger(__name__)
 
 Bounds = dict[int, Interval]
 
-NEAR = 20
-"""Steps of descent from the point of a programme, which lies on the border of what is unsafe."""
+DEEPER = 1e-4
+"""By how much, as a share of what is summed, a second point is to be beyond the border of what is unsafe."""
 
 
 def misfit(docket: Docket) -> str:
@@ -54,6 +56,8 @@ def milp(docket: Docket, *, tighten: int = 400, most: int = 4000, seconds: float
 
 def _decide(docket: Docket, here: int, only: torch.Tensor, deadline: float, tighten: int) -> None:
     """One sample: settled, or a note why not."""
+    from sparring.certify.exact.programme import programme  # brings scipy with it: a second that questions settled earlier need not wait for
+
     question, row = docket.question, torch.tensor([here])
     network, inputs = question.network, question.inputs.take(row)
     bounds = {place: bound.take(row) for place, bound in docket.bounds.items()}
@@ -81,6 +85,10 @@ def _decide(docket: Docket, here: int, only: torch.Tensor, deadline: float, tigh
             return
         before = len(docket)
         docket.refute(_near(docket, here, point))
+        if len(docket) == before:  # the point lies on the border of what is unsafe: is there one beyond it?
+            _, point = exact.empty(conditions, limits, deadline - time.monotonic(), -DEEPER)
+            if point is not None:
+                docket.refute(_near(docket, here, point))
         if len(docket) == before:
             docket.note("numerics: the exact programme found a point that the network does not confirm", only)
         return
@@ -88,19 +96,18 @@ def _decide(docket: Docket, here: int, only: torch.Tensor, deadline: float, tigh
 
 
 def _near(docket: Docket, here: int, point: np.ndarray) -> torch.Tensor:
-    """[n, 1, *in]: for one question the point of a programme, let down on the margin of the network itself; for the others their middles."""
+    """[n, 1, *in]: for one question the point of a programme; for the others their middles."""
     inputs = docket.question.inputs
     guesses = inputs.middle.clone()
     x = torch.from_numpy(point[: inputs.low[here].numel()]).reshape(inputs.low[here].shape)
     guesses[here] = torch.minimum(torch.maximum(x, inputs.low[here]), inputs.high[here])
-    row = torch.tensor([here])
-    found = descend(docket.question.take(row), guesses[row][:, None], NEAR)[0, 0]
-    guesses[here] = found
     return guesses[:, None]
 
 
 def tightened(docket: Docket, here: int, bounds: Bounds, deadline: float, most: int) -> Bounds:
     """The bounds of one sample with open signs behind the first ReLUs bounded by linear programmes, layer by layer, where there are at most `most`."""
+    from sparring.certify.exact.programme import affine_map, programme
+
     question = docket.question
     network, inputs = question.network, question.inputs.take(torch.tensor([here]))
     later = [bend for bend in network.bends if set(affine_map(network, network.nodes[bend].inputs[0]).matrices) - {0}]

@@ -6,6 +6,7 @@ Triangle relaxation: Ehlers 2017, arXiv:1705.01320. Big-M with tight bounds: Tje
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -78,11 +79,19 @@ def _step(network: Network, place: int, slope: Tensor, waiting: dict[int, Tensor
 
 
 def _stacked(pieces: list[tuple[Tensor, Tensor]], size: int) -> sparse.csr_array:
-    found = sparse.vstack([sparse.csr_array(slope.numpy()) for _, slope in pieces], format="csr")
-    if found.shape[0] == size:
-        return found
+    found = sparse.csr_array(sparse.vstack([sparse.csr_array(slope.numpy()) for _, slope in pieces]))
     rows = np.concatenate([rows.numpy() for rows, _ in pieces])
+    if len(rows) == size:
+        return found
     return sparse.csr_array(sparse.coo_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(size, len(rows))) @ found)
+
+
+class Constraints(NamedTuple):
+    """low <= rows @ v <= high."""
+
+    rows: sparse.csr_array
+    low: np.ndarray
+    high: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +142,11 @@ class Programme:
         size = np.abs(ends).sum() + abs(bound)
         return float(bound + ends.sum() - 1e-11 * size), found.x
 
-    def empty(self, conditions: np.ndarray, limits: np.ndarray, seconds: float | None) -> tuple[bool | None, np.ndarray | None]:
+    def empty(self, conditions: np.ndarray, limits: np.ndarray, seconds: float | None, slack: float = SLACK) -> tuple[bool | None, np.ndarray | None]:
         """Is there no v of the exact programme with conditions @ v <= limits? (True, None) where HiGHS proves it, (False, point) where it finds
-        one, (None, None) where time or numbers kept it from deciding."""
+        one, (None, None) where time or numbers kept it from deciding. slack: widens the limits, below 0 narrows them."""
         size = np.abs(conditions) @ np.maximum(np.abs(self.low), np.abs(self.high)) + np.abs(limits)
-        constraints = [LinearConstraint(self.rows, self.row_low, self.row_high), LinearConstraint(conditions, -np.inf, limits + SLACK * np.minimum(size, 1e3))]  # pyright: ignore[reportArgumentType]
+        constraints = [LinearConstraint(self.rows, self.row_low, self.row_high), LinearConstraint(conditions, -np.inf, limits + slack * np.minimum(size, 1e3))]  # pyright: ignore[reportArgumentType]
         options = {} if seconds is None else {"time_limit": max(0.01, seconds)}
         found = milp(np.zeros(len(self.low)), integrality=self.binary.astype(int), bounds=Bounds(self.low, self.high), constraints=constraints, options=options)  # pyright: ignore[reportArgumentType]
         if found.status == 2:
@@ -151,7 +160,7 @@ def programme(network: Network, low: Tensor, high: Tensor, bounds: Mapping[int, 
     columns = {0: np.arange(low.numel())}
     binary = [np.zeros(low.numel(), dtype=bool)]
     count = low.numel()
-    made: list[tuple[sparse.csr_array, np.ndarray, np.ndarray]] = []
+    made: list[Constraints] = []
     for bend in network.bends:
         if until is not None and bend >= until:
             break
@@ -172,9 +181,10 @@ def programme(network: Network, low: Tensor, high: Tensor, bounds: Mapping[int, 
         z = _in_columns(value, columns, count)
         y = _unit(places[~off], count)
         made += _rows_of(z[~off], value.constant[~off], y, on[~off], least[~off], most[~off], switch[~off], count)
-    rows = sparse.vstack([_wide(matrix, count) for matrix, _, _ in made], format="csr") if made else sparse.csr_array((0, count))
-    ends = [np.concatenate([part[place] for part in made]) if made else np.zeros(0) for place in (1, 2)]
-    return Programme(np.concatenate(lows), np.concatenate(highs), rows, ends[0], ends[1], columns, np.concatenate(binary))
+    made.append(Constraints(sparse.csr_array((0, count)), np.zeros(0), np.zeros(0)))
+    rows = sparse.csr_array(sparse.vstack([_wide(one.rows, count) for one in made]))
+    ends = np.concatenate([one.low for one in made]), np.concatenate([one.high for one in made])
+    return Programme(np.concatenate(lows), np.concatenate(highs), rows, *ends, columns, np.concatenate(binary))
 
 
 def _in_columns(value: Map, columns: Mapping[int, np.ndarray], count: int) -> sparse.csr_array:
@@ -194,24 +204,24 @@ def _unit(places: np.ndarray, count: int) -> sparse.csr_array:
 
 def _rows_of(
     z: sparse.csr_array, constant: np.ndarray, y: sparse.csr_array, on: np.ndarray, least: np.ndarray, most: np.ndarray, switch: np.ndarray, count: int
-) -> list[tuple[sparse.csr_array, np.ndarray, np.ndarray]]:
+) -> list[Constraints]:
     """Constraints of the ReLUs that are not off: y = z + constant where they are on; else, a being the switch,
     y >= z, y <= z - least (1 - a), y <= most a and the triangle, which follows from them but spares the search work."""
     free = np.inf
     found = []
     if on.any():
-        found.append((sparse.csr_array(y[on] - z[on]), constant[on], constant[on]))
+        found.append(Constraints(sparse.csr_array(y[on] - z[on]), constant[on], constant[on]))
     if (~on).any():
         zo, yo, co, lo, uo = z[~on], y[~on], constant[~on], least[~on], most[~on]
         a = _unit(switch[~on], count)
         many = len(co)
         found += [
-            (sparse.csr_array(yo - zo), co, np.full(many, free)),
-            (sparse.csr_array(yo - zo - a.multiply(lo[:, None])), np.full(many, -free), co - lo),
-            (sparse.csr_array(yo - a.multiply(uo[:, None])), np.full(many, -free), np.zeros(many)),
+            Constraints(sparse.csr_array(yo - zo), co, np.full(many, free)),
+            Constraints(sparse.csr_array(yo - zo - a.multiply(lo[:, None])), np.full(many, -free), co - lo),
+            Constraints(sparse.csr_array(yo - a.multiply(uo[:, None])), np.full(many, -free), np.zeros(many)),
         ]
     return found
 
 
 def _wide(matrix: sparse.csr_array, count: int) -> sparse.csr_array:
-    return sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], count))
+    return sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(len(matrix.indptr) - 1, count))

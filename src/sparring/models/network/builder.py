@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,7 +128,7 @@ class Builder:
     def scale(self, wire: Wire, factor: Tensor | float, shift: Tensor | float | None = None) -> Wire:
         """factor * x + shift; both broadcast against the wire, which grows where they are larger."""
         parts = [self.real(factor)] + ([] if shift is None else [self.real(shift)])
-        shape = tuple(torch.broadcast_shapes(wire.shape, *(part.shape for part in parts)))
+        shape = tuple(np.broadcast_shapes(wire.shape, *(part.shape for part in parts)))
         if all(part.numel() == 1 for part in parts) and math.prod(shape) == math.prod(wire.shape):
             scalars = [part.reshape(()) for part in parts]
             return Wire(self._each(Scale(*scalars), wire).place, shape)
@@ -267,7 +268,7 @@ class Builder:
 
     def _alike(self, first: Wire, second: Wire) -> tuple[Wire, Wire]:
         try:
-            shape = tuple(torch.broadcast_shapes(first.shape, second.shape))
+            shape = tuple(np.broadcast_shapes(first.shape, second.shape))
         except RuntimeError:
             raise Unsupported(f"values of shape {say(first.shape)} and {say(second.shape)} cannot be combined") from None
         return self.expand(first, shape), self.expand(second, shape)

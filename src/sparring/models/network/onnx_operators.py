@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -248,7 +249,7 @@ def _split(call: Call) -> Any:
 def _expand(call: Call) -> Value:
     wire, sides = call.wire(), call.numbers(1, "shape") or []
     sides = call.builder.for_one(sides, len(sides) == len(wire.shape))
-    return call.builder.expand(wire, tuple(torch.broadcast_shapes(wire.shape, tuple(sides))))
+    return call.builder.expand(wire, tuple(np.broadcast_shapes(wire.shape, tuple(sides))))
 
 
 @reads("Tile")

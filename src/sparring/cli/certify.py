@@ -1,0 +1,126 @@
+"""spar certify: prove that nothing within a threat breaks a model, or decide VNN-LIB properties of a network."""
+
+from typing import Annotated, Any
+
+import typer
+
+from sparring.cli.words import read_words
+
+
+def command(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NET.onnx PROPERTY.vnnlib | key=value ...]", help="A network and a property, or the keys of a plan.", show_default=False),
+    ] = None,
+    instances: Annotated[str | None, typer.Option(help="A file of lines network,property,seconds, as the competition gives them.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds an instance or sample; instead of those in the file of instances.")] = None,
+    out: Annotated[str | None, typer.Option(help="Where to write: the answer in the competition's format, or a table (csv).")] = None,
+    witnesses: Annotated[str | None, typer.Option(help="With --instances: a folder for one answer each, in the competition's format.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="With --instances: processes.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+) -> None:
+    """Prove or refute: robustness of a model on data, or VNN-LIB properties of ONNX networks.
+
+    Exit codes: 0 decided, 3 open, 2 wrong use. A model on data: 3 if nothing was decided. Lists of instances: 3 if any could
+    not be used; the same command continues.
+
+    Example: spar certify model=zoo:digits-robust data=digits threat="linf 0.1" take=50
+
+    Example: spar certify network.onnx property.vnnlib --timeout 60 --out answer.txt
+
+    Example: spar certify --instances instances.csv --out results.csv
+    """
+    from sparring.core.errors import PlanError
+
+    given = [*(words or []), *context.args]
+    if timeout is not None and not 0 < timeout < float("inf"):
+        raise PlanError(f"--timeout {timeout:g}: give a positive number of seconds, or leave it out for no limit")
+    if instances is not None:
+        if given or out is None:
+            raise PlanError("spar certify --instances FILE needs --out FILE for the table and takes no other words")
+        raise typer.Exit(_list(instances, out, timeout, witnesses, workers, json, quiet))
+    if len(given) == 2 and not any("=" in word or word.startswith("-") for word in given):
+        raise typer.Exit(_one(given[0], given[1], timeout, out, json, quiet))
+    stray, changes = read_words(given)
+    if stray or not changes:
+        raise PlanError("spar certify takes NET.onnx PROPERTY.vnnlib, or model=... data=... threat=..., or --instances FILE --out FILE")
+    raise typer.Exit(_model(changes, timeout, out, json, quiet))
+
+
+def _one(network: str, asked: str, timeout: float | None, out: str | None, json: bool, quiet: bool) -> int:
+    from sparring.certify.vnnlib.instance import decide_instance
+    from sparring.certify.vnnlib.instances import write_answer
+
+    answer = decide_instance(network, asked, timeout)
+    found = answer.counterexample
+    if out is not None:
+        write_answer(out, answer)
+    if json:
+        from sparring.cli.summary import print_json  # which brings statistics with it: a second that a short answer need not wait for
+
+        shown = None if found is None else {"x": found.x.tolist(), "y": found.y.tolist()}
+        print_json({"result": answer.result, "seconds": answer.seconds, "rung": answer.rung, "reason": answer.reason, "counterexample": shown})
+    elif not quiet:
+        typer.echo(answer.result)
+        if found is not None and out is None:
+            typer.echo(found.text(), nl=False)
+        typer.echo(f"{f'decided by {answer.rung}' if answer.decided else answer.reason}, {answer.seconds:.2f} s")
+    return 0 if answer.decided else 3
+
+
+def _list(instances: str, out: str, timeout: float | None, witnesses: str | None, workers: int, json: bool, quiet: bool) -> int:
+    from collections import Counter
+
+    from sparring.certify.vnnlib.instances import Row, run_instances
+
+    def say(row: Row) -> None:
+        if row.result == "error":
+            typer.echo(f"{row.network} {row.asked}: {row.reason}", err=True)
+        elif not quiet and not json:
+            typer.echo(f"{row.result:8}{row.seconds:9.2f} s  {row.network} {row.asked}  {row.rung or row.reason}")
+
+    rows = run_instances(instances, out, seconds=timeout, witnesses=witnesses, workers=workers, listen=say)
+    counts = Counter(row.result for row in rows)
+    if json:
+        from sparring.cli.summary import print_json
+
+        print_json({"instances": len(rows), "results": counts, "seconds": sum(row.seconds for row in rows), "table": out})
+    elif not quiet:
+        typer.echo(
+            f"{len(rows)} instances: {', '.join(f'{count} {result}' for result, count in counts.most_common())}; {sum(row.seconds for row in rows):.1f} s"
+        )
+    return 3 if counts["error"] else 0
+
+
+def _model(changes: dict[str, Any], timeout: float | None, out: str | None, json: bool, quiet: bool) -> int:
+    import pandas as pd
+
+    from sparring.bench.plan import Plan
+    from sparring.certify.certify import certify
+
+    plan = Plan.of(changes)
+    tables = {}
+    for case in plan.cases():
+        case.check()
+        found = certify(case.victim, case.data.x, case.data.y, case.threat, case.certifiers or None, seconds=timeout, seed=plan.seed).table()
+        found.insert(0, "id", list(case.data.ids))
+        tables[case.name] = found
+    whole = pd.concat(tables, names=["case"]).reset_index(level="case")
+    if out is not None:
+        whole.to_csv(out, index=False)
+    counts = {name: one.value_counts(["verdict", "method"]) for name, one in tables.items()}
+    if json:
+        from sparring.cli.summary import print_json
+
+        print_json({name: one.reset_index(name="samples").to_dict("records") for name, one in counts.items()})
+    elif not quiet:
+        for name, one in counts.items():
+            for verdict in ("proved", "refuted", "unknown"):
+                by = {method: count for (said, method), count in one.items() if said == verdict}  # type: ignore[misc]
+                named = ", ".join(f"{method} {count}" for method, count in by.items())
+                typer.echo(f"{name}: {verdict} {sum(by.values())} of {len(tables[name])}" + (f" ({named})" if by and verdict != "unknown" else ""))
+            for reason, count in tables[name].query("verdict == 'unknown'").reason.value_counts().head(3).items():
+                typer.echo(f"  {count} unknown: {reason}")
+    return 3 if (whole.verdict == "unknown").all() else 0

@@ -1,0 +1,91 @@
+"""spar harden: train a model against a threat."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparring.cli.words import read_words
+
+KEYS = ("model", "weights", "data", "split", "take", "threat", "recipe", "epochs", "batch", "rate", "ramp", "fresh", "seed", "out")
+
+
+def command(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(metavar="key=value ...", help=f"Keys: {', '.join(KEYS)}.", show_default=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+) -> None:
+    """Train a torch model against a threat and write its weights; the same command continues from the checkpoint beside them.
+
+    model is zoo:NAME or package.module:factory, data is read in the split train unless split=... says otherwise, ramp is the share of the
+    training after which the radius is full, fresh=false trains on from the weights the model has. Settings of the recipe are keys too.
+
+    Example: spar harden model=zoo:digits-plain data=digits threat="linf 0.1" recipe=ibp epochs=40 out=robust.safetensors
+    """
+    import safetensors.torch
+
+    from sparring.bench.plan import Plan
+    from sparring.cli.process import tune_allocator
+    from sparring.cli.summary import print_json
+    from sparring.core.errors import PlanError, UnknownName
+    from sparring.data.load import load
+    from sparring.defences.training.harden import RECIPES, harden, settings_of
+    from sparring.defences.training.optimiser import Adam
+    from sparring.defences.training.ramp import Ramp
+
+    tune_allocator()
+    stray, given = read_words([*(words or []), *context.args])
+    missing = [name for name in ("model", "data", "threat", "out") if name not in given]
+    if stray or missing:
+        raise PlanError(f"cannot read {stray!r}: write key=value" if stray else f"spar harden needs {', '.join(f'{name}=...' for name in missing)}")
+    recipe = str(given.get("recipe", "ibp"))
+    if recipe not in RECIPES:
+        raise UnknownName("recipe", recipe, RECIPES)
+    own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if name not in KEYS}
+    for name in own:
+        if name not in settings_of(recipe):
+            raise UnknownName("key", name, [*KEYS, *settings_of(recipe)])
+    file = Path(str(given["out"])).expanduser()
+    if file.suffix != ".safetensors":
+        raise PlanError(f"out={given['out']}: weights are written as .safetensors")
+    case = Plan.of({name: given[name] for name in ("model", "weights", "data", "take", "threat") if name in given} | {"split": given.get("split", "train")})
+    threats = [one.threat for one in case.cases()]
+    if len(threats) != 1:
+        raise PlanError("spar harden takes one model and one threat")
+    data = load(str(given["data"]), split=str(given.get("split", "train")), take=given.get("take"))
+    chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "batch", "seed", "fresh") if name in given}
+    if "rate" in given:
+        chosen["optimiser"] = Adam(given["rate"])
+    if "ramp" in given:
+        chosen["ramp"] = Ramp(0.0, given["ramp"])
+    told: list[dict[str, Any]] = []
+
+    def listen(event: str, details: dict[str, Any]) -> None:
+        told.append(details)
+        if not (json or quiet):
+            typer.echo("epoch {epoch} of {epochs}: loss {loss:.4f} at radius {radius:.4g}, {seconds:.1f} s".format(**details), err=True)
+
+    module = harden(_module(str(given["model"]), given.get("weights")), data, threats[0], recipe, folder=file.with_suffix(""), listen=listen, **chosen, **own)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(safetensors.torch.save({name: value.contiguous() for name, value in module.state_dict().items()}))
+    if json:
+        print_json({"weights": str(file), "recipe": recipe, "epochs": told})
+    elif not quiet:
+        typer.echo(f"{file}: {recipe} at {threats[0].space.short()}; evaluate it with model=package.module:factory weights={file}")
+
+
+def _module(reference: str, weights: Any) -> Any:
+    """The torch module behind zoo:NAME or package.module:factory."""
+    from torch import nn
+
+    from sparring.core.errors import LoadError
+    from sparring.models.factory import made_by
+    from sparring.models.weights_file import put_weights
+    from sparring.models.zoo import zoo
+
+    kind, _, rest = reference.partition(":")
+    made = zoo(rest).build() if kind == "zoo" else put_weights(made_by(kind, rest), weights, reference) if rest else None
+    if not isinstance(made, nn.Module):
+        raise LoadError(f"{reference}: training needs a torch module: name zoo:NAME or a factory, package.module:factory, that makes one")
+    return made
