@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from sparring.bench.corruption_error import corruption_error as corruption_error
     from sparring.bench.run import Run as Run
     from sparring.bench.transfer import transfer_matrix as transfer_matrix
+    from sparring.certify.certify import certified_radius as certified_radius
+    from sparring.certify.certify import certify as certify
+    from sparring.certify.smoothing.noise import ablation as ablation
+    from sparring.certify.smoothing.noise import gaussian as gaussian
+    from sparring.certify.smoothing.noise import uniform as uniform
+    from sparring.certify.smoothing.patch_cleanser import patch_cleanser as patch_cleanser
+    from sparring.certify.smoothing.patch_smoothing import band_vote as band_vote
+    from sparring.certify.smoothing.smoothed import smoothed as smoothed
     from sparring.core.threat import Threat as Threat
     from sparring.data.dataset import Data as Data
     from sparring.data.load import load as load
@@ -67,6 +75,14 @@ _PLACES = {
     "substitute": "attacks.evasion.transfer.substitute",
     "transfer_matrix": "bench.transfer",
     "doctor": "bench.api",
+    "smoothed": "certify.smoothing.smoothed",
+    "gaussian": "certify.smoothing.noise",
+    "uniform": "certify.smoothing.noise",
+    "ablation": "certify.smoothing.noise",
+    "band_vote": "certify.smoothing.patch_smoothing",
+    "patch_cleanser": "certify.smoothing.patch_cleanser",
+    "certified_radius": "certify.certify",
+    "certify": "certify.certify",
     "second_look": "bench.api",
     "eot": "models.eot",
     "bpda": "models.bpda",

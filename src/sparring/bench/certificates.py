@@ -21,6 +21,8 @@ from sparring.data.dataset import Data
 from sparring.judge.judge import Status, judge
 from sparring.records.record import Points, Record
 
+DOUBTFUL = 0.05
+"""Share of statistical certificates of a batch that may break before the method itself is doubted."""
 PROVED, OPEN = "proved", "unknown"
 """Statuses of certificates besides those of attacks; a refuted sample is judged like any point."""
 
@@ -63,9 +65,11 @@ def certify_part(
 
 
 def check_against(part: Part, proved: dict[int, str], attack: Attack, cell: str, known: Known, record: Record) -> None:
-    """Raise Contradiction where an attack broke what was proved, after saving inputs and points to begin a search for the fault from."""
+    """Raise Contradiction where an attack broke what was proved for certain, after saving inputs and points to begin a search for the fault from.
+    Statistical certificates may be wrong as often as their confidence says, so there it takes more than that share of them."""
     broken = [place for place in proved if known[part.data.ids[place]][0] == Status.BROKEN]
-    if not broken:
+    certain = {f"proved by {one.say()}" for one in part.case.certifiers if not one.statistical}
+    if not any(proved[place] in certain for place in broken) and len(broken) <= DOUBTFUL * len(proved):
         return
     ids = [part.data.ids[place] for place in broken]
     kept = record.points(cell)

@@ -29,9 +29,11 @@ def certified_by(case: pd.DataFrame) -> list[str]:
 
 
 def proved(case: pd.DataFrame) -> pd.DataFrame:
-    """The rows of certificates that are proved, one a sample that is right, indexed by id; `note` names the method."""
+    """The rows of certificates that are proved, one a sample that is right, indexed by id; `note` names the method. A sample that an attack
+    broke all the same (statistical certificates err now and then) is not among them."""
     right = outcomes(case)
-    found = case[(case.status == "proved") & case.id.isin(right.index[right.clean])]
+    broken = set(case.id[(case.status == "broken") & (case.attack != CLEAN)])
+    found = case[(case.status == "proved") & case.id.isin(right.index[right.clean]) & ~case.id.isin(broken)]
     return found.drop_duplicates("id").set_index("id")
 
 
