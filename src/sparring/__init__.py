@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sparring.core.threat import Threat as Threat
     from sparring.data.dataset import Data as Data
     from sparring.data.load import load as load
+    from sparring.defences.training.harden import harden as harden
     from sparring.domains.image import image as image
     from sparring.domains.table import table as table
     from sparring.domains.text import text as text
@@ -75,6 +76,7 @@ _PLACES = {
     "substitute": "attacks.evasion.transfer.substitute",
     "transfer_matrix": "bench.transfer",
     "doctor": "bench.api",
+    "harden": "defences.training.harden",
     "smoothed": "certify.smoothing.smoothed",
     "gaussian": "certify.smoothing.noise",
     "uniform": "certify.smoothing.noise",

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sparring.core.errors import RecordError
-from sparring.metrics.band import Band, band, certified_accuracy, certified_by, proved_by
+from sparring.metrics.band import Band, band, certified_accuracy, proved_by
 from sparring.metrics.outcome import CLEAN, clean_accuracy, outcomes, robust_accuracy
 from sparring.metrics.rate import Rate
 from sparring.records.record import Record
@@ -72,16 +72,19 @@ class Run:
     def summary(self) -> list[dict[str, Any]]:
         """Per case, plain JSON: rates with their intervals, what each attack took, cost."""
         rows = []
+        certifiers = {
+            case["name"]: {cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("certificate")} for case in self.record.header["cases"]
+        }
         for name, case in self.cases().items():
             found = outcomes(case)
             taken = found.fell_to.value_counts()
-            order = [attack for attack in dict.fromkeys(case.attack) if attack != CLEAN and (attack not in certified_by(case) or attack in taken)]
+            order = [attack for attack in dict.fromkeys(case.attack) if attack != CLEAN and (attack not in certifiers[name] or attack in taken)]
             rows.append(
                 {
                     "case": name,
                     "clean_accuracy": vars(clean_accuracy(case)),
                     "robust_accuracy": vars(robust_accuracy(case)),
-                    "certified_accuracy": vars(certified_accuracy(case)) if certified_by(case) else None,
+                    "certified_accuracy": vars(certified_accuracy(case)) if certifiers[name] else None,
                     "proved_by": proved_by(case),
                     "fell_to": {attack: int(taken.get(attack, 0)) for attack in order},
                     "errors": int((case.status == "error").sum()),

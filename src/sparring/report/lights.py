@@ -63,7 +63,7 @@ def trust(view: View, cases: tuple[CaseView, ...] | None = None) -> Trust:
 def _control(case: CaseView) -> Light | None:
     """Random points must not do better than a search."""
     controls = set(case.controls)
-    others = [attack for attack in case.attacks if attack not in controls]
+    others = [attack for attack in (*case.certifiers, *case.attacks) if attack not in controls]
     if not controls or not others:
         return None
     broken = case.judged[case.judged.status == "broken"]

@@ -1,0 +1,23 @@
+"""Losses of bounds: lower bounds of how far the label leads, and cross-entropy of the worst they allow."""
+
+import torch
+from torch import Tensor
+
+
+def rivals(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """[n, classes - 1, classes]: rows whose product with scores is the lead of the label over each other class."""
+    numbers = torch.arange(classes, device=y.device)
+    others = numbers.expand(len(y), classes)[numbers != y[:, None]].reshape(len(y), classes - 1)
+    unit = torch.eye(classes, dtype=dtype, device=y.device)
+    return unit[y][:, None] - unit[others]
+
+
+def worst_entropy(leads: Tensor) -> Tensor:
+    """Cross-entropy, the mean over samples, of scores in which the label leads by this much [n, classes - 1].
+
+    Of lower bounds it is an upper bound of the cross-entropy of every input they hold for (Gowal et al. 2018, equation 12).
+
+        >>> round(float(worst_entropy(torch.zeros(1, 9))), 4)  # ten equal scores: log 10
+        2.3026
+    """
+    return torch.logsumexp(torch.cat([leads.new_zeros(len(leads), 1), -leads], 1), 1).mean()
