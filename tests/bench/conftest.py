@@ -14,6 +14,7 @@ def plan_of(**changes):
         "threat": "linf 0.1",
         "attacks": ["noise(tries=3)", "fgsm", "square(queries=20)"],
         "batch": 4,
+        "certify": "none",
     }
     return Plan.of({**keys, "search": "plain", **changes})
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-TINY = ("model=zoo:digits-plain", "data=digits", "take=20", "threat=linf 0.1", "attacks=noise(tries=3), fgsm")
+TINY = ("model=zoo:digits-plain", "data=digits", "take=20", "threat=linf 0.1", "attacks=noise(tries=3), fgsm", "certify=none")
 """A plan that takes a fraction of a second."""
 
 

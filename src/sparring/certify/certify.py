@@ -75,7 +75,7 @@ def certify(
                 answers = one(victim, x[rows], y[rows], threat.take(rows), dice.take(rows), seconds=seconds)
                 spent = (time.monotonic() - began) / len(rows)
                 named = [dataclasses.replace(each, method=each.method or one.name, seconds=spent) for each in answers]
-                found = named if not found else found
+                found = found or named
                 for row, each in zip(rows.tolist(), named, strict=True):
                     found[row] = _better(found[row], each)
     return Certificates(found)

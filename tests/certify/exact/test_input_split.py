@@ -376,3 +376,16 @@ def test_too_many_inputs_are_left_to_others() -> None:
     assert answer.verdict is Verdict.UNKNOWN
     (answer,) = decide(asked(network, [0.0] * 30, [1.0] * 2 + [0.0] * 28, [([[1.0, 0.0]], [1e3])]), rungs=["input_split"], seconds=10)
     assert answer.verdict is Verdict.PROVED
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_rounding_of_the_executed_network_is_counted(own: bool) -> None:
+    """With a band of 0.1 on a linear output of weight 1, what is proved by less than 0.1 is no longer proved."""
+    network = Network((Node(Input((1,))), Node(Linear(torch.ones(1, 1, dtype=torch.float64)), (0,)), Node(Relu(), (1,))))
+    low = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    clause = torch.zeros(2, 1, dtype=torch.int64)
+    question = Question(network, InputSet(low, low + 1), torch.ones(2, 1, 1, dtype=torch.float64), torch.full((2, 1), -0.95, dtype=torch.float64), clause)
+    band = torch.full((2, 1) if own else (1,), 0.1, dtype=torch.float64)
+    settings = {"attack": {}, "input_split": {"boxes": 50}}  # the attack settles the first
+    assert [answer.verdict for answer in decide(question, rungs=settings)] == [Verdict.REFUTED, Verdict.PROVED]
+    assert [answer.verdict for answer in decide(question, rungs=settings, bands={1: band})] == [Verdict.REFUTED, Verdict.UNKNOWN]

@@ -30,7 +30,7 @@ def asked(network, inputs, rows, offset, clause=None):
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.3, 1.0, 2.5]))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_exact_against_all_patterns_of_signs(seed, radius):
     network = mlp(seed, (3, 3, 3, 2))
     g = torch.Generator().manual_seed(seed)
@@ -87,7 +87,7 @@ def test_a_needle_is_open_not_proved_when_domains_run_out(domains):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_clauses_of_several_rows(seed):
     """Unsafe where two rows hold together: no point of a proved set is, and refuted ones show theirs."""
     network = mlp(seed, (2, 5, 4, 3))

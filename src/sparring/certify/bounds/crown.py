@@ -18,7 +18,7 @@ from sparring.certify.bounds.interval import Bands, Interval, interval_at
 from sparring.certify.bounds.relax import Lines, Planes, relaxation
 from sparring.certify.bounds.windows import band_rows, rows_of
 from sparring.models.network.network import Network
-from sparring.models.network.operators import Linear, Relu
+from sparring.models.network.operators import Affine, Linear, Relu, Reshape, Scale, Select
 
 MEMORY = 1 << 24
 """Numbers of float64 that one array of a backward pass may have: 128 MiB."""
@@ -95,8 +95,8 @@ class _Found(NamedTuple):
 
 def _tightened(network: Network, inputs: InputSet, place: int, value: Interval, lines: Relaxations, relu: bool, bands: Bands | None) -> Interval:
     """Bounds of a node cut with those of backward passes, for the neurons that matter: of a ReLU those of open sign."""
-    if place == 0 or (not lines and inputs.is_box):
-        return value  # affine in the input: the interval is exact
+    if place == 0 or (not lines and inputs.is_box and _summed_once(network, place)):
+        return value  # the interval is exact
     open_ = (value.low < 0) & (value.high > 0) if relu else torch.ones_like(value.low, dtype=torch.bool)
     route = windows.plan(network, place)
     low, high = value.low.flatten(1).clone(), value.high.flatten(1).clone()
@@ -108,6 +108,18 @@ def _tightened(network: Network, inputs: InputSet, place: int, value: Interval, 
         low[sample, neuron] = torch.maximum(low[sample, neuron], least[:, 0])
         high[sample, neuron] = torch.minimum(high[sample, neuron], -least[:, 1])
     return Interval(low.reshape(value.low.shape), high.reshape(value.high.shape))
+
+
+def _summed_once(network: Network, place: int) -> bool:
+    """Is a node the input, moved about and scaled, through one layer at most? Two that follow one another have wider intervals than their product."""
+    sums = 0
+    while place:
+        operator, inputs = network.nodes[place]
+        if not isinstance(operator, Affine):
+            return False
+        sums += not isinstance(operator, Scale | Reshape | Select)
+        (place,) = inputs
+    return sums <= 1
 
 
 def _by_windows(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparring.certify.bounds.inputs import InputSet
 from sparring.models.network.network import Network
-from sparring.models.network.operators import Add, Affine, Bend, Concat, Operator, Product, Select
+from sparring.models.network.operators import Add, Affine, Bend, Concat, Operator, Product, Reshape, Select
 
 Bands = Mapping[int, Tensor]
 """By node: how far the executed network may be off at it, [*out] or [n, *out]; see `execution`."""
@@ -35,7 +35,7 @@ def through(operator: Operator, values: list[Interval]) -> Interval:
     """The interval of what an operator gives for values in these intervals."""
     if isinstance(operator, Affine):
         (value,) = values
-        if operator.terms == 1 and not isinstance(operator, Select):
+        if isinstance(operator, Reshape | Select):  # exact, which middle and radius would not be
             return Interval(operator(value.low), operator(value.high))
         middle, radius = operator((value.low + value.high) / 2), operator.absolute((value.high - value.low) / 2)
         return Interval(middle - radius, middle + radius)

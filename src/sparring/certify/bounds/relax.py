@@ -99,15 +99,12 @@ def _s_upper(operator: Operator, low: Tensor, high: Tensor) -> tuple[Tensor, Ten
 
 
 def product_planes(one: Interval, other: Interval) -> Planes:
-    """McCormick's planes through the corners: below through (l, l) or (u, u), above through (l, u) or (u, l), whichever is nearer at the middle."""
+    """The means of McCormick's planes: below through (l, l) and (u, u), above through (l, u) and (u, l).
+
+    The two of a side are equally near at the middle and on average; their mean is off by half as much as either at worst, and no rounding chooses it."""
     lx, ux, ly, uy = (edge[:, None] for edge in (one.low, one.high, other.low, other.high))
     mx, my = (lx + ux) / 2, (ly + uy) / 2
-    first_below = ly * mx + lx * my - lx * ly >= uy * mx + ux * my - ux * uy
-    first_above = uy * mx + lx * my - lx * uy <= ly * mx + ux * my - ux * ly
-    return Planes(
-        torch.where(first_below, ly, uy), torch.where(first_below, lx, ux), -torch.where(first_below, lx * ly, ux * uy),
-        torch.where(first_above, uy, ly), torch.where(first_above, lx, ux), -torch.where(first_above, lx * uy, ux * ly),
-    )  # fmt: skip
+    return Planes(my, mx, -(lx * ly + ux * uy) / 2, my, mx, -(lx * uy + ux * ly) / 2)
 
 
 def relaxation(operator: Operator, values: list[Interval], slope: Tensor | None = None) -> Lines | Planes:

@@ -43,7 +43,10 @@ def milp(docket: Docket, *, tighten: int = 400, most: int = 4000, seconds: float
         if left <= 0:
             docket.note("time: the limit was reached before the exact programme")
             return
-        here = int((docket.places == place).nonzero())
+        (found,) = (docket.places == place).nonzero(as_tuple=True)
+        if not len(found):  # refuted with another
+            continue
+        here = int(found)
         deadline = time.monotonic() + left
         only = torch.zeros(len(docket), dtype=torch.bool, device=docket.places.device)
         only[here] = True

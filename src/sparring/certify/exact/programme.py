@@ -97,7 +97,8 @@ class Constraints(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Programme:
     """Variables v in [low, high]; row_low <= rows @ v <= row_high. columns: by source, the columns of its numbers, -1 for ReLUs that
-    are off. binary: bool for each variable. Without `binary` it is the triangle relaxation; with it, exact."""
+    are off; scales: what a variable is multiplied with to give the number, for HiGHS keeps constraints to an absolute tolerance, which must be small
+    beside every number. binary: bool for each variable. Without `binary` it is the triangle relaxation; with it, exact."""
 
     low: np.ndarray
     high: np.ndarray
@@ -105,6 +106,7 @@ class Programme:
     row_low: np.ndarray
     row_high: np.ndarray
     columns: dict[int, np.ndarray]
+    scales: dict[int, np.ndarray]
     binary: np.ndarray
 
     def objective(self, network: Network, start: int, weights: np.ndarray) -> tuple[np.ndarray, float]:
@@ -112,7 +114,7 @@ class Programme:
         costs, found = np.zeros(len(self.low)), affine_map(network, start)
         for place, matrix in found.matrices.items():
             columns = self.columns[place]
-            share = matrix.T @ weights
+            share = (matrix.T @ weights) * self.scales[place]
             np.add.at(costs, columns[columns >= 0], share[columns >= 0])
         return costs, float(weights @ found.constant)
 
@@ -157,7 +159,7 @@ class Programme:
 def programme(network: Network, low: Tensor, high: Tensor, bounds: Mapping[int, Interval], until: int | None = None) -> Programme:
     """Of the box [*in] of one sample. bounds: of what goes into every bend, [1, *shape] each, which must hold. until: only bends before this place."""
     lows, highs = [low.flatten().numpy()], [high.flatten().numpy()]
-    columns = {0: np.arange(low.numel())}
+    columns, scales = {0: np.arange(low.numel())}, {0: np.ones(low.numel())}
     binary = [np.zeros(low.numel(), dtype=bool)]
     count = low.numel()
     made: list[Constraints] = []
@@ -167,6 +169,8 @@ def programme(network: Network, low: Tensor, high: Tensor, bounds: Mapping[int, 
         (before,) = network.nodes[bend].inputs
         least, most = (edge.flatten().numpy() for edge in bounds[before])
         on, off = least >= 0, most <= 0
+        scale = scales[bend] = np.maximum(np.maximum(np.abs(least), np.abs(most)), 1e-300)
+        least, most = least / scale, most / scale
         open_ = ~(on | off)
         places = np.full(len(least), -1)
         places[~off] = count + np.arange((~off).sum())
@@ -178,22 +182,22 @@ def programme(network: Network, low: Tensor, high: Tensor, bounds: Mapping[int, 
         binary += [np.zeros((~off).sum(), dtype=bool), np.ones(open_.sum(), dtype=bool)]
         count += int((~off).sum() + open_.sum())
         value = affine_map(network, before)
-        z = _in_columns(value, columns, count)
+        z = sparse.csr_array(_in_columns(value, columns, scales, count).multiply(1 / scale[:, None]))
         y = _unit(places[~off], count)
-        made += _rows_of(z[~off], value.constant[~off], y, on[~off], least[~off], most[~off], switch[~off], count)
+        made += _rows_of(z[~off], (value.constant / scale)[~off], y, on[~off], least[~off], most[~off], switch[~off], count)
     made.append(Constraints(sparse.csr_array((0, count)), np.zeros(0), np.zeros(0)))
     rows = sparse.csr_array(sparse.vstack([_wide(one.rows, count) for one in made]))
     ends = np.concatenate([one.low for one in made]), np.concatenate([one.high for one in made])
     return Programme(np.concatenate(lows), np.concatenate(highs), rows, *ends, columns, np.concatenate(binary))
 
 
-def _in_columns(value: Map, columns: Mapping[int, np.ndarray], count: int) -> sparse.csr_array:
+def _in_columns(value: Map, columns: Mapping[int, np.ndarray], scales: Mapping[int, np.ndarray], count: int) -> sparse.csr_array:
     """The matrix of a map over the variables."""
     total = sparse.csr_array((len(value.constant), count))
     for place, matrix in value.matrices.items():
         own = columns[place]
         kept = own >= 0
-        spread = sparse.csr_array((np.ones(kept.sum()), (np.nonzero(kept)[0], own[kept])), shape=(len(own), count))
+        spread = sparse.csr_array((scales[place][kept], (np.nonzero(kept)[0], own[kept])), shape=(len(own), count))
         total = total + matrix @ spread
     return sparse.csr_array(total)
 
