@@ -3,6 +3,7 @@
 from sparring.certify.bounds.crown import bounds_of_bends, lower, relaxations
 from sparring.certify.bounds.interval import intervals, margins
 from sparring.certify.docket import Docket
+from sparring.certify.proof.write import plain_proofs
 from sparring.certify.rung import rung
 
 
@@ -24,4 +25,4 @@ def crown(docket: Docket) -> None:
     docket.bounds = bounds_of_bends(network, question.inputs, docket.bounds, docket.bands)
     rows = question.rows.reshape(*question.rows.shape[:2], *network.shapes[-1])
     found = lower(network, question.inputs, len(network.nodes) - 1, rows, relaxations(network, docket.bounds), None, docket.bands)
-    docket.improve(found + question.offset)
+    docket.improve(found + question.offset, plain_proofs(question) if docket.proofs else None)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparring.certify.bounds.inputs import InputSet
+from sparring.certify.bounds.inputs import ROUNDING, InputSet
 from sparring.models.network.network import Network
 from sparring.models.network.operators import Add, Affine, Bend, Concat, Operator, Product, Reshape, Select
 
@@ -76,12 +76,16 @@ def margins(network: Network, values: list[Interval], rows: Tensor) -> Tensor:
         inner = network.shapes[last.inputs[0]]
         pulled = last.operator.adjoint(rows.reshape(-1, *shape), inner).reshape(count, rows.shape[1], -1)
         constant = last.operator.constant
-        offset = 0.0 if constant is None else rows @ constant.expand(shape).flatten()
-        return _least(pulled, before) + offset
+        if constant is None:
+            return _least(pulled, before)
+        shift = constant.expand(shape).flatten()
+        return _least(pulled, before) + rows @ shift - ROUNDING * (rows.abs() @ shift.abs())
     return _least(rows, values[-1])
 
 
 def _least(rows: Tensor, value: Interval) -> Tensor:
+    """Lowered by what rounding may have added."""
     low, high = value.low.flatten(1), value.high.flatten(1)
     middle, radius = (low + high) / 2, (high - low) / 2
-    return ((rows * middle[:, None]) - rows.abs() * radius[:, None]).sum(2)
+    around = radius + ROUNDING * torch.maximum(low.abs(), high.abs())
+    return ((rows * middle[:, None]) - rows.abs() * around[:, None]).sum(2)

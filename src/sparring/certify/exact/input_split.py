@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sparring.certify.bounds.inputs import ROUNDING, InputSet
+from sparring.certify.bounds.windows import band_rows
 from sparring.certify.docket import Docket
 from sparring.certify.exact.box_forms import Boxes, Crown, Former, Forms
 from sparring.certify.exact.zonotopes import Zonotopes, stack_of
@@ -77,7 +78,7 @@ def input_split(docket: Docket, *, boxes: int | None = 1 << 22, batch: int = 512
     share: of the time left that may be spent, by default all of it up to 8 inputs and half of it beyond, where other methods have better chances.
     """
     wide = wide_inputs(docket)
-    fits = wide.sum(1) <= MOST_INPUTS
+    fits = (wide.sum(1) <= MOST_INPUTS) & wide.any(1)
     docket.note(f"input_split: more than {MOST_INPUTS} inputs can change", ~fits)
     if not bool(fits.any()):
         return
@@ -120,7 +121,7 @@ class Search:
 
     def __init__(self, docket: Docket, fits: Tensor, most: int | None, batch: int, clip: bool, reserve: float):
         self.docket, self.most, self.batch, self.clip, self.reserve = docket, most, batch, clip, reserve
-        chosen = fits.nonzero().squeeze(1)
+        self.chosen = chosen = fits.nonzero().squeeze(1)
         self.question, self.keys = docket.question.take(chosen), docket.places[chosen].tolist()
         self.axes = wide_inputs(docket)[chosen].any(0).nonzero().squeeze(1)
         self.former = self._former()
@@ -136,8 +137,8 @@ class Search:
     def _former(self) -> Former:
         layers = None if self.docket.proofs or self.docket.bands else stack_of(self.question.network)
         if layers is None:
-            shapes, bands = self.question.network.shapes, self.docket.bands or {}  # in the order of the answers where they differ by question
-            return Crown(self.question, self.axes, {place: band[self.keys] if band.ndim > len(shapes[place]) else band for place, band in bands.items()})
+            network, bands = self.question.network, self.docket.bands or {}
+            return Crown(self.question, self.axes, {place: band_rows(network, place, band, self.chosen) for place, band in bands.items()})
         return Zonotopes(self.question, self.axes, layers)
 
     def out_of_time(self) -> bool:

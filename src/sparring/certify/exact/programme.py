@@ -22,6 +22,9 @@ from sparring.models.network.operators import Add, Affine, Concat
 SLACK = 1e-6
 """By how much, as a share of what is summed, the unsafe set is widened: the tolerance to which HiGHS keeps constraints, and more."""
 
+CANCELLED = 1e-4
+"""A number much smaller than what is summed to it is mostly rounding: it is measured by this share of the sum instead."""
+
 PIECE = 256
 """Rows of a map that are written out at once."""
 
@@ -132,23 +135,27 @@ class Programme:
         )  # fmt: skip
         if found.ineqlin is None or found.ineqlin.marginals is None:
             return -math.inf, None
-        bound, reduced = 0.0, costs.copy()
+        bound, size, reduced = 0.0, 0.0, costs.copy()
         if above is not None:
             push = np.minimum(found.ineqlin.marginals, 0.0)
             bound += float(push @ limits)
+            size += float(np.abs(push) @ np.abs(limits))
             reduced -= above.T @ push
         if equal.any():
             bound += float(found.eqlin.marginals @ self.row_low[equal])
+            size += float(np.abs(found.eqlin.marginals) @ np.abs(self.row_low[equal]))
             reduced -= self.rows[equal].T @ found.eqlin.marginals
         ends = np.minimum(reduced * self.low, reduced * self.high)
-        size = np.abs(ends).sum() + abs(bound)
+        size += float(np.abs(ends).sum())
         return float(bound + ends.sum() - 1e-11 * size), found.x
 
     def empty(self, conditions: np.ndarray, limits: np.ndarray, seconds: float | None, slack: float = SLACK) -> tuple[bool | None, np.ndarray | None]:
         """Is there no v of the exact programme with conditions @ v <= limits? (True, None) where HiGHS proves it, (False, point) where it finds
         one, (None, None) where time or numbers kept it from deciding. slack: widens the limits, below 0 narrows them."""
         size = np.abs(conditions) @ np.maximum(np.abs(self.low), np.abs(self.high)) + np.abs(limits)
-        constraints = [LinearConstraint(self.rows, self.row_low, self.row_high), LinearConstraint(conditions, -np.inf, limits + slack * np.minimum(size, 1e3))]  # pyright: ignore[reportArgumentType]
+        share = np.maximum(size / 1e3, 1.0)
+        unsafe = LinearConstraint(conditions / share[:, None], -np.inf, limits / share + slack * np.minimum(size, 1e3))  # pyright: ignore[reportArgumentType]
+        constraints = [LinearConstraint(self.rows, self.row_low, self.row_high), unsafe]  # pyright: ignore[reportArgumentType]
         options = {} if seconds is None else {"time_limit": max(0.01, seconds)}
         found = milp(np.zeros(len(self.low)), integrality=self.binary.astype(int), bounds=Bounds(self.low, self.high), constraints=constraints, options=options)  # pyright: ignore[reportArgumentType]
         if found.status == 2:
@@ -169,7 +176,11 @@ def programme(network: Network, low: Tensor, high: Tensor, bounds: Mapping[int, 
         (before,) = network.nodes[bend].inputs
         least, most = (edge.flatten().numpy() for edge in bounds[before])
         on, off = least >= 0, most <= 0
-        scale = scales[bend] = np.maximum(np.maximum(np.abs(least), np.abs(most)), 1e-300)
+        value = affine_map(network, before)
+        z = _in_columns(value, columns, scales, count)
+        reach = np.maximum(np.abs(np.concatenate(lows)), np.abs(np.concatenate(highs)))
+        summed = abs(z) @ reach + np.abs(value.constant)
+        scale = scales[bend] = np.maximum(np.maximum(np.maximum(np.abs(least), np.abs(most)), CANCELLED * summed), 1e-300)
         least, most = least / scale, most / scale
         open_ = ~(on | off)
         places = np.full(len(least), -1)
@@ -181,14 +192,13 @@ def programme(network: Network, low: Tensor, high: Tensor, bounds: Mapping[int, 
         highs += [np.maximum(most[~off], 0.0), np.ones(open_.sum())]
         binary += [np.zeros((~off).sum(), dtype=bool), np.ones(open_.sum(), dtype=bool)]
         count += int((~off).sum() + open_.sum())
-        value = affine_map(network, before)
-        z = sparse.csr_array(_in_columns(value, columns, scales, count).multiply(1 / scale[:, None]))
+        z = _wide(sparse.csr_array(z.multiply(1 / scale[:, None])), count)
         y = _unit(places[~off], count)
         made += _rows_of(z[~off], (value.constant / scale)[~off], y, on[~off], least[~off], most[~off], switch[~off], count)
     made.append(Constraints(sparse.csr_array((0, count)), np.zeros(0), np.zeros(0)))
     rows = sparse.csr_array(sparse.vstack([_wide(one.rows, count) for one in made]))
     ends = np.concatenate([one.low for one in made]), np.concatenate([one.high for one in made])
-    return Programme(np.concatenate(lows), np.concatenate(highs), rows, *ends, columns, np.concatenate(binary))
+    return Programme(np.concatenate(lows), np.concatenate(highs), rows, *ends, columns, scales, np.concatenate(binary))
 
 
 def _in_columns(value: Map, columns: Mapping[int, np.ndarray], scales: Mapping[int, np.ndarray], count: int) -> sparse.csr_array:
