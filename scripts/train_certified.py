@@ -1,4 +1,5 @@
-"""Trains a small network on MNIST to be certified: python scripts/train_certified.py FILE [--radius 0.1] [--recipe ibp] [--epochs 12].
+"""Trains a small network on MNIST to be certified: python scripts/train_certified.py FILE [--radius 0.1] [--recipe ibp] [--epochs 12]
+[--widths 16 32 100].
 
 Reads the MNIST of the shared data, writes a safetensors file that `network()` loads, and prints what was measured on the 10,000 test images. A
 checkpoint is kept beside the file after every epoch; the same command goes on from it.
@@ -41,7 +42,7 @@ class Settings(NamedTuple):
 
 
 def network(widths: tuple[int, int, int] = (16, 32, 100)) -> nn.Module:
-    """Two convolutions of 4 x 4 with stride 2 and two linear layers, batch normalisation before each ReLU: 166,554 parameters."""
+    """Two convolutions of 4 x 4 with stride 2 and two linear layers, batch normalisation before each ReLU; 166,554 parameters at these widths."""
     first, second, third = widths
     return nn.Sequential(
         *(nn.Conv2d(1, first, 4, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU()),
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--radius", type=float, default=0.1)
     parser.add_argument("--recipe", choices=RECIPES, default="ibp")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--widths", type=int, nargs=3, default=(16, 32, 100), help="channels of the convolutions, and hidden numbers")
     asked = parser.parse_args()
     tune_allocator()
     torch.set_num_threads(1)
@@ -82,7 +84,7 @@ def main() -> None:
     training, test = sp.load(MNIST, split="train"), sp.load(MNIST, split="test")
     began = time.process_time()
     module = harden(
-        network(), training, sp.linf(asked.radius), asked.recipe, epochs=asked.epochs, seed=SEED, **Settings()._asdict(),
+        network(tuple(asked.widths)), training, sp.linf(asked.radius), asked.recipe, epochs=asked.epochs, seed=SEED, **Settings()._asdict(),
         folder=asked.file.with_suffix(""), listen=lambda event, told: print({name: round(value, 4) for name, value in told.items()}, flush=True),
     )  # fmt: skip
     seconds = time.process_time() - began

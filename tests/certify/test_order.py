@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 from certify.small_networks import box, exact_minimum, mlp, points_of
-from certify.varied_networks import ALL, RELUS, drawn, in_two, permuted, rescaled, with_identities
+from certify.varied_networks import ALL, drawn, in_two, permuted, rescaled, with_identities
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from sparring.certify.certificate import Verdict
 from sparring.certify.decide import decide
 from sparring.certify.exact.programme import programme
 from sparring.certify.question import Question
-from sparring.models.network.operators import Affine, Input, Linear, Product, Relu
+from sparring.models.network.operators import Affine, Input
 
 EDGE = 1e-9
 QUICK = {"ibp": {}, "crown": {}, "alpha": {"steps": 10, "inner_steps": 3}}
@@ -84,6 +84,24 @@ def linear_programmes(network, question, bounds):
     return found
 
 
+@pytest.mark.parametrize("name", ["convolution", "pooled", "stacked"])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_alone_and_rows_of_all_neurons_give_the_same_bounds(name, seed):
+    """Neurons whose sign is open, bounded on the way, and as rows of a whole layer."""
+    network, inputs, _ = setting(name, seed, 0.4)
+    bounds, values = bounds_of_bends(network, inputs), intervals(network, inputs)
+    lines = relaxations(network, bounds)
+    for place, bound in bounds.items():
+        size = bound.low[0].numel()
+        rows = torch.eye(size, dtype=torch.float64).reshape(1, size, *bound.low.shape[1:])
+        low, high = (sign * lower(network, inputs, place, sign * rows, lines).reshape(bound.low.shape) for sign in (1, -1))
+        tight = intervals(network, inputs, {before: one for before, one in bounds.items() if before < place})[place]
+        open_ = (tight.low < 0) & (tight.high > 0)
+        torch.testing.assert_close(bound.low[open_], torch.maximum(low, tight.low)[open_], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(bound.high[open_], torch.minimum(high, tight.high)[open_], rtol=1e-9, atol=1e-9)
+        assert (values[place].low <= bound.low + EDGE).all()
+
+
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(seeds, st.floats(0.1, 1.5))
 def test_linear_programmes_lie_below_the_exact_least(seed, radius):
@@ -121,7 +139,9 @@ def test_halves_cover_the_whole_and_are_bounded_no_worse(name, seed, radius):
     axis = torch.tensor([seed % inputs.low[0].numel(), 0])
     halves = inputs.split(axis)
     bounds = bounds_of_bends(network, inputs)
-    known = {place: Interval(bound.low.repeat(2, *[1] * (bound.low.ndim - 1)), bound.high.repeat(2, *[1] * (bound.high.ndim - 1))) for place, bound in bounds.items()}
+    known = {
+        place: Interval(bound.low.repeat(2, *[1] * (bound.low.ndim - 1)), bound.high.repeat(2, *[1] * (bound.high.ndim - 1))) for place, bound in bounds.items()
+    }
     parts = bounds_of_bends(network, halves, known)
     for place, bound in bounds.items():
         assert (parts[place].low >= known[place].low).all()
@@ -168,7 +188,7 @@ def test_other_forms_of_one_function_get_the_same_answers(seed, radius):
 
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_alone_as_in_a_batch(name):
-    network, inputs, question = setting(name, 7, 0.3, 7)
+    network, _, question = setting(name, 7, 0.3, 7)
     chosen = {**QUICK, **({"relu_split": {"domains": 20}} if network.relus_only else {})}
     together = decide(question, rungs=chosen)
     for sample, answer in enumerate(together):
@@ -244,7 +264,10 @@ def test_planes_of_a_product_hold_and_depend_on_no_rounding(seed):
     share = torch.rand(400, 2, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     share[::2] = share[::2].round()
     x, y = (low + size * share).unbind(1)
-    below, above = (slope * x + other_slope * y + shift for slope, other_slope, shift in ((part.squeeze(1) for part in planes[:3]), (part.squeeze(1) for part in planes[3:])))
+    below, above = (
+        slope * x + other_slope * y + shift
+        for slope, other_slope, shift in ((part.squeeze(1) for part in planes[:3]), (part.squeeze(1) for part in planes[3:]))
+    )
     assert (below <= x * y + EDGE).all()
     assert (above >= x * y - EDGE).all()
     moved = product_planes(Interval(one.low * (1 + 1e-15), one.high), Interval(other.low, other.high * (1 + 1e-15)))

@@ -5,7 +5,7 @@ from certify.small_networks import convolution, mlp, residual
 
 from sparring.models.network.builder import Builder
 from sparring.models.network.network import Network, Node
-from sparring.models.network.operators import Input, Linear, Product, Relu, Sigmoid, Tanh
+from sparring.models.network.operators import Conv, Input, Linear, Product, Relu, Reshape, Sigmoid, Tanh
 from sparring.models.network.pools import max_pool
 
 
@@ -30,9 +30,28 @@ def leaky(seed):
     return builder.finish(builder.linear(wire, drawn(seed + 4, 2, 3), drawn(seed + 5, 2))).network
 
 
+def stacked(seed):
+    """[1, 5, 5] - conv 2 - relu - conv 2 - conv 1 - relu - 2: padding around a map whose bias is large."""
+    padded = {"stride": (1, 1), "padding": (1, 1)}
+    return Network(
+        (
+            Node(Input((1, 5, 5))),
+            Node(Conv(drawn(seed, 2, 1, 2, 2), drawn(seed + 1, 2)), (0,)),
+            Node(Relu(), (1,)),
+            Node(Conv(drawn(seed + 2, 2, 2, 2, 2), drawn(seed + 3, 2, scale=3.0), **padded), (2,)),
+            Node(Conv(drawn(seed + 4, 1, 2, 2, 2, scale=0.3), drawn(seed + 5, 1), **padded), (3,)),
+            Node(Relu(), (4,)),
+            Node(Reshape((36,)), (5,)),
+            Node(Linear(drawn(seed + 6, 2, 36), drawn(seed + 7, 2)), (6,)),
+        )
+    )
+
+
 def curved(seed):
     """3 - 4 tanh - 3 sigmoid - 2."""
-    return chain(3, (drawn(seed, 4, 3), drawn(seed + 1, 4)), Tanh(), (drawn(seed + 2, 3, 4), drawn(seed + 3, 3)), Sigmoid(), (drawn(seed + 4, 2, 3, scale=2.0), None))
+    return chain(
+        3, (drawn(seed, 4, 3), drawn(seed + 1, 4)), Tanh(), (drawn(seed + 2, 3, 4), drawn(seed + 3, 3)), Sigmoid(), (drawn(seed + 4, 2, 3, scale=2.0), None)
+    )
 
 
 def multiplied(seed):
@@ -58,7 +77,7 @@ def chain(inputs, *layers):
     return Network(tuple(nodes))
 
 
-RELUS = {"mlp": lambda seed: mlp(seed, (3, 4, 4, 2)), "convolution": convolution, "residual": residual, "pooled": pooled, "leaky": leaky}
+RELUS = {"mlp": lambda seed: mlp(seed, (3, 4, 4, 2)), "convolution": convolution, "residual": residual, "pooled": pooled, "leaky": leaky, "stacked": stacked}
 ALL = {**RELUS, "curved": curved, "multiplied": multiplied}
 
 

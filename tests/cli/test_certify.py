@@ -46,7 +46,7 @@ def test_a_property_that_does_not(spar, files):
 
 def test_an_open_property(spar, files, monkeypatch):
     """Code 3, and why."""
-    monkeypatch.setattr(instance, "decide_instance", lambda *words: instance.InstanceAnswer("timeout", 1.0, reason="time: the limit was reached"))
+    monkeypatch.setattr(instance, "decide_instance", lambda *words, **settings: instance.InstanceAnswer("timeout", 1.0, reason="time: the limit was reached"))
     said = spar("certify", "absolute.onnx", "safe.vnnlib")
     assert said.code == 3
     assert said.out == "timeout\ntime: the limit was reached, 1.00 s\n"

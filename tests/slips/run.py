@@ -95,12 +95,17 @@ def _one(slip, copy, folder):
 
 
 def _tests(slip, copy, folder):
+    import hypothesis
     import pytest
 
+    # The first example that fails is enough; looking for the smallest would take longer than the tests themselves.
+    generate = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    hypothesis.settings.register_profile("slips", phases=generate, report_multiple_bugs=False, derandomize=True, database=None)
+    hypothesis.settings.load_profile("slips")
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(copy))
     os.chdir(ROOT)
-    killers = [str(ROOT / "tests" / one) if one.startswith(("laws/", "known/", "bench/")) else one for one in slip.killers]
+    killers = [str(ROOT / "tests" / one) if ".py" in one or one.endswith("/") else one for one in slip.killers]
     status = int(
         pytest.main(
             [
@@ -110,6 +115,8 @@ def _tests(slip, copy, folder):
                 "-p",
                 "no:cacheprovider",
                 "--tb=line",
+                "-W",
+                "ignore::pytest.PytestAssertRewriteWarning",  # of hypothesis, which is imported already
                 f"--basetemp={folder / 'temp'}",
                 "-o",
                 "addopts=--import-mode=importlib --strict-markers",
@@ -124,6 +131,7 @@ def _tests(slip, copy, folder):
 
 def _warm():
     """What every fork needs, imported once. Nothing of the library itself."""
+    import hypothesis
     import matplotlib.figure
     import pandas
     import pyarrow.parquet
@@ -142,7 +150,7 @@ def _warm():
     torch.set_num_threads(1)
     if any(name == "sparring" or name.startswith("sparring.") for name in sys.modules):
         raise SystemExit("sparring is imported already: run this in a fresh process")
-    return matplotlib, pandas, pyarrow, scipy, sklearn, skops
+    return hypothesis, matplotlib, pandas, pyarrow, scipy, sklearn, skops
 
 
 def main(arguments):

@@ -11,7 +11,7 @@ from torch import Tensor
 from sparring.certify.certificate import Certificate, Verdict, table
 from sparring.certify.certifier import Certifier
 from sparring.core.dice import Dice
-from sparring.core.errors import InputError, NeedsError
+from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.labels import check_labels
 from sparring.core.registry import everything, find
 from sparring.core.threat import Threat
@@ -32,6 +32,14 @@ class Certificates(list[Certificate]):
     def proved(self) -> Tensor:
         """bool [n]."""
         return torch.tensor([one.proved for one in self], dtype=torch.bool)
+
+    def write_proofs(self, path: str) -> int:
+        """Write the proofs of all proved samples that have one (made with proofs=True) to a file for `spar check-proof`; returns how many they are."""
+        from sparring.certify.proof.file import SampleProof, TreeProof, write_proof
+
+        proofs = [one.proof for one in self if one.proved and isinstance(one.proof, SampleProof | TreeProof)]
+        write_proof(path, proofs)
+        return len(proofs)
 
     def __repr__(self) -> str:
         counts = {verdict: sum(one.verdict is verdict for one in self) for verdict in Verdict}
@@ -60,11 +68,14 @@ def certify(
         raise NeedsError(f"nothing can certify {victim.name} under {threat.space.short()}: {reasons}")
     for one in chosen:
         one.check(victim, threat)
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
+        raise PlanError(f"seconds={seconds!r}: give a number above 0, or None for no limit")
     chosen[0] = chosen[0].configure(**settings)
     x = victim.domain.check(x)
     y = check_labels(y, len(x), victim.classes)
     if not len(x):
         raise InputError("no samples to certify: x has no rows")
+    threat.space.around(x, victim.domain)  # refuses radii of other samples
     dice = Dice.of(seed, range(len(x))) if dice is None else dice
     found: list[Certificate] = []
     with victim.session():

@@ -4,7 +4,6 @@ Without a limit of time the order is fixed and the answers depend on no clock. W
 rest on nothing still to come; searches that would go on for ever get a part of the time as large as their part of the chances.
 """
 
-import copy
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparring.certify.bounds.interval import Bands, Interval
+from sparring.certify.bounds.interval import Bands
 from sparring.certify.docket import Answer, Docket, Replay
 from sparring.certify.outlook import AFTER, ANYTIME, Speed, outlook
 from sparring.certify.question import Question
 from sparring.certify.rung import Rung
+from sparring.certify.work import least_work
 from sparring.certify.work import work as expected_work
 from sparring.core.errors import UnknownName
 from sparring.core.registry import everything, find
@@ -27,8 +27,12 @@ log = logging.getLogger(__name__)
 WORK = 2e11
 """Multiply-adds a sample that one rung may take where time is not limited: a minute or so on one core."""
 GUARDED = ("zonotope", "crown", "alpha", "relu_split")
-IN_GROUPS = ("zonotope", "crown", "alpha")
+IN_GROUPS = ("attack", "zonotope", "crown", "alpha")
 """Rungs that look at no clock: where time is limited they are given few samples first, then as many as fit."""
+SLICED = ("relu_split", "milp")
+"""Searches whose part of the time is cut off here; `input_split` divides its time itself."""
+ENDING = 0.7
+"""Of the time there is, what such a rung is told it has: what it does last it does not watch."""
 GROUP = 0.25
 """Of the time left that one group may be expected to take."""
 
@@ -59,15 +63,17 @@ def decide(
     decides. proofs: keep what a proof file is made of. bands: see `bounds.execution`. seed: of random starting points. work: multiply-adds a
     sample above which a rung is left out where `seconds` is None; None for no limit.
     """
+    steps = ladder(rungs)  # before the clock starts, as this imports them
     docket = Docket(question, replay, None if seconds is None else time.monotonic() + seconds, proofs, bands, seed)
     if reason := _unfit(question):
         docket.note(reason)
         return docket.close()
     with torch.no_grad():
         if seconds is None:
-            _in_order(docket, ladder(rungs), work)
+            _in_order(docket, steps, work)
         else:
-            _by_outlook(docket, ladder(rungs))
+            _by_outlook(docket, steps)
+        _what_more(docket, {one.name for one, _ in steps})
     return docket.close()
 
 
@@ -82,8 +88,7 @@ def _in_order(docket: Docket, steps: list[Step], limit: float | None) -> None:
             _climb(docket, one, settings)
             continue
         dear = expected > limit
-        most = float(expected.max())
-        docket.note(f"work: {one.name} would take about {most:.1e} multiply-adds a sample, the limit is {limit:.0e}: give seconds, or work=None", dear)
+        _price(docket, f"work: {one.name} would take about {{:.1e}} multiply-adds, the limit is {limit:.0e}: give seconds, or work=None", expected, dear)
         if not bool(dear.all()):
             _climb_some(docket, one, settings, ~dear)
 
@@ -92,7 +97,7 @@ def _by_outlook(docket: Docket, steps: list[Step]) -> None:
     speed, waiting = Speed(), list(steps)
     while len(docket) and waiting:
         if docket.seconds_left() <= 0:
-            docket.note("time: the limit was reached")
+            docket.note(f"time: the limit was reached before {', '.join(one.name for one, _ in waiting)}", _not_yet(docket, "time"))
             return
         waiting = [step for step in waiting if _fits(step[0], docket)]
         names = {one.name for one, _ in waiting}
@@ -104,47 +109,65 @@ def _by_outlook(docket: Docket, steps: list[Step]) -> None:
         waiting.remove(step)
         one, settings = step
         log.debug("%s is next: %s", one.name, promised[one.name])
+        others = sum(promised[other.name].chance for other, _ in waiting if other.name in ANYTIME)
         if one.name in IN_GROUPS:
-            _in_groups(docket, one, settings, speed)
+            _in_groups(
+                docket, one, settings, speed, docket.seconds_left() / 2 if waiting and (one.name == "attack" or (one.name == "alpha" and others > 0)) else 0.0
+            )
         else:
-            others = sum(promised[other.name].chance for other, _ in waiting if other.name in ANYTIME)
             _timed(docket, one, settings, speed, promised[one.name].chance, others)
 
 
 def _timed(docket: Docket, one: Rung, settings: dict[str, Any], speed: Speed, chance: float, others: float) -> None:
-    """A rung that looks at the clock itself, or is cheap. Searches leave the searches to come their share of the time left, at most half."""
+    """A rung that looks at the clock itself, or is cheap. Searches over signs leave the searches to come their share of the time left, at most half."""
     deadline, expected = docket.deadline, expected_work(one.name, docket, {**one.defaults, **settings}) if one.name not in ANYTIME else None
-    if one.name in ANYTIME and deadline is not None and others > 0:
+    if one.name in SLICED and deadline is not None and others > 0:
         docket.deadline = deadline - docket.seconds_left() * min(0.5, others / max(chance + others, 1e-9))
-    began = time.monotonic()
-    _climb(docket, one, settings)
+    began, rows = time.monotonic(), _begun_in_time(docket, one, speed)
+    if bool(rows.any()):
+        _climb_some(docket, one, settings, rows)
     docket.deadline = deadline
     if expected is not None:
         speed.learn(one.name, float(expected.sum()), time.monotonic() - began)
 
 
-def _in_groups(docket: Docket, one: Rung, settings: dict[str, Any], speed: Speed) -> None:
-    """Samples of the docket a few at a time, the first alone, so that the time they take is known before the many are begun."""
-    left, size = docket.places.clone(), 1
-    while len(left):
-        here = torch.isin(docket.places, left)
-        expected = expected_work(one.name, docket, {**one.defaults, **settings})
+def _begun_in_time(docket: Docket, one: Rung, speed: Speed) -> Tensor:
+    """bool [n]: the questions, those with the best bounds first, whose searches will look at the clock in a quarter of the time there is."""
+    least = least_work(one.name, docket)
+    if least is None:
+        return torch.ones(len(docket), dtype=torch.bool, device=docket.places.device)
+    order, seconds = docket.margin.argsort(descending=True), least / speed.of(one.name)
+    fitting = order[seconds[order].cumsum(0) <= docket.seconds_left() / 4]
+    rows = torch.zeros(len(docket), dtype=torch.bool, device=docket.places.device).index_fill(0, fitting, True)
+    if not bool(rows.all()):
+        more = float(seconds[~rows].sum())
+        docket.note(
+            f"time: {one.name} would take {more:.3g} s to begin with the {int((~rows).sum())} samples left, {docket.seconds_left():.3g} s were left", ~rows
+        )
+    return rows
+
+
+def _in_groups(docket: Docket, one: Rung, settings: dict[str, Any], speed: Speed, reserve: float) -> None:
+    """Samples of the docket a few at a time, the first alone, so that the time they take is known before the many are begun. reserve: seconds
+    to be left to others."""
+    todo, size = docket.places.clone(), 1
+    while True:
+        here, expected = torch.isin(docket.places, todo), expected_work(one.name, docket, {**one.defaults, **settings})
         if expected is None or not bool(here.any()):
             return
-        seconds = expected / speed.of(one.name)
+        seconds, room = expected / speed.of(one.name), docket.seconds_left() - reserve
         cheapest = torch.where(here, seconds, torch.inf).argsort()[: int(here.sum())]
-        fitting = int((seconds[cheapest].cumsum(0) <= GROUP * docket.seconds_left()).sum())
-        if not fitting and float(seconds[cheapest[0]]) <= docket.seconds_left():
-            fitting = 1
+        fitting = int((seconds[cheapest].cumsum(0) <= GROUP * room).sum()) or int(float(seconds[cheapest[0]]) <= room)
         if not fitting:
             more = float(seconds[here].sum())
-            docket.note(f"time: {one.name} would take about {more:.3g} s more for {int(here.sum())}, {max(0.0, docket.seconds_left()):.3g} s were left", here)
+            docket.note(f"time: {one.name} would take about {more:.3g} s more for {int(here.sum())} samples, {max(0.0, room):.3g} s were left for it", here)
             return
-        chosen = cheapest[: min(size, fitting)]
-        mine = torch.zeros_like(here).index_fill(0, chosen, True)
-        left = left[~torch.isin(left, docket.places[mine])]
-        multiply_adds, began = float(expected[mine].sum()), time.monotonic()
+        mine = torch.zeros_like(here).index_fill(0, cheapest[: min(size, fitting)], True)
+        todo = todo[~torch.isin(todo, docket.places[mine])]
+        multiply_adds, began, deadline = float(expected[mine].sum()), time.monotonic(), docket.deadline
+        docket.deadline = began + ENDING * room
         _climb_some(docket, one, settings, mine)
+        docket.deadline = deadline
         speed.learn(one.name, multiply_adds, time.monotonic() - began)
         size *= 8
 
@@ -164,24 +187,33 @@ def _climb(docket: Docket, one: Rung, settings: Mapping[str, Any]) -> None:
 
 def _climb_some(docket: Docket, one: Rung, settings: Mapping[str, Any], rows: Tensor) -> None:
     """Climb with some of the open questions only, bool [n]."""
-    if bool(rows.all()):
-        _climb(docket, one, settings)
+    with docket.apart(rows) as part:
+        _climb(part, one, settings)
+
+
+def _what_more(docket: Docket, asked: set[str]) -> None:
+    """Tell those that nobody has given a reason what the next bound would cost."""
+    silent = _not_yet(docket)
+    name = next((one for one in ("crown", "alpha") if one not in asked), None)
+    if name is None or not bool(silent.any()):
         return
-    part, chosen = copy.copy(docket), rows.nonzero().squeeze(1)  # answers and reasons are shared
-    part.question, part.places, part.lower = docket.question.take(chosen), docket.places[chosen], docket.lower[chosen]
-    part.bounds = {place: bound.take(chosen) for place, bound in docket.bounds.items()}
-    _climb(part, one, settings)
-    still = torch.isin(docket.places[chosen], part.places)
-    docket.lower[chosen[still]] = part.lower
-    for place, bound in part.bounds.items():
-        if place in docket.bounds:
-            low, high = (edge.clone() for edge in docket.bounds[place])
-            low[chosen[still]], high[chosen[still]] = bound
-            docket.bounds[place] = Interval(low, high)
-    settled = torch.zeros_like(rows).index_fill(0, chosen[~still], True)
-    keep = (~settled).nonzero().squeeze(1)
-    docket.question, docket.places, docket.lower = docket.question.take(keep), docket.places[keep], docket.lower[keep]
-    docket.bounds = {place: bound.take(keep) for place, bound in docket.bounds.items()}
+    expected = expected_work(name, docket, find("rung", name).defaults)
+    if expected is not None:
+        _price(docket, f"bounds: no method that was tried is tight enough; {name} would take about {{:.1e}} multiply-adds", expected, silent)
+
+
+def _not_yet(docket: Docket, *kinds: str) -> Tensor:
+    """bool [n]: questions without a reason so far, or without one of these kinds."""
+    reasons = [docket.reasons[place] for place in docket.places.tolist()]
+    return torch.tensor([not any(one.startswith(kind) for kind in kinds) if kinds else not one for one in reasons], dtype=torch.bool)
+
+
+def _price(docket: Docket, reason: str, expected: Tensor, rows: Tensor) -> None:
+    """Note a reason for each of these questions, bool [n], with what is expected of it alone."""
+    for row in rows.nonzero().squeeze(1).tolist():
+        only = torch.zeros(len(docket), dtype=torch.bool, device=docket.places.device)
+        only[row] = True
+        docket.note(reason.format(float(expected[row])), only)
 
 
 def _unfit(question: Question) -> str:

@@ -1,7 +1,9 @@
 """The questions that are still open, what is known of each, and how they are settled."""
 
+import contextlib
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparring.certify.bounds.interval import Bands, Interval
+from sparring.certify.bounds.windows import band_rows
 from sparring.certify.certificate import Verdict
 from sparring.certify.question import Question
 
@@ -70,9 +73,13 @@ class Docket:
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
     def improve(self, lower: Tensor, proofs: dict[int, Any] | None = None) -> None:
-        """Take better lower bounds of the rows [n, r] and settle the questions they prove. What is not finite proves nothing. proofs: by place in the open ones."""
+        """Take better lower bounds of the rows [n, r] and settle the questions they prove. What is not finite proves nothing. proofs: by
+        place in the open ones; where proofs are wanted, questions without one stay open."""
         self.lower = torch.maximum(self.lower, torch.where(torch.isfinite(lower), lower, -torch.inf))
-        self.settle(self.margin > 0, Verdict.PROVED, proofs)
+        proved = self.margin > 0
+        if self.proofs:
+            proved = proved & torch.tensor([place in (proofs or {}) for place in range(len(self))], dtype=torch.bool, device=proved.device)
+        self.settle(proved, Verdict.PROVED, proofs)
 
     def prove(self, proved: Tensor, proofs: dict[int, Any] | None = None) -> None:
         """Settle the questions, bool [n], that a search has proved without bounds of the whole."""
@@ -101,6 +108,31 @@ class Docket:
         for place in (self.places if rows is None else self.places[rows]).tolist():
             self.reasons[place] = reason
 
+    @contextlib.contextmanager
+    def apart(self, rows: Tensor) -> Iterator["Docket"]:
+        """A docket of some of the open questions, bool [n]; what is found in it counts here as well when it is left."""
+        if bool(rows.all()):
+            yield self
+            return
+        part, chosen = copy.copy(self), rows.nonzero().squeeze(1)  # answers and reasons are shared
+        part._keep(chosen)
+        yield part
+        still = torch.isin(self.places[chosen], part.places)
+        self.lower[chosen[still]] = part.lower
+        for place, bound in part.bounds.items():
+            if place in self.bounds:
+                low, high = (edge.clone() for edge in self.bounds[place])
+                low[chosen[still]], high[chosen[still]] = bound
+                self.bounds[place] = Interval(low, high)
+        settled = torch.zeros_like(rows).index_fill(0, chosen[~still], True)
+        self._keep((~settled).nonzero().squeeze(1))
+
+    def _keep(self, rows: Tensor) -> None:
+        self.question, self.places, self.lower = self.question.take(rows), self.places[rows], self.lower[rows]
+        self.bounds = {place: bound.take(rows) for place, bound in self.bounds.items()}
+        if self.bands is not None:
+            self.bands = {place: band_rows(self.question.network, place, band, rows) for place, band in self.bands.items()}
+
     def settle(self, rows: Tensor, verdict: Verdict, proofs: dict[int, Any] | None = None, witnesses: dict[int, Tensor] | None = None) -> None:
         if not bool(rows.any()):
             return
@@ -108,9 +140,7 @@ class Docket:
         for row in rows.nonzero().squeeze(1).tolist():
             proof = (proofs or {}).get(row)
             self.answers[int(self.places[row])] = Answer(verdict, self.rung, float(margin[row]), "", (witnesses or {}).get(row), proof, spent)
-        keep = (~rows).nonzero().squeeze(1)
-        self.question, self.places, self.lower = self.question.take(keep), self.places[keep], self.lower[keep]
-        self.bounds = {place: bound.take(keep) for place, bound in self.bounds.items()}
+        self._keep((~rows).nonzero().squeeze(1))
 
     def close(self) -> list[Answer]:
         """Answers to all questions; those still open are unknown, with the reason noted last."""

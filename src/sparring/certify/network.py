@@ -10,8 +10,9 @@ from sparring.certify.bounds.execution import bands
 from sparring.certify.bounds.threat import input_set
 from sparring.certify.certificate import FLOAT, REAL, Certificate, Verdict
 from sparring.certify.certifier import certifier
-from sparring.certify.decide import decide
+from sparring.certify.decide import WORK, decide
 from sparring.certify.docket import Answer
+from sparring.certify.proof.file import kept
 from sparring.certify.question import Question
 from sparring.core.dice import Dice
 from sparring.core.errors import PlanError
@@ -25,11 +26,12 @@ from sparring.threats.balls import Ball
 
 EFFORTS: dict[str, dict[str, dict[str, Any]]] = {
     "bounds": {"ibp": {}, "crown": {}},
-    "quick": {"ibp": {}, "crown": {}, "alpha": {"steps": 20}, "input_split": {"boxes": 2000}, "relu_split": {"domains": 100}},
+    "quick": {"ibp": {}, "crown": {}, "alpha": {"steps": 20}, "input_split": {"boxes": 2000}, "relu_split": {"domains": 100, "near": 0.5}},
     "thorough": {"attack": {}, "ibp": {}, "crown": {}, "alpha": {}, "input_split": {}, "relu_split": {}, "milp": {}},
 }
 """Rungs and their settings by effort. The limits of "bounds" and "quick" are numbers of steps, so that their answers depend on no clock;
-"thorough" attacks first and goes on until the time is up."""
+"thorough" attacks first and goes on until the time is up. "quick" splits ReLUs only of samples whose bound lacks at most half of the margin at the
+middle: on the digits networks at radii 0.05 to 0.2 a hundred domains proved none that lacked more than 0.4 of it."""
 
 
 def misfit(victim: Victim, threat: Threat) -> str:
@@ -44,10 +46,12 @@ def misfit(victim: Victim, threat: Threat) -> str:
 @certifier("network", misfit, cites="Zhang et al. 2018, arXiv:1811.00866; Wang et al. 2021, arXiv:2103.06624", order=20)
 def network(
     victim: Victim, x: Tensor, y: Tensor, threat: Threat, dice: Dice, *, seconds: float | None = None,
-    effort: str = "quick", rungs: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None, execution: str = "real", proofs: bool = False, batch: int = 100,
+    effort: str = "quick", rungs: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None, execution: str = "real", proofs: bool = False,
+    batch: int = 100,
 ) -> list[Certificate]:  # fmt: skip
     """effort: "bounds", "quick" or "thorough", see `EFFORTS`. rungs: names or settings by name instead. execution: "real" for the network in
-    real arithmetic, "float32" for what rounding in float32 may make of it as well. proofs: keep what proof files are made of. batch: samples decided together."""
+    real arithmetic, "float32" for what rounding in float32 may make of it as well. proofs: keep what
+    proof files are made of. batch: samples decided together."""
     if effort not in EFFORTS:
         raise PlanError(f"effort={effort!r}: choose {', '.join(EFFORTS)}")
     if execution not in ("real", "float32"):
@@ -67,8 +71,10 @@ def network(
         replay = Replay(victim, origin, part, own.anchor, own.sign)
         answers = decide(
             question, seconds=None if seconds is None else seconds * len(rows), rungs=EFFORTS[effort] if rungs is None else rungs,
-            replay=replay.unsafe, proofs=proofs, bands=error_bands,
+            replay=replay.unsafe, proofs=proofs, bands=error_bands, work=None if effort == "thorough" else WORK,
         )  # fmt: skip
+        if proofs:
+            answers = [kept(question, place, answer) for place, answer in enumerate(answers)]
         radii = part.space.radii(len(rows)).tolist()
         for row, (answer, radius) in enumerate(zip(answers, radii, strict=True)):
             found.append(_certificate(answer, radius, replay, row, FLOAT if error_bands else REAL, len(rows)))

@@ -6,7 +6,7 @@ import traceback
 
 import typer
 
-from sparring.cli import certify, doctor, gate, harden, ls, merge, new, report, run, show
+from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, new, report, run, show
 from sparring.cli.process import tame_threads
 from sparring.core.errors import SparringError
 
@@ -25,6 +25,7 @@ LOOSE = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("run", context_settings=LOOSE)(run.command)
 app.command("doctor", context_settings=LOOSE)(doctor.command)
 app.command("certify", context_settings=LOOSE)(certify.command)
+app.command("check-proof")(check_proof.command)
 app.command("harden", context_settings=LOOSE)(harden.command)
 app.command("ls")(ls.command)
 app.command("show")(show.command)

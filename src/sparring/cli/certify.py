@@ -17,6 +17,8 @@ def command(
     timeout: Annotated[float | None, typer.Option(help="Seconds an instance or sample; instead of those in the file of instances.")] = None,
     out: Annotated[str | None, typer.Option(help="Where to write: the answer in the competition's format, or a table (csv).")] = None,
     witnesses: Annotated[str | None, typer.Option(help="With --instances: a folder for one answer each, in the competition's format.")] = None,
+    proof: Annotated[str | None, typer.Option(help="Where to write a proof of what is proved, for spar check-proof.")] = None,
+    proofs: Annotated[str | None, typer.Option(help="With --instances: a folder for one proof each.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="With --instances: processes.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
@@ -40,20 +42,20 @@ def command(
     if instances is not None:
         if given or out is None:
             raise PlanError("spar certify --instances FILE needs --out FILE for the table and takes no other words")
-        raise typer.Exit(_list(instances, out, timeout, witnesses, workers, json, quiet))
+        raise typer.Exit(_list(instances, out, timeout, witnesses, proofs, workers, json, quiet))
     if len(given) == 2 and not any("=" in word or word.startswith("-") for word in given):
-        raise typer.Exit(_one(given[0], given[1], timeout, out, json, quiet))
+        raise typer.Exit(_one(given[0], given[1], timeout, out, proof, json, quiet))
     stray, changes = read_words(given)
     if stray or not changes:
         raise PlanError("spar certify takes NET.onnx PROPERTY.vnnlib, or model=... data=... threat=..., or --instances FILE --out FILE")
-    raise typer.Exit(_model(changes, timeout, out, json, quiet))
+    raise typer.Exit(_model(changes, timeout, out, proof, json, quiet))
 
 
-def _one(network: str, asked: str, timeout: float | None, out: str | None, json: bool, quiet: bool) -> int:
+def _one(network: str, asked: str, timeout: float | None, out: str | None, proof: str | None, json: bool, quiet: bool) -> int:
     from sparring.certify.vnnlib.instance import decide_instance
     from sparring.certify.vnnlib.instances import write_answer
 
-    answer = decide_instance(network, asked, timeout)
+    answer = decide_instance(network, asked, timeout, proof=proof)
     found = answer.counterexample
     if out is not None:
         write_answer(out, answer)
@@ -61,16 +63,20 @@ def _one(network: str, asked: str, timeout: float | None, out: str | None, json:
         from sparring.cli.summary import print_json  # which brings statistics with it: a second that a short answer need not wait for
 
         shown = None if found is None else {"x": found.x.tolist(), "y": found.y.tolist()}
-        print_json({"result": answer.result, "seconds": answer.seconds, "rung": answer.rung, "reason": answer.reason, "counterexample": shown})
+        print_json(
+            {"result": answer.result, "seconds": answer.seconds, "rung": answer.rung, "reason": answer.reason, "proof": answer.proof, "counterexample": shown}
+        )
     elif not quiet:
         typer.echo(answer.result)
         if found is not None and out is None:
             typer.echo(found.text(), nl=False)
         typer.echo(f"{f'decided by {answer.rung}' if answer.decided else answer.reason}, {answer.seconds:.2f} s")
+        if proof is not None and answer.result == "unsat":
+            typer.echo(f"proof: {answer.proof}" if answer.proof else answer.reason)
     return 0 if answer.decided else 3
 
 
-def _list(instances: str, out: str, timeout: float | None, witnesses: str | None, workers: int, json: bool, quiet: bool) -> int:
+def _list(instances: str, out: str, timeout: float | None, witnesses: str | None, proofs: str | None, workers: int, json: bool, quiet: bool) -> int:
     from collections import Counter
 
     from sparring.certify.vnnlib.instances import Row, run_instances
@@ -81,7 +87,7 @@ def _list(instances: str, out: str, timeout: float | None, witnesses: str | None
         elif not quiet and not json:
             typer.echo(f"{row.result:8}{row.seconds:9.2f} s  {row.network} {row.asked}  {row.rung or row.reason}")
 
-    rows = run_instances(instances, out, seconds=timeout, witnesses=witnesses, workers=workers, listen=say)
+    rows = run_instances(instances, out, seconds=timeout, witnesses=witnesses, proofs=proofs, workers=workers, listen=say)
     counts = Counter(row.result for row in rows)
     if json:
         from sparring.cli.summary import print_json
@@ -94,17 +100,24 @@ def _list(instances: str, out: str, timeout: float | None, witnesses: str | None
     return 3 if counts["error"] else 0
 
 
-def _model(changes: dict[str, Any], timeout: float | None, out: str | None, json: bool, quiet: bool) -> int:
+def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proof: str | None, json: bool, quiet: bool) -> int:
     import pandas as pd
 
     from sparring.bench.plan import Plan
     from sparring.certify.certify import certify
+    from sparring.core.errors import PlanError
 
     plan = Plan.of(changes)
-    tables = {}
+    if proof is not None and len(plan.cases()) > 1:
+        raise PlanError(f"--proof {proof}: one file is about one model and threat, and the plan has {len(plan.cases())} cases")
+    tables, kept = {}, 0
     for case in plan.cases():
         case.check()
-        found = certify(case.victim, case.data.x, case.data.y, case.threat, case.certifiers or None, seconds=timeout, seed=plan.seed).table()
+        settings: dict[str, Any] = {} if proof is None else {"proofs": True}
+        answers = certify(case.victim, case.data.x, case.data.y, case.threat, case.certifiers or None, seconds=timeout, seed=plan.seed, **settings)
+        if proof is not None and bool(answers.proved.any()):
+            kept = answers.write_proofs(proof)
+        found = answers.table()
         found.insert(0, "id", list(case.data.ids))
         tables[case.name] = found
     whole = pd.concat(tables, names=["case"]).reset_index(level="case")
@@ -123,4 +136,6 @@ def _model(changes: dict[str, Any], timeout: float | None, out: str | None, json
                 typer.echo(f"{name}: {verdict} {sum(by.values())} of {len(tables[name])}" + (f" ({named})" if by and verdict != "unknown" else ""))
             for reason, count in tables[name].query("verdict == 'unknown'").reason.value_counts().head(3).items():
                 typer.echo(f"  {count} unknown: {reason}")
+        if proof is not None:
+            typer.echo(f"proof: {proof}, of {kept} samples" if kept else "proof: none, as nothing was proved")
     return 3 if (whole.verdict == "unknown").all() else 0

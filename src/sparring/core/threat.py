@@ -103,8 +103,11 @@ class Space(ABC):
 
 
 def check_radius(radius: float | Tensor) -> None:
-    """Refuse radii that are negative or not finite."""
-    values = torch.as_tensor(radius, dtype=torch.float64)
+    """Refuse radii that are no numbers, negative or not finite."""
+    try:
+        values = torch.as_tensor(radius, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"radius is {radius!r}: give a number, or one number a sample") from None
     if values.ndim > 1:
         raise InputError(f"radius has shape {tuple(values.shape)}: give a number, or one number a sample")
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):

@@ -104,7 +104,7 @@ def test_maps_compute_the_network(seed, make):
         inside = network.values(box.low[sample : sample + 1] + 0.6 * torch.rand(1, *network.input_shape, dtype=torch.float64))
         v = np.full(len(exact.low), np.nan)
         for place, columns in exact.columns.items():
-            v[columns[columns >= 0]] = inside[place].flatten().numpy()[columns >= 0]
+            v[columns[columns >= 0]] = (inside[place].flatten().numpy() / exact.scales[place])[columns >= 0]
         for bend in network.bends:
             z = inside[network.nodes[bend].inputs[0]].flatten().numpy()
             open_ = (own[network.nodes[bend].inputs[0]].low.flatten() < 0) & (own[network.nodes[bend].inputs[0]].high.flatten() > 0)

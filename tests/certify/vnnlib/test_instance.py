@@ -96,7 +96,7 @@ def test_within_the_tolerance_shows_nothing(pair, monkeypatch):
     """The engine is told no, and the reason says so."""
     told = []
 
-    def decide(question, *, seconds, replay):
+    def decide(question, *, seconds, replay, **settings):
         told.extend(replay(torch.tensor([[1.0], [0.5]], dtype=torch.float64), torch.tensor([0, 0])).tolist())
         return [Answer(Verdict.UNKNOWN, reason="bounds: not tight enough")]
 

@@ -82,7 +82,7 @@ def test_broken_instances_cost_only_themselves(listed, tmp_path, monkeypatch):
     for row, word in zip(rows, ("none.onnx", "never closed", "do not belong together"), strict=False):
         assert word in row.reason
 
-    def slip(*arguments):
+    def slip(*arguments, **settings):
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(instance, "decide_instance", slip)
@@ -94,7 +94,7 @@ def test_limits(listed, tmp_path, monkeypatch):
     """Those of the file, or one for all."""
     limits = []
 
-    def decide(network, asked, seconds):
+    def decide(network, asked, seconds, **settings):
         limits.append(seconds)
         return instance.InstanceAnswer("timeout", 1.0, reason="time: the limit was reached")
 

@@ -64,8 +64,8 @@ def relu_lines(value: Interval, slope: Tensor | None = None) -> Lines:
 def s_shaped_lines(operator: Operator, value: Interval) -> Lines:
     """Sigmoid and tanh: increasing, convex below 0 and concave above.
 
-    Upper line on [l, u]: the secant where the function is convex throughout, the tangent at the middle where it is concave; across 0 the secant if it lies above
-    the function, else the tangent from (l, f(l)), whose touching point is found by bisection on its safe side. The lower line by symmetry."""
+    Upper line on [l, u]: the secant where the function is convex throughout, the tangent at the middle where it is concave; across 0 the secant if it lies
+    above the function, else the tangent from (l, f(l)), whose touching point is found by bisection on its safe side. The lower line by symmetry."""
     upper_slope, upper_shift = _s_upper(operator, value.low, value.high)
     center = 1.0 if isinstance(operator, Sigmoid) else 0.0  # f(-x) = center - f(x)
     mirrored_slope, mirrored_shift = _s_upper(operator, -value.high, -value.low)

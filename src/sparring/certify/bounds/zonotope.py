@@ -20,7 +20,10 @@ from sparring.models.network.network import Network
 from sparring.models.network.operators import Add, Affine, Concat, Operator, Product, Relu, Sigmoid, Tanh
 
 NUMBERS = 1 << 24
-"""Of float64 that the symbols of one value may take: 128 MiB. Samples are cut into groups accordingly."""
+"""Of float64 that the symbols of one value should take: 128 MiB. Samples are cut into groups accordingly."""
+LARGEST = 1 << 25
+"""That they may take at most, of a single sample; where more would be needed there are fewer symbols."""
+SYMBOLS = 8000
 
 
 class Zonotope(NamedTuple):
@@ -55,11 +58,13 @@ class Found(NamedTuple):
 
 
 def zonotope_bounds(
-    network: Network, inputs: InputSet, rows: Tensor, known: Mapping[int, Interval] | None = None, bands: Bands | None = None, *, symbols: int = 2000
+    network: Network, inputs: InputSet, rows: Tensor, known: Mapping[int, Interval] | None = None, bands: Bands | None = None, *, symbols: int = SYMBOLS
 ) -> Found:
     """Bounds from zonotopes; rows float64 [n, r, outputs] on the output, a linear last layer elided. known: bounds that hold already.
     symbols: how many at most."""
-    width = max(math.prod(shape) for shape in network.shapes) * min(symbols, sum(math.prod(shape) for shape in network.shapes))
+    widest = max(math.prod(shape) for shape in network.shapes)
+    symbols = min(symbols, LARGEST // max(1, widest))
+    width = widest * min(symbols, sum(math.prod(shape) for shape in network.shapes))
     parts: list[Found] = []
     for samples in torch.arange(len(inputs), device=rows.device).split(max(1, NUMBERS // max(1, width))):
         own = {place: bound.take(samples) for place, bound in (known or {}).items()}
@@ -71,7 +76,8 @@ def zonotope_bounds(
 
 
 def _bounds(network: Network, inputs: InputSet, rows: Tensor, known: Mapping[int, Interval], bands: Bands, most: int) -> Found:
-    values: dict[int, Zonotope] = {0: from_box(inputs, most)}
+    moving = int((inputs.high > inputs.low).flatten(1).any(0).sum())
+    values: dict[int, Zonotope] = {0: from_box(inputs, most if 2 * moving <= most else most // 2)}  # bends need some too
     used, bounds = values[0].symbols.shape[1], {}
     last = len(network.nodes) - 1
     elided = isinstance(network.nodes[last].operator, Affine) and last not in bands
@@ -185,7 +191,7 @@ def _misfit(docket: Docket) -> str:
 
 
 @rung("zonotope", order=25, cites="Singh et al. 2018, Fast and effective robustness certification", misfit=_misfit, by_default=False)
-def zonotope(docket: Docket, *, symbols: int = 2000) -> None:
+def zonotope(docket: Docket, *, symbols: int = SYMBOLS) -> None:
     """One forward pass; for comparison, as backward bounds are tighter. symbols: how many at most, more are tighter and slower."""
     question = docket.question
     bounds, lower = zonotope_bounds(question.network, question.inputs, question.rows, docket.bounds, docket.bands, symbols=symbols)

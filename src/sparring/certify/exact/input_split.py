@@ -78,7 +78,7 @@ def input_split(docket: Docket, *, boxes: int | None = 1 << 22, batch: int = 512
     share: of the time left that may be spent, by default all of it up to 8 inputs and half of it beyond, where other methods have better chances.
     """
     wide = wide_inputs(docket)
-    fits = (wide.sum(1) <= MOST_INPUTS) & wide.any(1)
+    fits = wide.sum(1) <= MOST_INPUTS
     docket.note(f"input_split: more than {MOST_INPUTS} inputs can change", ~fits)
     if not bool(fits.any()):
         return

@@ -35,15 +35,25 @@ def _misfit(docket: Docket) -> str:
 @rung("relu_split", order=60, cites="Wang et al. 2021, arXiv:2103.06624; De Palma et al. 2021, arXiv:2104.06718", misfit=_misfit)
 def relu_split(
     docket: Docket, *, steps: int = 20, rate: float = 0.1, multiplier_rate: float = 0.05, filtered: int = 0, domains: int | None = None, batch: int = 128,
-    memory: int = 2 << 30, again: int = 0, inner_steps: int = 3, inner_rate: float = 0.1,
+    memory: int = 2 << 30, again: int = 0, inner_steps: int = 3, inner_rate: float = 0.1, near: float | None = None,
 ) -> None:  # fmt: skip
     """Branch and bound until all is settled, or time, `domains` (a sample) or `memory` (bytes of waiting domains) run out.
 
     steps, rate, multiplier_rate: of the ascent on each pair of halves. filtered: how many candidates of each score are tried before a split; 0 takes the
     best of the first score. batch: how many domains are split together at most. again: after so many splits each the bounds inside the network are computed
-    anew, in `inner_steps` with multipliers at `inner_rate`; 0: never, as it cost more than it saved on mnist_fc. Never where proofs are wanted."""
-    if len(docket):
-        _Tree(docket, steps, rate, multiplier_rate, filtered, domains, batch, memory, again, inner_steps, inner_rate).run()
+    anew, in `inner_steps` with multipliers at `inner_rate`; 0: never, as it cost more than it saved on mnist_fc. Never where proofs are wanted.
+    near: only samples whose bound lacks at most so many times the margin at the middle of their set; None for all."""
+    if not len(docket):
+        return
+    hopeful = torch.ones(len(docket), dtype=torch.bool, device=docket.places.device)
+    if near is not None:
+        middle = docket.question.margin(docket.question.at(docket.question.inputs.middle))
+        hopeful = -docket.margin <= near * middle
+        docket.note(f"bounds: they lack more than {near:g} times the margin at the middle, too much for a few splits: effort=thorough tries", ~hopeful)
+    if not bool(hopeful.any()):
+        return
+    with docket.apart(hopeful) as part:
+        _Tree(part, steps, rate, multiplier_rate, filtered, domains, batch, memory, again, inner_steps, inner_rate).run()
 
 
 @dataclass(eq=False)

@@ -5,7 +5,7 @@ Hsieh 2019, arXiv:1906.03849) where it does not end, and by a mixed-integer prog
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from sparring.certify.certificate import Certificate, Verdict
 from sparring.certify.certifier import certifier
+from sparring.certify.proof.file import TreeProof
 from sparring.certify.trees.clique import clique_bound, levels
 from sparring.certify.trees.milp import solve
 from sparring.certify.trees.parts import Parts, duel
+from sparring.certify.trees.proof import prove
 from sparring.certify.trees.search import search
 from sparring.core.dice import Dice
 from sparring.core.errors import LoadError
@@ -96,6 +98,7 @@ def trees(
     max_clique: int = 2,
     max_level: int = 1,
     milp: bool = False,
+    proofs: bool = False,
 ) -> list[Certificate]:
     """Certificates for rows x (float64 [n, columns]) of classes y (int64 [n]).
 
@@ -105,7 +108,8 @@ def trees(
     excluded is that its score reaches that of the true class.
 
     seconds: limit a row. minimal: for proved rows, go on to the smallest change; else stop at the radius asked. states: of the search, a
-    row. max_clique, max_level: of the clique bound, used where the search does not end. milp: then also ask the solver.
+    row. max_clique, max_level: of the clique bound, used where the search does not end. milp: then also ask the solver. proofs: keep
+    what proof files are made of, for rows proved under Linf (boxes; a search of their own, which may give up).
     """
     ensemble = ensemble_of(victim)
     rows = x.detach().cpu().double().numpy()
@@ -120,7 +124,19 @@ def trees(
     if minimal:
         again = np.flatnonzero(usable & ~np.isfinite(known.distance) & (known.proved >= reach))
         _further(whom, known, rows, reference, again)
-    return _Verdicts(victim, threat, ensemble, whom, x, reference, radii, reach).say(known, rows, usable)
+    found = _Verdicts(victim, threat, ensemble, whom, x, reference, radii, reach).say(known, rows, usable)
+    if not proofs or order != np.inf:
+        return found
+    return [replace(one, proof=_proof(whom, rows[row], reach[row], whom.rivals(reference, row))) if one.proved else one for row, one in enumerate(found)]
+
+
+def _proof(whom: "_Duels", row: np.ndarray, reach: float, rivals: tuple[int, list[int]]) -> TreeProof | None:
+    """That no row of the table's box within `reach` in every column lets a rival come near."""
+    low, high, whole = whom.box
+    right, others = rivals
+    return prove(
+        whom.ensemble, right, others, np.maximum(row - reach, low), np.minimum(row + reach, high), whole, margin=2 * whom.ensemble.slack
+    )  # fmt: skip
 
 
 def widened(radius: np.ndarray, x: np.ndarray, order: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sparring.certify.bounds.inputs import InputSet
 from sparring.certify.certificate import Verdict
-from sparring.certify.decide import decide
+from sparring.certify.decide import decide, ladder
 from sparring.certify.docket import Answer
+from sparring.certify.proof.file import kept, write_proof
 from sparring.certify.question import Question
 from sparring.certify.vnnlib.counterexample import Counterexample, Deployed, Standing
 from sparring.certify.vnnlib.parse import read_property
@@ -31,25 +32,27 @@ TOGETHER = 256
 @dataclass(frozen=True, eq=False)
 class InstanceAnswer:
     """result: "unsat" (no input of the property is unsafe: proved), "sat" (`counterexample` is one), "timeout", "unknown", or "error" in lists
-    of instances. seconds: spent, reading included. rung: the methods that decided. reason: why there is no answer."""
+    of instances. seconds: spent, reading included. rung: the methods that decided. reason: why there is no answer. proof: the file that was written."""
 
     result: str
     seconds: float
     rung: str = ""
     reason: str = ""
     counterexample: Counterexample | None = None
+    proof: str = ""
 
     @property
     def decided(self) -> bool:
         return self.result in ("sat", "unsat")
 
 
-def decide_instance(network_path: str | Path, property_path: str | Path, seconds: float | None = None) -> InstanceAnswer:
+def decide_instance(network_path: str | Path, property_path: str | Path, seconds: float | None = None, *, proof: str | Path | None = None) -> InstanceAnswer:
     """Does any input of the property give an unsafe output?
 
     network_path: .onnx or .onnx.gz; property_path: .vnnlib or .vnnlib.gz; where only the one with .gz is there, it is taken. seconds: for all, None
     for no limit. Files are read once for many instances of a process. "sat" is only said of a counterexample whose outputs, as onnxruntime
-    computes them, are unsafe without any tolerance. Raises LoadError and InputError for files that cannot be used, and for a property that
+    computes them, are unsafe without any tolerance. proof: where to write, for "unsat", a file that `spar check-proof` verifies; the solver of mixed-integer
+    programs, which keeps no proofs, is then not asked. Raises LoadError and InputError for files that cannot be used, and for a property that
     does not fit the network.
     """
     began = time.monotonic()
@@ -63,12 +66,25 @@ def decide_instance(network_path: str | Path, property_path: str | Path, seconds
         return torch.tensor([one.standing is Standing.HOLDS for one in replayed], device=points.device)
 
     answers: list[Answer] = []
+    rungs = None if proof is None else [one.name for one, _ in ladder() if one.name != "milp"]
     for place in range(0, len(asked.cases), TOGETHER):
         left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
-        answers += decide(question(deployed, asked.cases[place : place + TOGETHER]), seconds=left, replay=replay)
+        now = question(deployed, asked.cases[place : place + TOGETHER])
+        found = decide(now, seconds=left, replay=replay, rungs=rungs, proofs=proof is not None)
+        answers += found if proof is None else [kept(now, row, one) for row, one in enumerate(found)]
         if any(answer.verdict is Verdict.REFUTED for answer in answers):
             break
-    return _together(deployed, asked, answers, time.monotonic() - began, seconds, bool(nearly))
+    answer = _together(deployed, asked, answers, time.monotonic() - began, seconds, bool(nearly))
+    return answer if proof is None or answer.result != "unsat" else _written(answer, answers, proof, there(network_path))
+
+
+def _written(answer: InstanceAnswer, answers: list[Answer], path: str | Path, source: str) -> InstanceAnswer:
+    """The answer with the proof in a file; without one, and why, where a method kept none."""
+    bare = sorted({one.rung for one in answers if one.proof is None})
+    if bare:
+        return replace(answer, reason=f"no proof was written: {', '.join(bare)} kept none")
+    write_proof(path, [one.proof for one in answers], source)
+    return replace(answer, proof=str(path))
 
 
 def _together(deployed: Deployed, asked: Property, answers: list[Answer], spent: float, seconds: float | None, nearly: bool) -> InstanceAnswer:

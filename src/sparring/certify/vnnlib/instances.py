@@ -84,25 +84,28 @@ def read_results(path: str | Path) -> list[Row]:
 
 
 def run_instances(
-    path: str | Path, out: str | Path, *, seconds: float | None = None, witnesses: str | Path | None = None, workers: int = 1,
+    path: str | Path, out: str | Path, *, seconds: float | None = None, witnesses: str | Path | None = None, proofs: str | Path | None = None, workers: int = 1,
     listen: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:  # fmt: skip
     """Decide the instances of a file that have no result yet, and write each result to `out` at once. Returns all rows, old and new.
 
-    seconds: instead of the limits in the file. witnesses: a folder for counterexamples in the competition's format. workers: processes; each
+    seconds: instead of the limits in the file. witnesses: a folder for counterexamples in the competition's format. proofs: a folder for
+    proof files of "unsat". workers: processes; each
     reads a network once. An instance that cannot be used becomes a row "error" and the others go on. listen: hears of every new row.
     """
     instances, done = read_instances(path), read_results(out)
     open_ones = _left(instances, done)
     if witnesses is not None:
         Path(witnesses).mkdir(parents=True, exist_ok=True)
+    if proofs is not None:
+        Path(proofs).mkdir(parents=True, exist_ok=True)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     whole = "\n".join([",".join(COLUMNS), *map(_line, done)]) + "\n"
     temporary = Path(out).with_name(f"{Path(out).name}.{os.getpid()}")
     temporary.write_text(whole, encoding="utf-8")
     temporary.replace(out)  # a run that is interrupted here has lost nothing
     with Path(out).open("a", encoding="utf-8") as file:
-        for row in _decided(Path(path).parent, open_ones, seconds, witnesses, workers):
+        for row in _decided(Path(path).parent, open_ones, seconds, witnesses, proofs, workers):
             file.write(_line(row) + "\n")
             file.flush()
             done.append(row)
@@ -129,14 +132,16 @@ def _line(row: Row) -> str:
     return text.getvalue()
 
 
-def _decided(folder: Path, instances: list[Instance], seconds: float | None, witnesses: str | Path | None, workers: int) -> Iterator[Row]:
+def _decided(
+    folder: Path, instances: list[Instance], seconds: float | None, witnesses: str | Path | None, proofs: str | Path | None, workers: int
+) -> Iterator[Row]:  # fmt: skip
     """Rows as they come: in the order of the list, or with several processes as they are done."""
     if workers <= 1 or len(instances) <= 1:
-        yield from (decide_one(folder, one, seconds, witnesses) for one in instances)
+        yield from (decide_one(folder, one, seconds, witnesses, proofs) for one in instances)
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
     try:
-        waiting = [pool.submit(decide_one, folder, one, seconds, witnesses) for one in instances]
+        waiting = [pool.submit(decide_one, folder, one, seconds, witnesses, proofs) for one in instances]
         yield from (future.result() for future in as_completed(waiting))
     except BrokenProcessPool as error:
         raise SparringError("a process ended on its own, for lack of memory perhaps: the same command continues, with fewer --workers if need be") from error
@@ -150,13 +155,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def decide_one(folder: Path, instance: Instance, seconds: float | None, witnesses: str | Path | None) -> Row:
+def decide_one(folder: Path, instance: Instance, seconds: float | None, witnesses: str | Path | None, proofs: str | Path | None = None) -> Row:
     """The row of one instance."""
     from sparring.certify.vnnlib.instance import decide_instance
 
     limit = instance.seconds if seconds is None else seconds
     try:
-        answer = decide_instance(folder / instance.network, folder / instance.asked, limit)
+        proof = None if proofs is None else Path(proofs) / f"{instance.name}.proof"
+        answer = decide_instance(folder / instance.network, folder / instance.asked, limit, proof=proof)
     except SparringError as error:
         return Row(instance.network, instance.asked, "error", 0.0, "", str(error))
     except Exception as error:  # a slip of ours costs this instance, not the thousands after it
