@@ -109,7 +109,7 @@ def test_wrong_samples(ways, name):
 @NAMES
 def test_wrong_threats(ways, name):
     way = ways[name]
-    for radius in (-0.1, math.nan, "a", None):
+    for radius in (-0.1, math.nan, "a", None, [0.1, 0.2, 0.3], np.array([0.1, 0.2, 0.3])):
         with pytest.raises(UsageError):
             certify(way.victim, way.x, Y, Threat(L2(radius), Untargeted()), [name], **way.settings)
     for radii in ([0.1, 0.2], [0.1] * 4, [0.1, 0.2, math.nan]):

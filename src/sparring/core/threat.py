@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -104,10 +105,9 @@ class Space(ABC):
 
 def check_radius(radius: float | Tensor) -> None:
     """Refuse radii that are no numbers, negative or not finite."""
-    try:
-        values = torch.as_tensor(radius, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"radius is {radius!r}: give a number, or one number a sample") from None
+    if not isinstance(radius, Real | Tensor):
+        raise InputError(f"radius is {radius!r}: give a number, or a tensor of one number a sample")
+    values = torch.as_tensor(radius, dtype=torch.float64)
     if values.ndim > 1:
         raise InputError(f"radius has shape {tuple(values.shape)}: give a number, or one number a sample")
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):

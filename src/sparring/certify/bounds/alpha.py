@@ -82,6 +82,10 @@ def _raise(
     wanted = ~question.settled_rows(docket.lower) if leaves is None else _unproved(question, leaves)
     sample, row = wanted.nonzero(as_tuple=True)
     if not len(sample):
+        if leaves is not None:
+            proofs = whole(question, leaves, how)
+            docket.prove(torch.tensor([place in proofs for place in range(len(docket))], dtype=torch.bool), proofs)
+            leaves = [leaf for place, leaf in enumerate(leaves) if place not in proofs]
         return leaves
     slack = 0.0 if leaves is None else SLACK
     rows, offset = question.rows[sample, row].reshape(-1, *network.shapes[-1]), question.offset[sample, row]

@@ -122,7 +122,7 @@ class _Tree:
     def _columns(self) -> Tensor:
         """int64 [o, u]: the numbers of open sign at the root of each job, filled up with t."""
         open_ = ((self.low < 0) & (self.high > 0))[self.sample]
-        most = max(1, int(open_.sum(1).max()))
+        most = max(1, int(open_.sum(1).max())) if len(open_) else 1
         column = torch.where(open_, torch.arange(self.layout.total, device=open_.device), self.layout.total)
         return column.sort(dim=1).values[:, :most] if self.layout.total else column.new_zeros(len(open_), 1)
 
