@@ -541,3 +541,25 @@ def test_bounds_of_other_classes_share_what_alpha_is_left():
     assert found.proof.hits == 200
     assert found.proof.high >= 1 - (0.01 / 2 / 2) ** (1 / 200)
     assert found.proof.low <= (0.01 / 2) ** (1 / 200)
+
+
+@pytest.mark.parametrize(("big", "bias", "x"), [(1e6, 0.3, 0.7), (1e9, 0.1, 0.3), (1e6, 0.7, 0.3), (1e12, 0.1, 0.3)])
+@pytest.mark.parametrize("rungs", [["ibp"], ["ibp", "crown"], ["ibp", "crown", "alpha"], ["ibp", "relu_split"], ["ibp", "milp"], None])
+def test_terms_that_cancel_inside_a_network_prove_nothing(big, bias, x, rungs):
+    """The output is exactly 0, and float64 says a little more: B x + b - B x - b with large B."""
+    one = torch.tensor([[big], [big]], dtype=torch.float64), torch.tensor([bias, 0.0], dtype=torch.float64)
+    network = Network(
+        (
+            Node(Input((1,))),
+            Node(Linear(*one), (0,)),
+            Node(Relu(), (1,)),
+            Node(Linear(torch.tensor([[1.0, -1.0]], dtype=torch.float64)), (2,)),
+            Node(Relu(), (3,)),
+            Node(Linear(torch.tensor([[1.0]], dtype=torch.float64), torch.tensor([-bias], dtype=torch.float64)), (4,)),
+        )
+    )
+    point = torch.tensor([[x]], dtype=torch.float64)
+    row = torch.ones(1, 1, 1, dtype=torch.float64)
+    question = Question(network, InputSet(point, point), row, torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.int64))
+    (answer,) = decide(question, rungs=rungs, seconds=5)
+    assert answer.verdict is not Verdict.PROVED

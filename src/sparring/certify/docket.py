@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 class Docket:
     """What the rungs of the ladder work on. Everything but `answers` speaks of the open questions only, in the same order.
 
-    question: the open ones. places: int64 [n], where they stand in `answers`. bounds: by node, what goes into bends. lower: [n, r], the best lower bounds of
+    question: the open ones, their rows less by `slack`, float64 [n], for rounding. places: int64 [n], where they stand in `answers`. bounds: by node, what goes into bends. lower: [n, r], the best lower bounds of
     the rows. deadline: by `time.monotonic`, None for none. replay: confirms witnesses. proofs: are they wanted? seed: of random starts; `keys`
     int64 [n] names the samples, so that chance does not depend on who else is asked.
     """
@@ -49,6 +49,7 @@ class Docket:
     places: Tensor = field(init=False)
     answers: list[Answer | None] = field(init=False)
     lower: Tensor = field(init=False)
+    slack: Tensor = field(init=False)
     bounds: dict[int, Interval] = field(init=False, default_factory=dict)
     rung: str = field(init=False, default="")
     reasons: list[str] = field(init=False)
@@ -60,6 +61,8 @@ class Docket:
         self.answers = [None] * count
         self.reasons = [""] * count
         self.lower = torch.full_like(self.question.offset, -torch.inf)
+        self.slack = self.question.slack()
+        self.question = self.question.lowered(self.slack)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -91,7 +94,7 @@ class Docket:
         found: dict[int, Tensor] = {}
         for turn in range(many.shape[1]):
             x = many[:, turn]
-            unsafe = (self.question.margin(self.question.at(x)) <= 0) & self.question.inputs.contains(x)
+            unsafe = (self.question.margin(self.question.at(x)) + self.slack <= 0) & self.question.inputs.contains(x)
             if self.replay is not None and bool(unsafe.any()):
                 rows = unsafe.nonzero().squeeze(1)
                 unsafe = unsafe.clone()
@@ -129,6 +132,7 @@ class Docket:
 
     def _keep(self, rows: Tensor) -> None:
         self.question, self.places, self.lower = self.question.take(rows), self.places[rows], self.lower[rows]
+        self.slack = self.slack[rows]
         self.bounds = {place: bound.take(rows) for place, bound in self.bounds.items()}
         if self.bands is not None:
             self.bands = {place: band_rows(self.question.network, place, band, rows) for place, band in self.bands.items()}

@@ -6,8 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sparring.certify.bounds.inputs import InputSet
+from sparring.certify.bounds.inputs import ROUNDING, InputSet
 from sparring.models.network.network import Network
+from sparring.models.network.operators import Affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,24 @@ class Question:
         done = values.new_zeros(len(values), self.clauses + 1)
         done = done.scatter_reduce(1, self.clause.where(self.clause >= 0, self.clauses), (values > 0).to(values.dtype), "amax")
         return (done.gather(1, self.clause.where(self.clause >= 0, self.clauses)) > 0) | (self.clause < 0)
+
+    def slack(self) -> Tensor:
+        """float64 [n]: what rounding in float64 may make of a margin, by the largest sum of absolute terms that any node or row adds up at the middle of
+        the set. Terms that cancel inside a network leave an error of their own size, which no share of the result tells."""
+        values = self.network.values(self.inputs.middle)
+        largest = self.inputs.middle.new_zeros(len(self))
+        for node, value in zip(self.network.nodes, values, strict=True):
+            summed = value.abs()
+            if isinstance(node.operator, Affine):
+                constant = node.operator.constant
+                summed = node.operator.absolute(values[node.inputs[0]].abs()) + (0.0 if constant is None else constant.abs())
+            largest = torch.maximum(largest, summed.flatten(1).amax(1))
+        ends = torch.bmm(self.rows.abs(), values[-1].flatten(1).abs()[:, :, None]).squeeze(2) + self.offset.abs()
+        return ROUNDING * torch.maximum(largest, ends.amax(1))
+
+    def lowered(self, slack: Tensor) -> "Question":
+        """The same question with all rows less by slack [n]: what is safe here is safe by more than that."""
+        return Question(self.network, self.inputs, self.rows, self.offset - slack[:, None], self.clause)
 
     def at(self, x: Tensor) -> Tensor:
         """[n, r]: rows . network(x) + offset for inputs [n, *in]."""

@@ -98,7 +98,7 @@ class Zonotopes(Former):
     @property
     def piece(self) -> int:
         """By how many symbols were needed last: few in small boxes."""
-        return max(8, min(1024, NUMBERS // (self.symbols * max(len(layer.bias) for layer in self.layers))))
+        return max(8, min(1024, NUMBERS // max(1, self.symbols * max(len(layer.bias) for layer in self.layers))))
 
     def forms(self, boxes: Boxes, rows: Tensor, offset: Tensor) -> Forms:
         hidden, last = self._forward(boxes)
