@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from benchmarks import networks
 from benchmarks.steps import images
 from sparring.bench.environment import environment
-from sparring.certify.bounds.alpha import optimised
-from sparring.certify.bounds.crown import bounds_of_bends, lower, relaxations
-from sparring.certify.bounds.inputs import InputSet
-from sparring.certify.bounds.interval import intervals, margins
+from sparring.certification.bounds.alpha import optimised
+from sparring.certification.bounds.crown import bounds_of_bends, lower, relaxations
+from sparring.certification.bounds.inputs import InputSet
+from sparring.certification.bounds.interval import intervals, margins
 from sparring.models.network.from_torch import from_torch
 from sparring.models.network.network import Network
 

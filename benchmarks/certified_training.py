@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring.bench.environment import environment
-from sparring.certify.bounds.threat import input_set
-from sparring.certify.decide import decide
-from sparring.certify.question import Question
+from sparring.certification.bounds.threat import input_set
+from sparring.certification.decide import decide
+from sparring.certification.question import Question
 from sparring.cli.process import tune_allocator
 from sparring.data.dataset import Data
 from sparring.defences.training.harden import RECIPES, harden

@@ -19,10 +19,10 @@ import torch
 from benchmarks import networks
 from benchmarks.steps import images
 from sparring.bench.environment import environment
-from sparring.certify.bounds.inputs import InputSet
-from sparring.certify.certificate import Verdict
-from sparring.certify.decide import decide
-from sparring.certify.question import Question
+from sparring.certification.bounds.inputs import InputSet
+from sparring.certification.certificate import Verdict
+from sparring.certification.decide import decide
+from sparring.certification.question import Question
 from sparring.models.network.from_torch import from_torch
 
 RADII = {"wk17a": 0.1, "conv_ibp": 0.3, "conv_adv03": 0.3, "wong01": 0.1, "cifar_conv_adv2": 2 / 255, "cifar_conv_mix4": 2 / 255}

@@ -20,7 +20,7 @@ import torch
 from benchmarks import networks
 from benchmarks.acasxu import summary
 from sparring.bench.environment import environment
-from sparring.certify.vnnlib.instance import decide_instance
+from sparring.certification.vnnlib.instance import decide_instance
 
 SHARED = networks.WEIGHTS.parent / "vnncomp" / "mnist_fc"
 

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring.bench.environment import environment
-from sparring.certify.certificate import Certificate
-from sparring.certify.smoothing.certify import smoothing
-from sparring.certify.smoothing.confidence import doubt, holm, lower_bound
-from sparring.certify.smoothing.noise import gaussian
-from sparring.certify.smoothing.sequential import looks
-from sparring.certify.smoothing.smoothed import smoothed
+from sparring.certification.certificate import Certificate
+from sparring.certification.smoothing.certify import smoothing
+from sparring.certification.smoothing.confidence import doubt, holm, lower_bound
+from sparring.certification.smoothing.noise import gaussian
+from sparring.certification.smoothing.sequential import looks
+from sparring.certification.smoothing.smoothed import smoothed
 from sparring.core.dice import Dice
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim

@@ -27,10 +27,10 @@ from sklearn.preprocessing import minmax_scale
 
 from benchmarks import networks
 from sparring.bench.environment import environment
-from sparring.certify.trees.clique import clique_bound, levels
-from sparring.certify.trees.milp import solve
-from sparring.certify.trees.parts import Parts, duel
-from sparring.certify.trees.search import search
+from sparring.certification.trees.clique import clique_bound, levels
+from sparring.certification.trees.milp import solve
+from sparring.certification.trees.parts import Parts, duel
+from sparring.certification.trees.search import search
 from sparring.models.trees.ensemble import Ensemble
 from sparring.models.trees.estimators import read_estimator
 from sparring.models.trees.xgboost_json import read_dump

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 import sparring as sp
-from sparring.certify.bounds.interval import intervals, margins
-from sparring.certify.bounds.threat import input_set
+from sparring.certification.bounds.interval import intervals, margins
+from sparring.certification.bounds.threat import input_set
 from sparring.cli.process import tune_allocator
 from sparring.data.dataset import Data
 from sparring.defences.training.harden import RECIPES, harden

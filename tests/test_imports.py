@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "sparring"
-DOING = ["core", "domains", ("data", "models", "threats"), "attacks", "certify", "defences", ("judge", "explain"), "bench", "cli"]
+DOING = ["core", "domains", ("data", "models", "threats"), "attacks", "certification", "defences", ("judge", "explain"), "bench", "cli"]
 TELLING = ["core", "records", "metrics", "report", "bench", "cli"]
 
 

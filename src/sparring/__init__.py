@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from sparring.bench.corruption_error import corruption_error as corruption_error
     from sparring.bench.run import Run as Run
     from sparring.bench.transfer import transfer_matrix as transfer_matrix
-    from sparring.certify.certify import certified_radius as certified_radius
-    from sparring.certify.certify import certify as certify
-    from sparring.certify.smoothing.noise import ablation as ablation
-    from sparring.certify.smoothing.noise import gaussian as gaussian
-    from sparring.certify.smoothing.noise import uniform as uniform
-    from sparring.certify.smoothing.patch_cleanser import patch_cleanser as patch_cleanser
-    from sparring.certify.smoothing.patch_smoothing import band_vote as band_vote
-    from sparring.certify.smoothing.smoothed import smoothed as smoothed
+    from sparring.certification.certify import certified_radius as certified_radius
+    from sparring.certification.certify import certify as certify
+    from sparring.certification.smoothing.noise import ablation as ablation
+    from sparring.certification.smoothing.noise import gaussian as gaussian
+    from sparring.certification.smoothing.noise import uniform as uniform
+    from sparring.certification.smoothing.patch_cleanser import patch_cleanser as patch_cleanser
+    from sparring.certification.smoothing.patch_smoothing import band_vote as band_vote
+    from sparring.certification.smoothing.smoothed import smoothed as smoothed
     from sparring.core.threat import Threat as Threat
     from sparring.data.dataset import Data as Data
     from sparring.data.load import load as load
@@ -77,14 +77,14 @@ _PLACES = {
     "transfer_matrix": "bench.transfer",
     "doctor": "bench.api",
     "harden": "defences.training.harden",
-    "smoothed": "certify.smoothing.smoothed",
-    "gaussian": "certify.smoothing.noise",
-    "uniform": "certify.smoothing.noise",
-    "ablation": "certify.smoothing.noise",
-    "band_vote": "certify.smoothing.patch_smoothing",
-    "patch_cleanser": "certify.smoothing.patch_cleanser",
-    "certified_radius": "certify.certify",
-    "certify": "certify.certify",
+    "smoothed": "certification.smoothing.smoothed",
+    "gaussian": "certification.smoothing.noise",
+    "uniform": "certification.smoothing.noise",
+    "ablation": "certification.smoothing.noise",
+    "band_vote": "certification.smoothing.patch_smoothing",
+    "patch_cleanser": "certification.smoothing.patch_cleanser",
+    "certified_radius": "certification.certify",
+    "certify": "certification.certify",
     "second_look": "bench.api",
     "eot": "models.eot",
     "bpda": "models.bpda",

@@ -9,8 +9,8 @@ from support import ARENAS
 
 import sparring as sp
 from sparring.bench.run import Run
-from sparring.certify.certificate import Certificate, Verdict
-from sparring.certify.certifier import Certifier
+from sparring.certification.certificate import Certificate, Verdict
+from sparring.certification.certifier import Certifier
 from sparring.cli.summary import exit_code
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.registry import find

@@ -4,9 +4,9 @@ import json
 
 import pandas as pd
 import pytest
-from certify.vnnlib.small import absolute, identity, write_property
+from certification.vnnlib.small import absolute, identity, write_property
 
-from sparring.certify.vnnlib import instance
+from sparring.certification.vnnlib import instance
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """spar check-proof, and the options of spar certify that write what it reads."""
 
 import pytest
-from certify.vnnlib.small import absolute, identity, write_property
+from certification.vnnlib.small import absolute, identity, write_property
 
-from sparring.certify.vnnlib import instance
+from sparring.certification.vnnlib import instance
 
 
 @pytest.fixture

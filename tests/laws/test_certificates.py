@@ -8,8 +8,8 @@ import torch
 from support import ARENAS, tiny_images, tiny_net
 from torch import nn
 
-from sparring.certify.certificate import Certificate, Verdict
-from sparring.certify.certify import certified_radius, certify
+from sparring.certification.certificate import Certificate, Verdict
+from sparring.certification.certify import certified_radius, certify
 from sparring.core.dice import Dice
 from sparring.core.registry import everything, find
 from sparring.core.threat import Threat

@@ -38,23 +38,23 @@ WRONG = "laws/test_wrong_input.py"
 PROJECTION, LINEAR, SCHEDULE = "known/test_projection.py", "known/test_linear.py", "known/test_schedules.py"
 TREES, SENTENCES = "known/test_trees.py", "known/test_words.py"
 
-INPUTS, INTERVAL, RELAX, EXECUTION = (f"certify/bounds/{name}.py" for name in ("inputs", "interval", "relax", "execution"))
-BACKWARD, CROWN, WINDOWS = (f"certify/bounds/{name}.py" for name in ("backward", "crown", "windows"))
-QUESTION, DOCKET, CERTIFY, NETWORK = (f"certify/{name}.py" for name in ("question", "docket", "certify", "network"))
-PROGRAMME, MILP, DOMAINS, LEAF = (f"certify/exact/{name}.py" for name in ("programme", "milp", "domains", "leaf"))
-CONFIDENCE, SMOOTHING = "certify/smoothing/confidence.py", "certify/smoothing/certify.py"
-PARTS, CLIQUE, ENSEMBLES = "certify/trees/parts.py", "certify/trees/clique.py", "certify/trees/verify.py"
+INPUTS, INTERVAL, RELAX, EXECUTION = (f"certification/bounds/{name}.py" for name in ("inputs", "interval", "relax", "execution"))
+BACKWARD, CROWN, WINDOWS = (f"certification/bounds/{name}.py" for name in ("backward", "crown", "windows"))
+QUESTION, DOCKET, CERTIFY, NETWORK = (f"certification/{name}.py" for name in ("question", "docket", "certify", "network"))
+PROGRAMME, MILP, DOMAINS, LEAF = (f"certification/{name}.py" for name in ("programme", "exact/milp", "exact/domains", "exact/leaf"))
+CONFIDENCE, SMOOTHING = "certification/smoothing/confidence.py", "certification/smoothing/certify.py"
+PARTS, CLIQUE, ENSEMBLES = "certification/trees/parts.py", "certification/trees/clique.py", "certification/trees/verify.py"
 OPERATORS, BUILDER, POOLS, ONNX = (f"models/network/{name}.py" for name in ("operators", "builder", "pools", "onnx_operators"))
-LIPSCHITZ, BAND = "certify/lipschitz.py", "bench/certificates.py"
+LIPSCHITZ, BAND = "certification/lipschitz.py", "bench/certificates.py"
 
-ORDER, PLANTED, MISUSE = (f"certify/test_{name}.py" for name in ("order", "planted", "wrong_input"))
+ORDER, PLANTED, MISUSE = (f"certification/test_{name}.py" for name in ("order", "planted", "wrong_input"))
 ORDERED = f"{ORDER}::test_each_method_lies_between_the_one_before_and_the_truth"
 TIES, CORNERS, NEEDLE = (f"{PLANTED}::test_{name}" for name in ("ties_are_never_proved", "one_bad_corner", "a_needle_inside_is_never_proved_away"))
 PLANES = f"{PLANTED}::test_the_distance_to_the_nearest_of_some_planes"
 ZOO, OPERATION = "models/network/test_from_torch.py::test_zoo", "models/network/test_operators.py"
-ENUMERATED = "certify/trees/test_exact.py::test_the_search_finds_what_enumeration_finds"
-EVIDENCE, COUNTS, BANDS = "certify/smoothing/test_smoothing.py", "certify/smoothing/test_confidence.py", "bench/test_certificates.py"
-CONSTANTS = "certify/test_lipschitz.py"
+ENUMERATED = "certification/trees/test_exact.py::test_the_search_finds_what_enumeration_finds"
+EVIDENCE, COUNTS, BANDS = "certification/smoothing/test_smoothing.py", "certification/smoothing/test_confidence.py", "bench/test_certificates.py"
+CONSTANTS = "certification/test_lipschitz.py"
 
 SLIPS = (
     # Goals and losses
@@ -818,14 +818,14 @@ SLIPS = (
         BACKWARD,
         "constant = constant - (slope.abs() * band[:, None]).flatten(2).sum(2)",
         "constant = constant + (slope.abs() * band[:, None]).flatten(2).sum(2)",
-        (f"{ORDER}::test_float32_stays_within_its_bands", "certify/bounds/test_crown.py::test_bands_widen_by_what_they_say"),
+        (f"{ORDER}::test_float32_stays_within_its_bands", "certification/bounds/test_crown.py::test_bands_widen_by_what_they_say"),
     ),
     Slip(
         "windows drop the bias of a convolution",
         WINDOWS,
         "constant = constant + slope.flatten(3).sum(3) @ operator.bias",
         "constant = constant + 0 * (slope.flatten(3).sum(3) @ operator.bias)",
-        ("certify/bounds/test_crown.py::test_as_in_the_textbook",),
+        ("certification/bounds/test_crown.py::test_as_in_the_textbook",),
     ),
     Slip(
         "windows count what lies outside the map",
@@ -886,14 +886,14 @@ SLIPS = (
     Slip("rounding raises a bound", INPUTS, "ROUNDING = 1e-11", "ROUNDING = -1e-11", (TIES,)),
     Slip(
         "boxes are rounded inward",
-        "certify/bounds/threat.py",
+        "certification/bounds/threat.py",
         "return torch.nextafter(x, torch.full_like(x, way))",
         "return torch.nextafter(torch.nextafter(x, torch.full_like(x, -way)), torch.full_like(x, -way))",
         (f"{PLANTED}::test_input_sets_hold_whatever_counts_as_inside",),
     ),
     Slip(
         "the slack of a threat is not part of the set",
-        "certify/bounds/threat.py",
+        "certification/bounds/threat.py",
         "center, reach = origin.double(), region.reach()",
         "center, reach = origin.double(), space.radii(len(origin)).double()",
         (f"{PLANTED}::test_input_sets_hold_whatever_counts_as_inside",),
@@ -903,7 +903,7 @@ SLIPS = (
         INPUTS,
         "torch.where(flat > 0, (center - low)[:, None], (high - center)[:, None])",
         "torch.where(flat < 0, (center - low)[:, None], (high - center)[:, None])",
-        ("certify/bounds/test_crown.py::test_sound",),
+        ("certification/bounds/test_crown.py::test_sound",),
     ),
     Slip(
         "an L1 ball is as wide as its steepest input twice over", INPUTS, "before = rooms.cumsum(2) - rooms", "before = rooms.cumsum(2)", (PLANES, "-k", "L1")
@@ -994,8 +994,8 @@ SLIPS = (
         "upper.sign[here, column] = -1",
         "upper.sign[here, column] = 1",
         (
-            "certify/exact/test_relu_split.py::test_halves_cover_the_parent_and_pools_lose_nothing",
-            "certify/exact/test_relu_split.py::test_exact_against_all_patterns_of_signs",
+            "certification/exact/test_relu_split.py::test_halves_cover_the_parent_and_pools_lose_nothing",
+            "certification/exact/test_relu_split.py::test_exact_against_all_patterns_of_signs",
         ),
     ),
     Slip(
@@ -1003,14 +1003,14 @@ SLIPS = (
         DOMAINS,
         "under.high[here, column] = under.high[here, column].clamp_max(0.0)",
         "under.low[here, column] = under.low[here, column].clamp_min(0.0)",
-        ("certify/exact/test_relu_split.py::test_halves_cover_the_parent_and_pools_lose_nothing",),
+        ("certification/exact/test_relu_split.py::test_halves_cover_the_parent_and_pools_lose_nothing",),
     ),
     Slip(
         "multipliers of splits have the wrong sign",
         BACKWARD,
         "slopes = (slopes[0] + multipliers[place], *slopes[1:])",
         "slopes = (slopes[0] - multipliers[place], *slopes[1:])",
-        ("certify/bounds/test_alpha.py::test_splits_with_any_multipliers_are_sound_on_their_halves",),
+        ("certification/bounds/test_alpha.py::test_splits_with_any_multipliers_are_sound_on_their_halves",),
     ),
     Slip(
         "prices of a programme keep the wrong sign",
@@ -1124,7 +1124,7 @@ SLIPS = (
     ),
     Slip(
         "the radius is the probability, not its quantile",
-        "certify/smoothing/noise.py",
+        "certification/smoothing/noise.py",
         "reach = self.sigma / 2 * float(ndtri(low) - ndtri(high))",
         "reach = self.sigma * float(ndtr(low))",
         (f"{EVIDENCE}::test_never_beyond_the_plane_and_nearly_up_to_it",),
@@ -1135,7 +1135,7 @@ SLIPS = (
         CLIQUE,
         "        made.append(together)\n    return pack",
         "        made.append(together) if len(own) == count else None\n    return pack",
-        ("certify/trees/test_exact.py::test_bounds_rise_with_merging_up_to_the_exact_distance",),
+        ("certification/trees/test_exact.py::test_bounds_rise_with_merging_up_to_the_exact_distance",),
     ),
     Slip(
         "a leaf is as near as its farther side",
@@ -1149,7 +1149,7 @@ SLIPS = (
         ENSEMBLES,
         "result[which] = (met & region.inside(points)).numpy()",
         "result[which] = True | (met & region.inside(points)).numpy()",
-        ("certify/trees/test_verify.py",),
+        ("certification/trees/test_verify.py",),
     ),
     Slip(
         "proved samples that were broken are ignored",

@@ -11,7 +11,7 @@ from sparring.bench.evaluate import Case, Listener, Settings, carry_out
 from sparring.bench.gate import check_gate, judge_gate
 from sparring.bench.run import Run
 from sparring.bench.sets import choose, choose_certifiers, read_attack
-from sparring.certify.certifier import Certifier
+from sparring.certification.certifier import Certifier
 from sparring.core.errors import InputError, PlanError
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim

@@ -13,7 +13,7 @@ from typing import Any
 
 from sparring.attacks.attack import BATCH, Attack
 from sparring.attacks.loop import climb
-from sparring.certify.certifier import Certifier
+from sparring.certification.certifier import Certifier
 from sparring.core.bout import Bout
 from sparring.core.dice import Dice
 from sparring.core.errors import InputError, LoadError, NeedsError, PlanError, SparringError

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sparring.attacks.attack import Attack
 from sparring.bench.case import Case, Settings
-from sparring.certify.certificate import Certificate, Verdict
-from sparring.certify.certifier import Certifier
-from sparring.certify.certify import certified_radius, certify
+from sparring.certification.certificate import Certificate, Verdict
+from sparring.certification.certifier import Certifier
+from sparring.certification.certify import certified_radius, certify
 from sparring.core.dice import Dice
 from sparring.core.errors import Contradiction, LoadError, SparringError
 from sparring.core.threat import Reference, Threat

@@ -29,7 +29,9 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: list[str] = Field(default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, FILE.json or FILE.txt of trees, or https://HOST/PATH")
+    model: list[str] = Field(
+        default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, FILE.json or FILE.txt of trees, or https://HOST/PATH"
+    )
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
     search: str | None = Field(default=None, description="fast, bfloat16 or plain: how gradients of torch models are taken")
     data: str | None = Field(default=None, description="digits, breast-cancer, or a file or folder")

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from sparring.attacks.attack import Attack
 from sparring.bench.expression import parse
-from sparring.certify.certifier import Certifier
-from sparring.certify.certify import fitting
+from sparring.certification.certifier import Certifier
+from sparring.certification.certify import fitting
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.registry import find
 from sparring.core.threat import Threat

@@ -52,8 +52,8 @@ def command(
 
 
 def _one(network: str, asked: str, timeout: float | None, out: str | None, proof: str | None, json: bool, quiet: bool) -> int:
-    from sparring.certify.vnnlib.instance import decide_instance
-    from sparring.certify.vnnlib.instances import write_answer
+    from sparring.certification.vnnlib.instance import decide_instance
+    from sparring.certification.vnnlib.instances import write_answer
 
     answer = decide_instance(network, asked, timeout, proof=proof)
     found = answer.counterexample
@@ -79,7 +79,7 @@ def _one(network: str, asked: str, timeout: float | None, out: str | None, proof
 def _list(instances: str, out: str, timeout: float | None, witnesses: str | None, proofs: str | None, workers: int, json: bool, quiet: bool) -> int:
     from collections import Counter
 
-    from sparring.certify.vnnlib.instances import Row, run_instances
+    from sparring.certification.vnnlib.instances import Row, run_instances
 
     def say(row: Row) -> None:
         if row.result == "error":
@@ -104,7 +104,7 @@ def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proo
     import pandas as pd
 
     from sparring.bench.plan import Plan
-    from sparring.certify.certify import certify
+    from sparring.certification.certify import certify
     from sparring.core.errors import PlanError
 
     plan = Plan.of(changes)

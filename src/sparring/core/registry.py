@@ -21,8 +21,8 @@ ROOMS = {
     "dataset": "sparring.data",
     "reader": "sparring.data",
     "check": "sparring.judge",
-    "certifier": "sparring.certify",
-    "rung": "sparring.certify.falsify sparring.certify.bounds sparring.certify.exact",
+    "certifier": "sparring.certification",
+    "rung": "sparring.certification.falsify sparring.certification.bounds sparring.certification.exact",
     "metric": "sparring.metrics",
     "section": "sparring.report",
 }

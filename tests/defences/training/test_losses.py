@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sparring.certify.bounds.inputs import InputSet
+from sparring.certification.bounds.inputs import InputSet
 from sparring.core.errors import NeedsError, PlanError, UsageError
 from sparring.defences.training.balance import Balance
 from sparring.defences.training.climb import Climb

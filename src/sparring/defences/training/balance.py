@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparring.certify.bounds.interval import Interval
+from sparring.certification.bounds.interval import Interval
 from sparring.models.network.network import Network
 from sparring.models.network.operators import Relu
 

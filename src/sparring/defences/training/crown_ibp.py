@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from sparring.certify.bounds.crown import lower, relaxations
+from sparring.certification.bounds.crown import lower, relaxations
 from sparring.defences.training.balance import Balance
 from sparring.defences.training.ibp import interval_leads, mixed, regular
 from sparring.defences.training.step import Step

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.certify.bounds.inputs import InputSet
-from sparring.certify.bounds.interval import Interval, intervals, margins
+from sparring.certification.bounds.inputs import InputSet
+from sparring.certification.bounds.interval import Interval, intervals, margins
 from sparring.defences.training.balance import Balance
 from sparring.defences.training.step import Step
 from sparring.defences.training.worst import rivals, worst_entropy

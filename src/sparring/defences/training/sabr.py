@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sparring.certify.bounds.inputs import InputSet
+from sparring.certification.bounds.inputs import InputSet
 from sparring.core.errors import PlanError
 from sparring.defences.training.balance import Balance
 from sparring.defences.training.climb import Climb

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sparring.certify.bounds.inputs import InputSet
+from sparring.certification.bounds.inputs import InputSet
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError
 from sparring.core.threat import Space

@@ -16,8 +16,9 @@ def headline(view: View) -> Markup | None:
     overview = _overview(shown) if len(shown) > 1 else Markup("")
     cascades = by_case([(case.name, _cascade(case)) for case in shown])
     note = markup(
-        '<p class="quiet">A sample counts as robust if the model gets it right and no attack broke it, as certified if it is proved that none can. Each row is '
-        "the accuracy after all attacks up to it; in a cascade an attack sees only what the earlier ones left standing. Intervals are Wilson's, at 95 percent.</p>"
+        '<p class="quiet">A sample counts as robust if the model gets it right and no attack broke it, as certified if it is proved that none can. Each row '
+        "is the accuracy after all attacks up to it; in a cascade an attack sees only what the earlier ones left standing. Intervals are Wilson's, at 95 "
+        "percent.</p>"
     )
     return overview + cascades + note
 

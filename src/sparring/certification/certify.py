@@ -1,0 +1,125 @@
+"""`certify`: what cannot break, sample by sample, and how far."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sparring.certification.certificate import Certificate, Verdict, table
+from sparring.certification.certifier import Certifier
+from sparring.core.dice import Dice
+from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.labels import check_labels
+from sparring.core.registry import everything, find
+from sparring.core.threat import Threat
+from sparring.core.victim import Victim
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Certificates(list[Certificate]):
+    """One certificate a sample, in order."""
+
+    def table(self) -> "pd.DataFrame":
+        """One row a sample; see `certificate.table`."""
+        return table(self)
+
+    @property
+    def proved(self) -> Tensor:
+        """bool [n]."""
+        return torch.tensor([one.proved for one in self], dtype=torch.bool)
+
+    def write_proofs(self, path: str) -> int:
+        """Write the proofs of all proved samples that have one (made with proofs=True) to a file for `spar check-proof`; returns how many they are."""
+        from sparring.certification.proof.file import SampleProof, TreeProof, write_proof
+
+        proofs = [one.proof for one in self if one.proved and isinstance(one.proof, SampleProof | TreeProof)]
+        write_proof(path, proofs)
+        return len(proofs)
+
+    def __repr__(self) -> str:
+        counts = {verdict: sum(one.verdict is verdict for one in self) for verdict in Verdict}
+        return f"Certificates({', '.join(f'{count} {verdict}' for verdict, count in counts.items())})"
+
+
+def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
+    """The certifiers that fit and are asked by default, in that order."""
+    return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
+
+
+def certify(
+    victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, seconds: float | None = None, seed: int = 0,
+    dice: Dice | None = None, **settings: Any,
+) -> Certificates:  # fmt: skip
+    """For every sample: proved that nothing within the threat meets its goal, refuted by a witness, or unknown and why.
+
+    x: a batch of the victim's domain. y: int64 [n], true classes. methods: certifiers by name, asked in turn about what is still open; by
+    default all that fit. seconds: limit a sample, None for the limits of the methods, which are counted in steps. settings: of the only method, or
+    of the one that fits first. dice: keyed by sample; made from the positions 0 ... n - 1 and `seed` if left out.
+    Raises NeedsError where no certifier fits.
+    """
+    chosen = [find("certifier", one) if isinstance(one, str) else one for one in methods] if methods is not None else fitting(victim, threat)
+    if not chosen:
+        reasons = "; ".join(f"{name}: {one.misfit(victim, threat)}" for name, one in everything("certifier").items())
+        raise NeedsError(f"nothing can certify {victim.name} under {threat.space.short()}: {reasons}")
+    for one in chosen:
+        one.check(victim, threat)
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
+        raise PlanError(f"seconds={seconds!r}: give a number above 0, or None for no limit")
+    chosen[0] = chosen[0].configure(**settings)
+    x = victim.domain.check(x)
+    y = check_labels(y, len(x), victim.classes)
+    if not len(x):
+        raise InputError("no samples to certify: x has no rows")
+    threat.space.around(x, victim.domain)  # refuses radii of other samples
+    dice = Dice.of(seed, range(len(x))) if dice is None else dice
+    found: list[Certificate] = []
+    with victim.session():
+        for one in chosen:
+            rows = torch.tensor([row for row in range(len(x)) if not found or found[row].verdict is Verdict.UNKNOWN], dtype=torch.int64)
+            if len(rows):
+                began = time.monotonic()
+                answers = one(victim, x[rows], y[rows], threat.take(rows), dice.take(rows), seconds=seconds)
+                spent = (time.monotonic() - began) / len(rows)
+                named = [dataclasses.replace(each, method=each.method or one.name, seconds=spent) for each in answers]
+                found = found or named
+                for row, each in zip(rows.tolist(), named, strict=True):
+                    found[row] = _better(found[row], each)
+    return Certificates(found)
+
+
+def _better(old: Certificate, new: Certificate) -> Certificate:
+    """Of two answers the one that decides, or that proves the larger radius."""
+    return new if new.verdict is not Verdict.UNKNOWN or new.radius >= old.radius else old
+
+
+def certified_radius(
+    victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, steps: int = 8, seconds: float | None = None,
+    seed: int = 0, dice: Dice | None = None, **settings: Any,
+) -> Certificates:  # fmt: skip
+    """The largest radius up to that of the threat that can be proved for each sample, by bisection of so many steps.
+
+    Proved: the whole radius of the threat. Else `radius` is what was proved, 0 for nothing, and the verdict is that at the whole
+    radius. seconds: limit a sample and step.
+    """
+    x = victim.domain.check(x)
+    dice = Dice.of(seed, range(len(x))) if dice is None else dice
+    whole = certify(victim, x, y, threat, methods, seconds=seconds, dice=dice, **settings)
+    y = check_labels(y, len(x), victim.classes)
+    full = threat.space.radii(len(x)).double()
+    proved, open_ = torch.tensor([one.radius for one in whole], dtype=torch.float64), ~whole.proved
+    above = full.clone()
+    for _ in range(steps):
+        rows = open_.nonzero().squeeze(1)
+        if not len(rows):
+            break
+        middle = (proved + above) / 2
+        answers = certify(victim, x[rows], y[rows], threat.take(rows).at(middle[rows]), methods, seconds=seconds, dice=dice.take(rows), **settings)
+        hit = rows[answers.proved]
+        missed = rows[~answers.proved]
+        proved[hit], above[missed] = middle[hit], middle[missed]
+    return Certificates(dataclasses.replace(one, radius=float(radius)) for one, radius in zip(whole, proved, strict=True))
