@@ -146,14 +146,14 @@ def test_attack_objects_stand_beside_names_in_an_evaluation(nets, data, tmp_path
     """`evaluate` takes what sp.transfer makes; the victim pays with labels only; other surrogates give another key."""
     threat = THREAT.seeing("labels")
     runs = [
-        evaluate(nets[0], data, threat, [transfer(source, steps=4), "hopskipjump(steps=1, start_tries=2)"], out=tmp_path)
+        evaluate(nets[0], data, threat, [transfer(source, steps=4), "hopskipjump(steps=1, start_tries=2)"], certify="none", out=tmp_path)
         for source in (nets[1], near("two", 9))
     ]
     assert runs[0].path != runs[1].path
     case = runs[0].record.header["cases"][0]
     assert case["cells"][1]["attack"]["surrogates"][0]["sha256"] == nets[1].fingerprint
     assert runs[0].record.header["plan"]["attacks"][0] == "transfer(surrogate='two', changes='mi', steps=4)"
-    single = evaluate(nets[0], data, threat, transfer(nets[1], steps=4), out=tmp_path)
+    single = evaluate(nets[0], data, threat, transfer(nets[1], steps=4), certify="none", out=tmp_path)
     assert single.robust_accuracy.n == len(data)
     rows = single.table()
     assert set(rows[(rows.attack != "clean") & (rows.status != "skipped")].queries) == {1}

@@ -221,7 +221,7 @@ def test_models_that_raise(name):
     ],
 )
 def test_input_sets_that_are_none(low, high, reason):
-    from certify.varied_networks import chain
+    from certification.varied_networks import chain
 
     network = chain(2, (torch.eye(2, dtype=torch.float64), torch.full((2,), 5.0, dtype=torch.float64)))
     inputs = InputSet(torch.tensor([low], dtype=torch.float64), torch.tensor([high], dtype=torch.float64))

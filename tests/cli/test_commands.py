@@ -334,6 +334,8 @@ KINDS = {
     "domains": "image",
     "sections": None,
     "adapters": "torch",
+    "certifiers": "network",
+    "rungs": "crown",
     "readers": "npz",
 }
 
@@ -441,7 +443,7 @@ def test_no_words_are_a_call_for_help(spar):
     alone, asked = spar(), spar("--help")
     assert alone == asked
     assert alone.code == 0
-    for command in ("run", "doctor", "ls", "show", "report", "gate", "merge", "new"):
+    for command in ("run", "certify", "check-proof", "harden", "doctor", "ls", "show", "report", "gate", "merge", "new"):
         assert command in alone.out
         said = spar(command, "--help")
         assert said.code == 0

@@ -750,7 +750,7 @@ SLIPS = (
     Slip(
         "the model is asked as it was left",
         EVALUATING,
-        "            part.training = False ",
+        "            module.eval()",
         "            pass\n",
         (f"{UNTOUCHED}::test_the_victim_is_asked_in_evaluation_mode",),
     ),
@@ -983,8 +983,8 @@ SLIPS = (
     Slip(
         "a witness may lie outside the set",
         DOCKET,
-        "(self.question.margin(self.question.at(x)) <= 0) & self.question.inputs.contains(x)",
-        "(self.question.margin(self.question.at(x)) <= 0)",
+        "(self.question.margin(self.question.at(x)) + self.slack <= 0) & self.question.inputs.contains(x)",
+        "(self.question.margin(self.question.at(x)) + self.slack <= 0)",
         (f"{PLANTED}::test_a_witness_is_asked_of_the_model",),
     ),
     # Certificates: exact methods

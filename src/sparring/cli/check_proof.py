@@ -8,6 +8,8 @@ import typer
 def command(
     proof: Annotated[str, typer.Argument(help="A file that spar certify --proof wrote.")],
     network: Annotated[str | None, typer.Option(help="The ONNX file that it is about: the proof has to name its sha256 and hold its network.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
     """Verify a proof file with a checker that shares no code with what wrote it.
 
@@ -15,7 +17,20 @@ def command(
 
     Example: spar check-proof answer.proof --network network.onnx
     """
+    import contextlib
+    import io
+
     from sparring import check_network, check_proof
 
-    code = check_proof.main([proof, *([] if network is None else ["--network", network])])
-    raise typer.Exit(code if code or network is None else check_network.main([proof, network]))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = check_proof.main([proof, *([] if network is None else ["--network", network])])
+        if not code and network is not None:
+            code = check_network.main([proof, network])
+    if json:
+        from sparring.cli.summary import print_json
+
+        print_json({"verified": code == 0, "exit": code, "said": said.getvalue().splitlines()})
+    elif not quiet:
+        typer.echo(said.getvalue(), nl=False, err=code == 2)
+    raise typer.Exit(code)

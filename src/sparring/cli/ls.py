@@ -7,6 +7,8 @@ import typer
 
 KINDS = {
     "attacks": "attack",
+    "certifiers": "certifier",
+    "rungs": "rung",
     "models": "model",
     "data": "dataset",
     "threats": "space",
@@ -20,13 +22,13 @@ KINDS = {
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="attacks, models, data, threats, losses, checks, readers, adapters or runs")],
+    kind: Annotated[str, typer.Argument(help="attacks, certifiers, rungs, models, data, threats, losses, checks, readers, adapters or runs")],
     pattern: Annotated[str, typer.Argument(help="Names to show, with * and ?.")] = "*",
     out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Names only.")] = False,
 ) -> None:
-    """List attacks, models, data, threats, checks or runs. Example: spar ls attacks "*pgd*" """
+    """List attacks, certifiers, models, data, threats, checks or runs. Example: spar ls attacks "*pgd*" """
     from rich.console import Console
     from rich.table import Table
 
@@ -57,12 +59,19 @@ def command(
 
 def _about(kind: str, thing: object) -> dict[str, str]:
     import inspect
+    import sys
 
     from sparring.attacks.attack import Attack
+    from sparring.certification.certifier import Certifier
+    from sparring.certification.rung import Rung
 
     if isinstance(thing, Attack):
         settings = ", ".join(f"{name}={value!r}" for name, value in thing.defaults.items())
         return {"needs": ", ".join(sorted(thing.needs)), "does": thing.summary, "settings": settings}
+    if isinstance(thing, Certifier | Rung):
+        settings = ", ".join(f"{name}={value!r}" for name, value in thing.defaults.items())
+        made = thing.prove if isinstance(thing, Certifier) else thing.climb
+        return {"does": (inspect.getdoc(sys.modules[made.__module__]) or "").split("\n", 1)[0], "settings": settings, "cites": thing.cites}
     if hasattr(thing, "_fields"):
         return {"does": (inspect.getdoc(getattr(thing, "wrap", type(thing))) or "").split("\n", 1)[0]}
     return {"does": (inspect.getdoc(thing) or "").split("\n", 1)[0]}

@@ -57,7 +57,7 @@ class EmbeddingText(nn.Module):
         return self.network(self.embed(sentences))
 
 
-@adapter("embedding text", lambda model: isinstance(model, EmbeddingText), order=5)
+@adapter("embedding-text", lambda model: isinstance(model, EmbeddingText), order=5)
 class EmbeddingTextVictim(Victim):
     """An `EmbeddingText`, asked in evaluation mode; mode and parameters are as before afterwards. Gradients exist with respect
     to the vectors of words only, so attacks on strings see scores."""

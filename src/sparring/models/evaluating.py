@@ -11,12 +11,15 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Every part in evaluation mode; afterwards modes and buffers (their identity too) are as before."""
+    """The module in evaluation mode, as its own `eval` makes it; afterwards modes and buffers (their identity too) are as before."""
     modes = [(part, part.training) for part in module.modules()]
     buffers = [(part, name, buffer, buffer.clone()) for part in module.modules() for name, buffer in part._buffers.items() if buffer is not None]
     try:
-        for part, _ in modes:
-            part.training = False  # exported programs refuse eval()
+        try:
+            module.eval()
+        except NotImplementedError:  # exported programs refuse it
+            for part, _ in modes:
+                part.training = False
         yield
     finally:
         for part, training in modes:

@@ -316,7 +316,7 @@ def test_trees(tmp_path):
 
 
 def test_trees_with_columns_of_whole_numbers(tmp_path):
-    from certify.proof.made import stumps
+    from certification.proof.made import stumps
 
     from sparring.certification.trees.proof import prove
 

@@ -151,10 +151,21 @@ class Pool:
             present = present[turn[present].argsort(stable=True)[:most]]
             keep = torch.isin(owner, present)
             slots, owner, lower = slots[keep], owner[keep], lower[keep]
-        order = lower.argsort(stable=True)
-        order = order[owner[order].argsort(stable=True)]
-        owner = owner[order]
-        first = torch.cat([torch.ones_like(owner[:1], dtype=torch.bool), owner[1:] != owner[:-1]])
-        begin = first.nonzero().squeeze(1)
-        rank = torch.arange(len(owner), device=owner.device) - begin[first.cumsum(0) - 1]
+        order, rank = _ranked(owner, lower)
         return slots[order[rank.argsort(stable=True)[:most]]]
+
+    def each(self, most: int) -> Tensor:
+        """Of every owner at most so many slots, those with the worst bounds, owner by owner."""
+        slots = self.slots()
+        order, rank = _ranked(self.store.owner[slots], self.store.lower[slots])
+        return slots[order[rank < most]]
+
+
+def _ranked(owner: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
+    """The order owner by owner, of each the worst bounds first, and the rank of each within its owner."""
+    order = lower.argsort(stable=True)
+    order = order[owner[order].argsort(stable=True)]
+    owner = owner[order]
+    first = torch.cat([torch.ones_like(owner[:1], dtype=torch.bool), owner[1:] != owner[:-1]])
+    begin = first.nonzero().squeeze(1)
+    return order, torch.arange(len(owner), device=owner.device) - begin[first.cumsum(0) - 1]

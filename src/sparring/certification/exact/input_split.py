@@ -216,17 +216,17 @@ class Search:
             self._split(boxes._replace(open_=open_), forms, left, best, row_of_clause)
 
     def _split(self, boxes: Boxes, forms: Forms, left: Tensor, best: Tensor, row_of_clause: Tensor) -> None:
-        if not len(self.axes):
-            for place in boxes.owner[left].unique().tolist():
-                if place in self.open:
-                    self._give_up(place, self.open.pop(place), "bounds: no input can change, and the bounds of the one point do not decide")
-            return
         middle, half = boxes.middle, boxes.half
         worst = torch.where(boxes.open_, best, torch.inf).argmin(1)
         row = row_of_clause.gather(1, worst[:, None]).squeeze(1)[left]
         steep = forms.slope[left, row]
         ends = torch.where(steep > 0, boxes.low[left], boxes.high[left])
         self._attack(torch.cat([boxes.owner[left]] * 2), torch.cat([ends, middle[left]]))
+        if not len(self.axes):
+            for place in boxes.owner[left].unique().tolist():
+                if place in self.open:
+                    self._give_up(place, self.open.pop(place), "bounds: no input can change, and the bounds of the one point do not decide")
+            return
         loss = forms.loss(left, row)
         boxes, value = boxes.take(left), torch.where(boxes.open_, best, torch.inf).amin(1)[left]
         if self.clip:

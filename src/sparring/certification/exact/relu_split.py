@@ -25,6 +25,9 @@ from sparring.certification.proof.form import Arrays, ReluLeaf, ReluProof, Split
 from sparring.certification.proof.write import SLACK, arrays, plain_leaves, tightenings
 from sparring.certification.rung import rung
 
+EACH = 4
+"""Domains of each job in a round where their number is limited."""
+
 
 def _misfit(docket: Docket) -> str:
     if not docket.question.network.bends:
@@ -268,19 +271,37 @@ class _Tree:
             if left <= 0:
                 self.say("time")
                 return
-            domains = self.pool.take(self.pool.worst(batch, self.spent[self.sample]))
-            self.step(domains)
+            if self.domains is None:
+                domains = self.pool.take(self.pool.worst(batch, self.spent[self.sample]))
+                self.step(domains)
+            else:
+                self.round()
             turn += 1
             took = time.monotonic() - began
             if took > self.slice or took > left / 2:
                 batch = max(1, batch // 2)
-            elif took < self.slice / 3 and len(domains) == batch:
+            elif took < self.slice / 3:
                 batch = min(self.batch, 2 * batch)
             if self.pool.room > self.memory:
                 self.say("memory")
                 return
             if turn & (turn - 1) == 0:
                 self.attack()
+
+    def round(self) -> None:
+        """A few domains of every job, samples one after the other as a whole: what becomes of one depends neither on others nor on the clock."""
+        slots = self.pool.each(EACH)
+        sample = self.sample[self.pool.store.owner[slots]]
+        order = sample.argsort(stable=True)
+        domains, sample = self.pool.take(slots[order]), sample[order]
+        begin = 0
+        while begin < len(sample):
+            end = min(begin + self.batch, len(sample))
+            if end < len(sample):
+                cut = int((sample < sample[end]).sum())  # where the sample that would be torn apart begins
+                end = cut if cut > begin else int((sample <= sample[end]).sum())
+            self.step(domains.take(torch.arange(begin, end)))
+            begin = end
 
     def step(self, domains: Domains) -> None:
         """Split domains, bound the halves, keep those that are still open."""
@@ -319,7 +340,7 @@ class _Tree:
         x = brought_inside(asked.inputs, points.to(asked.inputs.low.dtype))
         margin = asked.margin(asked.at(x))
         self.refute(sample[margin <= 0], x[margin <= 0])
-        for row in margin.argsort()[:64].tolist():
+        for row in margin.argsort(stable=True)[: None if self.domains is not None else 64].tolist():
             kept = self.best[int(sample[row])]
             kept.append((float(margin[row]), x[row]))
             kept.sort(key=lambda pair: pair[0])
