@@ -20,7 +20,8 @@ Replay = Callable[[Tensor, Tensor], Tensor]
 
 
 class Answer(NamedTuple):
-    """To one question. rung: what decided it. margin: the greatest lower bound found. witness: [*in], an unsafe input. proof: leaves, see `proof.form`."""
+    """To one question. rung: what decided it. margin: the greatest lower bound found on the whole set, NaN where it was
+    proved in parts. witness: [*in], an unsafe input. proof: leaves, see `proof.form`."""
 
     verdict: Verdict
     rung: str = ""
@@ -143,7 +144,8 @@ class Docket:
         margin, spent = self.margin, time.monotonic() - self.began
         for row in rows.nonzero().squeeze(1).tolist():
             proof = (proofs or {}).get(row)
-            self.answers[int(self.places[row])] = Answer(verdict, self.rung, float(margin[row]), "", (witnesses or {}).get(row), proof, spent)
+            bound = float(margin[row]) if verdict is not Verdict.PROVED or margin[row] > 0 else float("nan")  # a proof by parts bounds no whole
+            self.answers[int(self.places[row])] = Answer(verdict, self.rung, bound, "", (witnesses or {}).get(row), proof, spent)
         self._keep((~rows).nonzero().squeeze(1))
 
     def close(self) -> list[Answer]:
