@@ -5,8 +5,8 @@ python -m benchmarks.certified_training --weights FILE [--radius 0.1]
 
 Trains the network of `scripts/train_certified.py` on the first --n images of MNIST with its settings, or a smaller one on the embedded digits
 (--data digits, batches of 50), or loads weights that the script wrote. Columns: share of all test images that are right (natural) and certified by
-intervals (ibp); of the first --certify of them, certified by intervals or CROWN (crown) and right under PGD of 40 steps (pgd); CPU seconds of
-training, of CROWN and of PGD. "plain" is training without a threat.
+intervals (ibp); of the first --certify of them, certified by intervals or CROWN (crown), by the ladder of an evaluation (ladder: alpha-CROWN and a few splits
+too) and right under PGD of 40 steps (pgd); CPU seconds of training and of these. "plain" is training without a threat.
 Certificates are computed in float64. With --checkpoints a training goes on where it was interrupted, and seconds are of the last part.
 Last line: one JSON object.
 """
@@ -16,6 +16,7 @@ import importlib.util
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import sparring as sp
 from sparring.bench.environment import environment
 from sparring.certification.bounds.threat import input_set
 from sparring.certification.decide import decide
+from sparring.certification.network import EFFORTS
 from sparring.certification.question import Question
 from sparring.cli.process import tune_allocator
 from sparring.data.dataset import Data
@@ -36,7 +38,7 @@ from sparring.defences.training.step import Step
 from sparring.models.network.from_torch import from_torch
 from sparring.threats.balls import Linf
 
-COLUMNS = ("natural", "ibp", "crown", "pgd")
+COLUMNS = ("natural", "ibp", "crown", "ladder", "pgd")
 
 
 def script() -> Any:
@@ -66,10 +68,20 @@ def plain(step: Step) -> Tensor:
 
 def crown_certified(module: nn.Module, data: Data, radius: float) -> float:
     """Share of the images for which intervals or CROWN prove that the label leads within the radius."""
+    return certified(module, data, radius, EFFORTS["bounds"])
+
+
+def ladder_certified(module: nn.Module, data: Data, radius: float) -> float:
+    """Share of the images proved by the rungs of an evaluation."""
+    return certified(module, data, radius, EFFORTS["quick"])
+
+
+def certified(module: nn.Module, data: Data, radius: float, rungs: Mapping[str, Mapping[str, Any]]) -> float:
+    """Share of the images proved by these rungs."""
     graph = from_torch(module, tuple(data.x.shape[1:]))
     proved = 0
     for x, y in zip(data.x.split(100), data.y.split(100), strict=True):
-        answers = decide(Question.robustness(graph, input_set(Linf(radius), x, data.domain), y), rungs=["ibp", "crown"])
+        answers = decide(Question.robustness(graph, input_set(Linf(radius), x, data.domain), y), rungs=rungs)
         proved += sum(answer.verdict == "proved" for answer in answers)
     return proved / len(data)
 
@@ -86,7 +98,7 @@ def measured(module: nn.Module, test: Data, radius: float, count: int, trained: 
     """One row of the table."""
     own, some = script(), test.take(count)
     row = {"natural": own.natural(module, test), "ibp": own.interval_certified(module, test, radius), "seconds": trained}
-    for name, measure in (("crown", crown_certified), ("pgd", pgd_accuracy)):
+    for name, measure in (("crown", crown_certified), ("ladder", ladder_certified), ("pgd", pgd_accuracy)):
         began = time.process_time()
         row[name] = measure(module, some, radius)
         row[f"{name}_seconds"] = time.process_time() - began
@@ -126,16 +138,17 @@ def main() -> None:
         return
     training, test = sp.load(source, split="train", take=options.n), sp.load(source, split="test")
     rows: dict[str, dict[str, float]] = {}
-    print(f"{'recipe':12} " + " ".join(f"{name:>8}" for name in (*COLUMNS, "train s", "crown s", "pgd s")))
+    print(f"{'recipe':12} " + " ".join(f"{name:>8}" for name in (*COLUMNS, "train s", "crown s", "ladder s", "pgd s")))
     for name in [options.weights.stem] if options.weights else options.recipes:
         began = time.process_time()
         if options.weights:
-            module = own.network().eval()
-            module.load_state_dict(load_file(options.weights))
+            state = load_file(options.weights)
+            module = own.network((len(state["0.weight"]), len(state["3.weight"]), len(state["7.weight"]))).eval()
+            module.load_state_dict(state)
         else:
             module = trained(name, options.data, training, options.radius, options.epochs, options.checkpoints)
         row = rows[name] = measured(module, test, options.radius, options.certify, 0.0 if options.weights else time.process_time() - began)
-        seconds = " ".join(f"{row[key]:8.1f}" for key in ("seconds", "crown_seconds", "pgd_seconds"))
+        seconds = " ".join(f"{row[key]:8.1f}" for key in ("seconds", "crown_seconds", "ladder_seconds", "pgd_seconds"))
         print(f"{name:12} " + " ".join(f"{row[key]:8.2%}" for key in COLUMNS) + " " + seconds)
         sys.stdout.flush()
     settings = {name: repr(value) for name, value in settings_for(options.data).items()}
