@@ -2,8 +2,6 @@
 
 import re
 
-import pandas as pd
-
 from sparring.metrics.band import proved
 from sparring.report.markup import Cell, Column, Markup, by_case, join, listing, markup, table
 from sparring.report.section import section
@@ -57,20 +55,12 @@ def _ladder(case: CaseView) -> Markup:
     broken = case.outcomes[case.outcomes.clean & ~case.outcomes.robust]
     rows: list[tuple[Cell, ...]] = []
     total, solved = int(case.outcomes.clean.sum()), 0
-    for (certifier, method), own in found.groupby(["attack", "note"], sort=False):
-        solved += len(own)
-        rows.append(
-            (
-                str(method),
-                str(certifier),
-                f"{len(own):,}",
-                percent(len(own) / total),
-                f"{total - solved:,}",
-                f"{own.margin.median():.3g}" if own.margin.notna().any() else "",
-            )
-        )
-    rows.append(("attacks", "broken", f"{len(broken):,}", percent(len(broken) / max(1, total)), f"{total - solved - len(broken):,}", ""))
-    heads = ("solved", "of those right", "still open", "median bound")
+    counts = found.groupby(["attack", "note"]).size().sort_values(ascending=False, kind="stable").reset_index().to_numpy().tolist()
+    for certifier, method, number in counts:
+        solved += int(number)
+        rows.append((str(method), str(certifier), f"{int(number):,}", percent(number / total), f"{total - solved:,}"))
+    rows.append(("attacks", "broken", f"{len(broken):,}", percent(len(broken) / max(1, total)), f"{total - solved - len(broken):,}"))
+    heads = ("solved", "of those right", "still open")
     return table("Who solved what", [Column("method"), Column("asked as"), *(Column(head, True) for head in heads)], rows)
 
 
@@ -79,8 +69,12 @@ def _open(case: CaseView) -> Markup:
     standing = set(case.outcomes.index[case.outcomes.robust]) - set(proved(case.judged).index)
     rows = case.judged
     asked = rows[rows.attack.isin(case.certifiers) & (rows.status == "unknown") & rows.id.isin(standing)].drop_duplicates("id", keep="last")
-    reasons = pd.Series([re.sub(r"\d[\d.,e+-]*", "N", str(note)) for note in asked.note]).value_counts()
-    if not len(reasons):
+    alike = [re.sub(r"\d[\d.,e+-]*", "N", str(note)) for note in asked.note]
+    kinds = asked.note.groupby(alike).agg(["size", "first", "nunique"]).sort_values("size", ascending=False, kind="stable").head(REASONS)
+    if not len(kinds):
         return Markup("")
-    lines = (markup("{share}: {reason}", share=samples(int(number), case.domain_kind), reason=reason) for reason, number in list(reasons.items())[:REASONS])
+    lines = (
+        markup("{share}: {reason}{one}", share=samples(int(size), case.domain_kind), reason=first, one=", for one" if different > 1 else "")
+        for size, first, different in kinds.to_numpy().tolist()
+    )
     return markup("<h4>Neither proved nor broken</h4>{list}", list=listing(lines, "plain"))
