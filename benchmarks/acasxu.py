@@ -6,7 +6,7 @@ One process, one thread, one instance after another; networks and properties are
 was replayed and "unsat" where at least two trusted tools agree. "sat" here needs a point that onnxruntime confirms.
 
 Table: for each property how many instances were decided and how many against their label, median and largest seconds (reading included), and
-the rungs that decided. What was not decided is named with its reason. Last line: one JSON object.
+the verifiers that decided. What was not decided is named with its reason. Last line: one JSON object.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def measure(chosen: list[tuple[int, str, str, float]], labels: dict[tuple[str, s
         label = labels[network, asked]
         wrong = answer.decided and label in ("sat", "unsat") and answer.result != label
         row = {"place": place, "network": network, "property": asked, "result": answer.result, "label": label, "wrong": wrong}
-        found.append({**row, "seconds": answer.seconds, "rung": answer.rung, "reason": answer.reason})
+        found.append({**row, "seconds": answer.seconds, "verifier": answer.verifier, "reason": answer.reason})
     return found
 
 
@@ -48,7 +48,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "median_seconds": statistics.median(seconds),
         "largest_seconds": max(seconds),
         "total_seconds": sum(seconds),
-        "rungs": dict(Counter(row["rung"] for row in decided)),
+        "verifiers": dict(Counter(row["verifier"] for row in decided)),
     }
 
 
@@ -72,11 +72,11 @@ def main() -> None:
     of_property = defaultdict(list)
     for row in rows:
         of_property[row["property"].split("/")[-1].removesuffix(".vnnlib")].append(row)
-    print(f"{'':10} {'decided':>9} {'sat':>4} {'wrong':>6} {'median s':>9} {'largest s':>10}  rungs")
+    print(f"{'':10} {'decided':>9} {'sat':>4} {'wrong':>6} {'median s':>9} {'largest s':>10}  verifiers")
     for name, some in [*of_property.items(), ("all", rows)]:
         one = summary(some)
         figures = f"{one['decided']:4}/{one['instances']:<4} {one['sat']:4} {one['wrong']:6} {one['median_seconds']:9.3f} {one['largest_seconds']:10.2f}"
-        print(f"{name:10} {figures}  {', '.join(f'{rung} {count}' for rung, count in one['rungs'].items())}")
+        print(f"{name:10} {figures}  {', '.join(f'{verifier} {count}' for verifier, count in one['verifiers'].items())}")
     for row in rows:
         if row["wrong"] or row["result"] not in ("sat", "unsat"):
             print(f"{row['place']} {row['network']} {row['property']}: {row['result']}, label {row['label']}: {row['reason']}")

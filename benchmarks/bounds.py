@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from benchmarks import networks
 from benchmarks.steps import images
 from sparring.bench.environment import environment
-from sparring.certification.bounds.alpha import optimised
-from sparring.certification.bounds.crown import bounds_of_bends, lower, relaxations
-from sparring.certification.bounds.inputs import InputSet
-from sparring.certification.bounds.interval import intervals, margins
-from sparring.models.network.from_torch import from_torch
-from sparring.models.network.network import Network
+from sparring.certification.networks.bounds.ascent import optimised
+from sparring.certification.networks.bounds.crown import lower, preactivation_bounds, relaxations
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.bounds.interval import intervals, margins
+from sparring.graph.from_torch import from_torch
+from sparring.graph.network import Network
 
 RADII = {"wk17a": 0.1, "wong01": 0.1, "conv_ibp": 0.3, "cifar_conv_adv2": 2 / 255, "cifar_conv_mix4": 2 / 255}
 THEIRS = {"interval": "IBP", "crown": "CROWN", "alpha": "CROWN-Optimized"}
@@ -58,16 +58,16 @@ def ours(method: str, one: Case) -> Tensor:
     x = one.x.double()
     inputs = InputSet((x - one.radius).clamp(0, 1), (x + one.radius).clamp(0, 1))
     if method == "interval":
-        return margins(one.network, intervals(one.network, inputs), one.rows)
+        return margins(one.network, intervals(one.network, inputs), one.constraints)
     last = len(one.network.nodes) - 1
     with torch.no_grad():
-        bounds = bounds_of_bends(one.network, inputs)
-        found = lower(one.network, inputs, last, one.rows, relaxations(one.network, bounds))
+        bounds = preactivation_bounds(one.network, inputs)
+        found = lower(one.network, inputs, last, one.constraints, relaxations(one.network, bounds))
     if method == "crown":
         return found
     jobs, row = (found <= 0).nonzero().unbind(1)  # what CROWN proves needs no search
     if len(jobs):
-        better = optimised(one.network, inputs, last, one.rows[jobs, row], bounds, samples=jobs).lower
+        better = optimised(one.network, inputs, last, one.constraints[jobs, row], bounds, samples=jobs).lower
         found[jobs, row] = torch.maximum(found[jobs, row], better)
     return found
 
@@ -85,7 +85,7 @@ def theirs(method: str, one: Case, kind: torch.dtype) -> Tensor:
     module = library.BoundedModule(one.module.to(kind), x, bound_opts=options, device="cpu", verbose=False)
     ball = perturbations.PerturbationLpNorm(norm=float("inf"), x_L=low, x_U=high)
     bounded = library.BoundedTensor(x, ball)
-    found = module.compute_bounds(x=(bounded,), C=one.rows.to(kind), method=THEIRS[method], bound_upper=False)[0]
+    found = module.compute_bounds(x=(bounded,), C=one.constraints.to(kind), method=THEIRS[method], bound_upper=False)[0]
     return found.detach().double()
 
 

@@ -3,12 +3,11 @@
 python -m benchmarks.certified_training [--data mnist] [--recipes ibp ...] [--radius 0.1] [--n 10000] [--epochs 10] [--certify 1000] [--checkpoints FOLDER]
 python -m benchmarks.certified_training --weights FILE [--radius 0.1]
 
-Trains the network of `scripts/train_certified.py` on the first --n images of MNIST with its settings, or a smaller one on the embedded digits
-(--data digits, batches of 50), or loads weights that the script wrote. Columns: share of all test images that are right (natural) and certified by
-intervals (ibp); of the first --certify of them, certified by intervals or CROWN (crown), by the ladder of an evaluation (ladder: alpha-CROWN and a few splits
-too) and right under PGD of 40 steps (pgd); CPU seconds of training and of these. "plain" is training without a threat.
-Certificates are computed in float64. With --checkpoints a training goes on where it was interrupted, and seconds are of the last part.
-Last line: one JSON object.
+Trains the network of `scripts/train_certified.py` on the first --n images of MNIST with its settings, or a smaller one on the embedded digits (--data digits,
+batches of 50), or loads weights that the script wrote. Columns: share of all test images that are right (natural) and certified by intervals (ibp); of the
+first --certify of them, certified by intervals or CROWN (crown), by the portfolio of an evaluation (portfolio: alpha-CROWN and a few splits too) and right
+under PGD of 40 steps (pgd); CPU seconds of training and of these. "plain" is training without a threat. Certificates are computed in float64. With
+--checkpoints a training goes on where it was interrupted, and seconds are of the last part. Last line: one JSON object.
 """
 
 import argparse
@@ -27,18 +26,19 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring.bench.environment import environment
-from sparring.certification.bounds.threat import input_set
-from sparring.certification.decide import decide
-from sparring.certification.network import EFFORTS
-from sparring.certification.question import Question
+from sparring.certification.networks.bounds.threat import input_set
+from sparring.certification.networks.decide import decide
+from sparring.certification.networks.portfolio import at_effort
+from sparring.certification.networks.query import Query
 from sparring.cli.process import tune_allocator
+from sparring.core.registry import everything
 from sparring.data.dataset import Data
-from sparring.defences.training.harden import RECIPES, harden
+from sparring.defences.training.harden import harden
 from sparring.defences.training.step import Step
-from sparring.models.network.from_torch import from_torch
+from sparring.graph.from_torch import from_torch
 from sparring.threats.balls import Linf
 
-COLUMNS = ("natural", "ibp", "crown", "ladder", "pgd")
+COLUMNS = ("natural", "ibp", "crown", "portfolio", "pgd")
 
 
 def script() -> Any:
@@ -68,20 +68,20 @@ def plain(step: Step) -> Tensor:
 
 def crown_certified(module: nn.Module, data: Data, radius: float) -> float:
     """Share of the images for which intervals or CROWN prove that the label leads within the radius."""
-    return certified(module, data, radius, EFFORTS["bounds"])
+    return certified(module, data, radius, at_effort("bounds"))
 
 
-def ladder_certified(module: nn.Module, data: Data, radius: float) -> float:
-    """Share of the images proved by the rungs of an evaluation."""
-    return certified(module, data, radius, EFFORTS["quick"])
+def portfolio_certified(module: nn.Module, data: Data, radius: float) -> float:
+    """Share of the images proved by the verifiers of an evaluation."""
+    return certified(module, data, radius, at_effort("quick"))
 
 
-def certified(module: nn.Module, data: Data, radius: float, rungs: Mapping[str, Mapping[str, Any]]) -> float:
-    """Share of the images proved by these rungs."""
+def certified(module: nn.Module, data: Data, radius: float, verifiers: Mapping[str, Mapping[str, Any]]) -> float:
+    """Share of the images proved by these verifiers."""
     graph = from_torch(module, tuple(data.x.shape[1:]))
     proved = 0
     for x, y in zip(data.x.split(100), data.y.split(100), strict=True):
-        answers = decide(Question.robustness(graph, input_set(Linf(radius), x, data.domain), y), rungs=rungs)
+        answers = decide(Query.robustness(graph, input_set(Linf(radius), x, data.domain), y), verifiers=verifiers)
         proved += sum(answer.verdict == "proved" for answer in answers)
     return proved / len(data)
 
@@ -98,7 +98,7 @@ def measured(module: nn.Module, test: Data, radius: float, count: int, trained: 
     """One row of the table."""
     own, some = script(), test.take(count)
     row = {"natural": own.natural(module, test), "ibp": own.interval_certified(module, test, radius), "seconds": trained}
-    for name, measure in (("crown", crown_certified), ("ladder", ladder_certified), ("pgd", pgd_accuracy)):
+    for name, measure in (("crown", crown_certified), ("portfolio", portfolio_certified), ("pgd", pgd_accuracy)):
         began = time.process_time()
         row[name] = measure(module, some, radius)
         row[f"{name}_seconds"] = time.process_time() - began
@@ -121,7 +121,7 @@ def trained(recipe: str, source: str, data: Data, radius: float, epochs: int, fo
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", choices=["mnist", "digits"], default="mnist")
-    parser.add_argument("--recipes", nargs="+", choices=["plain", *RECIPES], default=["plain", *RECIPES])
+    parser.add_argument("--recipes", nargs="+", choices=["plain", *everything("recipe")], default=["plain", *everything("recipe")])
     parser.add_argument("--radius", type=float, default=0.1)
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=10)
@@ -138,7 +138,7 @@ def main() -> None:
         return
     training, test = sp.load(source, split="train", take=options.n), sp.load(source, split="test")
     rows: dict[str, dict[str, float]] = {}
-    print(f"{'recipe':12} " + " ".join(f"{name:>8}" for name in (*COLUMNS, "train s", "crown s", "ladder s", "pgd s")))
+    print(f"{'recipe':12} " + " ".join(f"{name:>11}" for name in (*COLUMNS, "train s", "crown s", "portfolio s", "pgd s")))
     for name in [options.weights.stem] if options.weights else options.recipes:
         began = time.process_time()
         if options.weights:
@@ -148,8 +148,8 @@ def main() -> None:
         else:
             module = trained(name, options.data, training, options.radius, options.epochs, options.checkpoints)
         row = rows[name] = measured(module, test, options.radius, options.certify, 0.0 if options.weights else time.process_time() - began)
-        seconds = " ".join(f"{row[key]:8.1f}" for key in ("seconds", "crown_seconds", "ladder_seconds", "pgd_seconds"))
-        print(f"{name:12} " + " ".join(f"{row[key]:8.2%}" for key in COLUMNS) + " " + seconds)
+        seconds = " ".join(f"{row[key]:11.1f}" for key in ("seconds", "crown_seconds", "portfolio_seconds", "pgd_seconds"))
+        print(f"{name:12} " + " ".join(f"{row[key]:11.2%}" for key in COLUMNS) + " " + seconds)
         sys.stdout.flush()
     settings = {name: repr(value) for name, value in settings_for(options.data).items()}
     said = {

@@ -1,9 +1,9 @@
 """Exact robust error: how many test images of a network are proved, refuted and left open, image by image.
 
-python -m benchmarks.exact [--net wk17a] [--radius 0.1] [--take 1000] [--start 0] [--seconds 30] [--together 50] [--rungs attack ibp ...]
+python -m benchmarks.exact [--net wk17a] [--radius 0.1] [--take 1000] [--start 0] [--seconds 30] [--together 50] [--verifiers attack ibp ...]
 
 One process, one thread. `together` images are asked at once and share seconds times their number; an image the network gets wrong counts as an error without a
-search. attacked: errors with a witness, a lower bound of the true error; certified: errors and open images, an upper bound. Published for wk17a at 0.1
+search. attacked: errors with a counterexample, a lower bound of the true error; certified: errors and open images, an upper bound. Published for wk17a at 0.1
 over all 10,000 images: exact error 4.38 %, error under PGD 4.11 %, bound of the dual 5.82 % (MIPVerify; Wong and Kolter 2018).
 Last line: one JSON object.
 """
@@ -19,11 +19,11 @@ import torch
 from benchmarks import networks
 from benchmarks.steps import images
 from sparring.bench.environment import environment
-from sparring.certification.bounds.inputs import InputSet
 from sparring.certification.certificate import Verdict
-from sparring.certification.decide import decide
-from sparring.certification.question import Question
-from sparring.models.network.from_torch import from_torch
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.decide import decide
+from sparring.certification.networks.query import Query
+from sparring.graph.from_torch import from_torch
 
 RADII = {"wk17a": 0.1, "conv_ibp": 0.3, "conv_adv03": 0.3, "wong01": 0.1, "cifar_conv_adv2": 2 / 255, "cifar_conv_mix4": 2 / 255}
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=30.0, help="an image")
     parser.add_argument("--together", type=int, default=50)
-    parser.add_argument("--rungs", nargs="+", help="by default the whole ladder")
+    parser.add_argument("--verifiers", nargs="+", help="by default the whole portfolio")
     options = parser.parse_args()
     if not networks.WEIGHTS.exists():
         print("skipped: the shared data is not beside the checkout")
@@ -54,9 +54,9 @@ def main() -> None:
             right = network(some).argmax(1) == label
         verdicts["wrong"] += int((~right).sum())
         inputs = InputSet((some[right] - radius).clamp_min(0), (some[right] + radius).clamp_max(1))
-        answers = decide(Question.robustness(network, inputs, label[right]), seconds=options.seconds * len(label), rungs=options.rungs)
+        answers = decide(Query.robustness(network, inputs, label[right]), seconds=options.seconds * len(label), verifiers=options.verifiers)
         for row, answer in zip(right.nonzero().squeeze(1).tolist(), answers, strict=True):
-            verdicts[f"{answer.verdict} by {answer.rung}" if answer.rung else str(answer.verdict)] += 1
+            verdicts[f"{answer.verdict} by {answer.verifier}" if answer.verifier else str(answer.verdict)] += 1
             if answer.verdict is Verdict.UNKNOWN:
                 reasons.append((options.start + place + row, answer.reason))
         sys.stderr.write(f"\r{place + len(some)} of {len(x)}, {time.monotonic() - began:.0f} s ")

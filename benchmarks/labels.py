@@ -26,9 +26,9 @@ import sparring as sp
 from benchmarks import networks
 from benchmarks.steps import DATA, images
 from sparring.bench.environment import environment
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.core.problem import Problem
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 
 RADII = {"linf": 0.3, "l2": 2.0}
 OURS = {"linf": ("hopskipjump", "rays", "sign_flip", "boundary"), "l2": ("hopskipjump", "surfree", "boundary")}
@@ -68,12 +68,12 @@ class Counter(nn.Module):
 def ours(name: str, module: nn.Module, x: Tensor, y: Tensor, kind: str, queries: int) -> tuple[float, float, float]:
     """(share broken, seconds, queries per image)."""
     victim = sp.victim(module, sp.image(*x.shape[1:]))
-    threat, dice = getattr(sp, kind)(RADII[kind]).seeing("labels").within(queries=queries), Dice.of(0, range(len(x)))
-    bout = Bout.open(victim, x, threat.goal.reference(y, dice, victim.classes), threat, dice)
+    threat, rng = getattr(sp, kind)(RADII[kind]).seeing("labels").within(queries=queries), Rng.of(0, range(len(x)))
+    problem = Problem.open(victim, x, threat.goal.freeze(y, victim.task, rng), threat, rng)
     began = time.process_time()
     with victim.session():
-        find("attack", name).run(bout)
-    return float(bout.ledger.broken.float().mean()), time.process_time() - began, float(bout.ledger.cost.queries.double().mean())
+        find("attack", name).run(problem)
+    return float(problem.ledger.broken.float().mean()), time.process_time() - began, float(problem.ledger.cost.queries.double().mean())
 
 
 def foolbox(attack: str) -> Search:

@@ -22,12 +22,12 @@ from benchmarks import networks
 from benchmarks.steps import images
 from sparring.attacks.attack import Attack
 from sparring.bench.environment import environment
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.core.problem import Problem
+from sparring.core.rate import Rate
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
-from sparring.metrics.rate import Rate
 
 LEARNED_ON = 1000
 HARD = ("madry_tiny", "wong")
@@ -44,10 +44,10 @@ def ended(attack: Attack, victim: Victim, x: Tensor, y: Tensor, threat: Threat) 
     """(queries asked, broken) of the images that are right without attack."""
     with victim.session():
         right = (victim.label(x) == y).nonzero().squeeze(1)
-        dice = Dice.of(0, right.tolist())
-        bout = Bout.open(victim, x[right], threat.goal.reference(y[right], dice, victim.classes), threat, dice)
-        attack.run(bout)
-    return bout.ledger.cost.queries, bout.ledger.broken
+        rng = Rng.of(0, right.tolist())
+        problem = Problem.open(victim, x[right], threat.goal.freeze(y[right], victim.task, rng), threat, rng)
+        attack.run(problem)
+    return problem.ledger.cost.queries, problem.ledger.broken
 
 
 def timed(learn: Callable[[], Any]) -> tuple[Any, float]:
@@ -100,9 +100,9 @@ def universals(x: Tensor, y: Tensor) -> list[dict[str, Any]]:
     for threat, tries in ((sp.linf(UNIVERSAL_RADIUS), 1), (sp.patch(PATCH), 1), (sp.patch(PATCH), 8)):
         made, seconds = timed(lambda threat=threat: sp.universal(victim, x[:LEARNED_ON], y[:LEARNED_ON], threat, held_out=0.0))
         fresh = [Rate.of(*made.rate(one, x[LEARNED_ON:], y[LEARNED_ON:], threat, tries=tries)) for one in (victim, other)]
-        said = f"{threat.space.short()}, {tries} tries, {seconds:.0f} s"
+        said = f"{threat.space.label}, {tries} tries, {seconds:.0f} s"
         print(f"{said:26} {Rate.of(*made.trained)!s:>30}", *(f"{one!s:>30}" for one in fresh))
-        rows.append({"threat": threat.space.short(), "tries": tries, "trained": vars(Rate.of(*made.trained)), "fresh": [vars(one) for one in fresh]})
+        rows.append({"threat": threat.space.label, "tries": tries, "trained": vars(Rate.of(*made.trained)), "fresh": [vars(one) for one in fresh]})
     signs = torch.where(torch.rand(1, *x.shape[1:], generator=torch.Generator().manual_seed(0)) < 0.5, -1.0, 1.0)
     right = victim.label(x[LEARNED_ON:]) == y[LEARNED_ON:]
     noisy = victim.label((x[LEARNED_ON:] + UNIVERSAL_RADIUS * signs).clamp(0, 1)) != y[LEARNED_ON:]

@@ -5,7 +5,7 @@ python -m benchmarks.minnorm [--norms linf l2 l1] [--n 50] [--net wong] [--only 
 Columns: share of the images (those the network gets right) with a success; median size, failures counting as infinite; local
 optimality against the smallest change that anyone in the table found; forwards and backwards an image, counted at the
 network, ten classes being ten backwards; seconds for all. A returned point of a peer counts if the network itself errs on it and
-it lies in [0, 1]; of ours the smallest success the bout holds, which the network was asked about too. Peers run with their own defaults,
+it lies in [0, 1]; of ours the smallest success the problem holds, which the network was asked about too. Peers run with their own defaults,
 except steps where named. Who takes more than --seconds for four images is left out and named.
 Last line: one JSON object.
 """
@@ -27,14 +27,14 @@ from torch import Tensor, nn
 
 import sparring as sp
 from benchmarks import networks
+from benchmarks.local_optimality import local_optimality
 from benchmarks.peers import _stand_in as stand_in_for
 from benchmarks.steps import images
 from sparring.bench.environment import environment
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.core.problem import Problem
 from sparring.core.registry import everything
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
-from sparring.metrics.local_optimality import local_optimality
 from sparring.threats.goals import Untargeted
 
 LARGEST = {"linf": 1.0, "l2": 12.0, "l1": 150.0, "l0": 784.0}
@@ -88,15 +88,15 @@ def ours(name: str, settings: dict[str, Any], module: nn.Module, x: Tensor, y: T
     threat = Threat(space(LARGEST[norm]), Untargeted()).smallest()
     if attack.misfit(victim, threat):
         return None
-    dice = Dice.of(0, range(len(x)))
+    rng = Rng.of(0, range(len(x)))
     with victim.session():
         victim.gradient(x[:2], lambda scores: scores[:, 0])  # the private copy is made outside the clock
-        bout = Bout.open(victim, x, threat.goal.reference(y, dice, victim.classes), threat, dice)
+        problem = Problem.open(victim, x, threat.goal.freeze(y, victim.task, rng), threat, rng)
         began = time.perf_counter()
-        attack.configure(**settings).run(bout)
+        attack.configure(**settings).run(problem)
         seconds = time.perf_counter() - began
-    cost = bout.ledger.cost
-    return Found(bout.smallest().numpy(), float(cost.forwards.double().mean()), float(cost.backwards.double().mean()), seconds)
+    cost = problem.ledger.cost
+    return Found(problem.smallest().numpy(), float(cost.forwards.double().mean()), float(cost.backwards.double().mean()), seconds)
 
 
 def judged(points: Tensor, module: nn.Module, x: Tensor, y: Tensor, norm: str) -> np.ndarray:

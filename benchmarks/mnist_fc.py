@@ -5,7 +5,7 @@ python -m benchmarks.mnist_fc [--take 90] [--every 1] [--seconds S] [--nets 256x
 Fully connected networks of 2, 4 and 6 layers of 256 ReLUs. One process, one thread, one instance after another; networks are read once. A label is "sat"
 where a published counterexample was replayed and "unsat" where at least two trusted tools agree. "sat" here needs a point that onnxruntime confirms.
 
-Table: for each network how many instances were decided and how many against their label, median and largest seconds (reading included), and the rungs
+Table: for each network how many instances were decided and how many against their label, median and largest seconds (reading included), and the verifiers
 that decided. What was not decided is named with its reason. Last line: one JSON object.
 """
 
@@ -30,7 +30,7 @@ def measure(place: int, network: str, asked: str, limit: float, label: str) -> d
     answer = decide_instance(SHARED / network, SHARED / asked, limit)
     wrong = answer.decided and label in ("sat", "unsat") and answer.result != label
     row = {"place": place, "network": size(network), "property": asked.split("/")[-1], "result": answer.result, "label": label, "wrong": wrong}
-    return {**row, "seconds": answer.seconds, "rung": answer.rung, "reason": answer.reason}
+    return {**row, "seconds": answer.seconds, "verifier": answer.verifier, "reason": answer.reason}
 
 
 def size(network: str) -> str:
@@ -59,17 +59,17 @@ def main() -> None:
         if size(network) in options.nets and (not options.only or place in options.only):
             row = measure(place, network, asked, limit, labels[network, asked])
             rows.append(row)
-            asked, label, said = row["property"], row["label"], row["rung"] or row["reason"]
+            asked, label, said = row["property"], row["label"], row["verifier"] or row["reason"]
             print(
                 f"{place:3} {row['network']} {asked:22} {label:14} {row['result']:8} {row['seconds']:7.2f} {said}{'  WRONG' if row['wrong'] else ''}",
                 flush=True,
             )
-    print(f"{'':10} {'decided':>9} {'sat':>4} {'wrong':>6} {'median s':>9} {'largest s':>10}  rungs")
+    print(f"{'':10} {'decided':>9} {'sat':>4} {'wrong':>6} {'median s':>9} {'largest s':>10}  verifiers")
     for name, some in [*((one, [row for row in rows if row["network"] == one]) for one in options.nets), ("all", rows)]:
         if some:
             one = summary(some)
             figures = f"{one['decided']:4}/{one['instances']:<4} {one['sat']:4} {one['wrong']:6} {one['median_seconds']:9.3f} {one['largest_seconds']:10.2f}"
-            print(f"{name:10} {figures}  {', '.join(f'{rung} {count}' for rung, count in one['rungs'].items())}")
+            print(f"{name:10} {figures}  {', '.join(f'{verifier} {count}' for verifier, count in one['verifiers'].items())}")
     print(json.dumps({"environment": environment(), "date": time.strftime("%Y-%m-%d"), **summary(rows), "rows": rows}))
 
 

@@ -59,8 +59,8 @@ def main() -> None:
         began = time.monotonic()
         subprocess.run(command(whole, options.take), check=True)
         duration = time.monotonic() - began
-        reference = rows(whole)
-        print(f"a whole run: {duration:.0f} s, {len(reference)} rows, {(reference.status == 'broken').sum()} broken or wrong")
+        criterion = rows(whole)
+        print(f"a whole run: {duration:.0f} s, {len(criterion)} rows, {(criterion.status == 'broken').sum()} broken or wrong")
         same, parts = 0, []
         for trial in range(options.kills):
             out = Path(folder) / f"trial-{trial}"
@@ -73,11 +73,11 @@ def main() -> None:
                 process.wait()
             parts.append(len(list(out.glob("*/cells/*/*.parquet"))))
             subprocess.run(command(out, options.take), check=True)
-            identical = rows(out).equals(reference)
+            identical = rows(out).equals(criterion)
             same += identical
             print(f"killed after {moment:5.1f} s with {parts[-1]:2d} parts written: {'identical' if identical else 'DIFFERENT'}", flush=True)
             shutil.rmtree(out)
-    print(json.dumps({"kills": options.kills, "identical": same, "seconds": duration, "rows": len(reference), "parts_when_killed": parts}))
+    print(json.dumps({"kills": options.kills, "identical": same, "seconds": duration, "rows": len(criterion), "parts_when_killed": parts}))
 
 
 if __name__ == "__main__":

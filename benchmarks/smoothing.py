@@ -29,7 +29,7 @@ from sparring.certification.smoothing.confidence import doubt, holm, lower_bound
 from sparring.certification.smoothing.noise import gaussian
 from sparring.certification.smoothing.sequential import looks
 from sparring.certification.smoothing.smoothed import smoothed
-from sparring.core.dice import Dice
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 
@@ -46,7 +46,7 @@ def certified(found: list[Certificate], y: Tensor) -> list[float]:
 
 def prove(victim: Victim, x: Tensor, y: Tensor, threat: Threat, **settings: Any) -> tuple[list[Certificate], float]:
     began = time.process_time()
-    found = smoothing.configure(alpha=ALPHA, n0=N0, **settings)(victim, x, y, threat, Dice.of(0, [f"mnist/{place}" for place in range(len(x))]))
+    found = smoothing.configure(alpha=ALPHA, n0=N0, **settings)(victim, x, y, threat, Rng.of(0, [f"mnist/{place}" for place in range(len(x))]))
     return found, time.process_time() - began
 
 
@@ -135,14 +135,14 @@ def peer(net: nn.Module, x: Tensor, y: Tensor, n: int) -> dict[str, Any] | None:
 
 def coverage(trials: int = 10_000, n: int = 1000, most: int = 10_000, alpha: float = 0.05) -> list[dict[str, Any]]:
     """How often the bound exceeds the true probability: after n draws, and at any look of the sequence up to `most` draws."""
-    rows, luck = [], np.random.default_rng(0)
+    rows, generator = [], np.random.default_rng(0)
     print(f"\n{trials:,} trials, alpha {alpha:g}: false bounds\n{'true share':>12}{f'after {n:,}':>14}{f'at any look to {most:,}':>24}")
     for truth in (0.55, 0.8, 0.95, 0.99, 0.999):
         once = [lower_bound(hits, n, alpha) > truth for hits in range(n + 1)]
-        fixed_false = float(np.mean([once[hits] for hits in luck.binomial(n, truth, trials).tolist()]))
+        fixed_false = float(np.mean([once[hits] for hits in generator.binomial(n, truth, trials).tolist()]))
 
         def hits_of(turn: int, count: int, truth: float = truth) -> int:
-            return int(luck.binomial(count, truth))
+            return int(generator.binomial(count, truth))
 
         def enough(low: float, truth: float = truth) -> bool:
             return low > truth  # the worst ending: as soon as the bound is false

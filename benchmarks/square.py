@@ -24,10 +24,10 @@ import sparring as sp
 from benchmarks import networks
 from benchmarks.steps import DATA, images
 from sparring.bench.environment import environment
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.core.problem import Problem
+from sparring.core.rate import Rate
 from sparring.core.registry import find
-from sparring.metrics.rate import Rate
+from sparring.core.rng import Rng
 
 SPACES = {"linf": (0.3, "Linf", "square"), "l2": (2.0, "L2", "square_l2"), "l1": (10.0, "L1", "square_l1")}
 AFTER = (10, 30, 100, 300, 1000)
@@ -58,11 +58,11 @@ def ours(module: nn.Module, x: Tensor, y: Tensor, kind: str, queries: int, seed:
     """float [n]: queries until the break, inf where there was none."""
     radius, _, name = SPACES[kind]
     victim = sp.victim(module, sp.image(*x.shape[1:]))
-    threat, dice = getattr(sp, kind)(radius).seeing("scores").within(queries=queries), Dice.of(seed, range(len(x)))
-    bout = Bout.open(victim, x, threat.goal.reference(y, dice, victim.classes), threat, dice)
+    threat, rng = getattr(sp, kind)(radius).seeing("scores").within(queries=queries), Rng.of(seed, range(len(x)))
+    problem = Problem.open(victim, x, threat.goal.freeze(y, victim.task, rng), threat, rng)
     with victim.session():
-        find("attack", name).configure(queries=queries).run(bout)
-    return bout.ledger.cost.queries.float().where(bout.ledger.broken, torch.inf)
+        find("attack", name).configure(queries=queries).run(problem)
+    return problem.ledger.cost.queries.float().where(problem.ledger.broken, torch.inf)
 
 
 def original(module: nn.Module, x: Tensor, y: Tensor, kind: str, queries: int, seed: int) -> Tensor:

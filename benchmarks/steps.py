@@ -25,9 +25,9 @@ from torch import Tensor, nn
 import sparring as sp
 from benchmarks import networks, peers
 from sparring.bench.environment import environment
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.core.problem import Problem
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.models.prepare import prepare
 
 STEPS = 40
@@ -67,10 +67,10 @@ def measure(network: str, radius: float, count: int, rounds: int) -> dict[str, d
             threat = sp.linf(radius)
             with victim.session():
                 for rows in torch.arange(len(x)).split(peers.BATCH):
-                    dice = Dice.of(0, rows.tolist())
-                    bout = Bout.open(victim, x[rows], threat.goal.reference(y[rows], dice, victim.classes), threat, dice)
-                    points.append(attack.run(bout))
-                    backwards += int(bout.ledger.cost.backwards.sum())
+                    rng = Rng.of(0, rows.tolist())
+                    problem = Problem.open(victim, x[rows], threat.goal.freeze(y[rows], victim.task, rng), threat, rng)
+                    points.append(attack.run(problem))
+                    backwards += int(problem.ledger.cost.backwards.sum())
             passes[search] = backwards / len(x)
             return torch.cat(points)
 

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 import sparring as sp
 from sparring.bench.environment import environment
-from sparring.certification.bounds.inputs import InputSet
-from sparring.certification.bounds.interval import intervals, margins
 from sparring.certification.certify import certify
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.bounds.interval import intervals, margins
 from sparring.core.registry import find
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim

@@ -15,8 +15,8 @@ import uvicorn
 from fastapi import Body, FastAPI
 
 import sparring as sp
-from sparring.models.endpoint import Endpoint
-from sparring.models.http_ledger import bills
+from sparring.models.http.endpoint import Endpoint
+from sparring.models.http.ledger import bills
 from sparring.models.zoo import digits_plain
 
 LEDGER = "runs/http_victim.sqlite"

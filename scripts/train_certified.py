@@ -16,16 +16,17 @@ import torch
 from torch import Tensor, nn
 
 import sparring as sp
-from sparring.certification.bounds.interval import intervals, margins
-from sparring.certification.bounds.threat import input_set
+from sparring.certification.networks.bounds.interval import intervals, margins
+from sparring.certification.networks.bounds.threat import input_set
 from sparring.cli.process import tune_allocator
+from sparring.core.registry import everything
 from sparring.data.dataset import Data
-from sparring.defences.training.harden import RECIPES, harden
+from sparring.defences.training.harden import harden
 from sparring.defences.training.optimiser import Adam, Cycle
-from sparring.defences.training.ramp import Ramp
+from sparring.defences.training.radius_schedule import RadiusSchedule
 from sparring.defences.training.worst import rivals
-from sparring.models.network.from_torch import from_torch
-from sparring.models.network.network import Network
+from sparring.graph.from_torch import from_torch
+from sparring.graph.network import Network
 from sparring.threats.balls import Linf
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "images" / "mnist.npz"
@@ -38,7 +39,7 @@ class Settings(NamedTuple):
     batch: int = 256
     optimiser: Adam = Adam(3e-3)
     schedule: Cycle = Cycle(0.3)
-    ramp: Ramp = Ramp(0.0, 0.4)
+    radius_schedule: RadiusSchedule = RadiusSchedule(0.0, 0.4)
 
 
 def network(widths: tuple[int, int, int] = (16, 32, 100)) -> nn.Module:
@@ -74,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--radius", type=float, default=0.1)
-    parser.add_argument("--recipe", choices=RECIPES, default="ibp")
+    parser.add_argument("--recipe", choices=everything("recipe"), default="ibp")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--widths", type=int, nargs=3, default=(16, 32, 100), help="channels of the convolutions, and hidden numbers")
     asked = parser.parse_args()

@@ -18,9 +18,9 @@ BATCH = 100
 RADII = (0.05, 0.1, 0.15, 0.2)
 
 
-def pgd(net: nn.Module, x: Tensor, y: Tensor, radius: float, steps: int, step_size: float, luck: torch.Generator) -> Tensor:
+def pgd(net: nn.Module, x: Tensor, y: Tensor, radius: float, steps: int, step_size: float, generator: torch.Generator) -> Tensor:
     """Linf PGD with one random start on cross-entropy (Madry et al. 2018)."""
-    point = (x + radius * (2 * torch.rand(x.shape, generator=luck) - 1)).clamp(0, 1)
+    point = (x + radius * (2 * torch.rand(x.shape, generator=generator) - 1)).clamp(0, 1)
     for _ in range(steps):
         point.requires_grad_(True)
         (gradient,) = torch.autograd.grad(F.cross_entropy(net(point), y, reduction="sum"), point)
@@ -32,15 +32,15 @@ def pgd(net: nn.Module, x: Tensor, y: Tensor, radius: float, steps: int, step_si
 def train(x: Tensor, y: Tensor, *, radius: float, epochs: int = 60, rate: float = 8e-3, steps: int = 7) -> nn.Module:
     """Adam with one cycle of the learning rate; the radius grows to its full size over the first half."""
     torch.manual_seed(SEED)
-    luck = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(SEED)
     net = DigitsNet()
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
     batches = -(-len(x) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * batches)
     for epoch in range(epochs):
         reach = radius * min(1.0, 2 * (epoch + 1) / epochs)
-        for rows in torch.randperm(len(x), generator=luck).split(BATCH):
-            seen = pgd(net, x[rows], y[rows], reach, steps, 2.5 * reach / steps, luck) if radius else x[rows]
+        for rows in torch.randperm(len(x), generator=generator).split(BATCH):
+            seen = pgd(net, x[rows], y[rows], reach, steps, 2.5 * reach / steps, generator) if radius else x[rows]
             optimiser.zero_grad()
             F.cross_entropy(net(seen), y[rows]).backward()
             optimiser.step()
@@ -50,8 +50,8 @@ def train(x: Tensor, y: Tensor, *, radius: float, epochs: int = 60, rate: float 
 
 def accuracy(net: nn.Module, x: Tensor, y: Tensor, radius: float) -> float:
     """Under PGD-40 where the radius is positive."""
-    luck = torch.Generator().manual_seed(SEED)
-    points = pgd(net, x, y, radius, 40, radius / 8, luck) if radius else x
+    generator = torch.Generator().manual_seed(SEED)
+    points = pgd(net, x, y, radius, 40, radius / 8, generator) if radius else x
     return float((net(points).argmax(1) == y).double().mean())
 
 

@@ -6,7 +6,7 @@ Every round tries every candidate stage on the samples that still stand, on each
 least half as many as the best, it appends the one that breaks most per forward-equivalent (a forward counts one, a backward
 two). It ends when that is fewer than LEAST samples a million. The networks it is reported on elsewhere (trades, wong, cifar_conv_mix4,
 cifar_resnet2b) and the test images of MNIST are not looked at. Needs the shared data. What was made of its rounds stands in
-`src/sparring/bench/sets.py`, why in `design/cascade.md`. Prints a table and, as its last line, one JSON object.
+`src/sparring/attacks/sets/fast.py`, why in `design/cascade.md`. Prints a table and, as its last line, one JSON object.
 """
 
 import argparse
@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import networks
 
 import sparring as sp
-from sparring.bench.sets import read_attack
-from sparring.core.bout import Bout, Left
-from sparring.core.dice import Dice
+from sparring.attacks.attack import read_attack
+from sparring.core.problem import Left, Problem
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.domains.image import Image
@@ -88,16 +88,16 @@ class Field:
         broken, points, margins, cost = [], [], [], 0
         with self.victim.session():
             for rows in torch.arange(len(x)).split(BATCH):
-                dice = Dice.of(seed, ids[rows].tolist())
-                reference = self.threat.goal.reference(y[rows], dice, self.victim.classes)
+                rng = Rng.of(seed, ids[rows].tolist())
+                criterion = self.threat.goal.freeze(y[rows], self.victim.task, rng)
                 before = Left(self.left.points[rows], self.left.margin[rows])
-                bout = Bout.open(self.victim, x[rows], reference, self.threat, dice, before if attack.resumes else None)
-                attack.run(bout)
-                ledger = bout.ledger
-                better = ledger.margin > before.margin
+                problem = Problem.open(self.victim, x[rows], criterion, self.threat, rng, before if attack.resumes else None)
+                attack.run(problem)
+                ledger = problem.ledger
+                better = ledger.loss > before.margin
                 broken.append(ledger.broken)
                 points.append(torch.where(better[:, None, None, None], ledger.best, before.points))
-                margins.append(torch.where(better, ledger.margin, before.margin))
+                margins.append(torch.where(better, ledger.loss, before.margin))
                 cost += int(ledger.cost.forwards.sum() + 2 * ledger.cost.backwards.sum())
         if not broken:
             return self, 0, 0

@@ -2,12 +2,17 @@
 
 What a law needs to know about an arena (which points are allowed, what the user's own model says) is spelled out here in plain
 Python and borrows nothing from `sparring`.
+
+`@arena` registers one, and the laws find it: those of the adapters are in `arenas_of_adapters`, those of the certifiers in
+`arenas_of_certifiers`. A plugin brings its own: the modules that it names in the entry point group "sparring.arenas" are imported with them.
 """
 
 import functools
+import importlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
@@ -20,9 +25,9 @@ from sklearn.preprocessing import OrdinalEncoder
 from torch import nn
 
 from sparring.attacks.attack import Attack
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.core.problem import Problem
 from sparring.core.registry import everything
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.domains.image import Image
@@ -61,8 +66,8 @@ class Arena:
     own: Callable[[Any], torch.Tensor]
     allowed: Callable[[Any, Any, float], bool]
 
-    def dice(self, seed: int = 0) -> Dice:
-        return Dice.of(seed, [f"{self.name}/{place}" for place in range(len(self.y))])
+    def rng(self, seed: int = 0) -> Rng:
+        return Rng.of(seed, [f"{self.name}/{place}" for place in range(len(self.y))])
 
     def radii(self) -> list[float]:
         radius = torch.as_tensor(self.threat.space.radius, dtype=torch.float64)
@@ -80,10 +85,10 @@ class Arena:
     def with_victim(self, victim: Victim) -> "Arena":
         return replace(self, victim=victim)
 
-    def bout(self, threat: Threat | None = None, rows: Any = None) -> Bout:
+    def problem(self, threat: Threat | None = None, rows: Any = None) -> Problem:
         threat, rows = threat or self.threat, torch.arange(len(self.y)) if rows is None else torch.as_tensor(rows)
-        part, dice = threat.take(rows), self.dice().take(rows)
-        return Bout.open(self.victim, self.x[rows], part.goal.reference(self.y[rows], dice, self.victim.classes), part, dice)
+        part, rng = threat.take(rows), self.rng().take(rows)
+        return Problem.open(self.victim, self.x[rows], part.goal.freeze(self.y[rows], self.victim.task, rng), part, rng)
 
 
 def short(attack: Attack, most: int = 8) -> Attack:
@@ -94,10 +99,99 @@ def short(attack: Attack, most: int = 8) -> Attack:
     return attack.configure(**counts)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How an arena is made, and what is tried on it. attacks: None for all that fit. certifiers: name -> settings; None for all that fit, as they are."""
+
+    make: Callable[[str], Arena]
+    attacks: tuple[str, ...] | None
+    certifiers: Mapping[str, Mapping[str, Any]] | None
+
+
+def arena(
+    name: str, *, attacks: tuple[str, ...] | None = None, certifiers: Mapping[str, Mapping[str, Any]] | None = None
+) -> Callable[[Callable[[str], Arena]], Callable[[str], Arena]]:
+    """Register what makes an arena from its name. An arena that names its attacks or certifiers is made when a test asks for it, not before."""
+
+    def enter(make: Callable[[str], Arena]) -> Callable[[str], Arena]:
+        if name in ARENAS.recipes:
+            raise ValueError(f"two arenas are called {name!r}")
+        ARENAS.recipes[name] = Recipe(make, attacks, certifiers)
+        return make
+
+    return enter
+
+
+@dataclass
+class Arenas(Mapping[str, Arena]):
+    """All registered arenas by name, each made once, when it is asked for."""
+
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+    made: dict[str, Arena] = field(default_factory=dict)
+    walked: bool = False
+
+    def __getitem__(self, name: str) -> Arena:
+        self._walk()
+        if name not in self.made:
+            self.made[name] = self.recipes[name].make(name)
+        return self.made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._walk()
+        return iter(self.recipes)
+
+    def __len__(self) -> int:
+        self._walk()
+        return len(self.recipes)
+
+    def attacked(self) -> list[str]:
+        """The arenas on which attacks are tried."""
+        return [name for name in self if self.recipes[name].attacks != ()]
+
+    def general(self) -> list[str]:
+        """The arenas on which every attack is tried that fits."""
+        return [name for name in self if self.recipes[name].attacks is None]
+
+    def _walk(self) -> None:
+        if not self.walked:
+            self.walked = True
+            for module in ("arenas_of_adapters", "arenas_of_certifiers"):
+                importlib.import_module(module)
+            for point in entry_points(group="sparring.arenas"):
+                point.load()
+
+
+ARENAS = Arenas()
+
+
+@functools.cache
 def fitting(*arenas: str) -> list[tuple[str, str]]:
-    """(attack, arena) for every registered attack and every arena it fits."""
-    chosen = [ARENAS[name] for name in arenas or ARENAS]
-    return [(name, arena.name) for arena in chosen for name, attack in everything("attack").items() if attack.misfit(arena.victim, arena.threat) is None]
+    """(attack, arena) for every registered attack and every arena it fits and is tried on."""
+    return [(attack, name) for name in arenas or ARENAS for attack in _attacks_of(name)]
+
+
+@functools.cache
+def _attacks_of(name: str) -> tuple[str, ...]:
+    chosen = list(ARENAS) and ARENAS.recipes[name].attacks
+    if chosen is not None:
+        return chosen
+    return tuple(attack for attack, one in everything("attack").items() if one.misfit(ARENAS[name].victim, ARENAS[name].threat) is None)
+
+
+PROVE_ONLY = {"lipschitz", "words"}
+"""Certifiers that refute nothing in their arenas: one knows radii only, the other bounds vectors of words. A plugin adds its own."""
+
+
+@functools.cache
+def certified() -> list[tuple[str, str]]:
+    """(certifier, arena) for every registered certifier and every arena it fits and is tried on."""
+    found = []
+    for name in ARENAS:
+        chosen = ARENAS.recipes[name].certifiers
+        if chosen is None:
+            chosen = [certifier for certifier, one in everything("certifier").items() if not one.misfit(ARENAS[name].victim, ARENAS[name].threat)]
+        found += [(certifier, name) for certifier in chosen]
+    return found
 
 
 def statuses(arena: Arena, points: Any, rows: Any = None) -> list[str]:
@@ -105,21 +199,21 @@ def statuses(arena: Arena, points: Any, rows: Any = None) -> list[str]:
     from sparring.judge.judge import judge
 
     rows = torch.arange(len(arena.y)) if rows is None else torch.as_tensor(rows)
-    threat, dice = arena.threat.take(rows), arena.dice().take(rows)
-    reference = threat.goal.reference(arena.y[rows], dice, arena.victim.classes)
+    threat, rng = arena.threat.take(rows), arena.rng().take(rows)
+    criterion = threat.goal.freeze(arena.y[rows], arena.victim.task, rng)
     with arena.victim.session():
-        verdicts = judge(arena.victim, arena.x[rows], points, reference, threat, torch.zeros(len(rows), dtype=torch.bool))
+        verdicts = judge(arena.victim, arena.x[rows], points, criterion, threat, torch.zeros(len(rows), dtype=torch.bool))
     return [str(one) for one in verdicts.status]
 
 
 class Instrumented(Victim):
-    """Another victim that writes down every question: (kind, batch). With `doubt`, searching asks a copy whose scores are
+    """Another victim that writes down every question: (kind, batch). With `drift`, searching asks a copy whose scores are
     shifted toward the second class, so that some of its successes do not hold for the deployed model."""
 
-    def __init__(self, inner: Victim, *, doubt: float = 0.0, exposes: set[str] | None = None):
-        self.inner, self.name, self.domain, self.classes = inner, inner.name, inner.domain, inner.classes
+    def __init__(self, inner: Victim, *, drift: float = 0.0, exposes: set[str] | None = None):
+        self.inner, self.name, self.domain, self.task = inner, inner.name, inner.domain, inner.task
         self.exposes = frozenset(exposes) if exposes else inner.exposes
-        self.exact, self.doubt = doubt == 0, doubt
+        self.exact, self.drift = drift == 0, drift
         self.thresholds = getattr(inner, "thresholds", None)
         self.questions: list[tuple[str, Any]] = []
         self.backwards = 0
@@ -131,12 +225,12 @@ class Instrumented(Victim):
         self._note("scores", x)
         return self.inner.scores(x)
 
-    def label(self, x):
+    def answer(self, x):
         self._note("label", x)
-        return self.inner.label(x)
+        return self.inner.answer(x)
 
     def _shift(self, scores):
-        return scores + self.doubt * torch.arange(self.classes, dtype=scores.dtype)
+        return scores + self.drift * torch.arange(self.classes, dtype=scores.dtype)
 
     def search_scores(self, x):
         self._note("scores", x)
@@ -147,10 +241,10 @@ class Instrumented(Victim):
         self.backwards += len(x)
         return self.inner.gradient(x, lambda scores: objective(self._shift(scores)))
 
-    def gradients(self, x, classes):
+    def gradients(self, x, several):
         self._note("gradient", x)
-        self.backwards += len(x) * classes.shape[1]
-        answer = self.inner.gradients(x, classes)
+        answer = self.inner.gradients(x, several)
+        self.backwards += len(x) * answer.value.shape[1]
         return answer._replace(scores=self._shift(answer.scores))
 
     def session(self, seed: int = 0):
@@ -352,10 +446,10 @@ FOREST_COLUMNS = (
 
 def forest_rows(count: int, seed: int) -> torch.Tensor:
     """Rows that satisfy tax <= income / 2 and have one colour."""
-    dice = np.random.default_rng(seed)
-    income = dice.uniform(500, 9000, count).round(2)
-    colour = np.eye(3)[dice.integers(3, size=count)]
-    rows = [dice.integers(20, 78, count), income, (income * dice.uniform(0.2, 0.5, count)).round(2), dice.uniform(0, 1, count).round(3), *colour.T]
+    rng = np.random.default_rng(seed)
+    income = rng.uniform(500, 9000, count).round(2)
+    colour = np.eye(3)[rng.integers(3, size=count)]
+    rows = [rng.integers(20, 78, count), income, (income * rng.uniform(0.2, 0.5, count)).round(2), rng.uniform(0, 1, count).round(3), *colour.T]
     return torch.from_numpy(np.stack(rows, 1).astype(np.float64))
 
 
@@ -410,8 +504,8 @@ def shop_allows(before: Any, after: Any, radius: float) -> bool:
 
 
 def _shop(name: str) -> Arena:
-    dice = np.random.default_rng(5)
-    train = np.stack([dice.integers(3, size=150), dice.integers(21, size=150), dice.uniform(0, 24, 150).round(1)], 1).astype(np.float64)
+    rng = np.random.default_rng(5)
+    train = np.stack([rng.integers(3, size=150), rng.integers(21, size=150), rng.uniform(0, 24, 150).round(1)], 1).astype(np.float64)
     domain = Table((Column("shop", "category", levels=SHOPS), Column("items", "integer", 0, 20), Column("hour", "real", 0, 24)))
     truth = (train[:, 1] > np.array([6, 10, 14])[train[:, 0].astype(int)]).astype(int)
     encode = ColumnTransformer([("shop", OrdinalEncoder(categories=[list(SHOPS)]), ["shop"])], remainder="passthrough")
@@ -422,7 +516,7 @@ def _shop(name: str) -> Arena:
     def own(rows: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(model.predict(domain.native(rows))).long()
 
-    x = torch.from_numpy(np.stack([dice.integers(3, size=BATCH), dice.integers(4, 17, size=BATCH), dice.uniform(0, 24, BATCH).round(1)], 1).astype(np.float64))
+    x = torch.from_numpy(np.stack([rng.integers(3, size=BATCH), rng.integers(4, 17, size=BATCH), rng.uniform(0, 24, BATCH).round(1)], 1).astype(np.float64))
     return Arena(name, EstimatorVictim(model, domain, name=name), x, _labels(own, x, 2), Threat(space, Untargeted()), own, shop_allows)
 
 
@@ -490,41 +584,42 @@ def _text(name: str, radius: float, *, classes: int = 2, goal: Any = None) -> Ar
     return Arena(name, victim, x, _labels(own, x, classes), Threat(Words(radius, SUBSTITUTES), goal or Untargeted()), own, words_allow)
 
 
-@functools.cache
-def _arenas() -> dict[str, Arena]:
-    uneven = torch.tensor([0.0, 0.02, 0.06, 0.1, 0.2, 0.3], dtype=torch.float64)
-    arenas = (
-        _image("linf", Linf(0.08), math.inf),
-        _image("linf-two-classes", Linf(uneven), math.inf, classes=2),
-        _image("linf-targeted", Linf(0.1), math.inf, goal=Targeted("next")),
-        _image("linf-8bit", Linf(6 / 255), math.inf, levels=255),
-        _image("linf-scores", Linf(0.1), math.inf, access="scores"),
-        _image("l2", L2(0.35), 2),
-        _image("l2-labels", L2(0.8), 2, access="labels"),
-        _image("l1", L1(1.5), 1),
-        replace(_image("l0", L0(2.0), 0), allowed=few_allow()),
-        replace(_image("l0-targeted", L0(torch.tensor([0.0, 1.0, 2.5, 3.0, 5.0, 40.0], dtype=torch.float64)), 0, goal=Targeted("next")), allowed=few_allow()),
-        replace(_image("patch", Patch(2.0), 0), allowed=patch_allows),
-        replace(_image("patch-two-classes", Patch(torch.tensor([0.0, 1.0, 2.5, 3.0, 5.0, 9.0], dtype=torch.float64)), 0, classes=2), allowed=patch_allows),
-        replace(_image("spatial", Spatial(1.0, 20.0, 1.0, angles=3, shifts=3), 0), allowed=spatial_allows),
-        replace(_image("flow", Flow(torch.tensor([0.0, 0.3, 0.8, 1.0, 1.4, 2.0], dtype=torch.float64)), 0), allowed=flow_allows),
-        replace(_image("flow-targeted", Flow(0.8), 0, goal=Targeted("next")), allowed=flow_allows),
-        replace(_image("colour", Colour(0.15, nodes=5), 0), allowed=colour_allows),
-        replace(_image("corruptions", Corruptions(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.5, 5.0]), ("brightness", "contrast")), 0), allowed=corruption_allows),
-        _mlp("columns-l2", L2(0.6), 2),
-        _mlp("columns-linf", Linf(uneven * 4), math.inf),
-        _mlp("columns-l1", L1(0.8), 1),
-        replace(_mlp("columns-l0", L0(1.0), 0), allowed=few_allow(COLUMNS_LOW, COLUMNS_HIGH, 2.0**-52)),
-        _forest("forest"),
-        _forest("forest-labels", "labels"),
-        _shop("shop"),
-        _text("text", 0.34),
-        _text("text-targeted", 0.5, classes=3, goal=Targeted("next")),
-    )
-    return {arena.name: arena for arena in arenas}
+def _uneven(*radii: float) -> torch.Tensor:
+    return torch.tensor(radii, dtype=torch.float64)
 
 
-ARENAS = _arenas()
+UNEVEN = _uneven(0.0, 0.02, 0.06, 0.1, 0.2, 0.3)
+SEVERITIES = Corruptions(_uneven(0, 1, 2, 3, 4.5, 5), ("brightness", "contrast"))
+GENERAL: dict[str, Callable[[str], Arena]] = {
+    "linf": lambda name: _image(name, Linf(0.08), math.inf),
+    "linf-two-classes": lambda name: _image(name, Linf(UNEVEN), math.inf, classes=2),
+    "linf-targeted": lambda name: _image(name, Linf(0.1), math.inf, goal=Targeted("next")),
+    "linf-8bit": lambda name: _image(name, Linf(6 / 255), math.inf, levels=255),
+    "linf-scores": lambda name: _image(name, Linf(0.1), math.inf, access="scores"),
+    "l2": lambda name: _image(name, L2(0.35), 2),
+    "l2-labels": lambda name: _image(name, L2(0.8), 2, access="labels"),
+    "l1": lambda name: _image(name, L1(1.5), 1),
+    "l0": lambda name: replace(_image(name, L0(2.0), 0), allowed=few_allow()),
+    "l0-targeted": lambda name: replace(_image(name, L0(_uneven(0, 1, 2.5, 3, 5, 40)), 0, goal=Targeted("next")), allowed=few_allow()),
+    "patch": lambda name: replace(_image(name, Patch(2.0), 0), allowed=patch_allows),
+    "patch-two-classes": lambda name: replace(_image(name, Patch(_uneven(0, 1, 2.5, 3, 5, 9)), 0, classes=2), allowed=patch_allows),
+    "spatial": lambda name: replace(_image(name, Spatial(1.0, 20.0, 1.0, angles=3, shifts=3), 0), allowed=spatial_allows),
+    "flow": lambda name: replace(_image(name, Flow(_uneven(0, 0.3, 0.8, 1, 1.4, 2)), 0), allowed=flow_allows),
+    "flow-targeted": lambda name: replace(_image(name, Flow(0.8), 0, goal=Targeted("next")), allowed=flow_allows),
+    "colour": lambda name: replace(_image(name, Colour(0.15, nodes=5), 0), allowed=colour_allows),
+    "corruptions": lambda name: replace(_image(name, SEVERITIES, 0), allowed=corruption_allows),
+    "columns-l2": lambda name: _mlp(name, L2(0.6), 2),
+    "columns-linf": lambda name: _mlp(name, Linf(UNEVEN * 4), math.inf),
+    "columns-l1": lambda name: _mlp(name, L1(0.8), 1),
+    "columns-l0": lambda name: replace(_mlp(name, L0(1.0), 0), allowed=few_allow(COLUMNS_LOW, COLUMNS_HIGH, 2.0**-52)),
+    "forest": _forest,
+    "forest-labels": lambda name: _forest(name, "labels"),
+    "shop": _shop,
+    "text": lambda name: _text(name, 0.34),
+    "text-targeted": lambda name: _text(name, 0.5, classes=3, goal=Targeted("next")),
+}
+for _name, _make in GENERAL.items():
+    arena(_name)(_make)
 
 
 # Linear models, and what an adversary can do to them at most -----------------------------------------------------------------
@@ -534,14 +629,14 @@ SIDE = 4
 COUNT = 6
 
 
-class Problem:
+class Planted:
     """COUNT images of SIDE x SIDE and scores W x. `box`: images that fill the box, so that its edges get in the way."""
 
     def __init__(self, kind, classes, box, seed=0, targeted=False):
-        dice = np.random.default_rng(seed + 10 * classes)
+        rng = np.random.default_rng(seed + 10 * classes)
         self.kind, self.classes, self.targeted = kind, classes, targeted
-        self.weights = dice.normal(size=(classes, SIDE * SIDE))
-        self.x = dice.uniform(0, 1, (COUNT, SIDE * SIDE)) if box else dice.uniform(0.45, 0.55, (COUNT, SIDE * SIDE))
+        self.weights = rng.normal(size=(classes, SIDE * SIDE))
+        self.x = rng.uniform(0, 1, (COUNT, SIDE * SIDE)) if box else rng.uniform(0.45, 0.55, (COUNT, SIDE * SIDE))
         self.x[:, 0] = 0.0 if box else 0.5
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, classes)).double()
         with torch.no_grad():
@@ -552,7 +647,7 @@ class Problem:
         self.batch = torch.from_numpy(self.x).reshape(COUNT, 1, SIDE, SIDE)
         self.labels = torch.from_numpy(self.y)
         self.victim = TorchVictim(self.net, Image((1, SIDE, SIDE)), search="plain")
-        self.dice = Dice.of(0, range(COUNT))
+        self.rng = Rng.of(0, range(COUNT))
         self.distances = np.array([self._distance(row) for row in range(COUNT)])
 
     def threat(self, radius):

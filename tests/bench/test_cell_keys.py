@@ -4,19 +4,20 @@ import pytest
 import torch
 
 import sparring as sp
-from sparring.bench.case import Case
-from sparring.bench.sets import read_attack
+from sparring.aims.case import Settings
+from sparring.aims.evasion.case import EvasionCase
+from sparring.attacks.attack import read_attack
 from sparring.models.zoo import digits_plain
 
 
 def case(*, net=None, data=None, threat=None, attack="pgd(steps=5)", name="one", domain=None, **settings):
     data = data or sp.load("digits", take=8)
     victim = sp.victim(net or digits_plain(), domain or data.domain, name=name, **settings)
-    return Case(name, victim, data, threat or sp.linf(0.1), (read_attack(attack),))
+    return EvasionCase(name, victim, data, threat or sp.linf(0.1), (read_attack(attack),))
 
 
 def key(case, seed=0, cascade=True):
-    return list(case.cell_keys(seed, cascade).values())[-1]
+    return case.cells(Settings(seed=seed, cascade=cascade))[-1].key
 
 
 def nudged():
@@ -56,7 +57,7 @@ OTHER = {
     "labels": lambda: key(case(data=other_label())),
     "deployed form": lambda: key(case(domain=sp.image(8, 8, deployed="8bit"))),
     "no cascade": lambda: key(
-        Case("one", *[getattr(case(), what) for what in ("victim", "data", "threat")], (read_attack("fgsm"), read_attack("pgd(steps=5)"))), cascade=False
+        EvasionCase("one", *[getattr(case(), what) for what in ("victim", "data", "threat")], (read_attack("fgsm"), read_attack("pgd(steps=5)"))), cascade=False
     ),
     "code of the attack": lambda: _with_other_code(),
 }
@@ -64,7 +65,7 @@ OTHER = {
 
 def _with_other_code():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparring.bench.case.code_of", lambda attack, threat: "other")
+        patch.setattr("sparring.aims.evasion.case.code_of_method", lambda attack, threat: "other")
         return key(case())
 
 
@@ -102,4 +103,4 @@ def test_the_same_otherwise(what):
 
 def test_the_clean_rows_are_shared_by_threats():
     """Whatever the radius, the clean inputs are the same question."""
-    assert case().cell_keys(0, True)["clean"] == case(threat=sp.l2(3.0)).cell_keys(0, True)["clean"]
+    assert case().cells(Settings())[0] == case(threat=sp.l2(3.0)).cells(Settings())[0]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from support import ARENAS
@@ -40,7 +41,7 @@ def said(table):
 
 def planted(answer):
     """A certifier that says the same of every sample."""
-    return Certifier("planted", lambda victim, x, y, threat, dice, *, seconds=None: [answer] * len(x), lambda victim, threat: "", "nobody", 1, False)
+    return Certifier("planted", lambda victim, x, y, threat, rng, *, seconds=None: [answer] * len(x), lambda victim, threat: "", "nobody", 1, False)
 
 
 def test_band_and_rows(tmp_path):
@@ -117,8 +118,10 @@ def test_a_refuted_sample_is_judged_and_needs_no_attack(tmp_path):
     region = sp.linf(0.5).space.around(ARENA.x, ARENA.victim.domain)
     points = find("attack", "pgd")(ARENA.victim, ARENA.x, ARENA.y, sp.linf(0.5), steps=40)
     assert bool(region.inside(points).all())
-    witnesses = iter([Certificate(Verdict.REFUTED, "looking", witness=points[place]) for place in range(5)])
-    seen = Certifier("seeing", lambda victim, x, y, threat, dice, *, seconds=None: [next(witnesses) for _ in x], lambda victim, threat: "", "nobody", 1, False)
+    counterexamples = iter([Certificate(Verdict.REFUTED, "looking", counterexample=points[place]) for place in range(5)])
+    seen = Certifier(
+        "seeing", lambda victim, x, y, threat, rng, *, seconds=None: [next(counterexamples) for _ in x], lambda victim, threat: "", "nobody", 1, False
+    )
     done = run(tmp_path, 0.5, certify=seen)
     table = done.table()
     fallen = table[(table.attack == "seeing") & (table.status == "broken")]
@@ -127,10 +130,10 @@ def test_a_refuted_sample_is_judged_and_needs_no_attack(tmp_path):
     assert done.summary()[0]["fell_to"]["seeing"] == len(fallen)
 
 
-def test_a_false_witness_is_no_success(tmp_path):
+def test_a_false_counterexample_is_no_success(tmp_path):
     lying = Certifier(
         "lying",
-        lambda victim, x, y, threat, dice, *, seconds=None: [Certificate(Verdict.REFUTED, "lie", witness=one) for one in x],
+        lambda victim, x, y, threat, rng, *, seconds=None: [Certificate(Verdict.REFUTED, "lie", counterexample=one) for one in x],
         lambda victim, threat: "",
         "nobody",
         1,
@@ -141,7 +144,7 @@ def test_a_false_witness_is_no_success(tmp_path):
 
 
 def test_a_certifier_that_fails_is_an_error_of_its_own(tmp_path):
-    def prove(victim, x, y, threat, dice, *, seconds=None):
+    def prove(victim, x, y, threat, rng, *, seconds=None):
         raise RuntimeError("out of luck")
 
     done = run(tmp_path, certify=Certifier("failing", prove, lambda victim, threat: "", "nobody", 1, False))
@@ -181,5 +184,17 @@ def test_wrong_words_fail_before_the_first_question(written, error, tmp_path):
 
 
 def test_a_run_is_opened_as_it_was(tmp_path):
-    done = run(tmp_path, certify=BOUNDS)
-    assert Run.open(done.path).band == done.band
+    """The band of the opened run, counted from its parquet files without the library."""
+
+    def prove(victim, x, y, threat, rng, *, seconds=None):
+        certificates = {True: Certificate(Verdict.PROVED, "knowing", 0.05), False: Certificate(Verdict.UNKNOWN, reason="bounds: planted")}
+        return [certificates[torch.equal(one, ARENA.x[1])] for one in x]
+
+    done = run(tmp_path, 0.05, certify=Certifier("first", prove, lambda victim, threat: "", "nobody", 1, False))
+    rows = pd.concat([pd.read_parquet(part) for part in Path(done.path).glob("cells/*/*.parquet")])
+    proved, broken = (set(rows.id[rows.status == status]) for status in ("proved", "broken"))
+    band = Run.open(done.path).band
+    assert proved == {"s1"}
+    assert {"s5"} < broken < {"s0", "s2", "s3", "s4", "s5"}  # the last is wrong without attack
+    assert (band.certified.value, band.certified.n) == (1 / 6, 6)
+    assert (band.empirical.value, band.empirical.n) == ((6 - len(broken)) / 6, 6)

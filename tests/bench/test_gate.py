@@ -10,9 +10,16 @@ from sparring.core.errors import PlanError, UnknownName
 
 def test_rules_are_read():
     """Metric, part of the name, bound; per cent or a share."""
-    assert read_rule("robust_accuracy >= 0.45") == ("robust_accuracy", "", 0.45)
-    assert read_rule(" clean_accuracy[ linf 0.1 ]>=45% ") == ("clean_accuracy", "linf 0.1", 0.45)
-    assert read_rule("robust_accuracy > 1e-2") == ("robust_accuracy", "", 0.01)
+    assert said("robust_accuracy >= 0.45") == ("robust_accuracy", {}, "", False, 0.45)
+    assert said(" clean_accuracy[ linf 0.1 ]>=45% ") == ("clean_accuracy", {}, "linf 0.1", False, 0.45)
+    assert said("robust_accuracy > 1e-2") == ("robust_accuracy", {}, "", False, 0.01)
+    assert said("tpr(fpr=0.001)[mlp] <= 1%") == ("tpr", {"fpr": 0.001}, "mlp", True, 0.01)
+
+
+def said(text):
+    """A rule with the name of its metric."""
+    rule = read_rule(text)
+    return rule.metric.name, *rule[1:]
 
 
 def wilson_low(hits, n, z=1.959963984540054):
@@ -45,9 +52,13 @@ def test_a_rule_holds_for_every_case_it_is_about(small, tmp_path):
 def test_rules_are_refused_before_anything_is_computed(small, tmp_path, monkeypatch):
     """A slip in a rule must not cost hours."""
     with pytest.raises(PlanError, match="no case"):
-        check_gate(["robust_accuracy[l1] >= 0.1"], ["a · linf 0.1"])
+        check_gate(["robust_accuracy[l1] >= 0.1"], {"a · linf 0.1": "evasion"})
     with pytest.raises(UnknownName):
-        check_gate(["speed >= 0.1"], ["a"])
+        check_gate(["speed >= 0.1"], {"a": "evasion"})
+    with pytest.raises(PlanError, match="measures membership; the cases are about evasion"):
+        check_gate(["tpr(fpr=0.1) <= 0.2"], {"a": "evasion"})
+    with pytest.raises(UnknownName, match="fpr"):
+        check_gate(["tpr(fqr=0.1) <= 0.2"], {"a": "membership"})
     monkeypatch.setattr("sparring.bench.plan.carry_out", lambda *any: pytest.fail("began"))
     with pytest.raises(PlanError, match="cannot read the gate"):
         small(gate="robust_accuracy = 0.5", out=str(tmp_path)).run()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sparring.aims.case import Settings
 from sparring.bench.plan import OF_THE_RUN, Plan
 from sparring.core.errors import PlanError, UsageError
 
@@ -50,7 +51,7 @@ def test_the_embedded_default_is_sound():
     names = [case.name for case in plan.cases()]
     assert len(names) == len(set(names)) == 7
     again = Plan.of(plan.resolved())
-    assert [case.cell_keys(0, True) for case in again.cases()] == [case.cell_keys(0, True) for case in plan.cases()]
+    assert [case.cells(Settings()) for case in again.cases()] == [case.cells(Settings()) for case in plan.cases()]
 
 
 def test_cases_of_one_name_get_numbers(tmp_path):

@@ -130,20 +130,20 @@ def test_evaluate_is_the_plan_in_python(tmp_path, whole, rows):
 PLUGIN = '''"""A toy attack in a distribution of its own."""
 
 from sparring.attacks.attack import attack
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 
 @attack(needs={"labels"}, uses={"corner"}, cites="nobody 2024")
-def plugged(bout: Bout, *, tries: int = 3):
+def plugged(problem: Problem, *, tries: int = 3):
     """Asks about some corners.
 
     tries: corners a sample.
     """
     for k in range(tries):
-        live = bout.take(bout.unfinished())
+        live = problem.take(problem.unfinished())
         if len(live):
-            live.margins(live.region.corner(live.dice.draw(k)))
-    return bout.best()
+            live.losses(live.region.corner(live.rng.draw(k)))
+    return problem.best()
 '''
 
 

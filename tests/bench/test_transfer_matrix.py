@@ -12,13 +12,13 @@ from sparring.attacks.evasion.transfer.transfer import transfer
 from sparring.bench.api import evaluate
 from sparring.bench.run import Run
 from sparring.bench.transfer import transfer_matrix
-from sparring.core.dice import Dice
 from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.rate import Rate
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.data.dataset import Data
 from sparring.domains.image import Image
-from sparring.metrics.rate import Rate
 from sparring.models.torch import TorchVictim
 from sparring.threats.balls import Linf
 from sparring.threats.goals import Targeted, Untargeted
@@ -67,7 +67,7 @@ def test_rates_are_those_of_points_made_and_put_by_hand(nets, data, matrix):
     kept = data.rows(rows)
     for source in (nets[:1], nets[1:2], nets[1:]):
         attack = transfer(source, changes="mi", steps=4)
-        points = attack(source[0], kept.x, kept.y, THREAT, Dice.of(0, kept.ids))
+        points = attack(source[0], kept.x, kept.y, THREAT, Rng.of(0, kept.ids))
         for target in nets:
             fell = int((target.label(points) != kept.y).sum())
             rate = matrix.rate("transfer(changes='mi', steps=4)", "+".join(one.name for one in source), target.name)
@@ -112,7 +112,7 @@ def test_targets_of_a_targeted_threat_are_the_same_everywhere(nets, data, tmp_pa
     rows = made.run.table()
     fell = rows[(rows.attack != "clean") & (rows.status == "broken")]
     assert len(fell)
-    assert bool((fell.predicted == (fell.label + 1) % 3).all())
+    assert bool((fell.given.astype(int) == (fell.wanted.astype(int) + 1) % 3).all())
 
 
 def test_the_same_call_reads_its_record(nets, data, matrix):

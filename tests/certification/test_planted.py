@@ -6,43 +6,44 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from certification.small_networks import box, exact_minimum, mlp
-from certification.varied_networks import chain, drawn, layers_of, rescaled
+from certification.networks.small_networks import box, exact_minimum, mlp
+from certification.networks.varied_networks import chain, drawn, layers_of, rescaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sparring.certification.bounds.crown import bounds_of_bends
-from sparring.certification.bounds.execution import bands
-from sparring.certification.bounds.inputs import InputSet
-from sparring.certification.bounds.interval import Interval
-from sparring.certification.bounds.relax import relaxation
-from sparring.certification.bounds.threat import input_set
 from sparring.certification.certificate import Certificate, Verdict
 from sparring.certification.certifier import Certifier
 from sparring.certification.certify import certified_radius, certify
-from sparring.certification.decide import decide
-from sparring.certification.docket import Docket
-from sparring.certification.lipschitz import constants
-from sparring.certification.network import EFFORTS
-from sparring.certification.programme import programme
-from sparring.certification.question import Question
+from sparring.certification.networks.bounds.crown import preactivation_bounds
+from sparring.certification.networks.bounds.execution import rounding_errors
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.bounds.interval import Interval
+from sparring.certification.networks.bounds.relax import relaxation
+from sparring.certification.networks.bounds.threat import input_set
+from sparring.certification.networks.decide import decide
+from sparring.certification.networks.lipschitz import constants
+from sparring.certification.networks.milp_encoding import encode_milp
+from sparring.certification.networks.portfolio import EFFORTS, at_effort
+from sparring.certification.networks.query import Query
+from sparring.certification.networks.state import VerificationState
 from sparring.certification.smoothing.smoothed import smoothed
 from sparring.core.threat import Threat
 from sparring.domains.image import Image
-from sparring.models.network.network import Network, Node
-from sparring.models.network.operators import Add, Input, Linear, Relu, Select, Sigmoid, Tanh
+from sparring.graph.network import Network, Node
+from sparring.graph.operators import Add, Input, Linear, Relu, Select, Sigmoid, Tanh
 from sparring.models.torch import TorchVictim
 from sparring.threats.balls import L1, L2, Linf
 from sparring.threats.goals import Untargeted
 
-LADDERS = {
-    **EFFORTS,
+PORTFOLIOS = {
+    **{effort: at_effort(effort) for effort in EFFORTS},
+    "thorough": {**at_effort("thorough"), "input_split": {"boxes": 500}, "relu_split": {"domains": 100}},
     "splits of inputs": {"ibp": {}, "crown": {}, "input_split": {"boxes": 500}},
     "splits of signs": {"ibp": {}, "crown": {}, "relu_split": {"domains": 100}},
-    "programmes": {"ibp": {}, "crown": {}, "milp": {}},
+    "milp": {"ibp": {}, "crown": {}, "milp": {}},
 }
-ladders = pytest.mark.parametrize("ladder", sorted(LADDERS))
+portfolios = pytest.mark.parametrize("portfolio", sorted(PORTFOLIOS))
 
 
 def tensor(*numbers):
@@ -50,15 +51,15 @@ def tensor(*numbers):
 
 
 def positive(network, inputs):
-    """The question whether the only output is above 0 everywhere."""
+    """The query whether the only output is above 0 everywhere."""
     count = len(inputs)
-    return Question(
+    return Query(
         network, inputs, torch.ones(count, 1, 1, dtype=torch.float64), torch.zeros(count, 1, dtype=torch.float64), torch.zeros(count, 1, dtype=torch.int64)
     )
 
 
-def answers(network, inputs, ladder, seconds=1.0):
-    return decide(positive(network, inputs), rungs=LADDERS[ladder], seconds=seconds)
+def answers(network, inputs, portfolio):
+    return decide(positive(network, inputs), verifiers=PORTFOLIOS[portfolio])
 
 
 def pit(at, width, depth=1.0, height=1.0):
@@ -75,35 +76,35 @@ def pit(at, width, depth=1.0, height=1.0):
     )
 
 
-@ladders
+@portfolios
 @pytest.mark.parametrize(("count", "width"), [(1, 1e-3), (2, 1e-6), (2, 0.05), (5, 1e-2), (12, 1e-4)])
-def test_a_needle_inside_is_never_proved_away(ladder, count, width):
+def test_a_needle_inside_is_never_proved_away(portfolio, count, width):
     at = drawn(count, count, scale=0.3).clamp(-0.9, 0.9)
     network = pit(at, width, depth=2.0)
     assert float(network(at[None])) == pytest.approx(-1.0)
     inputs = InputSet(-torch.ones(1, count, dtype=torch.float64), torch.ones(1, count, dtype=torch.float64))
-    (answer,) = answers(network, inputs, ladder)
+    (answer,) = answers(network, inputs, portfolio)
     assert answer.verdict is not Verdict.PROVED
     small = box(at[None], width / 100)  # nothing else in it
-    assert answers(network, small, ladder)[0].verdict is not Verdict.PROVED
-    if ladder == "thorough":
-        assert answers(network, small, ladder)[0].verdict is Verdict.REFUTED
+    assert answers(network, small, portfolio)[0].verdict is not Verdict.PROVED
+    if portfolio == "thorough":
+        assert answers(network, small, portfolio)[0].verdict is Verdict.REFUTED
 
 
-@pytest.mark.parametrize("ladder", ["splits of inputs", "splits of signs", "programmes"])
-def test_a_needle_just_outside_is_none(ladder):
+@pytest.mark.parametrize("portfolio", ["splits of inputs", "splits of signs", "milp"])
+def test_a_needle_just_outside_is_none(portfolio):
     """In the first input it stands 1.01 widths beyond the edge."""
     network = pit(tensor(1.0101, 0.2), 0.01, depth=2.0)
     inputs = InputSet(tensor([-1.0, -1.0]), tensor([1.0, 1.0]))
-    assert answers(network, inputs, ladder, 10)[0].verdict is Verdict.PROVED
+    assert answers(network, inputs, portfolio)[0].verdict is Verdict.PROVED
     closer = pit(tensor(1.004, 0.2), 0.01, depth=2.0)  # 0.4 widths: a value of -0.2 at the edge
     assert float(closer(tensor([1.0, 0.2]))) == pytest.approx(-0.2)
-    assert answers(closer, inputs, ladder, 10)[0].verdict is not Verdict.PROVED
+    assert answers(closer, inputs, portfolio)[0].verdict is not Verdict.PROVED
 
 
-@ladders
+@portfolios
 @pytest.mark.parametrize("count", [2, 6])
-def test_one_bad_corner(ladder, count):
+def test_one_bad_corner(portfolio, count):
     """Above 0 but for the neighbourhood of one vertex of the box; at the other vertices as much as anywhere."""
     side = drawn(count, count).sign()
     depth = 0.01
@@ -115,13 +116,13 @@ def test_one_bad_corner(ladder, count):
     )
     inputs = InputSet(-torch.ones(1, count, dtype=torch.float64), torch.ones(1, count, dtype=torch.float64))
     assert float(network(side[None])) < 0
-    (answer,) = answers(network, inputs, ladder)
+    (answer,) = answers(network, inputs, portfolio)
     assert answer.verdict is not Verdict.PROVED
-    if ladder != "bounds":
+    if portfolio != "bounds":
         assert answer.verdict is Verdict.REFUTED
     smaller = InputSet(inputs.low, torch.where(side > 0, 0.99, 1.0)[None].to(torch.float64))
     if bool((side > 0).any()):
-        assert answers(network, smaller, ladder)[0].verdict is not Verdict.REFUTED
+        assert answers(network, smaller, portfolio)[0].verdict is not Verdict.REFUTED
 
 
 def steps(values, sharp=1e-4):
@@ -165,8 +166,8 @@ def test_a_lattice_of_steps(seed):
     ends = torch.where((ends - ends.round()).abs() < 0.01, ends + 0.02, ends)
     inputs = InputSet(ends[:, 0], ends[:, 1])
     decided = 0
-    for ladder in ("quick", "programmes", "splits of inputs"):
-        for low, high, answer in zip(inputs.low, inputs.high, answers(network, inputs, ladder, 8), strict=True):
+    for portfolio in ("quick", "milp", "splits of inputs"):
+        for low, high, answer in zip(inputs.low, inputs.high, answers(network, inputs, portfolio), strict=True):
             touched = values[int(low[0]) : int(high[0]) + 1, int(low[1]) : int(high[1]) + 1]
             assert answer.verdict is not (Verdict.PROVED if bool((touched < 0).any()) else Verdict.REFUTED)
             decided += answer.verdict is not Verdict.UNKNOWN
@@ -206,8 +207,8 @@ def test_ties_are_never_proved(seed, sizes, radius):
     weight = network.nodes[1].operator.weight
     at = torch.where(weight.sum(0) > 0, inputs.low[0], inputs.high[0])  # the least of one linear layer, some corner for others
     network = lowered(network, at)
-    for ladder in ("bounds", "quick"):
-        assert answers(network, inputs, ladder)[0].verdict is not Verdict.PROVED
+    for portfolio in ("bounds", "quick"):
+        assert answers(network, inputs, portfolio)[0].verdict is not Verdict.PROVED
 
 
 def test_ties_of_one_layer_are_never_proved_by_intervals():
@@ -220,21 +221,21 @@ def test_ties_of_one_layer_are_never_proved_by_intervals():
         x = torch.cat([x, torch.ones(1, 1, dtype=torch.float64)], 1)
         above += float(alone(x)) > 0
         assert exact(alone, x[0]) <= 0
-        assert decide(positive(alone, InputSet(x, x)), rungs=["ibp"])[0].verdict is not Verdict.PROVED
+        assert decide(positive(alone, InputSet(x, x)), verifiers=["ibp"])[0].verdict is not Verdict.PROVED
     assert above > 0
 
 
-@ladders
-def test_what_touches_zero_is_not_safe(ladder):
+@portfolios
+def test_what_touches_zero_is_not_safe(portfolio):
     """|x - 0.1| + |y| as ReLUs, 0 at one point only."""
     first = tensor([1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0])
     network = chain(2, (first, tensor(-0.1, 0.1, 0.0, 0.0)), Relu(), (tensor([1.0, 1.0, 1.0, 1.0]), None))
     inputs = InputSet(tensor([-1.0, -1.0]), tensor([1.0, 1.0]))
-    assert answers(network, inputs, ladder)[0].verdict is not Verdict.PROVED
+    assert answers(network, inputs, portfolio)[0].verdict is not Verdict.PROVED
 
 
-@ladders
-def test_constant_networks(ladder):
+@portfolios
+def test_constant_networks(portfolio):
     """Weights of 0, neurons that never fire, and a sum of equal parts with opposite signs: the answer is that of the constant."""
     dead = chain(2, (tensor([1.0, 1.0], [1.0, -1.0]), tensor(-9.0, -9.0)), Relu())
     nothing = chain(2, (torch.zeros(2, 2, dtype=torch.float64), None))
@@ -242,11 +243,11 @@ def test_constant_networks(ladder):
         for begin in (dead, nothing):
             network = Network((*begin.nodes, Node(Linear(tensor([1.0, -2.0]), tensor(value)), (len(begin.nodes) - 1,))))
             inputs = InputSet(tensor([-1.0, -1.0]), tensor([1.0, 1.0]))
-            assert answers(network, inputs, ladder)[0].verdict in verdicts
+            assert answers(network, inputs, portfolio)[0].verdict in verdicts
 
 
-@ladders
-def test_inputs_given_twice(ladder):
+@portfolios
+def test_inputs_given_twice(portfolio):
     """relu(x) - relu(x copied) is 0 wherever x is: intervals do not see it, exact methods do."""
     nodes = (
         Node(Input((1,))),
@@ -256,41 +257,41 @@ def test_inputs_given_twice(ladder):
     inputs = InputSet(tensor([-1.0]), tensor([1.0]))
     for value in (0.0, 0.25):
         network = Network((*nodes, Node(Linear(tensor([1.0, -1.0]), tensor(value)), (2,))))
-        (answer,) = answers(network, inputs, ladder)
+        (answer,) = answers(network, inputs, portfolio)
         assert answer.verdict is not (Verdict.REFUTED if value else Verdict.PROVED)
-        if value and "splits" in ladder:
+        if value and "splits" in portfolio:
             assert answer.verdict is Verdict.PROVED
 
 
-@ladders
+@portfolios
 @pytest.mark.parametrize("seed", range(4))
-def test_a_set_of_one_point_has_the_sign_of_the_network(ladder, seed):
+def test_a_set_of_one_point_has_the_sign_of_the_network(portfolio, seed):
     network = mlp(seed, (3, 6, 5, 1))
     x = drawn(seed + 5, 6, 3)
-    for value, answer in zip(network(x).squeeze(1).tolist(), answers(network, InputSet(x, x), ladder, 5), strict=True):
+    for value, answer in zip(network(x).squeeze(1).tolist(), answers(network, InputSet(x, x), portfolio), strict=True):
         assert answer.verdict is (Verdict.PROVED if value > 0 else answer.verdict)
         assert value > 0 or answer.verdict is not Verdict.PROVED
 
 
-@pytest.mark.parametrize("bend", [Sigmoid(), Tanh()])
+@pytest.mark.parametrize("activation", [Sigmoid(), Tanh()])
 @pytest.mark.parametrize("steep", [1.0, 1e3, 1e6])
-def test_saturated_bends(bend, steep):
-    """steep (x - 0.3) through a bend, above its middle: the sign changes at 0.3, however steep."""
-    middle = 0.5 if isinstance(bend, Sigmoid) else 0.0
-    network = chain(1, (tensor([steep]), tensor(-0.3 * steep)), bend, (tensor([1.0]), tensor(-middle)))
+def test_saturated_activations(activation, steep):
+    """steep (x - 0.3) through a activation, above its middle: the sign changes at 0.3, however steep."""
+    middle = 0.5 if isinstance(activation, Sigmoid) else 0.0
+    network = chain(1, (tensor([steep]), tensor(-0.3 * steep)), activation, (tensor([1.0]), tensor(-middle)))
     for low, high, safe in ((0.31, 0.9, True), (0.3, 0.9, False), (0.2999, 5.0, False), (-5.0, 0.2, False)):
-        for ladder in ("bounds", "quick", "thorough"):
-            (answer,) = answers(network, InputSet(tensor([low]), tensor([high])), ladder)
+        for portfolio in ("bounds", "quick", "thorough"):
+            (answer,) = answers(network, InputSet(tensor([low]), tensor([high])), portfolio)
             assert answer.verdict is not (Verdict.REFUTED if safe else Verdict.PROVED)
             assert not safe or answer.verdict is Verdict.PROVED
 
 
-@pytest.mark.parametrize("bend", [Sigmoid(), Tanh()])
-def test_what_saturation_hides_is_not_proved(bend):
+@pytest.mark.parametrize("activation", [Sigmoid(), Tanh()])
+def test_what_saturation_hides_is_not_proved(activation):
     """Below its limit by less than float64 can hold, so not above it."""
-    network = chain(1, (tensor([1.0]), None), bend, (tensor([1.0]), tensor(-1.0)))
-    for ladder in ("bounds", "quick", "thorough"):
-        assert answers(network, InputSet(tensor([50.0]), tensor([900.0])), ladder)[0].verdict is not Verdict.PROVED
+    network = chain(1, (tensor([1.0]), None), activation, (tensor([1.0]), tensor(-1.0)))
+    for portfolio in ("bounds", "quick", "thorough"):
+        assert answers(network, InputSet(tensor([50.0]), tensor([900.0])), portfolio)[0].verdict is not Verdict.PROVED
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -306,8 +307,8 @@ def test_huge_and_tiny_weights(seed, share):
     for gap in (1e-3, -1e-3):
         last = (layers[-1][0], layers[-1][1] - least + gap)
         network = chain(2, layers[0], Relu(), layers[1], Relu(), last)
-        for ladder in ("quick", "programmes"):
-            (answer,) = answers(network, inputs, ladder, 5)
+        for portfolio in ("quick", "milp"):
+            (answer,) = answers(network, inputs, portfolio)
             assert answer.verdict is not (Verdict.REFUTED if gap > 0 else Verdict.PROVED)
 
 
@@ -384,25 +385,25 @@ def test_a_model_that_ignores_its_input_is_decided_or_open_with_a_reason():
 # single parts
 
 
-@pytest.mark.parametrize("bend", [Relu(), Sigmoid(), Tanh()])
-def test_lines_of_bends_hold(bend):
+@pytest.mark.parametrize("activation", [Relu(), Sigmoid(), Tanh()])
+def test_lines_of_activations_hold(activation):
     """On intervals of all kinds: on either side of 0, across it, a point, long ones."""
     edges = torch.tensor([-300.0, -8.0, -2.0, -0.3, 0.0, 1e-9, 0.7, 3.0, 40.0], dtype=torch.float64)
     pairs = torch.combinations(edges, 2, with_replacement=True)
     low, high = pairs[:, :1], pairs[:, 1:]
-    lines = relaxation(bend, [Interval(low, high)])
+    lines = relaxation(activation, [Interval(low, high)])
     x = low + (high - low) * torch.linspace(0, 1, 1001, dtype=torch.float64)
-    value = bend(x)
+    value = activation(x)
     for slope, shift, sign in ((lines.lower_slope, lines.lower_shift, 1), (lines.upper_slope, lines.upper_shift, -1)):
         line = slope[:, 0] * x + (0.0 if shift is None else shift[:, 0])
         assert (sign * (value - line) >= -1e-9).all()
-    if not isinstance(bend, Relu):  # on short ones they are near
-        short = relaxation(bend, [Interval(edges[:, None], edges[:, None] + 1e-3)])
+    if not isinstance(activation, Relu):  # on short ones they are near
+        short = relaxation(activation, [Interval(edges[:, None], edges[:, None] + 1e-3)])
         gap = (short.upper_slope - short.lower_slope).squeeze() * edges + (short.upper_shift - short.lower_shift).squeeze()
         assert (gap < 1e-5).all()
-        across = relaxation(bend, [Interval(tensor([-2.0]), tensor([3.0]))])  # the tangent from one end touches there
+        across = relaxation(activation, [Interval(tensor([-2.0]), tensor([3.0]))])  # the tangent from one end touches there
         for slope, shift, end in ((across.upper_slope, across.upper_shift, -2.0), (across.lower_slope, across.lower_shift, 3.0)):
-            assert float(slope) * end + float(shift) == pytest.approx(float(bend(tensor(end))), abs=1e-9)
+            assert float(slope) * end + float(shift) == pytest.approx(float(activation(tensor(end))), abs=1e-9)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -425,61 +426,61 @@ def test_input_sets_hold_whatever_counts_as_inside(space, seed, radius, kind):
     assert inputs.contains(x.double()).all()
 
 
-def test_bands_cover_a_large_bias():
+def test_rounding_covers_a_large_bias():
     """x / 3 + 10000 rounds by as much as 10000 does."""
     network = chain(1, (tensor([float(np.float32(1 / 3))]), tensor(10000.0)))
     x = torch.linspace(0, 1, 5001, dtype=torch.float64)[:, None].float().double()
     off = (network.to(torch.float32)(x.float()).double() - network(x)).abs().max()
-    allowed = bands(network, InputSet(tensor([0.0]), tensor([1.0])))[1]
+    allowed = rounding_errors(network, InputSet(tensor([0.0]), tensor([1.0])))[1]
     assert 1e-4 < float(off) <= float(allowed)
     assert float(allowed) < 1e-2
 
 
-def test_clauses_by_hand():
+def test_disjuncts_by_hand():
     """Unsafe where y0 <= 0 and y1 <= 0, or where y2 <= 0."""
     network = chain(3, (torch.eye(3, dtype=torch.float64), None))
     x = tensor([1.0, -1.0, 1.0], [-1.0, -1.0, 1.0], [1.0, 1.0, -1.0], [-1.0, -2.0, -1.0], [float("nan"), -1.0, 1.0], [1.0, 1.0, float("nan")])
     rows = torch.eye(3, dtype=torch.float64).expand(6, 3, 3)
-    question = Question(network, InputSet(x, x), rows, torch.zeros(6, 3, dtype=torch.float64), torch.tensor([0, 0, 1]).expand(6, 3))
-    values = question.at(x.nan_to_num())
-    assert question.margin(torch.where(x.isnan(), x, values)).tolist() == [1.0, -1.0, -1.0, -1.0, -1.0, -float("inf")]
-    assert question.settled_rows(values)[:4].tolist() == [[True, True, True], [False, False, True], [True, True, False], [False, False, False]]
-    robust = Question.robustness(network, InputSet(x[:1], x[:1]), torch.tensor([1]))
+    query = Query(network, InputSet(x, x), rows, torch.zeros(6, 3, dtype=torch.float64), torch.tensor([0, 0, 1]).expand(6, 3))
+    values = query.at(x.nan_to_num())
+    assert query.margin(torch.where(x.isnan(), x, values)).tolist() == [1.0, -1.0, -1.0, -1.0, -1.0, -float("inf")]
+    assert query.settled(values)[:4].tolist() == [[True, True, True], [False, False, True], [True, True, False], [False, False, False]]
+    robust = Query.robustness(network, InputSet(x[:1], x[:1]), torch.tensor([1]))
     assert robust.at(x[:1]).tolist() == [[-2.0, -2.0]]
-    assert robust.settled_rows(tensor([0.5, -0.5])).tolist() == [[True, False]]
+    assert robust.settled(tensor([0.5, -0.5])).tolist() == [[True, False]]
     assert robust.margin(tensor([0.5, float("nan")])).tolist() == [-float("inf")]
-    target = Question.reaching(network, InputSet(x[:1], x[:1]), torch.tensor([1]))
+    target = Query.reaching(network, InputSet(x[:1], x[:1]), torch.tensor([1]))
     for y, reached in (([0.0, 1.0, 2.0], False), ([0.0, 3.0, 2.0], True), ([2.0, 2.0, 1.0], True)):
         assert (float(target.margin(target.at(tensor(y)))) <= 0) is reached
 
 
 def test_nothing_is_proved_by_zero_or_by_numbers_that_are_none():
     network = chain(1, (tensor([1.0]), None))
-    question = positive(network, InputSet(torch.zeros(5, 1, dtype=torch.float64), torch.ones(5, 1, dtype=torch.float64)))
-    docket = Docket(question)
-    docket.improve(tensor([0.0], [float("nan")], [float("inf")], [-float("inf")], [1e-3]))
-    assert [one is not None for one in docket.answers] == [False, False, False, False, True]
-    assert docket.answers[4].verdict is Verdict.PROVED
+    query = positive(network, InputSet(torch.zeros(5, 1, dtype=torch.float64), torch.ones(5, 1, dtype=torch.float64)))
+    state = VerificationState(query)
+    state.improve(tensor([0.0], [float("nan")], [float("inf")], [-float("inf")], [1e-3]))
+    assert [one is not None for one in state.answers] == [False, False, False, False, True]
+    assert state.answers[4].verdict is Verdict.PROVED
 
 
-def test_a_witness_is_asked_of_the_model():
+def test_a_counterexample_is_asked_of_the_model():
     network = chain(1, (tensor([1.0]), None))
-    question = positive(network, InputSet(tensor([-1.0], [-1.0], [0.5]), torch.ones(3, 1, dtype=torch.float64)))
+    query = positive(network, InputSet(tensor([-1.0], [-1.0], [0.5]), torch.ones(3, 1, dtype=torch.float64)))
     points = tensor([-0.5], [-0.5], [-0.5])  # the third lies outside its set
-    docket = Docket(question, lambda x, places: places == 1)
-    docket.refute(points)
-    assert [one is not None for one in docket.answers] == [False, True, False]
-    docket = Docket(question, lambda x, places: torch.ones(len(x), dtype=torch.bool))
-    docket.refute(points)
-    assert [one is not None for one in docket.answers] == [True, True, False]
+    state = VerificationState(query, lambda x, places: places == 1)
+    state.refute(points)
+    assert [one is not None for one in state.answers] == [False, True, False]
+    state = VerificationState(query, lambda x, places: torch.ones(len(x), dtype=torch.bool))
+    state.refute(points)
+    assert [one is not None for one in state.answers] == [True, True, False]
 
 
 def test_no_time_proves_nothing():
-    """A programme whose solver is stopped at once says that it does not know."""
+    """A MILP whose solver is stopped at once says that it does not know."""
     network = mlp(3, (8, 60, 60, 1))
     inputs = InputSet(-torch.ones(1, 8, dtype=torch.float64), torch.ones(1, 8, dtype=torch.float64))
-    bounds = bounds_of_bends(network, inputs)
-    written = programme(network, inputs.low[0], inputs.high[0], bounds)
+    bounds = preactivation_bounds(network, inputs)
+    written = encode_milp(network, inputs.low[0], inputs.high[0], bounds)
     costs, constant = written.objective(network, len(network.nodes) - 1, np.ones(1))
     least = float(network(torch.rand(1, 2000, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)[0] * 2 - 1).min())
     empty, _ = written.empty(costs[None], np.array([least - 0.2 - constant]), 1e-3)
@@ -504,7 +505,7 @@ def test_the_better_of_two_answers():
     victim = victim_of(filled(tensor([1.0, 0.0], [0.0, 1.0]), tensor(0.0, 0.0)))
 
     def saying(*given):
-        return Certifier("saying", lambda victim, x, y, threat, dice, *, seconds=None: list(given)[: len(x)], lambda victim, threat: "", "nobody", 1, False)
+        return Certifier("saying", lambda victim, x, y, threat, rng, *, seconds=None: list(given)[: len(x)], lambda victim, threat: "", "nobody", 1, False)
 
     x, y, threat = torch.tensor([[[[0.9, 0.1]]]]), torch.tensor([0]), Threat(Linf(0.1), Untargeted())
     open_ = [Certificate(Verdict.UNKNOWN, radius=radius, reason="far") for radius in (0.05, 0.02)]
@@ -544,8 +545,8 @@ def test_bounds_of_other_classes_share_what_alpha_is_left():
 
 
 @pytest.mark.parametrize(("big", "bias", "x"), [(1e6, 0.3, 0.7), (1e9, 0.1, 0.3), (1e6, 0.7, 0.3), (1e12, 0.1, 0.3)])
-@pytest.mark.parametrize("rungs", [["ibp"], ["ibp", "crown"], ["ibp", "crown", "alpha"], ["ibp", "relu_split"], ["ibp", "milp"], None])
-def test_terms_that_cancel_inside_a_network_prove_nothing(big, bias, x, rungs):
+@pytest.mark.parametrize("verifiers", [["ibp"], ["ibp", "crown"], ["ibp", "crown", "alpha"], ["ibp", "relu_split"], ["ibp", "milp"], None])
+def test_terms_that_cancel_inside_a_network_prove_nothing(big, bias, x, verifiers):
     """The output is exactly 0, and float64 says a little more: B x + b - B x - b with large B."""
     one = torch.tensor([[big], [big]], dtype=torch.float64), torch.tensor([bias, 0.0], dtype=torch.float64)
     network = Network(
@@ -560,6 +561,6 @@ def test_terms_that_cancel_inside_a_network_prove_nothing(big, bias, x, rungs):
     )
     point = torch.tensor([[x]], dtype=torch.float64)
     row = torch.ones(1, 1, 1, dtype=torch.float64)
-    question = Question(network, InputSet(point, point), row, torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.int64))
-    (answer,) = decide(question, rungs=rungs, seconds=5)
+    query = Query(network, InputSet(point, point), row, torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.int64))
+    (answer,) = decide(query, verifiers=verifiers)
     assert answer.verdict is not Verdict.PROVED

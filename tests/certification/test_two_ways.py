@@ -5,21 +5,21 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from certification.varied_networks import drawn
+from certification.networks.varied_networks import drawn
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from sparring.certification.bounds.inputs import InputSet
 from sparring.certification.certificate import Verdict
 from sparring.certification.certify import certify
-from sparring.certification.decide import decide
-from sparring.certification.network import EFFORTS
-from sparring.certification.question import Question
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.decide import decide
+from sparring.certification.networks.portfolio import at_effort
+from sparring.certification.networks.query import Query
 from sparring.core.threat import Threat
 from sparring.domains.image import Image
 from sparring.domains.table import Column, Table
-from sparring.models.network.from_onnx import from_onnx
-from sparring.models.network.from_torch import from_torch
+from sparring.graph.from_onnx import from_onnx
+from sparring.graph.from_torch import from_torch
 from sparring.models.onnx import OnnxVictim
 from sparring.models.torch import TorchVictim
 from sparring.models.trees.files import TreeVictim
@@ -103,10 +103,10 @@ def test_the_command_asks_what_one_would_ask_oneself(radius):
     wide = radius + 1e-6
     for share, verdict in ((wide, Verdict.PROVED), (radius, Verdict.REFUTED)):  # a set that holds that of the command, and one within it
         inputs = InputSet((x.double() - share).clamp(0, 1), (x.double() + share).clamp(0, 1))
-        own = decide(Question.robustness(network, inputs, y), rungs=EFFORTS["quick"])
+        own = decide(Query.robustness(network, inputs, y), verifiers=at_effort("quick"))
         for mine, its in zip(own, found, strict=True):
             assert mine.verdict is not verdict or its.verdict is not (Verdict.REFUTED if verdict is Verdict.PROVED else Verdict.PROVED)
-    same = decide(Question.robustness(network, InputSet((x.double() - radius).clamp(0, 1), (x.double() + radius).clamp(0, 1)), y), rungs=EFFORTS["quick"])
+    same = decide(Query.robustness(network, InputSet((x.double() - radius).clamp(0, 1), (x.double() + radius).clamp(0, 1)), y), verifiers=at_effort("quick"))
     assert sum(one.verdict is other.verdict for one, other in zip(same, found, strict=True)) >= 7
 
 

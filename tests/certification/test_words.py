@@ -39,8 +39,8 @@ WORDS = [*TABLE, "the", "story", "great", "Good", "Slow"]
 
 
 def sentences(seed, count, longest=6):
-    dice = np.random.default_rng(seed)
-    return [" ".join(dice.choice(WORDS, dice.integers(1, longest + 1))) for _ in range(count)]
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(1, longest + 1))) for _ in range(count)]
 
 
 def allowed(text, share):
@@ -254,8 +254,6 @@ def test_a_text_network_as_a_victim():
     model.train()
     asked = victim(model, Text(), name="reader")
     with asked.session():
-        graded = asked.embedding_gradient(Strings.of(["good film"]), lambda scores: scores[:, 0])
-        assert graded.grad.shape == (1, 5, 4)
         assert asked.scores(Strings.of(["Good film", "good film"])).unique(dim=0).shape == (1, 3)
     assert model.training
     assert all(one.requires_grad for one in model.parameters())

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from certification.varied_networks import drawn
+from certification.networks.varied_networks import drawn
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 import sparring as sp
-from sparring.certification.bounds.inputs import InputSet
 from sparring.certification.certificate import Verdict
 from sparring.certification.certify import certified_radius, certify
-from sparring.certification.decide import decide
-from sparring.certification.question import Question
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.decide import decide
+from sparring.certification.networks.query import Query
 from sparring.certification.smoothing.smoothed import smoothed
 from sparring.core.errors import UsageError
 from sparring.core.threat import Threat
@@ -142,17 +142,17 @@ def test_a_huge_radius_leaves_nothing_proved(ways, name, space):
     for radius in (1e3, 1e30, 1e300):
         found = certify(way.victim, way.x, Y, Threat(space(radius), Untargeted()), [name], **way.settings)
         assert not found.proved.any()
-        assert all(one.reason or one.witness is not None for one in found)
+        assert all(one.reason or one.counterexample is not None for one in found)
 
 
-@pytest.mark.parametrize("settings", [{"effort": "most"}, {"execution": "float16"}, {"rungs": ["ibpp"]}, {"rungs": {"crown": {"stps": 1}}}])
+@pytest.mark.parametrize("settings", [{"effort": "most"}, {"execution": "float16"}, {"verifiers": ["ibpp"]}, {"verifiers": {"crown": {"stps": 1}}}])
 def test_wrong_settings_of_networks(ways, settings):
     with pytest.raises(UsageError, match="|".join(["quick", "float32", "ibp", "setting"])):
         certify(ways["network"].victim, images(), Y, Threat(Linf(0.1), Untargeted()), ["network"], **settings)
 
 
 def answered(ask):
-    """What is found, nothing where the question is refused in a sentence."""
+    """What is found, nothing where the query is refused in a sentence."""
     try:
         return ask()
     except UsageError as error:
@@ -221,11 +221,11 @@ def test_models_that_raise(name):
     ],
 )
 def test_input_sets_that_are_none(low, high, reason):
-    from certification.varied_networks import chain
+    from certification.networks.varied_networks import chain
 
     network = chain(2, (torch.eye(2, dtype=torch.float64), torch.full((2,), 5.0, dtype=torch.float64)))
     inputs = InputSet(torch.tensor([low], dtype=torch.float64), torch.tensor([high], dtype=torch.float64))
-    (answer,) = decide(Question.robustness(network, inputs, torch.tensor([0])))
+    (answer,) = decide(Query.robustness(network, inputs, torch.tensor([0])))
     assert answer.verdict is Verdict.UNKNOWN
     assert reason in answer.reason
 

@@ -54,17 +54,30 @@ def test_an_open_property(spar, files, monkeypatch):
 
 def test_instances(spar, files):
     """A table, answers, and a closing line; the same command again keeps all."""
-    words = ("certify", "--instances", "instances.csv", "--out", "results.csv", "--witnesses", "answers")
+    words = ("certify", "--instances", "instances.csv", "--out", "results.csv", "--counterexamples", "answers")
     said = spar(*words)
     assert said.code == 0
     assert "2 instances: 1 unsat, 1 sat" in said.out
     table = pd.read_csv("results.csv")
-    assert list(table.columns) == ["onnx", "vnnlib", "result", "seconds", "rung"]
+    assert list(table.columns) == ["onnx", "vnnlib", "result", "seconds", "verifier"]
     assert list(table.result) == ["unsat", "sat"]
     assert sorted(path.name for path in (files / "answers").iterdir()) == ["absolute.safe.txt", "identity.unsafe.txt"]
     document = json.loads(spar(*words, "--json").out)
     assert document["results"] == {"unsat": 1, "sat": 1}
     pd.testing.assert_frame_equal(pd.read_csv("results.csv"), table)
+
+
+def test_what_was_called_rung_and_witness_is_understood(spar, files):
+    """A table that an earlier version wrote is continued, and the option tells its new name."""
+    first = spar("certify", "--instances", "instances.csv", "--out", "results.csv", "--witnesses", "answers")
+    assert first.code == 0
+    assert "--witnesses is called --counterexamples" in first.err
+    assert len(list((files / "answers").iterdir())) == 2
+    table = (files / "results.csv").read_text()
+    (files / "results.csv").write_text(table.replace(",verifier\n", ",rung\n"))
+    again = spar("certify", "--instances", "instances.csv", "--out", "results.csv")
+    assert again.code == 0
+    assert (files / "results.csv").read_text() == table
 
 
 def test_an_instance_that_cannot_be_used(spar, files):

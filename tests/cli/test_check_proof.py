@@ -1,8 +1,13 @@
 """spar check-proof, and the options of spar certify that write what it reads."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from certification.vnnlib.small import absolute, identity, write_property
 
+import sparring_check
 from sparring.certification.vnnlib import instance
 
 
@@ -34,6 +39,18 @@ def test_a_property_with_its_proof(spar, files):
     assert (other.code, other.out) == (1, "REJECTED: it was not made from identity.onnx\n")
     assert spar("check-proof", "absolute.onnx").code == 2
     assert spar("check-proof", "nothing.proof").code == 2
+
+
+def test_the_checker_is_a_command_of_its_own(spar, files):
+    """`python -m sparring_check` prints what `spar check-proof` prints, where nothing of sparring can be imported."""
+    spar("certify", "absolute.onnx", "safe.vnnlib", "--timeout", "10", "--proof", "a.proof")
+    source = Path(sparring_check.__file__).parents[1]
+    alone = (
+        f"import sys; sys.modules['sparring'] = None; sys.path.insert(0, {str(source)!r}); import runpy; runpy.run_module('sparring_check', None, '__main__')"
+    )
+    for more, code in (((), 0), (("--network", "absolute.onnx"), 0), (("--network", "identity.onnx"), 1)):
+        done = subprocess.run([sys.executable, "-c", alone, "a.proof", *more], cwd=files, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (code, spar("check-proof", "a.proof", *more).out)
 
 
 def test_no_proof_of_what_is_false(spar, files):

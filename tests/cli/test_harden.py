@@ -12,7 +12,7 @@ TINY = ("model=zoo:digits-plain", "data=digits", "take=120", "threat=linf 0.05",
 
 
 def test_weights_are_written_and_the_same_command_has_nothing_left_to_do(spar, folder):
-    said = spar("harden", *TINY, "recipe=sabr", "ratio=0.5", "natural=[1, 0.5]", "ramp=0.5", "--json")
+    said = spar("harden", *TINY, "recipe=sabr", "ratio=0.5", "natural=[1, 0.5]", "radius_schedule=0.5", "--json")
     assert said.code == 0, said.err
     told = json.loads(said.out)
     assert [one["epoch"] for one in told["epochs"]] == [1, 2]
@@ -21,7 +21,8 @@ def test_weights_are_written_and_the_same_command_has_nothing_left_to_do(spar, f
     before = zoo("digits-plain").build()
     assert written.keys() == before.state_dict().keys()
     before.load_state_dict(written)
-    again = spar("harden", *TINY, "recipe=sabr", "ratio=0.5", "natural=[1, 0.5]", "ramp=0.5", "--json")
+    again = spar("harden", *TINY, "recipe=sabr", "ratio=0.5", "natural=[1, 0.5]", "ramp=0.5", "--json")  # the old name of the key
+    assert "ramp is now radius_schedule" in again.err
     assert json.loads(again.out)["epochs"] == []
     assert all(torch.equal(written[name], one) for name, one in load_file(folder / "made" / "robust.safetensors").items())
 

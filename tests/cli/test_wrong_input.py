@@ -151,10 +151,10 @@ def files(tmp_path_factory):
     import skops.io
 
     here = tmp_path_factory.mktemp("files")
-    dice = np.random.default_rng(0)
-    grey, y = dice.random((20, 1, 8, 8)).astype(np.float32), np.arange(20) % 10
+    rng = np.random.default_rng(0)
+    grey, y = rng.random((20, 1, 8, 8)).astype(np.float32), np.arange(20) % 10
     levels = (grey * 255).astype(np.uint8)
-    table = pd.DataFrame({"a": dice.random(30), "b": dice.random(30), "target": np.arange(30) % 2})
+    table = pd.DataFrame({"a": rng.random(30), "b": rng.random(30), "target": np.arange(30) % 2})
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
     def write(name, content):
@@ -325,7 +325,7 @@ COMMANDS = {
     "share over 1": (changed("threat=words 20 {files}/words.json"), "between 0 and 1"),
     # attacks
     "unknown attack": (changed("attacks=pdg"), "unknown attack 'pdg': did you mean pdpgd or pgd"),
-    "unknown set": (changed("attacks=defualt"), "sets: fast-1, standard-1, plus-1, rand-1, control, exhaustive-1"),
+    "unknown set": (changed("attacks=defualt"), "sets: control, exhaustive-1, fast-1, plus-1, rand-1, standard-1"),
     "no attack": (changed("attacks=[]"), "no attack to run"),
     "unknown setting": (changed("attacks=pgd(stesp=5)"), "unknown setting of pgd 'stesp': did you mean steps"),
     "setting a word": (changed("attacks=pgd(steps=many)"), "give a number"),
@@ -341,7 +341,9 @@ COMMANDS = {
     "pgd with labels only": (changed("access=labels", "attacks=pgd"), "the threat grants labels only: try"),
     # gates
     "gate syntax": (changed("gate=robust_accuracy is good"), "cannot read the gate"),
-    "gate with <": (changed("gate=robust_accuracy <= 0.4"), "cannot read the gate"),
+    "gate with two bounds": (changed("gate=0.1 <= robust_accuracy <= 0.4"), "cannot read the gate"),
+    "gate of another aim": (changed("gate=tpr(fpr=0.01) <= 0.4"), "measures membership; the cases are about evasion"),
+    "setting of no metric": (changed("gate=robust_accuracy(fpr=0.01) <= 0.4"), "fpr"),
     "gate over 1": (changed("gate=robust_accuracy >= 45"), "45%"),
     "unknown metric": (changed("gate=robust_acuracy >= 0.4"), "did you mean robust_accuracy"),
     "gate about no case": (changed("gate=robust_accuracy[l2] >= 0.4"), "is about no case: they are digits-plain"),
@@ -369,8 +371,8 @@ COMMANDS = {
     "no samples": (changed("data={files}/empty.npz"), "no samples"),
     "one-hot": (changed("data={files}/one-hot.npz"), "not one-hot"),
     "real labels": (changed("data={files}/real-labels.npz"), "0.5"),
-    "too few labels": (changed("data={files}/few-labels.npz"), "one label a sample"),
-    "labels beyond the classes": (changed("data={files}/many-classes.npz"), "labels go up to 14 but the model has 10 classes"),
+    "too few labels": (changed("data={files}/few-labels.npz"), "one label per sample"),
+    "labels beyond the classes": (changed("data={files}/many-classes.npz"), "labels lie in [5, 14] but the classes are 0 to 9"),
     "images of another size": (changed("data={files}/last.npz"), "3 x 8 x 8"),
     "idx cut": (changed("data={files}/cut-images-idx3-ubyte"), "is truncated: 99 bytes, 1296 expected"),
     "idx of another kind": (changed("data={files}/magic-images-idx3-ubyte"), "not an idx file"),
@@ -414,14 +416,14 @@ COMMANDS = {
     "factory that fails": (changed("model=mine:fails"), "no GPU"),
     "factory of a number": (changed("model=mine:number"), "cannot attack a builtins.int"),
     "network of another size": (changed("model=mine:other_size"), "cannot take images, 1 x 8 x 8"),
-    "network of two classes": (changed("model=mine:two_classes"), "the model has 2 classes"),
+    "network of two classes": (changed("model=mine:two_classes"), "the classes are 0 to 1"),
     "network of whole numbers": (changed("model=mine:integers"), "scores must be floating point"),
     "network of cubes": (changed("model=mine:cube"), "(2, 10, 3)"),
     "callable of one row": (changed("model=mine:lazy", "attacks=noise"), "expected"),
     "callable of too many columns": (changed("model=mine:wide", "attacks=noise"), "expected"),
     "callable that fails": (changed("model=mine:picky", "attacks=noise"), "picky cannot take images, 1 x 8 x 8, values in [0, 1], deployed as float: KeyError"),
     "estimator of other columns": (changed("model={files}/sound.skops", "data={files}/wide.csv", "attacks=noise"), "3 features"),
-    "estimator of more classes": (changed("model={files}/sound.skops", "data={files}/three.csv", "attacks=noise"), "the model has 2 classes"),
+    "estimator of more classes": (changed("model={files}/sound.skops", "data={files}/three.csv", "attacks=noise"), "the classes are 0 to 1"),
     "ranking bogus": (
         changed("model=mine:shout", "data={files}/sound.tsv", "threat=words 0.2 {files}/words.json", "attacks=greedy(ranking=luck)"),
         "unknown ranking of greedy 'luck': known: best, both, delete",
@@ -575,7 +577,7 @@ OF_A_RUN = {
     "gate syntax": (("gate", "last", "--rule", "robust"), "cannot read the gate"),
     "gate over 1": (("gate", "last", "--rule", "robust_accuracy >= 145%"), "between 0 and 1"),
     "gate about no case": (("gate", "last", "--rule", "robust_accuracy[l2] >= 0.1"), "is about no case"),
-    "gate, unknown metric": (("gate", "last", "--rule", "accuracy >= 0.1"), "robust_accuracy"),
+    "gate, unknown metric": (("gate", "last", "--rule", "robust >= 0.1"), "robust_accuracy"),
 }
 
 
@@ -599,10 +601,10 @@ def test_a_gate_on_an_unfinished_run(spar, run):
 
 def test_names_are_text_in_the_report(spar, folder):
     """Markup in class names, file names and model names is shown, not obeyed."""
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     y = np.arange(20) % 2
     classes = np.array(["<script>alert(1)</script>", "a&b<img src=x onerror=alert(2)>"])
-    np.savez(folder / "<b>evil.npz", x=dice.random((20, 8, 8)).astype(np.float32), y=y, classes=classes)
+    np.savez(folder / "<b>evil.npz", x=rng.random((20, 8, 8)).astype(np.float32), y=y, classes=classes)
     (folder / "mine.py").write_text(MODULE)
     said = spar("run", "model=mine:two_classes", "data=<b>evil.npz", "threat=linf 0.3", "attacks=fgsm, noise(tries=2)")
     assert said.code == 0, said.err

@@ -8,10 +8,10 @@ import torch
 from scipy import stats
 
 from sparring.bench.corruption_error import corruption_error
-from sparring.bench.expression import parse
-from sparring.core.dice import Dice
 from sparring.core.errors import InputError, NeedsError, PlanError, UnknownName
+from sparring.core.expression import parse
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.corruptions import blurs, fields
 from sparring.domains.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
@@ -27,21 +27,21 @@ NAMES = list(CORRUPTIONS)
 
 def pictures(count, channels, side, seed=0):
     """Smooth coloured shapes with hard edges, in [0, 1]."""
-    dice, line = torch.Generator().manual_seed(seed), torch.linspace(-1, 1, side)
+    rng, line = torch.Generator().manual_seed(seed), torch.linspace(-1, 1, side)
     x = torch.zeros(count, channels, side, side)
     for one in range(count):
         for _ in range(5):
-            row, column, radius = (torch.rand(3, generator=dice) * torch.tensor([2, 2, 0.5]) - torch.tensor([1, 1, -0.2])).tolist()
+            row, column, radius = (torch.rand(3, generator=rng) * torch.tensor([2, 2, 0.5]) - torch.tensor([1, 1, -0.2])).tolist()
             inside = (line[:, None] - row) ** 2 + (line - column) ** 2 < radius**2
-            colour = torch.rand(channels, 1, 1, generator=dice) * 0.8 + 0.1
+            colour = torch.rand(channels, 1, 1, generator=rng) * 0.8 + 0.1
             x[one] = torch.where(inside, colour, x[one] * 0.9 + 0.05)
     return x
 
 
 def made(x, name, severity, rows=None, seed=0, **bounds):
     rows = range(len(x)) if rows is None else rows
-    dice = Dice.of(seed, [f"p{row}" for row in rows])
-    return corrupt(x[list(rows)], name, severity, dice, Image(tuple(x.shape[1:]), **bounds))
+    rng = Rng.of(seed, [f"p{row}" for row in rows])
+    return corrupt(x[list(rows)], name, severity, rng, Image(tuple(x.shape[1:]), **bounds))
 
 
 @pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 28), (3, 112)])
@@ -85,7 +85,7 @@ def test_noise_has_the_published_strength():
     """On grey images: the deviation of Gaussian and shot noise, the share of impulses, at both published sizes."""
     for side, sigma, quanta, share in ((32, 0.10, 50, 0.07), (224, 0.38, 3, 0.27)):
         x = torch.full((4 if side < 100 else 1, 3, side, side), 0.5)
-        noisy = Dice.of(0, range(len(x)))
+        noisy = Rng.of(0, range(len(x)))
         raw = CORRUPTIONS["gaussian_noise"](x.double(), 5, noisy) - 0.5
         assert float(raw.std()) == pytest.approx(sigma, rel=0.02)
         shot = CORRUPTIONS["shot_noise"](x.double(), 5, noisy)
@@ -154,8 +154,8 @@ def test_wrong_use():
         made(x, "fogg", 1)
     with pytest.raises(InputError, match="severity 6"):
         made(x, "fog", 6)
-    with pytest.raises(InputError, match="dice for 1"):
-        corrupt(x, "fog", 1, Dice.of(0, [0]), Image((1, 8, 8)))
+    with pytest.raises(InputError, match="rng for 1"):
+        corrupt(x, "fog", 1, Rng.of(0, [0]), Image((1, 8, 8)))
     for written in ("corruptions 0", "corruptions 7", "corruptions fog"):
         expression = parse(written)
         with pytest.raises(PlanError, match="highest severity"):
@@ -170,7 +170,7 @@ def test_the_space_is_the_list_of_versions():
     x, domain = pictures(3, 3, 12), Image((3, 12, 12))
     expression = parse("corruptions 3 fog+gaussian_noise+frost")
     space = find("space", "corruptions").parse(*expression.arguments)
-    assert space.short() == "corruptions 3 fog+gaussian_noise+frost"
+    assert space.label == "corruptions 3 fog+gaussian_noise+frost"
     for name in space.names:
         for severity in SEVERITIES:
             points = space.around(x, domain).corrupted(name, severity)

@@ -11,8 +11,8 @@ from sparring.attacks.evasion.learned.generator import Generator, generator
 from sparring.attacks.evasion.learned.policy import SCALES, Policy, Proposal, Seen, drawn, log_chance, window
 from sparring.attacks.evasion.learned.rl_square import Learner, reinforce
 from sparring.bench.api import evaluate
-from sparring.core.dice import Dice
 from sparring.core.errors import LoadError, NeedsError, PlanError
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.image import Image
 from sparring.models.torch import TorchVictim
@@ -93,7 +93,7 @@ def test_chances_are_those_drawn():
     nn.init.normal_(network.last.weight, std=0.5)
     one = torch.rand(1, 1, 3, 3, dtype=torch.float64)
     chances, leanings = (part.detach().expand(20000, *part.shape[1:]) for part in network(Seen(one, one, one, one, torch.tensor([1]), 0.4)))
-    made = drawn(chances, leanings, Dice.of(0, range(20000)))
+    made = drawn(chances, leanings, Rng.of(0, range(20000)))
     place = made.scale * 9 + made.row * 3 + made.column
     share = torch.bincount(place, minlength=27) / 20000
     assert torch.allclose(share.double(), chances[0].exp(), atol=0.015)
@@ -108,9 +108,9 @@ def test_windows_lie_in_the_image(shape):
     """Squares of the chosen side, cut to the shorter side of the image, in every cell of every size of image."""
     count = 200
     cells = [min(7, length) for length in shape]
-    dice = Dice.of(1, range(count))
-    made = Proposal(*(dice.draw(name).integers(high, 1).squeeze(1) for name, high in zip("abc", (*cells, 3), strict=True)), torch.ones(count, 1))
-    inside = window(made, 4, shape, dice)
+    rng = Rng.of(1, range(count))
+    made = Proposal(*(rng.draw(name).integers(high, 1).squeeze(1) for name, high in zip("abc", (*cells, 3), strict=True)), torch.ones(count, 1))
+    inside = window(made, 4, shape, rng)
     for row in range(count):
         side = max(1, min(round(4 * SCALES[made.scale[row]]), *shape))
         assert int(inside[row].sum()) == side * side
@@ -125,17 +125,17 @@ def test_the_search_is_lawful(name):
     torch.manual_seed(7)
     state = torch.get_rng_state()
     attack = short(reinforce(arena.victim, arena.x, arena.y, one, queries=6, episodes=1, batch=6, held_out=0.0).attack())
-    points = attack(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+    points = attack(arena.victim, arena.x, arena.y, arena.threat, arena.rng())
     assert torch.equal(torch.get_rng_state(), state)
     for before, after, allowed in zip(arena.x, arena.victim.domain.deploy(points, arena.x), arena.radii(), strict=True):
         assert arena.allowed(before, after, allowed)
-    assert torch.equal(attack(arena.victim, arena.x, arena.y, arena.threat, arena.dice(), batch=1), points)
+    assert torch.equal(attack(arena.victim, arena.x, arena.y, arena.threat, arena.rng(), batch=1), points)
     order = torch.tensor([4, 0, 5, 2])
-    assert torch.equal(attack(arena.victim, arena.x[order], arena.y[order], arena.threat.take(order), arena.dice().take(order)), points[order])
+    assert torch.equal(attack(arena.victim, arena.x[order], arena.y[order], arena.threat.take(order), arena.rng().take(order)), points[order])
     counted = Instrumented(arena.victim)
-    attack(counted, arena.x, arena.y, arena.threat.within(queries=3), arena.dice())
+    attack(counted, arena.x, arena.y, arena.threat.within(queries=3), arena.rng())
     assert counted.asked <= 3 * len(arena.x)
-    still = attack(arena.victim, arena.x, arena.y, arena.threat.at(0.0), arena.dice())
+    still = attack(arena.victim, arena.x, arena.y, arena.threat.at(0.0), arena.rng())
     assert torch.equal(still, arena.x)
 
 
@@ -181,11 +181,11 @@ def test_generated_points_are_allowed_and_no_batch_shows(name):
     radius = arena.threat.space.radius
     one = arena.threat.at(0.1) if isinstance(radius, torch.Tensor) else arena.threat
     attack = generator(arena.victim, arena.x, arena.y, one, epochs=1, held_out=0.0).attack()
-    points = attack(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+    points = attack(arena.victim, arena.x, arena.y, arena.threat, arena.rng())
     for before, after, allowed in zip(arena.x, arena.victim.domain.deploy(points, arena.x), arena.radii(), strict=True):
         assert arena.allowed(before, after, allowed)
-    assert torch.allclose(attack(arena.victim, arena.x, arena.y, arena.threat, arena.dice(), batch=1), points, atol=1e-7)
-    assert torch.equal(attack(arena.victim, arena.x, arena.y, arena.threat.at(0.0), arena.dice()), arena.x)
+    assert torch.allclose(attack(arena.victim, arena.x, arena.y, arena.threat, arena.rng(), batch=1), points, atol=1e-7)
+    assert torch.equal(attack(arena.victim, arena.x, arena.y, arena.threat.at(0.0), arena.rng()), arena.x)
 
 
 # Both -------------------------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_seeds_decide_and_files_keep(lesson, policy, tmp_path):
     policies = [reinforce(*lesson, THREAT, queries=4, episodes=1, batch=4, seed=seed) for seed in (0, 0, 1)]
     assert policies[0].sha256 == policies[1].sha256 != policies[2].sha256
     assert Generator.load(made[0].save(tmp_path / "g.safetensors")).sha256 == made[0].sha256
-    assert Learner.load(policy.save(tmp_path / "p.safetensors")).attack().say() == policy.attack().say()
+    assert str(Learner.load(policy.save(tmp_path / "p.safetensors")).attack()) == str(policy.attack())
     with pytest.raises(LoadError, match="holds a learned policy, not a learned generator"):
         Generator.load(tmp_path / "p.safetensors")
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from support import COUNT, Problem
+from support import COUNT, Planted
 from torch import nn
 
 from sparring.core.registry import find
@@ -47,15 +47,15 @@ fail, strictly, so that an improvement is noticed here."""
 
 
 @functools.cache
-def problem(kind, classes, box, targeted):
-    return Problem(kind, classes, box, targeted=targeted)
+def planted(kind, classes, box, targeted):
+    return Planted(kind, classes, box, targeted=targeted)
 
 
 def points_of(name, settings, task, radius, budget=None):
     """Flat points [COUNT, d] of an attack with a radius per sample."""
     threat = task.threat(torch.as_tensor(radius, dtype=torch.float64))
     threat = threat if budget is None else threat.within(queries=budget)
-    points = find("attack", name)(task.victim, task.batch, task.labels, threat, task.dice, **settings)
+    points = find("attack", name)(task.victim, task.batch, task.labels, threat, task.rng, **settings)
     return points.reshape(COUNT, -1).numpy()
 
 
@@ -71,7 +71,7 @@ def test_share_of_the_optimum(name, kind, box, targeted):
     """Where nothing can break (half the distance), the best point between two classes reaches the stated share of the optimal gain
     and never more than all of it."""
     settings, share, _, _ = STRENGTH[name, kind]
-    task = problem(kind, 2, box, targeted)
+    task = planted(kind, 2, box, targeted)
     radius = 0.5 * task.distances
     points = points_of(name, settings, task, radius)
     for row in range(COUNT):
@@ -91,7 +91,7 @@ def test_breaks_what_can_be_broken(name, kind, classes, box, targeted, request):
     if kind == "l1" and (name, classes, box, targeted) in WEAK:
         request.applymarker(pytest.mark.xfail(strict=True, reason="L1 steps are shared out by size of gradient, not by what the target needs"))
     settings, _, factor, to_target = STRENGTH[name, kind]
-    task = problem(kind, classes, box, targeted)
+    task = planted(kind, classes, box, targeted)
     assert np.isfinite(task.distances).all()
     if box and not targeted:
         assert not broken(name, settings, task, task.distances * 0.999).any()
@@ -103,7 +103,7 @@ def test_breaks_what_can_be_broken(name, kind, classes, box, targeted, request):
 def test_hopskipjump_comes_near_the_boundary(kind, factor):
     """With 2,000 labels a sample HopSkipJump gets within 10 % of the exact L2 distance to a plane (Linf and L1, which it follows
     less well: the stated factors), and never below it."""
-    task = problem(kind, 2, False, False)
+    task = planted(kind, 2, False, False)
     settings = {"steps": 40, "probes": 40}
     assert broken("hopskipjump", settings, task, task.distances * factor, budget=2000).all()
     assert not broken("hopskipjump", settings, task, task.distances * 0.999, budget=500).any()
@@ -120,11 +120,11 @@ class Wave(nn.Module):
 def test_best_is_returned_not_last():
     """Where the margin rises and falls, what PGD returns is the best point it asked about, by its own answers."""
     net = Wave()
-    task, seen = problem("linf", 2, False, False), []
+    task, seen = planted("linf", 2, False, False), []
     victim = TorchVictim(net, Image((1, 4, 4)), search="plain")
     net.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].detach().clone(), output.detach().clone())))
     settings = {"steps": 12, "step_size": 0.7, "loss": "ce", "restarts": 2}
-    points = find("attack", "pgd")(victim, task.batch, [0] * COUNT, task.threat(0.1), task.dice, **settings)
+    points = find("attack", "pgd")(victim, task.batch, [0] * COUNT, task.threat(0.1), task.rng, **settings)
     margins = torch.stack([scores[:, 1] - scores[:, 0] for _, scores in seen])
     best = margins.argmax(0).tolist()
     assert len(margins) == 26
@@ -135,13 +135,13 @@ def test_best_is_returned_not_last():
 
 def test_restarts_start_elsewhere():
     """Every restart of PGD, APGD and square begins at a point of its own."""
-    task = problem("linf", 3, True, False)
+    task = planted("linf", 3, True, False)
     for name, per_restart in (("pgd", 3), ("apgd", 3), ("square", 3)):
         seen = []
         handle = task.net.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(inputs[0].detach().clone()))
         settings = {"queries": 3, "restarts": 3} if name == "square" else {"steps": 2, "restarts": 3}
         try:
-            find("attack", name)(task.victim, task.batch, task.labels, task.threat(0.001), task.dice, **settings)
+            find("attack", name)(task.victim, task.batch, task.labels, task.threat(0.001), task.rng, **settings)
         finally:
             handle.remove()
         starts = seen[::per_restart]

@@ -2,21 +2,22 @@
 
 import functools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import linprog, minimize
-from support import ARENAS, COUNT, Problem, short
+from support import ARENAS, COUNT, Planted, short
 
 import sparring as sp
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
 from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.problem import Problem
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.table import Column, Table
-from sparring.metrics.local_optimality import local_optimality
+from sparring.tasks.classes import Classes
 from sparring.threats.balls import L1, L2, Linf
 from sparring.threats.goals import Untargeted
 
@@ -51,13 +52,13 @@ def cheapest(kind, x, normal, gap):
 @pytest.mark.parametrize("dimensions", [1, 6, 90])
 def test_onto_plane_is_the_cheapest_change(kind, dimensions):
     """Random planes, points inside and on the edge of the box, gaps of both signs, some out of reach."""
-    dice = np.random.default_rng(dimensions)
+    rng = np.random.default_rng(dimensions)
     count = 40 if dimensions < 50 else 8
-    x = dice.uniform(0, 1, (count, dimensions))
-    x = np.where(dice.uniform(size=x.shape) < 0.2, x.round(), x)
-    normal = dice.normal(size=x.shape) * 10.0 ** dice.uniform(-3, 3, (count, 1)) * (dice.uniform(size=x.shape) > 0.1)
+    x = rng.uniform(0, 1, (count, dimensions))
+    x = np.where(rng.uniform(size=x.shape) < 0.2, x.round(), x)
+    normal = rng.normal(size=x.shape) * 10.0 ** rng.uniform(-3, 3, (count, 1)) * (rng.uniform(size=x.shape) > 0.1)
     reach = (np.abs(normal) * np.where(normal > 0, 1 - x, x)).sum(1)
-    gap = reach * dice.uniform(0, 1.2, count)
+    gap = reach * rng.uniform(0, 1.2, count)
     normal[::2], gap[::2] = -normal[::2], -gap[::2]
     origin = torch.from_numpy(x)
     region = SPACES[kind](0.1).around(origin, Table(tuple(Column(f"c{k}", low=0.0, high=1.0) for k in range(dimensions))))
@@ -117,18 +118,18 @@ the edge; the fixed L1 steps of the attack inside `minimal` are shared out evenl
 
 
 @functools.cache
-def problem(kind, classes, box, targeted):
-    return Problem(kind, classes, box, targeted=targeted)
+def planted(kind, classes, box, targeted):
+    return Planted(kind, classes, box, targeted=targeted)
 
 
 def smallest(name, settings, task, radius):
-    """The bout after an attack that looks for the smallest change within the radius."""
+    """The problem after an attack that looks for the smallest change within the radius."""
     threat = task.threat(radius).smallest()
-    bout = Bout.open(task.victim, task.batch, threat.goal.reference(task.labels, task.dice, task.classes), threat, task.dice)
+    problem = Problem.open(task.victim, task.batch, threat.goal.freeze(task.labels, task.victim.task, task.rng), threat, task.rng)
     with task.victim.session():
-        points = find("attack", name).configure(**settings).run(bout)
-    assert torch.equal(points, bout.best())
-    return bout
+        points = find("attack", name).configure(**settings).run(problem)
+    assert torch.equal(points, problem.best())
+    return problem
 
 
 @pytest.mark.parametrize("kind", SPACES)
@@ -139,14 +140,14 @@ def test_the_smallest_change_of_a_linear_model(name, box, kind):
     settings, factor = ATTACKS[name]
     factor = max(factor, LOOSE.get((name, kind), 1.0) if box or name == "minimal" else 1.0)
     for classes in (2, 3) if name != "minimal" else (3,):
-        task = problem(kind, classes, box, False)
-        bout = smallest(name, settings, task, 50.0)
-        sizes = bout.smallest().numpy()
+        task = planted(kind, classes, box, False)
+        problem = smallest(name, settings, task, 50.0)
+        sizes = problem.smallest().numpy()
         assert (sizes >= task.distances * (1 - 1e-6)).all()
         assert (sizes <= task.distances * factor).all(), (sizes / task.distances).round(4)
         for row in range(COUNT):
-            change = bout.best()[row].flatten().numpy() - task.x[row]
-            assert task.margin(row, bout.best()[row].flatten().numpy()) > -1e-12  # the boundary is met to a rounding
+            change = problem.best()[row].flatten().numpy() - task.x[row]
+            assert task.margin(row, problem.best()[row].flatten().numpy()) > -1e-12  # the boundary is met to a rounding
             assert np.linalg.norm(change, ORDERS[kind]) == pytest.approx(sizes[row])
 
 
@@ -155,7 +156,7 @@ def test_the_smallest_change_of_a_linear_model(name, box, kind):
 def test_a_target_of_two_classes(name, kind):
     """Toward the other of two classes, which is the same plane."""
     settings, factor = ATTACKS[name]
-    task = problem(kind, 2, True, True)
+    task = planted(kind, 2, True, True)
     sizes = smallest(name, settings, task, 50.0).smallest().numpy()
     assert (sizes >= task.distances * (1 - 1e-6)).all()
     assert (sizes <= task.distances * max(factor, LOOSE.get((name, kind), 1.0))).all()
@@ -164,7 +165,7 @@ def test_a_target_of_two_classes(name, kind):
 @pytest.mark.parametrize("name", ["fab", "fab_t", "superdeepfool"])
 def test_a_target_of_three_classes_is_reached(name):
     """Where two rivals must be overtaken at once there is a kink that a plane at a time does not see: within a factor of 2."""
-    task = problem("l2", 3, False, True)
+    task = planted("l2", 3, False, True)
     sizes = smallest(name, {}, task, 50.0).smallest().numpy()
     assert (sizes <= 2 * task.distances).all(), sizes / task.distances
 
@@ -173,15 +174,15 @@ def test_a_target_of_three_classes_is_reached(name):
 def test_any_change_within_the_radius_ends_the_search(name):
     """Where the smallest is not wanted, a row is asked about no more after its first success, so it costs less than the smallest does."""
     settings, _ = ATTACKS[name]
-    task = problem("l2", 3, True, False)
+    task = planted("l2", 3, True, False)
     radius = torch.as_tensor(task.distances * 1.5)
     costs = []
     for threat in (task.threat(radius), task.threat(radius).smallest()):
-        bout = Bout.open(task.victim, task.batch, threat.goal.reference(task.labels, task.dice, 3), threat, task.dice)
+        problem = Problem.open(task.victim, task.batch, threat.goal.freeze(task.labels, Classes(3), task.rng), threat, task.rng)
         with task.victim.session():
-            find("attack", name).configure(**settings).run(bout)
-        assert bool(bout.ledger.broken.all())
-        costs.append(int(bout.ledger.cost.queries.sum()))
+            find("attack", name).configure(**settings).run(problem)
+        assert bool(problem.ledger.broken.all())
+        costs.append(int(problem.ledger.cost.queries.sum()))
     assert costs[0] <= costs[1]
     assert costs[0] <= 20 * COUNT
     assert costs[0] < costs[1] or name == "deepfool"
@@ -193,9 +194,9 @@ def test_a_misleading_gradient_costs_deepfool_nothing():
     x, y = torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
     sizes = []
     for search in (0, 12):
-        bout = Bout.open(victim, x, Untargeted().reference(y, dice := Dice.of(0, [0]), 2), Threat(Linf(20.0), Untargeted()).smallest(), dice)
-        find("attack", "deepfool").configure(search=search).run(bout)
-        sizes.append(float(bout.smallest()))
+        problem = Problem.open(victim, x, Untargeted().freeze(y, Classes(2), rng := Rng.of(0, [0])), Threat(Linf(20.0), Untargeted()).smallest(), rng)
+        find("attack", "deepfool").configure(search=search).run(problem)
+        sizes.append(float(problem.smallest()))
     assert sizes[0] > 4.5
     assert sizes[1] == pytest.approx(0.545, rel=1e-2)  # 0.1 * 2 * 0.05 + 2 * (size - 0.05) = 1
 
@@ -236,8 +237,8 @@ def test_minimal_is_per_sample_and_batch_independent():
         arena = ARENAS["l2"]
         threat = arena.threat.at(2.0).smallest()
         attack = short(find("attack", name), 4)
-        whole = attack(arena.victim, arena.x, arena.y, threat, arena.dice())
-        alone = attack(arena.victim, arena.x, arena.y, threat, arena.dice(), batch=1)
+        whole = attack(arena.victim, arena.x, arena.y, threat, arena.rng())
+        alone = attack(arena.victim, arena.x, arena.y, threat, arena.rng(), batch=1)
         assert torch.allclose(whole, alone, atol=1e-6), name
 
 
@@ -245,14 +246,14 @@ def test_minimal_names_what_does_not_fit():
     arena = ARENAS["linf"]
     minimal = find("attack", "minimal")
     with pytest.raises(PlanError, match="cannot be searched again"):
-        minimal(arena.victim, arena.x, arena.y, arena.threat, arena.dice(), attack="minimal")
+        minimal(arena.victim, arena.x, arena.y, arena.threat, arena.rng(), attack="minimal")
     with pytest.raises(NeedsError, match="minimal"):
-        minimal(arena.victim, arena.x, arena.y, arena.threat, arena.dice(), attack="coordinate")
+        minimal(arena.victim, arena.x, arena.y, arena.threat, arena.rng(), attack="coordinate")
 
 
 def test_minimal_of_square_asks_for_scores_only():
     """Any attack can be inside, its count of questions is `steps`, and the size shrinks with more searches."""
-    task = problem("linf", 3, False, False)
+    task = planted("linf", 3, False, False)
     few, many = (smallest("minimal", {"attack": "square", "steps": 60, "searches": count}, task, 1.0) for count in (4, 10))
     assert int(many.ledger.cost.backwards.sum()) == 0
     assert bool((many.smallest() <= few.smallest()).all())
@@ -262,8 +263,11 @@ def test_minimal_of_square_asks_for_scores_only():
 # The metric ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_local_optimality_by_hand():
+def test_local_optimality_by_hand(monkeypatch):
     """Areas under the step functions counted by hand; a sample that is wrong anyway counts for nobody."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
+    from benchmarks.local_optimality import local_optimality
+
     # rho* steps down at 1, 2 and 4: A* = 1 + 2/3 + 2 * 1/3; the second attack's: 2 + 2/3 + ... up to 4
     distances = [[1, 2, 4], [2, 2, math.inf], [math.inf, 1.5, 4]]
     best = (1 + 1.5 + 4) / 3

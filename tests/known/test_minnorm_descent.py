@@ -5,11 +5,12 @@ import functools
 import numpy as np
 import pytest
 import torch
-from support import ARENAS, COUNT, Problem
+from support import ARENAS, COUNT, Planted
 
 import sparring as sp
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 from sparring.core.registry import find
+from sparring.tasks.classes import Classes
 from sparring.threats.balls import L1, L2, Linf
 
 FACTOR = {
@@ -30,16 +31,16 @@ COUNTING = ("fmn", "sigma_zero", "jsma")
 
 
 @functools.cache
-def problem(kind, box, targeted):
-    return Problem(kind, 2, box, targeted=targeted)
+def planted(kind, box, targeted):
+    return Planted(kind, 2, box, targeted=targeted)
 
 
 def sizes(name, task, threat, **settings):
     """float64 [COUNT]: sizes of the smallest successes, and the points themselves, flat."""
-    bout = Bout.open(task.victim, task.batch, threat.goal.reference(task.labels, task.dice, task.classes), threat, task.dice)
+    problem = Problem.open(task.victim, task.batch, threat.goal.freeze(task.labels, task.victim.task, task.rng), threat, task.rng)
     with task.victim.session():
-        points = find("attack", name).configure(**settings).run(bout)
-    return bout.smallest().numpy(), points.reshape(COUNT, -1).double().numpy()
+        points = find("attack", name).configure(**settings).run(problem)
+    return problem.smallest().numpy(), points.reshape(COUNT, -1).double().numpy()
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -47,7 +48,7 @@ def sizes(name, task, threat, **settings):
 @pytest.mark.parametrize(("name", "kind"), FACTOR)
 def test_the_smallest_change_is_near_the_distance(name, kind, box, targeted):
     """The size named is that of the point returned, never below the exact distance, and at most the stated factor above it."""
-    task = problem(kind, box, targeted)
+    task = planted(kind, box, targeted)
     found, points = sizes(name, task, task.threat(50.0).smallest(), steps=100)
     order = {"l1": 1, "l2": 2, "linf": np.inf}[kind]
     assert np.allclose(np.linalg.norm(points - task.x, order, axis=1), found, rtol=1e-9)
@@ -59,16 +60,16 @@ def test_the_smallest_change_is_near_the_distance(name, kind, box, targeted):
 @pytest.mark.parametrize(("name", "kind"), FACTOR)
 def test_rows_do_not_know_each_other(name, kind):
     """Where rows go on after a success, one alone ends on the same size as among the others."""
-    task = problem(kind, True, False)
+    task = planted(kind, True, False)
     threat = task.threat(50.0).smallest()
     together, _ = sizes(name, task, threat, steps=20)
     for row in (0, 3):
         part = torch.tensor([row])
-        dice = task.dice.take(part)
-        bout = Bout.open(task.victim, task.batch[part], threat.goal.reference(task.labels[part], dice, 2), threat, dice)
+        rng = task.rng.take(part)
+        problem = Problem.open(task.victim, task.batch[part], threat.goal.freeze(task.labels[part], Classes(2), rng), threat, rng)
         with task.victim.session():
-            find("attack", name).configure(steps=20).run(bout)
-        assert float(bout.smallest()) == pytest.approx(together[row], rel=1e-6)
+            find("attack", name).configure(steps=20).run(problem)
+        assert float(problem.smallest()) == pytest.approx(together[row], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", COUNTING)
@@ -78,7 +79,7 @@ def test_few_places_change(name):
     from sparring.threats.goals import Untargeted
     from sparring.threats.sparse import L0
 
-    task = problem("l1", True, False)
+    task = planted("l1", True, False)
     found, points = sizes(name, task, Threat(L0(16.0), Untargeted()).smallest(), steps=60)
     for row in range(COUNT):
         way = task.weights[1 - task.y[row]] - task.weights[task.y[row]]
@@ -92,18 +93,18 @@ def test_few_places_change(name):
 def test_units_do_not_matter(name):
     """The distance in an unbounded column scales with the inputs: nothing is tuned to images in [0, 1]."""
     arena = ARENAS["columns-l2"]
-    bout = arena.bout(arena.threat.at(50.0).smallest())
+    problem = arena.problem(arena.threat.at(50.0).smallest())
     with arena.victim.session():
-        find("attack", name).configure(steps=60).run(bout)
-    assert bool(bout.smallest().isfinite().all())
-    assert bool((bout.smallest()[:5] > 0).all())
+        find("attack", name).configure(steps=60).run(problem)
+    assert bool(problem.smallest().isfinite().all())
+    assert bool((problem.smallest()[:5] > 0).all())
 
 
 @pytest.mark.parametrize("space", [Linf, L2, L1])
 def test_within_is_the_projection_at_another_radius(space):
-    """For points of the box `within` is the exact projection; `shrunk` solves its proximal problem."""
+    """For points of the box `within` is the exact projection; `shrunk` solves its proximal planted."""
     arena = ARENAS["l2"]
-    x = (arena.x + 0.3 * arena.dice().normal(1, 6, 6)).clamp(0, 1)
+    x = (arena.x + 0.3 * arena.rng().normal(1, 6, 6)).clamp(0, 1)
     size = torch.tensor([0.0, 0.01, 0.05, 0.1, 0.2, 0.3], dtype=torch.float64)
     region = space(9.0).around(arena.x, arena.victim.domain)
     exact = space(size).around(arena.x, arena.victim.domain)
@@ -115,7 +116,7 @@ def test_within_is_the_projection_at_another_radius(space):
         return (point.double() - x.double()).square().flatten(1).sum(1) / 2 + size * region.size(point)
 
     for turn in range(20):
-        other = best + 10.0 ** -(turn % 4 + 1) * arena.dice().draw(turn).normal(1, 6, 6)
+        other = best + 10.0 ** -(turn % 4 + 1) * arena.rng().draw(turn).normal(1, 6, 6)
         assert bool((objective(best) <= objective(other) + 1e-6).all())
 
 
@@ -123,7 +124,7 @@ def test_excess_is_what_clipping_takes_away():
     """The change splits into what a smaller Linf ball keeps and the excess; at a size that holds everything there is none."""
     arena = ARENAS["linf"]
     region = Linf(9.0).around(arena.x, arena.victim.domain)
-    x = (arena.x + 0.3 * arena.dice().normal(1, 6, 6)).clamp(0, 1)
+    x = (arena.x + 0.3 * arena.rng().normal(1, 6, 6)).clamp(0, 1)
     size = torch.tensor([0.0, 0.01, 0.05, 0.1, 0.2, 2.0], dtype=torch.float64)
     excess = region.excess(x, size)
     assert torch.allclose(x - excess, region.within(x, size), atol=1e-6)
@@ -159,7 +160,7 @@ def test_onto_reaches_the_length_in_the_box():
     """`onto` gives the length asked for where the box allows it, and never more."""
     arena = ARENAS["l2"]
     region = L2(9.0).around(arena.x, arena.victim.domain)
-    x = arena.x + 0.1 * arena.dice().normal(1, 6, 6)
+    x = arena.x + 0.1 * arena.rng().normal(1, 6, 6)
     for wanted in (0.05, 0.5, 1.5):
         size = torch.full((6,), wanted, dtype=torch.float64)
         moved = region.onto(x, size)

@@ -40,14 +40,14 @@ def nearest(kind, target, origin, low, high, radius):
     return origin + moved(most)
 
 
-def cases(dice, count, dimensions):
+def cases(rng, count, dimensions):
     """Origins inside and on the edge of the box, targets near and far, radii from nothing to everything."""
-    origin = dice.uniform(0, 1, (count, dimensions))
-    edge = dice.uniform(size=origin.shape)
+    origin = rng.uniform(0, 1, (count, dimensions))
+    edge = rng.uniform(size=origin.shape)
     origin = np.where(edge < 0.15, 0.0, np.where(edge > 0.85, 1.0, origin))
-    target = origin + dice.normal(size=origin.shape) * 10.0 ** dice.uniform(-2, 1.5, (count, 1))
-    target = np.where(dice.uniform(size=target.shape) < 0.1, origin, target)
-    radius = 10.0 ** dice.uniform(-2.5, 1.2, count)
+    target = origin + rng.normal(size=origin.shape) * 10.0 ** rng.uniform(-2, 1.5, (count, 1))
+    target = np.where(rng.uniform(size=target.shape) < 0.1, origin, target)
+    radius = 10.0 ** rng.uniform(-2.5, 1.2, count)
     radius[: count // 8] = 0.0
     return origin, target, radius
 
@@ -56,8 +56,8 @@ def cases(dice, count, dimensions):
 @pytest.mark.parametrize("kind", SPACES)
 def test_projection_is_the_nearest_point(kind, dimensions):
     """300 random cases with a radius each, in float64: the same point as the bisection, to 1e-7 of the distance."""
-    dice = np.random.default_rng(dimensions)
-    origin, target, radius = cases(dice, 300, dimensions)
+    rng = np.random.default_rng(dimensions)
+    origin, target, radius = cases(rng, 300, dimensions)
     domain = Image((1, 1, dimensions))
     region = SPACES[kind](torch.from_numpy(radius)).around(torch.from_numpy(origin).reshape(-1, 1, 1, dimensions), domain)
     projected = region.project(torch.from_numpy(target).reshape(-1, 1, 1, dimensions)).reshape(-1, dimensions).numpy()
@@ -71,8 +71,8 @@ def test_projection_is_the_nearest_point(kind, dimensions):
 @pytest.mark.parametrize("kind", ["l2", "l1"])
 def test_projection_against_a_general_solver(kind):
     """A quadratic program solved by SLSQP comes to the same distance; it never finds a nearer point."""
-    dice = np.random.default_rng(5)
-    origin, target, radius = cases(dice, 24, 4)
+    rng = np.random.default_rng(5)
+    origin, target, radius = cases(rng, 24, 4)
     radius = np.maximum(radius, 0.05)
     region = SPACES[kind](torch.from_numpy(radius)).around(torch.from_numpy(origin).reshape(-1, 1, 2, 2), Image((1, 2, 2)))
     projected = region.project(torch.from_numpy(target).reshape(-1, 1, 2, 2)).reshape(-1, 4).numpy()
@@ -116,8 +116,8 @@ def test_projection_where_ball_and_box_touch(kind):
 @pytest.mark.parametrize("kind", SPACES)
 def test_projection_in_single_precision_is_inside(kind):
     """In float32 the projected point passes the exact check and lies within 1e-5 of the float64 one."""
-    dice = np.random.default_rng(2)
-    origin, target, radius = cases(dice, 200, 30)
+    rng = np.random.default_rng(2)
+    origin, target, radius = cases(rng, 200, 30)
     shape = (-1, 1, 5, 6)
     single, far = torch.from_numpy(origin).float().reshape(shape), torch.from_numpy(target).float().reshape(shape)
     region = SPACES[kind](torch.from_numpy(radius)).around(single, Image((1, 5, 6)))
@@ -132,9 +132,9 @@ def test_projection_in_single_precision_is_inside(kind):
 def test_projection_without_a_box(kind):
     """Columns without bounds are only held by the ball; with one bounded column the box is still met."""
     columns = (Column("free"), Column("half", low=0.0), Column("boxed", low=-1.0, high=1.0))
-    dice = np.random.default_rng(3)
-    origin = np.stack([dice.normal(size=50) * 5, dice.uniform(0, 2, 50), dice.uniform(-1, 1, 50)], 1)
-    target, radius = origin + dice.normal(size=origin.shape) * 4, dice.uniform(0.01, 6, 50)
+    rng = np.random.default_rng(3)
+    origin = np.stack([rng.normal(size=50) * 5, rng.uniform(0, 2, 50), rng.uniform(-1, 1, 50)], 1)
+    target, radius = origin + rng.normal(size=origin.shape) * 4, rng.uniform(0.01, 6, 50)
     region = SPACES[kind](torch.from_numpy(radius)).around(torch.from_numpy(origin), Table(columns))
     projected = region.project(torch.from_numpy(target)).numpy()
     low, high = np.array([-np.inf, 0.0, -1.0]), np.array([np.inf, np.inf, 1.0])
@@ -146,9 +146,9 @@ def test_projection_without_a_box(kind):
 @pytest.mark.parametrize("kind", ["linf", "l2", "l1"])
 def test_steepest_has_unit_size_and_ascends_most(kind):
     """The steepest direction has size 1 and no random direction of that size ascends faster."""
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     region = SPACES[kind](1.0).around(torch.full((8, 1, 6, 10), 0.5, dtype=torch.float64), Image((1, 6, 10)))
-    g = torch.randn(8, 1, 6, 10, generator=dice, dtype=torch.float64)
+    g = torch.randn(8, 1, 6, 10, generator=rng, dtype=torch.float64)
     direction = region.steepest(g)
     sizes = torch.linalg.vector_norm(direction.reshape(8, -1), ord=ORDERS[kind], dim=1)
     assert sizes.tolist() == pytest.approx([1.0] * 8)
@@ -170,9 +170,9 @@ def test_the_edge_of_the_box_is_met_exactly(kind):
 def test_an_l1_step():
     """A step of L1 ascent moves each row by exactly its length while there is room, the largest gradients first, 5 % of the
     coordinates at once, and never past the edge of the box."""
-    dice = torch.Generator().manual_seed(0)
-    x = torch.rand(6, 1, 6, 10, generator=dice, dtype=torch.float64)
-    g = torch.randn(6, 1, 6, 10, generator=dice, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(6, 1, 6, 10, generator=rng, dtype=torch.float64)
+    g = torch.randn(6, 1, 6, 10, generator=rng, dtype=torch.float64)
     length = torch.tensor([0.0, 0.01, 0.5, 2.0, 9.0, 100.0], dtype=torch.float64)
     region = L1(1.0).around(x, Image((1, 6, 10)))
     moved = region.ascend(x, g, length)

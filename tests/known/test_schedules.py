@@ -8,17 +8,17 @@ import torch
 from sparring.attacks.evasion.gradient.apgd import State, _look, checkpoints
 from sparring.attacks.evasion.query.square import window_side
 from sparring.core.registry import find
-from sparring.core.threat import Reference
+from sparring.tasks.classes import ClassCriterion
 
 
-def reference(label, anchor=None):
-    """Away from the label, or toward an anchor."""
-    aim = label if anchor is None else anchor
-    return Reference(torch.tensor([label]), torch.tensor([aim]), torch.tensor([1.0 if anchor is None else -1.0], dtype=torch.float64))
+def criterion(label, reference_class=None):
+    """Away from the label, or toward an reference class."""
+    aim = label if reference_class is None else reference_class
+    return ClassCriterion(torch.tensor([label]), torch.tensor([aim]), torch.tensor([1.0 if reference_class is None else -1.0], dtype=torch.float64))
 
 
-def value(loss, scores, label, anchor=None):
-    return float(find("loss", loss)(torch.tensor([scores], dtype=torch.float64), reference(label, anchor)))
+def value(loss, scores, label, reference_class=None):
+    return float(find("loss", loss)(torch.tensor([scores], dtype=torch.float64), criterion(label, reference_class)))
 
 
 def test_apgd_checkpoints_are_the_papers():
@@ -38,7 +38,7 @@ def state(**more):
         "rises": torch.tensor([19.0]),
         "best_then": torch.tensor([3.0]),
         "halved": torch.tensor([False]),
-        "aim": reference(0),
+        "aim": criterion(0),
     }
     return State(**(parts | more))
 
@@ -75,7 +75,7 @@ def test_the_first_checkpoint_does_not_ask_for_improvement():
     original = module._look
     module._look = lambda state, window: first.append(state.halved.clone()) or original(state, window)
     try:
-        module.apgd.configure(steps=10)(arena.victim, arena.x, arena.y, arena.threat.at(1e-4), arena.dice())
+        module.apgd.configure(steps=10)(arena.victim, arena.x, arena.y, arena.threat.at(1e-4), arena.rng())
     finally:
         module._look = original
     assert bool(first[0].all())
@@ -83,13 +83,13 @@ def test_the_first_checkpoint_does_not_ask_for_improvement():
 
 def test_apgd_takes_the_papers_first_steps():
     """On a slope that never changes, steps of 2 radii with momentum 0.75 land where algorithm 1 says: first the corner."""
-    from support import Problem
+    from support import Planted
 
-    task = Problem("linf", 2, False)
+    task = Planted("linf", 2, False)
     seen = []
     handle = task.net.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach().clone()))
     try:
-        find("attack", "apgd")(task.victim, task.batch, task.labels, task.threat(1e-3), task.dice, steps=4)
+        find("attack", "apgd")(task.victim, task.batch, task.labels, task.threat(1e-3), task.rng, steps=4)
     finally:
         handle.remove()
     start, one, two = (points.reshape(len(points), -1).numpy() for points in seen[:3])
@@ -104,13 +104,13 @@ def test_apgd_takes_the_papers_first_steps():
 
 def test_apgd_keeps_its_momentum():
     """The second step in L2, by hand: 0.75 of the way to the projected point plus 0.25 of the last move."""
-    from support import Problem
+    from support import Planted
 
-    task = Problem("l2", 2, False)
+    task = Planted("l2", 2, False)
     radius, seen = 1e-3, []
     handle = task.net.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach().clone()))
     try:
-        find("attack", "apgd")(task.victim, task.batch, task.labels, task.threat(radius), task.dice, steps=3)
+        find("attack", "apgd")(task.victim, task.batch, task.labels, task.threat(radius), task.rng, steps=3)
     finally:
         handle.remove()
     start, one, two = (points.reshape(len(points), -1).numpy() for points in seen[:3])
@@ -161,7 +161,7 @@ def test_square_windows_reach_every_edge():
     victim = TorchVictim(Flat(), arena.victim.domain, search="plain")
     asked.clear()
     middle = torch.full_like(arena.x[rows], 0.5)
-    find("attack", "square")(victim, middle, torch.zeros(len(rows), dtype=torch.int64), arena.threat.at(0.1), arena.dice().take(rows), queries=900, share=0.02)
+    find("attack", "square")(victim, middle, torch.zeros(len(rows), dtype=torch.int64), arena.threat.at(0.1), arena.rng().take(rows), queries=900, share=0.02)
     start = asked[0]
     moved = torch.stack([point != start for point in asked[1:]])
     assert bool(moved.any(0).all())
@@ -175,7 +175,7 @@ def test_noise_tries_corners_too():
 
     arena = ARENAS["linf"]
     victim = Instrumented(arena.victim)
-    find("attack", "noise").configure(tries=4)(victim, arena.x, arena.y, arena.threat.at(1e-4), arena.dice())
+    find("attack", "noise").configure(tries=4)(victim, arena.x, arena.y, arena.threat.at(1e-4), arena.rng())
     edges = []
     for _, points in victim.questions[:4]:
         x = arena.x[: len(points)].double() if len(points) == len(arena.x) else arena.x[:5].double()
@@ -216,8 +216,8 @@ def test_dlr_with_three_and_two_classes():
 
 def test_dlr_does_not_see_the_scale():
     """Ten times the logits, the same loss."""
-    for anchor in (None, 1):
-        assert value("dlr", [3.0, 1.0, 2.0, -1.0], 0, anchor) == pytest.approx(value("dlr", [30.0, 10.0, 20.0, -10.0], 0, anchor))
+    for reference_class in (None, 1):
+        assert value("dlr", [3.0, 1.0, 2.0, -1.0], 0, reference_class) == pytest.approx(value("dlr", [30.0, 10.0, 20.0, -10.0], 0, reference_class))
 
 
 def test_momentum_of_pgd_by_hand():

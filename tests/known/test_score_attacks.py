@@ -6,20 +6,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from support import ARENAS, COUNT, Problem
+from support import ARENAS, COUNT, Planted
 from torch import nn
 
 from sparring.attacks.evasion.query.simba import _vector
 from sparring.attacks.evasion.query.sparse_rs import exchange
 from sparring.attacks.evasion.query.square_l2 import bump, stretched, two_bumps
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
 from sparring.core.errors import NeedsError, PlanError
+from sparring.core.problem import Problem
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.image import Image
 from sparring.domains.table import Column, Table
 from sparring.models.torch import TorchVictim
+from sparring.tasks.classes import Classes
 from sparring.threats.balls import L1, L2
 from sparring.threats.goals import Untargeted
 from sparring.threats.patch import Patch
@@ -31,8 +32,8 @@ SIDE, CHANNELS = 4, 2
 
 def linear(channels=CHANNELS, seed=0, gap=None):
     """Two classes over images of 4 x 4 pixels that keep away from the edges: weights [c, 4, 4], victim, images, labels."""
-    dice = np.random.default_rng(seed)
-    weights, x = dice.normal(size=(channels, SIDE, SIDE)), dice.uniform(0.2, 0.8, (COUNT, channels, SIDE, SIDE))
+    rng = np.random.default_rng(seed)
+    weights, x = rng.normal(size=(channels, SIDE, SIDE)), rng.uniform(0.2, 0.8, (COUNT, channels, SIDE, SIDE))
     net = nn.Sequential(nn.Flatten(), nn.Linear(channels * SIDE * SIDE, 2)).double()
     with torch.no_grad():
         net[1].weight.copy_(torch.from_numpy(np.stack([-weights.ravel(), weights.ravel()])))
@@ -53,7 +54,7 @@ def reached(weights, x, points):
 
 
 def settled(name, victim, x, threat, **settings):
-    points = find("attack", name)(victim, x, [0] * len(x), threat, Dice.of(0, range(len(x))), **settings)
+    points = find("attack", name)(victim, x, [0] * len(x), threat, Rng.of(0, range(len(x))), **settings)
     return points.numpy()
 
 
@@ -62,8 +63,8 @@ def settled(name, victim, x, threat, **settings):
 
 def test_l0_projects_onto_the_nearest_point():
     """Of all choices of two pixels, the one kept leaves the least distance to x; values beyond the box are cut."""
-    dice = np.random.default_rng(1)
-    origin, x = dice.uniform(0, 1, (8, 2, 2, 3)), dice.normal(0.5, 1.0, (8, 2, 2, 3))
+    rng = np.random.default_rng(1)
+    origin, x = rng.uniform(0, 1, (8, 2, 2, 3)), rng.normal(0.5, 1.0, (8, 2, 2, 3))
     region = L0(2.0).around(torch.from_numpy(origin), Image((2, 2, 3)))
     found = region.project(torch.from_numpy(x)).numpy()
     for row in range(8):
@@ -101,8 +102,8 @@ def test_an_8bit_image_written_anew_is_no_change():
 
 def test_patch_projects_onto_the_nearest_point():
     """Of all places of the window, the one kept leaves the least distance to x; each sample has its own side."""
-    dice = np.random.default_rng(2)
-    origin, x = dice.uniform(0, 1, (6, 2, 4, 5)), dice.normal(0.5, 1.0, (6, 2, 4, 5))
+    rng = np.random.default_rng(2)
+    origin, x = rng.uniform(0, 1, (6, 2, 4, 5)), rng.normal(0.5, 1.0, (6, 2, 4, 5))
     sides = [0, 1, 2, 3, 4, 9]
     region = Patch(torch.tensor(sides, dtype=torch.float64)).around(torch.from_numpy(origin), Image((2, 4, 5)))
     found = region.project(torch.from_numpy(x)).numpy()
@@ -129,7 +130,7 @@ def test_patches_lie_everywhere():
     """Random places reach all four corners of the image, and all are inside."""
     x = torch.full((300, 1, 4, 4), 0.5)
     region = Patch(2.0).around(x, Image((1, 4, 4)))
-    upper, left = region.place(Dice.of(0, range(300)))
+    upper, left = region.place(Rng.of(0, range(300)))
     assert sorted(set(zip(upper.tolist(), left.tolist(), strict=True))) == list(itertools.product(range(3), repeat=2))
 
 
@@ -190,9 +191,9 @@ def test_stretched_fills_the_room(order):
     x = torch.tensor([[0.9, 0.5, 0.5]], dtype=torch.float64)
     victim = TorchVictim(nn.Linear(3, 2).double(), Table(tuple(Column(name, low=0.0, high=1.0) for name in "abc")), search="plain")
     threat = Threat((L1 if order == 1 else L2)(0.4), Untargeted(), "scores")
-    dice = Dice.of(0, [0])
-    bout = Bout.open(victim, x, threat.goal.reference(torch.tensor([0]), dice, 2), threat, dice)
-    change = (stretched(bout, torch.tensor([[2.0, 1.0, -2.0]], dtype=torch.float64), order) - x)[0].tolist()
+    rng = Rng.of(0, [0])
+    problem = Problem.open(victim, x, threat.goal.freeze(torch.tensor([0]), Classes(2), rng), threat, rng)
+    change = (stretched(problem, torch.tensor([[2.0, 1.0, -2.0]], dtype=torch.float64), order) - x)[0].tolist()
     rest = (0.4**order - 0.1**order) / (1 + 2**order)
     assert change == pytest.approx([0.1, rest ** (1 / order), -2 * rest ** (1 / order)])
 
@@ -229,9 +230,9 @@ class Asked:
 @pytest.mark.parametrize(("name", "order"), [("square_l2", 2), ("square_l1", 1)])
 def test_square_spends_its_whole_radius(name, order):
     """Every point asked lies at the radius exactly, on the clean side of the box or not, and samples have windows of their own."""
-    task = Problem(f"l{order}", 2, True)
+    task = Planted(f"l{order}", 2, True)
     with Asked(task.net) as points:
-        find("attack", name)(task.victim, task.batch, task.labels, task.threat(0.05), task.dice, queries=30)
+        find("attack", name)(task.victim, task.batch, task.labels, task.threat(0.05), task.rng, queries=30)
     assert len(points) == 30
     for point in points:
         length = (point - task.batch).flatten(1).norm(p=order, dim=1)
@@ -242,18 +243,18 @@ def test_square_spends_its_whole_radius(name, order):
 
 def test_square_begins_warm_where_something_is_known():
     """With warm=True the first question is the best point so far, without stripes; where nothing was asked it is stripes."""
-    task = Problem("linf", 2, False)
+    task = Planted("linf", 2, False)
     threat = task.threat(1e-3)
     for name in ("square", "square_l2"):
         space = threat if name == "square" else Threat(find("space", "l2")(1e-3), Untargeted())
         firsts = {}
         for known, warm in itertools.product((False, True), repeat=2):
-            bout = ARENAS["linf"].with_victim(task.victim).bout().open(task.victim, task.batch, task_reference(task), space, task.dice)
+            problem = ARENAS["linf"].with_victim(task.victim).problem().open(task.victim, task.batch, task_reference(task), space, task.rng)
             with task.victim.session():
                 if known:
-                    bout.scores(task.batch)
+                    problem.scores(task.batch)
                 with Asked(task.net) as points:
-                    find("attack", name).configure(queries=2, warm=warm).run(bout)
+                    find("attack", name).configure(queries=2, warm=warm).run(problem)
             firsts[known, warm] = points[0]
         assert torch.equal(firsts[True, True], task.batch)
         assert torch.equal(firsts[False, True], firsts[False, False])
@@ -262,14 +263,14 @@ def test_square_begins_warm_where_something_is_known():
 
 
 def task_reference(task):
-    return Untargeted().reference(task.labels, task.dice, task.classes)
+    return Untargeted().freeze(task.labels, task.victim.task, task.rng)
 
 
 def test_restarts_of_square_see_other_windows():
     """The windows of a second restart are not those of the first."""
-    task = Problem("linf", 2, False)
+    task = Planted("linf", 2, False)
     with Asked(task.net) as points:
-        find("attack", "square")(task.victim, task.batch, task.labels, task.threat(1e-3), task.dice, queries=9, restarts=2)
+        find("attack", "square")(task.victim, task.batch, task.labels, task.threat(1e-3), task.rng, queries=9, restarts=2)
     one, two = ([(b != a).flatten(1) for a, b in itertools.pairwise(points[first : first + 9])] for first in (0, 9))
     assert any(not torch.equal(a, b) for a, b in zip(one, two, strict=True))
 

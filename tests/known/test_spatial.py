@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from sparring.bench.expression import parse
-from sparring.core.dice import Dice
 from sparring.core.errors import NeedsError, PlanError
+from sparring.core.expression import parse
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.image import Image
 from sparring.models.torch import TorchVictim
@@ -70,7 +70,7 @@ def test_the_grid_of_the_paper():
     assert float(space_of("spatial 30 3").around(x, domain).grid[:, 2].max()) == 3
     assert space_of("spatial 0 3").around(x, domain).combinations() == 25
     assert space_of("spatial 30 0").around(x, domain).combinations() == 31
-    assert space_of("spatial 30 0.1").short() == "spatial 30 0.1"
+    assert space_of("spatial 30 0.1").label == "spatial 30 0.1"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -155,7 +155,7 @@ def test_every_flow_is_allowed(radius):
         x = (x * 255).round() / 255 if deployed == "8bit" else x
         region = Flow(radius).around(x, domain)
         for turn in range(4):
-            points = domain.deploy(region.sample(Dice.of(turn, range(3))), x)
+            points = domain.deploy(region.sample(Rng.of(turn, range(3))), x)
             assert region.inside(points).all()
             assert bool((region.size(points) <= radius).all())
     assert not bool(Flow(0.0).around(x, domain).inside(points).any())
@@ -189,7 +189,7 @@ def test_every_colour_map_is_allowed(channels):
         x = (x * 255).round() / 255 if deployed == "8bit" else x
         region = Colour(0.1, nodes=4).around(x, domain)
         for draw in (region.sample, region.corner):
-            points = domain.deploy(draw(Dice.of(1, range(3))), x)
+            points = domain.deploy(draw(Rng.of(1, range(3))), x)
             assert region.inside(points).all()
             assert bool((region.size(points) > 0.02).all())
     apart = (x + 0.05 * (noise(3, channels, 10).flip(0, 2) - 0.5)).clamp(0, 1)

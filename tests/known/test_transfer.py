@@ -9,17 +9,24 @@ import torch
 from support import ARENAS, Instrumented, statuses, tiny_net
 from torch import nn
 
-from sparring.attacks.evasion.transfer.changes import Answer, Here, Memory, Mixing, Momentum, Nesterov, Pool, Scales, Variance, compose, read_changes
-from sparring.attacks.evasion.transfer.diversity import Diversity
-from sparring.attacks.evasion.transfer.skip import softened
+from sparring.aims.evasion.choice import choose
+from sparring.attacks.attack import read_attack
+from sparring.attacks.evasion.transfer.change import Answer, Here, Memory, Pool, compose, read_changes
+from sparring.attacks.evasion.transfer.changes.diversity import Diversity
+from sparring.attacks.evasion.transfer.changes.mixing import Mixing
+from sparring.attacks.evasion.transfer.changes.momentum import Momentum
+from sparring.attacks.evasion.transfer.changes.nesterov import Nesterov
+from sparring.attacks.evasion.transfer.changes.scales import Scales
+from sparring.attacks.evasion.transfer.changes.skip_decay import softened
+from sparring.attacks.evasion.transfer.changes.translation import Translation
+from sparring.attacks.evasion.transfer.changes.variance import Variance
 from sparring.attacks.evasion.transfer.substitute import substitute
 from sparring.attacks.evasion.transfer.surrogates import fused
 from sparring.attacks.evasion.transfer.transfer import transfer
-from sparring.attacks.evasion.transfer.translation import Translation
 from sparring.attacks.losses import cross_entropy
-from sparring.bench.sets import choose, read_attack
-from sparring.core.dice import Dice
+from sparring.core.code import code_of
 from sparring.core.errors import NeedsError, PlanError, UnknownName
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.data.dataset import Data
 from sparring.domains.image import Image
@@ -32,7 +39,7 @@ DOMAIN = Image((1, 6, 6))
 
 def here_of(arena, velocity=None, decay=1.0, share=0.1, pool=None):
     zeros = torch.zeros_like(arena.x)
-    return Here(arena.bout(), Memory(zeros if velocity is None else velocity, zeros), share, decay, pool)
+    return Here(arena.problem(), Memory(zeros if velocity is None else velocity, zeros), share, decay, pool)
 
 
 def flat_net(weights):
@@ -91,12 +98,12 @@ def test_the_lookahead_is_one_step_in_every_ball():
         asked = []
         here = here_of(arena, velocity=g / g.abs().flatten(1).mean(1).reshape(-1, 1, 1, 1))
 
-        def ask(x, dice, asked=asked, here=here):
+        def ask(x, rng, asked=asked, here=here):
             asked.append(x)
             return Answer(x, here.memory)
 
-        Nesterov()(ask, here)(arena.x, arena.dice())
-        region = here.bout.region
+        Nesterov()(ask, here)(arena.x, arena.rng())
+        region = here.problem.region
         assert torch.allclose(asked[0], region.ascend(arena.x, g, region.radius * 0.1), atol=1e-6)
 
 
@@ -107,11 +114,11 @@ def test_variance_is_the_mean_of_neighbours_minus_the_own_gradient():
     here = dataclasses.replace(here_of(arena), memory=Memory(torch.zeros_like(arena.x), before))
     places = []
 
-    def ask(x, dice):
+    def ask(x, rng):
         places.append(x)
         return Answer(x, here.memory)
 
-    answer = Variance(neighbours=4, reach=1.5)(ask, here)(arena.x, arena.dice())
+    answer = Variance(neighbours=4, reach=1.5)(ask, here)(arena.x, arena.rng())
     assert torch.equal(answer.grad, arena.x + 3.0)
     assert torch.allclose(answer.memory.variance, torch.stack(places[1:]).mean(0) - arena.x, atol=1e-6)
     reach = (torch.stack(places[1:]) - arena.x).abs().max()
@@ -123,7 +130,7 @@ def test_scales_average_the_gradients_of_the_copies_by_hand():
     """d/dx of the mean of f(x / 2^i) with f = x^3 / 3."""
     arena = ARENAS["linf"]
     here = here_of(arena)
-    found = Scales(copies=3)(lambda x, dice: Answer(x**2, here.memory), here)(arena.x, arena.dice()).grad
+    found = Scales(copies=3)(lambda x, rng: Answer(x**2, here.memory), here)(arena.x, arena.rng()).grad
     by_hand = (arena.x**2 + (arena.x / 2) ** 2 / 2 + (arena.x / 4) ** 2 / 4) / 3
     assert torch.allclose(found, by_hand, atol=1e-7)
 
@@ -134,11 +141,11 @@ def test_mixing_takes_only_other_classes_from_the_pool():
     pool = Pool(torch.stack([torch.full((1, 6, 6), 10.0**place) for place in range(4)]), torch.tensor([0, 1, 2, 2]))
     here, seen = here_of(arena, pool=pool), []
 
-    def ask(x, dice):
+    def ask(x, rng):
         seen.append((x - arena.x).mean((1, 2, 3)) / 0.2)
         return Answer(x, here.memory)
 
-    grad = Mixing(images_mixed=40, share=0.2)(ask, here)(arena.x, arena.dice()).grad
+    grad = Mixing(images_mixed=40, share=0.2)(ask, here)(arena.x, arena.rng()).grad
     drawn = torch.stack(seen).log10().round().long()
     for row, label in enumerate(arena.y.tolist()):
         assert set(drawn[:, row].tolist()) == {place for place in range(4) if int(pool.y[place]) != label}
@@ -158,7 +165,7 @@ def test_the_kernel_sums_to_one_and_smooths_as_a_gaussian():
     arena = ARENAS["linf"]
     here, point = here_of(arena), torch.zeros_like(arena.x)
     point[:, :, 3, 3] = 1.0
-    smoothed = Translation(side=3)(lambda x, dice: Answer(point, here.memory), here)(arena.x, arena.dice()).grad
+    smoothed = Translation(side=3)(lambda x, rng: Answer(point, here.memory), here)(arena.x, arena.rng()).grad
     assert torch.allclose(smoothed[0, 0, 2:5, 2:5].double(), Translation(side=3).kernel(6), atol=1e-7)
     assert smoothed[0].sum() == pytest.approx(1.0, abs=1e-6)
 
@@ -166,10 +173,10 @@ def test_the_kernel_sums_to_one_and_smooths_as_a_gaussian():
 def test_diversity_keeps_sizes_and_its_gradient_is_the_transpose():
     """Images keep their shape and range and are smaller among zeros; constants stay constant; and <T x, g> = <x, T' g>."""
     images = torch.rand(200, 2, 20, 12, dtype=torch.float64) + 1.0
-    dice = Dice.of(0, range(200))
+    rng = Rng.of(0, range(200))
 
     def turned(change, x):
-        down, right = change.places(x, dice)
+        down, right = change.places(x, rng)
         return down @ x @ right.mT
 
     after = turned(Diversity(smallest=0.5, chance=1.0), images)
@@ -191,11 +198,11 @@ def test_diversity_keeps_sizes_and_its_gradient_is_the_transpose():
     here = here_of(arena)
     seen, g = [], torch.randn(arena.x.shape)
 
-    def ask(x, dice):
+    def ask(x, rng):
         seen.append(x)
         return Answer(g, here.memory)
 
-    back = Diversity(smallest=0.5, chance=1.0)(ask, here)(arena.x, arena.dice()).grad
+    back = Diversity(smallest=0.5, chance=1.0)(ask, here)(arena.x, arena.rng()).grad
     assert torch.allclose((seen[0] * g).sum((1, 2, 3)), (arena.x * back).sum((1, 2, 3)), atol=1e-5)
 
 
@@ -210,13 +217,13 @@ def test_the_first_change_is_outermost_and_the_order_of_writing_does_not_matter(
         name: str
 
         def __call__(self, ask, here):
-            def asked(x, dice):
+            def asked(x, rng):
                 calls.append(self.name)
-                return ask(x, dice)
+                return ask(x, rng)
 
             return asked
 
-    compose([Noted("outer"), Noted("inner")], lambda x, dice: calls.append("question"), None)(None, None)
+    compose([Noted("outer"), Noted("inner")], lambda x, rng: calls.append("question"), None)(None, None)
     assert calls == ["outer", "inner", "question"]
     written = read_changes("di(chance=0.7)+ti+si+mi(decay=0.9)+admix+vmi+ni")
     assert [type(change) for change in written] == [Momentum, Nesterov, Variance, Translation, Mixing, Scales, Diversity]
@@ -235,6 +242,13 @@ def test_wrong_changes_say_what_to_write(written, error, said):
         read_attack(f'transfer(changes="{written}")')
 
 
+def test_the_code_of_the_changes_belongs_to_the_address_of_the_rows():
+    """Changes are found by name, so no import leads from the attack to them."""
+    codes = {code_of(read_attack(f'transfer(changes="{written}")')) for written in ("none", "mi", "mi+di", "di")}
+    assert len(codes) == 4
+    assert code_of(read_attack('transfer(changes="mi(decay=0.5)")')) in codes
+
+
 ALL = "mi+ni+vmi(neighbours=1)+ti+admix(images_mixed=2)+si(copies=2)+di"
 
 
@@ -246,10 +260,10 @@ def test_every_composition_is_independent_of_the_batch(white):
     attack = transfer(arena.victim if white else other_victim(5), changes=ALL, steps=2, pool=pool)
     if white:
         attack = dataclasses.replace(attack.configure(surrogate=""), mixed=pool)
-    whole = attack(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
-    assert torch.allclose(attack(arena.victim, arena.x, arena.y, arena.threat, arena.dice(), batch=1), whole, atol=1e-5)
+    whole = attack(arena.victim, arena.x, arena.y, arena.threat, arena.rng())
+    assert torch.allclose(attack(arena.victim, arena.x, arena.y, arena.threat, arena.rng(), batch=1), whole, atol=1e-5)
     rows = torch.tensor([4, 0, 3])
-    some = attack(arena.victim, arena.x[rows], arena.y[rows], arena.threat, arena.dice().take(rows))
+    some = attack(arena.victim, arena.x[rows], arena.y[rows], arena.threat, arena.rng().take(rows))
     assert torch.allclose(some, whole[rows], atol=1e-5)
     assert not torch.equal(whole, arena.x)
 
@@ -259,13 +273,13 @@ def test_white_box_questions_are_metered_and_stop_with_the_first_success():
     arena = ARENAS["linf"]
     for budget in (5, None):
         victim = Instrumented(arena.victim)
-        bout = arena.with_victim(victim).bout(arena.threat.within(queries=budget))
+        problem = arena.with_victim(victim).problem(arena.threat.within(queries=budget))
         with victim.session():
-            read_attack('transfer(changes="mi+vmi(neighbours=3)+si(copies=2)", steps=4)').run(bout)
-        assert int(bout.ledger.cost.queries.sum()) == victim.asked
-        assert int(bout.ledger.cost.backwards.sum()) == victim.differentiated
-        assert budget is None or int(bout.ledger.cost.queries.max()) <= budget
-    assert int(bout.ledger.cost.queries.max()) == 4 * 4 * 2 + 1
+            read_attack('transfer(changes="mi+vmi(neighbours=3)+si(copies=2)", steps=4)').run(problem)
+        assert int(problem.ledger.cost.queries.sum()) == victim.asked
+        assert int(problem.ledger.cost.backwards.sum()) == victim.differentiated
+        assert budget is None or int(problem.ledger.cost.queries.max()) <= budget
+    assert int(problem.ledger.cost.queries.max()) == 4 * 4 * 2 + 1
 
 
 # Surrogates -------------------------------------------------------------------------------------------------------------
@@ -304,13 +318,13 @@ def test_the_victim_is_asked_for_labels_at_the_looks_only():
     arena, victim = ARENAS["linf"], Instrumented(ARENAS["linf"].victim)
     for look, asked in ((2, 3), (4, 2), (0, 1), (100, 1)):
         victim.questions.clear()
-        bout = arena.with_victim(victim).bout(arena.threat.at(0.001).seeing("labels"), arena.right().nonzero().squeeze(1))
+        problem = arena.with_victim(victim).problem(arena.threat.at(0.001).seeing("labels"), arena.right().nonzero().squeeze(1))
         attack = transfer(other_victim(4), changes="mi+si", steps=6, look=look)
         with victim.session():
-            attack.run(bout)
+            attack.run(problem)
         assert {kind for kind, _ in victim.questions} == {"label"}
-        assert bout.ledger.cost.queries.tolist() == [asked] * len(bout)
-        assert int(bout.ledger.cost.backwards.sum()) == 0
+        assert problem.ledger.cost.queries.tolist() == [asked] * len(problem)
+        assert int(problem.ledger.cost.backwards.sum()) == 0
 
 
 def test_transfer_breaks_a_victim_that_gives_labels_only():
@@ -322,7 +336,7 @@ def test_transfer_breaks_a_victim_that_gives_labels_only():
     with torch.no_grad():
         for parameter in near.module.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
-    points = transfer(near)(victim, arena.x, arena.y, threat, arena.dice())
+    points = transfer(near)(victim, arena.x, arena.y, threat, arena.rng())
     told = statuses(dataclasses.replace(arena, threat=threat), points)
     assert told.count("broken") >= 4
     with pytest.raises(NeedsError, match="surrogate"):
@@ -334,22 +348,22 @@ def test_an_ensemble_is_the_mean_of_what_it_says():
     arena = ARENAS["linf"]
     nets = [tiny_net(3, seed) for seed in (1, 7, 8)]
     victims = [TorchVictim(net, DOMAIN, name=str(turn), search="plain") for turn, net in enumerate(nets)]
-    reference = arena.bout().reference
+    criterion = arena.problem().criterion
     x = arena.x.double().requires_grad_(True)
     logits = [net(x) for net in nets]
-    (mean_logits,) = torch.autograd.grad(cross_entropy(sum(logits) / 3, reference).sum(), x, retain_graph=True)
-    (mean_loss,) = torch.autograd.grad(sum(cross_entropy(one, reference) for one in logits).sum() / 3, x, retain_graph=True)
-    each = [torch.autograd.grad(cross_entropy(one, reference).sum(), x, retain_graph=True)[0] for one in logits]
+    (mean_logits,) = torch.autograd.grad(cross_entropy(sum(logits) / 3, criterion).sum(), x, retain_graph=True)
+    (mean_loss,) = torch.autograd.grad(sum(cross_entropy(one, criterion) for one in logits).sum() / 3, x, retain_graph=True)
+    each = [torch.autograd.grad(cross_entropy(one, criterion).sum(), x, retain_graph=True)[0] for one in logits]
     units = sum(g / g.abs().mean((1, 2, 3), keepdim=True) for g in each) / 3
     for way, wanted in (("logits", mean_logits), ("losses", mean_loss), ("gradients", units)):
-        assert torch.allclose(fused(victims, cross_entropy, way)(arena.x.double(), reference, 0), wanted, atol=1e-10)
+        assert torch.allclose(fused(victims, cross_entropy, way)(arena.x.double(), criterion, 0), wanted, atol=1e-10)
     assert not torch.allclose(mean_logits, mean_loss, atol=1e-4)
 
 
 def test_the_key_of_the_record_knows_the_surrogates():
     """Other weights under the same name are another attack; so are other images in the pool."""
     one, other = (transfer(other_victim(seed, "twin")) for seed in (1, 2))
-    assert one.say() == other.say() == "transfer(surrogate='twin', changes='mi')"
+    assert str(one) == str(other) == "transfer(surrogate='twin', changes='mi')"
     assert one.describe() != other.describe()
     assert one.describe()["surrogates"][0]["sha256"] == other_victim(1, "twin").fingerprint
     pools = [Data.of(torch.full((2, 1, 6, 6), value), [0, 1], DOMAIN) for value in (0.1, 0.2)]
@@ -384,7 +398,7 @@ def test_images_are_needed_where_pixels_are():
     for changes in ("di", "ti"):
         with pytest.raises(NeedsError, match="for images"):
             read_attack(f'transfer(changes="{changes}")').check(arena.victim, arena.threat)
-    points = read_attack('transfer(changes="mi+ni+vmi(neighbours=2)")')(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+    points = read_attack('transfer(changes="mi+ni+vmi(neighbours=2)")')(arena.victim, arena.x, arena.y, arena.threat, arena.rng())
     assert bool(torch.isfinite(points).all())
 
 

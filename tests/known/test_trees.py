@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn.tree import DecisionTreeClassifier
 
-from sparring.core.dice import Dice
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.table import Column, Table
 from sparring.models.estimator import EstimatorVictim
@@ -59,12 +59,12 @@ def cheapest(tree, row, label, whole, columns=3):
 
 
 @functools.cache
-def problem(seed, whole):
+def planted(seed, whole):
     """A tree of depth 4 over three columns in [0, 10], and rows it is to be attacked at."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def drawn(count):
-        rows = dice.uniform(0, 10, (count, 3))
+        rows = rng.uniform(0, 10, (count, 3))
         return np.where(np.array(whole), rows.round(), rows)
 
     train = drawn(200)
@@ -78,7 +78,7 @@ def problem(seed, whole):
 def broken(victim, rows, labels, budget, **settings):
     """bool [n]: which rows fall to coordinate search when each may spend its own budget."""
     space = Rules(torch.from_numpy(budget), tuple(Rule(f"c{place}", cost=cost) for place, cost in enumerate(COSTS)))
-    points = find("attack", "coordinate")(victim, torch.from_numpy(rows), labels, Threat(space, Untargeted()), Dice.of(0, range(len(rows))), **settings)
+    points = find("attack", "coordinate")(victim, torch.from_numpy(rows), labels, Threat(space, Untargeted()), Rng.of(0, range(len(rows))), **settings)
     return victim.model.predict(points.numpy()) != labels
 
 
@@ -89,7 +89,7 @@ CASES = list(itertools.product(range(3), [(False, False, False), (True, True, Tr
 def test_one_column_is_exhaustive(seed, whole):
     """A row that one column can turn falls in one step as soon as the budget covers the cheapest such change; below it, it stands
     in one step. Values next to a threshold are neighbours in float32, hence the 5e-6."""
-    tree, rows, labels, victim = problem(seed, whole)
+    tree, rows, labels, victim = planted(seed, whole)
     single = np.array([cheapest(tree, row, label, whole, columns=1) for row, label in zip(rows, labels, strict=True)])
     reachable = np.isfinite(single)
     assert reachable.any()
@@ -100,7 +100,7 @@ def test_one_column_is_exhaustive(seed, whole):
 @pytest.mark.parametrize(("seed", "whole"), CASES)
 def test_several_columns_within_a_factor(seed, whole):
     """Below the cheapest change of all nothing falls; at 1.5 times of it 9 of 10 rows do, at 3 times all."""
-    tree, rows, labels, victim = problem(seed, whole)
+    tree, rows, labels, victim = planted(seed, whole)
     exact = np.array([cheapest(tree, row, label, whole) for row, label in zip(rows, labels, strict=True)])
     assert not broken(victim, rows, labels, (exact * (1 - 1e-4) - 5e-6).clip(0)).any()
     assert broken(victim, rows, labels, exact * 1.5 + 1e-6).mean() >= 0.9
@@ -108,8 +108,8 @@ def test_several_columns_within_a_factor(seed, whole):
 
 
 def test_the_enumeration_is_right():
-    """The reference itself: on a grid of cheaper points no other class is met, and the found cost is reached."""
-    tree, rows, labels, _ = problem(0, (True, True, True))
+    """The criterion itself: on a grid of cheaper points no other class is met, and the found cost is reached."""
+    tree, rows, labels, _ = planted(0, (True, True, True))
     grid = np.array(list(itertools.product(range(11), repeat=3)), dtype=float)
     said = tree.predict(grid)
     for row, label in zip(rows, labels, strict=True):

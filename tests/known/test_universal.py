@@ -7,12 +7,12 @@ import torch
 from support import ARENAS, Instrumented, tiny_net
 from torch import nn
 
+from sparring.aims.evasion.choice import choose
 from sparring.attacks.evasion.universal.forms import Added, Laid
 from sparring.attacks.evasion.universal.universal import Universal, universal
 from sparring.bench.api import evaluate
-from sparring.bench.sets import choose
-from sparring.core.dice import Dice
 from sparring.core.errors import InputError, LoadError, NeedsError, PlanError
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.image import Image
 from sparring.domains.table import Column, Table
@@ -108,7 +108,7 @@ def test_points_are_allowed(name):
     radius = arena.threat.space.radius
     one = arena.threat.at(float(radius.max())) if isinstance(radius, torch.Tensor) else arena.threat
     found = universal(arena.victim, arena.x, arena.y, one, epochs=2, held_out=0.0)
-    points = found.attack().configure(tries=3)(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+    points = found.attack().configure(tries=3)(arena.victim, arena.x, arena.y, arena.threat, arena.rng())
     points = arena.victim.domain.deploy(points, arena.x)
     for before, after, allowed in zip(arena.x, points, arena.radii(), strict=True):
         assert arena.allowed(before, after, allowed)
@@ -117,13 +117,13 @@ def test_points_are_allowed(name):
 def test_a_patch_lies_in_one_square_and_shows_its_colours():
     """Unturned, the patch of a region of the same size is copied exactly."""
     x, patch = samples(5), torch.rand(1, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    put = Laid(0.0, 1.0).put(patch, x, Image(SHAPE), Dice.of(0, range(5)))
+    put = Laid(0.0, 1.0).put(patch, x, Image(SHAPE), Rng.of(0, range(5)))
     for before, after in zip(x, put, strict=True):
         rows, columns = (before != after)[0].nonzero().T
         top, left = int(rows.min()), int(columns.min())
         assert torch.allclose(after[:, top : top + 3, left : left + 3], patch)
         assert int((before != after).sum()) == 9
-    turned = Laid(45.0, 0.5).put(patch, x, Image(SHAPE), Dice.of(0, range(5)))
+    turned = Laid(45.0, 0.5).put(patch, x, Image(SHAPE), Rng.of(0, range(5)))
     assert all(int((before != after).sum()) <= 9 for before, after in zip(x, turned, strict=True))
     assert int((x != turned).sum()) < 40
 
@@ -153,7 +153,7 @@ def test_what_is_saved_is_what_is_loaded(data, tmp_path):
     read = Universal.load(found.save(tmp_path / "one.safetensors"))
     assert read.sha256 == found.sha256
     assert torch.equal(read.perturbation, found.perturbation)
-    assert read.attack().say() == found.attack().say()
+    assert str(read.attack()) == str(found.attack())
     assert read.held_out == found.held_out
     (tmp_path / "two.safetensors").write_bytes(b"something else")
     with pytest.raises(LoadError, match="cannot be read"):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from support import SUBSTITUTES, BagOfWords
 
-from sparring.core.dice import Dice
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.text import Strings, Text
 from sparring.models.callable import CallableVictim
@@ -21,8 +21,8 @@ SHARES = (0.0, 0.1, 0.2, 0.34, 0.5, 1.0)
 
 
 def sentences(seed, count=12):
-    dice = np.random.default_rng(seed)
-    return [" ".join(dice.choice(VOCABULARY, dice.integers(1, 11))) for _ in range(count)]
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(VOCABULARY, rng.integers(1, 11))) for _ in range(count)]
 
 
 class Shielded(BagOfWords):
@@ -54,7 +54,7 @@ def attacked(seed, share, ranking, ahead):
     model, texts = Shielded(seed, ahead), sentences(seed)
     victim = CallableVictim(model, Text())
     threat = Threat(Words(share, SUBSTITUTES), Untargeted())
-    points = find("attack", "greedy")(victim, Strings.of(texts), [0] * len(texts), threat, Dice.of(0, texts_ids(texts)), ranking=ranking)
+    points = find("attack", "greedy")(victim, Strings.of(texts), [0] * len(texts), threat, Rng.of(0, texts_ids(texts)), ranking=ranking)
     scores = model(list(points))
     return model, texts, scores[:, 1] - scores[:, 0]
 
@@ -96,7 +96,7 @@ def test_delete_ranking_is_within_its_factor(share):
 
 
 def test_the_closed_form_is_right():
-    """The reference itself, against every combination of substitutes."""
+    """The criterion itself, against every combination of substitutes."""
     model, text = Shielded(0, 2.0), "good film the slow plot"
     words = text.split()
     for share in SHARES:

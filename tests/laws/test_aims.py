@@ -11,7 +11,7 @@ def test_noise_asks_new_points():
     arena = ARENAS["linf"]
     victim = Instrumented(arena.victim)
     rows = arena.right().nonzero().squeeze(1)
-    short(find("attack", "noise"))(victim, arena.x[rows], arena.y[rows], arena.threat.at(1e-3), arena.dice().take(rows))
+    short(find("attack", "noise"))(victim, arena.x[rows], arena.y[rows], arena.threat.at(1e-3), arena.rng().take(rows))
     asked = [points for _, points in victim.questions]
     assert len(asked) == 8
     for one in range(8):
@@ -32,7 +32,7 @@ def test_apgd_t_aims_at_one_class_after_the_other():
             asked.append((x.clone(), graded.grad.clone()))
             return graded
 
-    find("attack", "apgd_t").configure(steps=1, targets=2, loss="margin")(Watched(arena.victim), x, y, threat, arena.dice().take(rows))
+    find("attack", "apgd_t").configure(steps=1, targets=2, loss="margin")(Watched(arena.victim), x, y, threat, arena.rng().take(rows))
     ranked = arena.victim.scores(x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
     assert len(asked) == 4
     for turn, (points, grad) in enumerate(asked[::2]):

@@ -5,6 +5,7 @@ import torch
 from support import ARENAS
 
 from sparring.judge.judge import judge
+from sparring.tasks.classes import Classes
 
 
 @pytest.mark.parametrize("arena", ["linf", "l2", "l1", "columns-linf", "columns-l2", "columns-l1"])
@@ -42,8 +43,8 @@ def test_the_judge_asks_the_domain_too():
             return Careless(**vars(super().around(origin, domain)))
 
     threat = Threat(Anything(9.0), Untargeted())
-    reference = threat.goal.reference(arena.y, arena.dice(), 3)
+    criterion = threat.goal.freeze(arena.y, Classes(3), arena.rng())
     points = arena.x + 2.0
-    verdicts = judge(arena.victim, arena.x, points, reference, threat, torch.zeros(6, dtype=torch.bool))
+    verdicts = judge(arena.victim, arena.x, points, criterion, threat, torch.zeros(6, dtype=torch.bool))
     assert "broken" not in verdicts.status
     assert "infeasible" in verdicts.status

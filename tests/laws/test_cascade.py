@@ -3,7 +3,9 @@
 import pytest
 from support import ARENAS, fitting, short
 
-from sparring.bench.evaluate import Case, Settings, carry_out
+from sparring.aims.case import Settings
+from sparring.aims.evasion.case import EvasionCase
+from sparring.bench.evaluate import carry_out
 from sparring.core.registry import everything
 from sparring.data.dataset import Data
 
@@ -14,12 +16,11 @@ def members(arena, most=6):
 
 def case_of(arena, attacks, threat=None):
     classes = [str(number) for number in range(arena.victim.classes)]
-    return Case(arena.name, arena.victim, Data.of(arena.x, arena.y, arena.victim.domain, classes=classes), threat or arena.threat, tuple(attacks))
+    return EvasionCase(arena.name, arena.victim, Data.of(arena.x, arena.y, arena.victim.domain, classes=classes), threat or arena.threat, tuple(attacks))
 
 
-def standing(run):
+def standing(rows):
     """Ids that are right and that no attack broke, counted by hand from the rows."""
-    rows = run.table()
     clean = set(rows[(rows.attack == "clean") & (rows.status == "held")].id)
     return clean - set(rows[(rows.attack != "clean") & rows.status.isin(["broken", "error"])].id)
 
@@ -29,15 +30,12 @@ def test_a_cascade_is_at_least_as_strong_as_each_member(arena, tmp_path):
     """What stands after the cascade stands after each member alone, and fell_to names an attack that breaks the sample alone."""
     arena = ARENAS[arena]
     attacks = members(arena)
-    together = carry_out([case_of(arena, attacks)], tmp_path / "together", {}, Settings(batch=4))
-    fallen = {}
-    for attack in attacks:
-        alone = carry_out([case_of(arena, [attack])], tmp_path / attack.name, {}, Settings(batch=4))
-        fallen[attack.say()] = alone
-        assert standing(together) <= standing(alone)
-    rows = together.table()
+    rows = carry_out([case_of(arena, attacks)], tmp_path / "together", {}, Settings(batch=4)).table()
+    alone = {str(attack): standing(carry_out([case_of(arena, [attack])], tmp_path / attack.name, {}, Settings(batch=4)).table()) for attack in attacks}
+    for left in alone.values():
+        assert standing(rows) <= left
     for row in rows[(rows.attack != "clean") & (rows.status == "broken")].itertuples():
-        assert row.id not in standing(fallen[row.attack])
+        assert row.id not in alone[row.attack]
 
 
 def test_a_control_stands_outside_the_cascade(tmp_path):
@@ -50,7 +48,7 @@ def test_a_control_stands_outside_the_cascade(tmp_path):
         carry_out([case_of(arena, order)], tmp_path / str(turn), {}, Settings()).table()
         for turn, order in enumerate(([control, *searches], [*searches, control]))
     ]
-    first, last = ([table[table.attack == attack.say()].status.tolist() for attack in (control, *searches)] for table in tables)
+    first, last = ([table[table.attack == str(attack)].status.tolist() for attack in (control, *searches)] for table in tables)
     assert first == last
     assert "broken" in first[0]
     assert first[0].count("skipped") == int((~arena.right()).sum())
@@ -65,7 +63,7 @@ def test_a_fallen_sample_is_not_attacked_again(tmp_path):
     broken = attacked[attacked.status == "broken"]
     assert len(broken) >= 2
     assert not broken.id.duplicated().any()
-    order = {attack.say(): place for place, attack in enumerate(attacks)}
+    order = {str(attack): place for place, attack in enumerate(attacks)}
     for row in broken.itertuples():
         later = attacked[(attacked.id == row.id) & (attacked.attack.map(order) > order[row.attack])]
         assert set(later.status) <= {"skipped"}

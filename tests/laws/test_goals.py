@@ -12,17 +12,18 @@ from sparring.core.registry import everything, find
 from sparring.core.threat import Threat
 from sparring.domains.image import Image
 from sparring.models.torch import TorchVictim
+from sparring.tasks.classes import ClassCriterion, Classes
 from sparring.threats.balls import L1, L2, Linf
 from sparring.threats.goals import Targeted, Untargeted
 
 
 def linear(classes, space, goal, seed=0):
     """Scores W x + b on 3 x 3 images, in float64."""
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     net = nn.Sequential(nn.Flatten(), nn.Linear(9, classes)).double()
     with torch.no_grad():
-        net[1].weight.copy_(torch.randn(classes, 9, generator=dice, dtype=torch.float64))
-    x = torch.rand(5, 1, 3, 3, generator=dice, dtype=torch.float64) * 0.6 + 0.2
+        net[1].weight.copy_(torch.randn(classes, 9, generator=rng, dtype=torch.float64))
+    x = torch.rand(5, 1, 3, 3, generator=rng, dtype=torch.float64) * 0.6 + 0.2
     victim = TorchVictim(net, Image((1, 3, 3)), search="plain")
     with torch.no_grad():
         y = net(x).argmax(1)
@@ -48,7 +49,7 @@ def test_a_step_goes_the_right_way(name, space, classes, goal):
     arena = linear(classes, space, Untargeted() if goal == "untargeted" else Targeted("next"))
     if find("attack", name).misfit(arena.victim, arena.threat):
         return
-    points = short(find("attack", name), 24)(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+    points = short(find("attack", name), 24)(arena.victim, arena.x, arena.y, arena.threat, arena.rng())
     with torch.no_grad():
         before, after = arena.victim.module(arena.x).tolist(), arena.victim.module(points).tolist()
     for place, label in enumerate(arena.y.tolist()):
@@ -65,30 +66,30 @@ def test_a_targeted_success_is_the_target(name):
         return
     victim, threat = arena.victim, arena.threat
     away = arena.y != targets
-    points = short(find("attack", name), 100)(victim, arena.x, arena.y, threat, arena.dice())
-    bout = arena.bout()
+    points = short(find("attack", name), 100)(victim, arena.x, arena.y, threat, arena.rng())
+    problem = arena.problem()
     with victim.session():
-        short(find("attack", name), 100).run(bout)
+        short(find("attack", name), 100).run(problem)
     said = arena.own(points)
-    assert bool((said[bout.ledger.broken] == targets[bout.ledger.broken]).all())
-    assert bool((bout.ledger.broken & away).any())
+    assert bool((said[problem.ledger.broken] == targets[problem.ledger.broken]).all())
+    assert bool((problem.ledger.broken & away).any())
 
 
-@pytest.mark.parametrize("loss", everything("loss"))
+@pytest.mark.parametrize("loss", [name for name, one in everything("loss").items() if one.fits(ClassCriterion)])
 @pytest.mark.parametrize("classes", [2, 3, 4, 6])
 def test_every_loss_grows_toward_the_goal(loss, classes):
-    """Each loss rises when the goal's margin rises along a straight way, for both goals."""
+    """Each loss of classes rises when the goal's margin rises along a straight way, for both goals."""
     climbed = find("loss", loss)
-    dice = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     for goal in (Untargeted(), Targeted("next")):
         for _ in range(20):
-            scores = torch.from_numpy(dice.normal(size=(1, classes)))
+            scores = torch.from_numpy(rng.normal(size=(1, classes)))
             label = scores.argmax(1)
-            reference = goal.reference(label, None, classes)
-            aim = int(reference.anchor)
+            criterion = goal.freeze(label, Classes(classes), None)
+            aim = int(criterion.reference_class)
             better = scores.clone()
             if goal.kind == "untargeted":
                 better[0, aim] -= 0.01
             else:
                 better[0, aim] += 0.01
-            assert float(climbed(better, reference)) > float(climbed(scores, reference))
+            assert float(climbed(better, criterion)) > float(climbed(scores, criterion))

@@ -11,6 +11,7 @@ from sparring.core.threat import Threat
 from sparring.domains.image import Image
 from sparring.judge.judge import judge
 from sparring.models.torch import TorchVictim
+from sparring.tasks.classes import Classes
 from sparring.threats.balls import Linf
 from sparring.threats.goals import Targeted, Untargeted
 
@@ -31,18 +32,18 @@ def verdicts(pixels, *, start=0.4, radius=0.3, goal=None, deployed="float", spen
     points = x.clone()
     points[:, 0, 0, 0] = torch.tensor(pixels)
     threat = Threat(Linf(radius), goal or Untargeted())
-    reference = threat.goal.reference(torch.full((len(pixels),), label), None, 3)
+    criterion = threat.goal.freeze(torch.full((len(pixels),), label), Classes(3), None)
     with victim.session():
-        return judge(victim, x, points, reference, threat, torch.full((len(pixels),), spent))
+        return judge(victim, x, points, criterion, threat, torch.full((len(pixels),), spent))
 
 
 def test_each_status():
     """Held, broken, infeasible, error: from the point alone."""
     answer = verdicts([0.4, 0.45, 0.6, 0.75, 1.0, 1.2])
     assert answer.status == ["held", "held", "broken", "infeasible", "error", "infeasible"]
-    assert answer.predicted.tolist() == [0, 0, 1, 1, -1, 2]
+    assert answer.answers.tolist() == [0, 0, 1, 1, -1, 2]
     assert answer.size.tolist() == pytest.approx([0, 0.05, 0.2, 0.35, 0.6, 0.8], abs=1e-6)
-    assert answer.margin[2] == pytest.approx(0.2, abs=1e-6)
+    assert answer.margin[2] == pytest.approx(-0.2, abs=1e-6)
     assert "0.35" in answer.note[3]
     assert "NaN" in answer.note[4]
 
@@ -78,24 +79,24 @@ def test_rounding_stays_in_the_ball(sign):
 
 def test_search_and_judge_ask_different_things():
     """The judge asks the deployed model, never the search copy."""
-    victim = Instrumented(ARENAS["linf"].victim, doubt=1000.0)
+    victim = Instrumented(ARENAS["linf"].victim, drift=1000.0)
     arena = ARENAS["linf"].with_victim(victim)
-    reference = arena.threat.goal.reference(arena.y, arena.dice(), 3)
-    answer = judge(victim, arena.x, arena.x, reference, arena.threat, torch.zeros(6, dtype=torch.bool))
-    assert answer.predicted.tolist() == arena.own(arena.x).tolist()
+    criterion = arena.threat.goal.freeze(arena.y, Classes(3), arena.rng())
+    answer = judge(victim, arena.x, arena.x, criterion, arena.threat, torch.zeros(6, dtype=torch.bool))
+    assert answer.answers.tolist() == arena.own(arena.x).tolist()
 
 
 def test_a_copy_that_errs_is_not_believed():
     """A success of the search copy that the deployed model does not confirm does not stop the attack."""
     from sparring.core.registry import find
 
-    victim = Instrumented(ARENAS["linf"].victim, doubt=1000.0)
+    victim = Instrumented(ARENAS["linf"].victim, drift=1000.0)
     arena = ARENAS["linf"].with_victim(victim)
-    bout = arena.bout()
+    problem = arena.problem()
     with victim.session():
-        find("attack", "pgd").configure(steps=10, restarts=2).run(bout)
-    points = bout.best()
-    broken = bout.ledger.broken
+        find("attack", "pgd").configure(steps=10, restarts=2).run(problem)
+    points = problem.best()
+    broken = problem.ledger.broken
     assert bool((arena.own(points)[broken] != arena.y[broken]).all())
     assert not bool(broken.all())
 
@@ -103,7 +104,7 @@ def test_a_copy_that_errs_is_not_believed():
 @pytest.mark.parametrize("scores", [[math.nan, 0.0], [math.inf, 0.0], [0.0, math.nan]])
 def test_scores_that_are_not_finite_are_no_answer(scores):
     """NaN and +inf have no highest class; -inf is a score like any other."""
-    from sparring.core.victim import label_of
+    from sparring.tasks.classes import label_of
 
     assert label_of(torch.tensor([scores])).tolist() == [-1]
     assert label_of(torch.tensor([[-math.inf, 0.0]])).tolist() == [1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from support import ARENAS, forest_allows, forest_rows, shop_allows
 
-from sparring.core.dice import Dice
+from sparring.core.rng import Rng
 
 FOREST, SHOP = ARENAS["forest"], ARENAS["shop"]
 ROW = torch.tensor([40.0, 4000.0, 1900.0, 0.5, 1.0, 0.0, 0.0], dtype=torch.float64)
@@ -44,10 +44,10 @@ def test_each_rule(change):
 def test_a_rule_at_a_time_against_the_laws_own_truth():
     """2,000 random changes of random rows: the region and the rules written by hand agree about every one."""
     rows = forest_rows(2000, seed=21)
-    dice = Dice.of(0, range(2000))
+    rng = Rng.of(0, range(2000))
     scale = torch.tensor([3.0, 900.0, 500.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
-    after = rows + (dice.draw("change").uniform(7, dtype=torch.float64) * 2 - 0.8) * scale * (dice.draw("which").signs(7) > 0)
-    after[:, 0] = torch.where(dice.draw("whole").uniform(1).squeeze(1) < 0.9, after[:, 0].round(), after[:, 0])
+    after = rows + (rng.draw("change").uniform(7, dtype=torch.float64) * 2 - 0.8) * scale * (rng.draw("which").signs(7) > 0)
+    after[:, 0] = torch.where(rng.draw("whole").uniform(1).squeeze(1) < 0.9, after[:, 0].round(), after[:, 0])
     region = FOREST.threat.space.around(rows, FOREST.victim.domain)
     expected = [forest_allows(before, row, 2.0) for before, row in zip(rows, after, strict=True)]
     assert region.inside(after).tolist() == expected

@@ -6,12 +6,13 @@ import torch
 from support import ARENAS, fitting, short, statuses
 
 from sparring.core.registry import find
+from sparring.tasks.classes import Classes
 
 
 def attacked(arena, name, rows=None, batch=100, seed=0):
     rows = torch.arange(len(arena.y)) if rows is None else torch.as_tensor(rows)
     attack = short(find("attack", name))
-    return attack(arena.victim, arena.x[rows], arena.y[rows], arena.threat.take(rows), arena.dice(seed).take(rows), batch=batch)
+    return attack(arena.victim, arena.x[rows], arena.y[rows], arena.threat.take(rows), arena.rng(seed).take(rows), batch=batch)
 
 
 def same(a, b):
@@ -61,7 +62,7 @@ def test_slices_of_memory_change_nothing(monkeypatch):
     attack = find("attack", "hopskipjump").configure(steps=4, probes=50)  # several blocks of directions a step
 
     def points():
-        return attack(arena.victim, arena.x, arena.y, arena.threat, arena.dice())
+        return attack(arena.victim, arena.x, arena.y, arena.threat, arena.rng())
 
     whole = points()
     monkeypatch.setattr(hopskipjump, "PROBES_AT_ONCE", 36 * 8 * 2)
@@ -70,13 +71,13 @@ def test_slices_of_memory_change_nothing(monkeypatch):
 
 def test_a_random_target_belongs_to_the_sample():
     """Targets drawn at random are keyed by sample: order and neighbours do not change them, and the label is never one."""
-    from sparring.core.dice import Dice
+    from sparring.core.rng import Rng
     from sparring.threats.goals import Targeted
 
     ids, y = [f"s{number}" for number in range(200)], torch.arange(200) % 5
-    targets = Targeted("random").reference(y, Dice.of(0, ids), 5).anchor
+    targets = Targeted("random").freeze(y, Classes(5), Rng.of(0, ids)).reference_class
     order = torch.randperm(200)
-    again = Targeted("random").reference(y[order], Dice.of(0, [ids[row] for row in order.tolist()]), 5).anchor
+    again = Targeted("random").freeze(y[order], Classes(5), Rng.of(0, [ids[row] for row in order.tolist()])).reference_class
     assert torch.equal(again, targets[order])
     assert not bool((targets == y).any())
     assert set(((targets - y) % 5).tolist()) == {1, 2, 3, 4}

@@ -7,7 +7,9 @@ import pytest
 import torch
 from support import ARENAS, FOREST_RULES, SUBSTITUTES, Instrumented
 
-from sparring.bench.evaluate import Case, Settings, carry_out
+from sparring.aims.case import Settings
+from sparring.aims.evasion.case import EvasionCase
+from sparring.bench.evaluate import carry_out
 from sparring.core.errors import SparringError, UsageError
 from sparring.core.registry import find
 from sparring.core.threat import Threat
@@ -91,7 +93,7 @@ def test_wrong_threats_in_an_evaluation(case, tmp_path):
     """The same through `carry_out`, before the doctor asks anything."""
     victim, (threat, fragment) = Instrumented(IMAGE.victim), WRONG_THREAT[case]
     data = Data.of(IMAGE.x, IMAGE.y, victim.domain, classes=["a", "b", "c"])
-    refuse(victim, lambda: carry_out([Case("wrong", victim, data, threat, (find("attack", "noise"),))], tmp_path, {}, Settings()), fragment)
+    refuse(victim, lambda: carry_out([EvasionCase("wrong", victim, data, threat, (find("attack", "noise"),))], tmp_path, {}, Settings()), fragment)
     assert not list(tmp_path.iterdir())
 
 
@@ -100,10 +102,10 @@ def test_radii_and_targets_per_sample_are_taken(tmp_path):
     radii, targets = torch.linspace(0, 0.3, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 2])
     data = Data.of(IMAGE.x, IMAGE.y, IMAGE.victim.domain, classes=["a", "b", "c"])
     threat = Threat(Linf(radii), Targeted(targets))
-    rows = carry_out([Case("right", IMAGE.victim, data, threat, (find("attack", "fgsm"),))], tmp_path, {}, Settings(batch=4)).table()
+    rows = carry_out([EvasionCase("right", IMAGE.victim, data, threat, (find("attack", "fgsm"),))], tmp_path, {}, Settings(batch=4)).table()
     attacked = rows[rows.attack == "fgsm"]
     assert attacked.radius.tolist() == radii.tolist()
-    assert attacked.target.tolist() == targets.tolist()
+    assert attacked.aimed.astype(int).tolist() == targets.tolist()
 
 
 @pytest.mark.parametrize("radius", [-0.1, math.nan, math.inf, torch.tensor([0.1, -1.0])])
@@ -135,9 +137,9 @@ def test_wrong_settings(case):
 def test_a_whole_float_is_a_whole_number():
     """steps=2.0, as YAML and JSON may write it, is steps=2."""
     arena = ARENAS["linf"]
-    one, other = (find("attack", "pgd")(arena.victim, arena.x, arena.y, arena.threat, arena.dice(), steps=steps) for steps in (2, 2.0))
+    one, other = (find("attack", "pgd")(arena.victim, arena.x, arena.y, arena.threat, arena.rng(), steps=steps) for steps in (2, 2.0))
     assert torch.equal(one, other)
-    assert find("attack", "pgd").configure(steps=2.0).say() == "pgd(steps=2)"
+    assert str(find("attack", "pgd").configure(steps=2.0)) == "pgd(steps=2)"
 
 
 def test_an_unknown_ranking():

@@ -4,8 +4,10 @@ import numpy as np
 import torch
 
 import sparring as sp
-from sparring.core.dice import Dice
+from sparring.core.rng import Rng
 from sparring.judge.judge import Status, judge
+from sparring.models.estimator import EstimatorVictim
+from sparring.tasks.classes import Classes
 
 
 class Tuned:
@@ -28,13 +30,28 @@ def test_the_prediction_decides_not_the_highest_probability():
     victim = sp.victim(Tuned(), sp.table(["x"]))
     x, y = torch.tensor([[0.1]], dtype=torch.float64), torch.tensor([0])
     threat = sp.rules(rules_of_one_column())
-    reference = threat.goal.reference(y, Dice.of(0, ["a"]), 2)
-    verdicts = judge(victim, x, torch.tensor([[0.3]], dtype=torch.float64), reference, threat, torch.tensor([False]))
+    criterion = threat.goal.freeze(y, Classes(2), Rng.of(0, ["a"]))
+    verdicts = judge(victim, x, torch.tensor([[0.3]], dtype=torch.float64), criterion, threat, torch.tensor([False]))
     assert verdicts.status == [Status.BROKEN]
-    assert verdicts.predicted.tolist() == [1]
+    assert verdicts.answers.tolist() == [1]
 
 
 def rules_of_one_column():
     from sparring.threats.rules import Rule, Rules
 
     return Rules(1.0, (Rule("x"),))
+
+
+def test_the_fingerprint_of_a_forest_outlives_writing_and_reading():
+    """Between the fields of its nodes lie bytes that nobody sets."""
+    import skops.io
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.ensemble import RandomForestClassifier
+
+    x, y = load_breast_cancer(return_X_y=True)
+    table = sp.table([f"column {place}" for place in range(x.shape[1])])
+    forest, other = (RandomForestClassifier(n_estimators=3, random_state=seed).fit(x, y) for seed in (0, 1))
+    written = skops.io.dumps(forest)
+    again = skops.io.loads(written, trusted=skops.io.get_untrusted_types(data=written))
+    assert EstimatorVictim(again, table).fingerprint == EstimatorVictim(forest, table).fingerprint
+    assert EstimatorVictim(other, table).fingerprint != EstimatorVictim(forest, table).fingerprint

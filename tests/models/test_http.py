@@ -29,11 +29,11 @@ from sparring.domains.table import Column, Table
 from sparring.domains.text import Text
 from sparring.models.adapter import victim as as_victim
 from sparring.models.callable import CallableVictim
-from sparring.models.endpoint import Endpoint
-from sparring.models.http import HttpVictim
-from sparring.models.http_form import example_of, written
-from sparring.models.http_ledger import bills
-from sparring.models.http_wire import retry_after
+from sparring.models.http.endpoint import Endpoint
+from sparring.models.http.form import example_of, written
+from sparring.models.http.ledger import bills
+from sparring.models.http.victim import HttpVictim
+from sparring.models.http.wire import retry_after
 from sparring.models.load import load_model
 from sparring.threats.balls import L2, Linf
 from sparring.threats.goals import Untargeted
@@ -104,7 +104,7 @@ def served(app, **settings):
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", ws="none", lifespan="off", **settings))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not server.started and time.monotonic() < until:
         time.sleep(0.005)
     yield server.servers[0].sockets[0].getsockname()[1]
@@ -495,7 +495,7 @@ def clock(monkeypatch):
             pauses.append(seconds)
             now[0] += seconds
 
-    monkeypatch.setattr("sparring.models.http_wire.time", Clock)
+    monkeypatch.setattr("sparring.models.http.wire.time", Clock)
     return pauses
 
 
@@ -668,7 +668,7 @@ def test_doctor(web, spar):
     code, said, _ = spar("doctor", f"{url}/scores#pause=0&retries=0", "data=digits", "take=6")
     assert code in (0, 1)
     assert f"{url[7:]}/scores: images, 1 x 8 x 8" in said
-    assert "exposes labels, scores; 10 classes" in said
+    assert "exposes labels, scores; answers 10 classes" in said
     assert "could not be carried out" not in said
     service.quota = 0
     code, _, complaint = spar("doctor", f"{url}/scores#pause=0&retries=0&ledger=none", "data=digits", "take=6")
@@ -690,7 +690,7 @@ def test_how_it_is_named(web, digits):
 def test_a_factory_may_return_an_endpoint(web, digits, tmp_path):
     name = "remote_" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]
     (tmp_path / f"{name}.py").write_text(
-        f"from sparring.models.endpoint import Endpoint\n\n\ndef made():\n    return Endpoint({web[0] + '/labels'!r}, batch=5)\n"
+        f"from sparring.models.http.endpoint import Endpoint\n\n\ndef made():\n    return Endpoint({web[0] + '/labels'!r}, batch=5)\n"
     )
     victim = load_model(f"{name}:made", digits)
     assert (victim.name, victim.classes, victim.endpoint.batch) == ("made", 10, 5)

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.models.graph import _random_states, simplified
 from sparring.models.layers import BlockedConvolution
 from sparring.models.prepare import prepare
+from sparring.models.rewrites import _random_states, simplified
 
 
 def seeded(build: Callable[[], nn.Module]) -> nn.Module:
@@ -40,11 +40,11 @@ def gradient(module: nn.Module, x: Tensor, pick: Callable[[Any], Tensor] = lambd
 
 def agree(module: nn.Module, quick: nn.Module, x: Tensor, pick: Callable[[Any], Tensor] = lambda output: output) -> None:
     """Outputs and gradients up to rounding, on inputs and a batch size that `prepare` has not seen."""
-    reference = copy.deepcopy(module).eval()
-    expected, seen = pick(reference(x)), pick(quick(x))
+    criterion = copy.deepcopy(module).eval()
+    expected, seen = pick(criterion(x)), pick(quick(x))
     assert seen.dtype == expected.dtype
     torch.testing.assert_close(seen, expected.detach(), rtol=1e-4, atol=1e-4 * expected.abs().max().item())
-    wanted, found = gradient(reference, x, pick), gradient(quick, x, pick)
+    wanted, found = gradient(criterion, x, pick), gradient(quick, x, pick)
     error = (wanted - found).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1).clamp_min(1e-12)
     assert error.median() < 1e-4
     assert (wanted.sign() == found.sign()).float().mean() > 0.995

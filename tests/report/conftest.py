@@ -24,12 +24,12 @@ CHECKS = [
 ]  # fmt: skip
 
 
-def inputs(kind, n, dice):
+def inputs(kind, n, rng):
     """(domain, before, after) of one kind of input."""
     if kind == "image":
         grid = torch.linspace(0, 1, 8)
         before = (grid[:, None] * grid[None]).repeat(n, 1, 1, 1) * torch.rand(n, 1, 1, 1, generator=torch.Generator().manual_seed(1))
-        return image(8, 8), before, (before + 0.1 * torch.from_numpy(dice.choice([-1.0, 1.0], (n, 1, 8, 8))).float()).clamp(0, 1)
+        return image(8, 8), before, (before + 0.1 * torch.from_numpy(rng.choice([-1.0, 1.0], (n, 1, 8, 8))).float()).clamp(0, 1)
     if kind == "table":
         domain = table([Column("age", "integer", 18, 99, "years"), Column("income", "real", 0, 1e6, "euro"), Column(HOSTILE, "category", levels=("a", "<b>"))])
         before = torch.tensor([[40.0, 30000.0, 0.0]], dtype=torch.float64).repeat(n, 1)
@@ -41,8 +41,9 @@ def inputs(kind, n, dice):
 def column(n, **more):
     """Rows of one cell: everything held, unless said otherwise."""
     rows = {
-        "id": [f"data/{place:05d}" for place in range(n)], "position": list(range(n)), "label": [0] * n, "target": [None] * n, "status": ["held"] * n,
-        "predicted": [0] * n, "margin": [-1.0] * n, "size": [0.0] * n, "radius": [0.1] * n, "queries": [0] * n, "forwards": [1] * n,
+        "id": [f"data/{place:05d}" for place in range(n)], "position": list(range(n)), "wanted": ["0"] * n, "given": ["0"] * n, "aimed": [None] * n,
+        "status": ["held"] * n,
+        "quality": [1.0] * n, "margin": [1.0] * n, "size": [0.0] * n, "radius": [0.1] * n, "queries": [0] * n, "forwards": [1] * n,
         "backwards": [0] * n, "seconds": [0.001] * n, "note": [""] * n,
     }  # fmt: skip
     return rows | more
@@ -52,9 +53,9 @@ def add_case(record, *, name, n=60, kind="image", radius=0.1, space="linf", mode
              attacks=("pgd(steps=40)", "square", "noise"), fall=(0.5, 0.1, 0.0),
              checks=CHECKS, ran=None, points=True, seed=0):  # fmt: skip
     """A case whose samples fall to the attacks in turn, with the given chances; `ran` are the attacks that have rows (None: all)."""
-    dice, classes = np.random.default_rng(seed), classes or [f"class {number}" for number in range(4)]
-    domain, before, after = inputs(kind, n, dice)
-    label = dice.integers(len(classes), size=n)
+    rng, classes = np.random.default_rng(seed), classes or [f"class {number}" for number in range(4)]
+    domain, before, after = inputs(kind, n, rng)
+    label = rng.integers(len(classes), size=n)
     order = ["clean", *attacks]
     described = [
         {"name": said.split("(")[0], "say": said, "settings": {"steps": 40}, "cites": "Someone 2020", "control": said.startswith("noise")} for said in order
@@ -65,7 +66,7 @@ def add_case(record, *, name, n=60, kind="image", radius=0.1, space="linf", mode
         {
             "name": name,
             "model": {"name": model, "sha256": model.encode().hex() * 4, "adapter": "TorchVictim", "exposes": ["gradients", "labels", "scores"],
-                      "classes": len(classes)},
+                      "task": {"kind": "classes", "classes": len(classes)}},
             "data": {**source, "classes": classes, "domain": domain.describe()},
             "threat": {"space": {"kind": space, "radius": radius}, "goal": {"kind": "untargeted"}, "access": "gradients",
                        "budget": {"queries": 5000}, "channel": None, "say_short": f"{space} {radius:g}",
@@ -78,13 +79,14 @@ def add_case(record, *, name, n=60, kind="image", radius=0.1, space="linf", mode
     for place, cell in enumerate(cells):
         said = cell["attack"]["say"]
         chance = 0.05 if place == 0 else fall[place - 1]
-        fell = [not note and dice.random() < chance for note in standing]
-        size = dice.uniform(0.3 * radius, radius, n)
+        fell = [not note and rng.random() < chance for note in standing]
+        size = rng.uniform(0.3 * radius, radius, n)
         rows = column(
-            n, label=label.tolist(), radius=[radius] * n,
+            n, wanted=[str(one) for one in label], radius=[radius] * n,
             status=["skipped" if note else "broken" if hit else "held" for note, hit in zip(standing, fell, strict=True)],
-            predicted=[None if note else int((one + hit) % len(classes)) for note, hit, one in zip(standing, fell, label, strict=True)],
-            margin=[None if note else (0.4 if hit else -1.2) for note, hit in zip(standing, fell, strict=True)],
+            given=[None if note else str((one + hit) % len(classes)) for note, hit, one in zip(standing, fell, label, strict=True)],
+            quality=[None if note else float(not hit) for note, hit in zip(standing, fell, strict=True)],
+            margin=[None if note else (-0.4 if hit else 1.2) for note, hit in zip(standing, fell, strict=True)],
             size=[None if note else float(one) if place else 0.0 for note, one in zip(standing, size, strict=True)],
             forwards=[0 if note else 40 for note in standing], backwards=[0 if note or not place else 40 for note in standing], note=list(standing),
         )  # fmt: skip

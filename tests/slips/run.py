@@ -1,14 +1,14 @@
-"""Plant every slip in a copy of the library and see whether its tests notice: `python tests/slips/run.py [part of a name]`.
+"""Plant every slip in the library and see whether its tests notice: `python tests/slips/run.py [part of a name]`.
 
-Each slip runs in a process of its own, forked from one that has already imported what the library needs. A slip is killed when
-its tests fail (exit status 1) or hang; a copy that cannot be imported or tests that are not found (2, 4, 5) kill nothing. The last
-line is one JSON object: {"slips": n, "killed": k, "rate": r}.
+Each slip runs in a process of its own, forked from one that has already imported what the library needs, but not the library. There
+the module of the slip is imported with the slip in it, whoever imports it and whenever. A slip is killed when its tests fail (exit
+status 1) or hang; a module that cannot be imported, or is not, and tests that are not found (2, 3, 4, 5) kill nothing. A slip that no
+longer fits its function stops the run. The last line is one JSON object: {"slips": n, "killed": k, "rate": r}.
 """
 
-import importlib.util
 import json
 import os
-import shutil
+import shlex
 import signal
 import sys
 import tempfile
@@ -16,22 +16,14 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-SOURCE = ROOT / "src"
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS)]
+
+from slips.areas import SLIPS  # noqa: E402
+from slips.plant import SOURCE, Planter, plant  # noqa: E402
+
 SECONDS = 120
 HUNG = 124
-
-
-def load_slips():
-    """The table, whatever the name of this folder on the path."""
-    spec = importlib.util.spec_from_file_location("sparring_slips", HERE / "slips.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-Slip = load_slips().Slip
 
 
 class Outcome(NamedTuple):
@@ -45,33 +37,23 @@ class Outcome(NamedTuple):
         return self.status in (1, HUNG)
 
 
-def run(chosen=None, tell=lambda outcome: None):
+def run(chosen=SLIPS, tell=lambda outcome: None):
     """The outcomes of some slips (all by default), in order."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    codes = [plant(slip) for slip in chosen]
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "src"
-        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        sound = _one(Slip("sound", "", "", "", ("laws/", "known/", "--collect-only")), copy, Path(folder))
+        sound = _one("sound", "laws/ known/ --collect-only", None, Path(folder))
         if sound.status:
             raise SystemExit(f"the library as it is does not get as far as its tests:\n{sound.said}")
-        for slip in load_slips().SLIPS if chosen is None else chosen:
-            file = copy / "sparring" / slip.file
-            good = file.read_text()
-            if good.count(slip.old) != 1:
-                raise SystemExit(f"{slip.name}: its old text occurs {good.count(slip.old)} times in {slip.file}")
-            file.write_text(good.replace(slip.old, slip.new))
-            try:
-                outcomes.append(_one(slip, copy, Path(folder)))
-            finally:
-                file.write_text(good)
+        for slip, code in zip(chosen, codes, strict=True):
+            outcomes.append(_one(slip.name, slip.killers, Planter(slip, code), Path(folder)))
             tell(outcomes[-1])
     return outcomes
 
 
-def _one(slip, copy, folder):
-    """Run the killers of one slip in a fork that imports the library from the copy."""
+def _one(name, killers, planter, folder):
+    """Run the killers of one slip in a fork that imports its module from the planter."""
     began, log = time.monotonic(), folder / "log"
     child = os.fork()
     if child == 0:
@@ -80,21 +62,21 @@ def _one(slip, copy, folder):
             with log.open("w") as written:
                 os.dup2(written.fileno(), 1)
                 os.dup2(written.fileno(), 2)
-                status = _tests(slip, copy, folder)
+                status = _tests(killers, planter, folder)
         finally:
             os._exit(status)
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return Outcome(slip.name, os.waitstatus_to_exitcode(status), time.monotonic() - began, log.read_text()[-3000:])
+            return Outcome(name, os.waitstatus_to_exitcode(status), time.monotonic() - began, log.read_text()[-3000:])
         if time.monotonic() - began > SECONDS:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return Outcome(slip.name, HUNG, time.monotonic() - began, "")
+            return Outcome(name, HUNG, time.monotonic() - began, "")
         time.sleep(0.02)
 
 
-def _tests(slip, copy, folder):
+def _tests(killers, planter, folder):
     import hypothesis
     import pytest
 
@@ -102,31 +84,15 @@ def _tests(slip, copy, folder):
     generate = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
     hypothesis.settings.register_profile("slips", phases=generate, report_multiple_bugs=False, derandomize=True, database=None)
     hypothesis.settings.load_profile("slips")
-    sys.dont_write_bytecode = True
-    sys.path.insert(0, str(copy))
-    os.chdir(ROOT)
-    killers = [str(ROOT / "tests" / one) if ".py" in one or one.endswith("/") else one for one in slip.killers]
-    status = int(
-        pytest.main(
-            [
-                *killers,
-                "-x",
-                "-q",
-                "-p",
-                "no:cacheprovider",
-                "--tb=line",
-                "-W",
-                "ignore::pytest.PytestAssertRewriteWarning",  # of hypothesis, which is imported already
-                f"--basetemp={folder / 'temp'}",
-                "-o",
-                "addopts=--import-mode=importlib --strict-markers",
-            ]
-        )
-    )
-    import sparring
-
-    where = Path(sparring.__file__).resolve()
-    return status if where.is_relative_to(copy.resolve()) else 3
+    sys.path.insert(0, str(SOURCE))
+    if planter:
+        sys.meta_path.insert(0, planter)
+    os.chdir(TESTS.parent)
+    arguments = [str(TESTS / one) if ".py" in one or one.endswith("/") else one for one in shlex.split(killers)]
+    settings = ["-x", "-q", "-p", "no:cacheprovider", "--tb=line", f"--basetemp={folder / 'temp'}", "-o", "addopts=--import-mode=importlib --strict-markers"]
+    warnings = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of hypothesis, which is imported already
+    status = int(pytest.main([*arguments, *settings, *warnings]))
+    return status if planter is None or planter.imported else 3
 
 
 def _warm():
@@ -155,8 +121,7 @@ def _warm():
 
 def main(arguments):
     _warm()
-    slips = load_slips().SLIPS
-    chosen = [slip for slip in slips if not arguments or any(one in slip.name for one in arguments)]
+    chosen = [slip for slip in SLIPS if not arguments or any(one in slip.name for one in arguments)]
 
     def tell(outcome):
         verdict = "killed" if outcome.killed else f"SURVIVED ({outcome.status})"

@@ -9,8 +9,7 @@ from sparring.core.threat import Threat
 from sparring.data.load import load
 from sparring.models.load import load_model
 from sparring.threats.goals import Untargeted
-from sparring.threats.rule_file import read_rules
-from sparring.threats.rules import Relation, Rule
+from sparring.threats.rules import Relation, Rule, read_rules
 
 FULL = """
 radius: 2
@@ -99,7 +98,7 @@ class TestBreastCancer:
         assert len(relations) == 12
         for relation in relations:
             left = sum(weight * data.x[:, place[name]] for name, weight in relation.weights.items())
-            assert bool((left <= relation.bound).all()), relation.say()
+            assert bool((left <= relation.bound).all()), str(relation)
 
     def test_the_forest_loses_something_but_not_all(self):
         data = load("breast-cancer")

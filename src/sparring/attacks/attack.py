@@ -1,24 +1,33 @@
 """What `@attack` makes of a search function: something to call, to configure and to find by name."""
 
+import contextlib
+import functools
+import importlib
 import inspect
 import math
 from collections.abc import Callable, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, get_args, get_type_hints
+from typing import Any, Concatenate, Generic, ParamSpec, Self, cast, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
 from sparring.attacks.reach import reachable
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice, number_of
 from sparring.core.domain import Batch
 from sparring.core.errors import NeedsError, PlanError, UnknownName
-from sparring.core.labels import check_labels
-from sparring.core.registry import everything, find, register
+from sparring.core.expression import parse
+from sparring.core.foreign import ours
+from sparring.core.problem import Problem
+from sparring.core.registry import everything, find, named_in, register
+from sparring.core.rng import Rng, number_of
+from sparring.core.taxonomy import BLACK_BOX, WHITE_BOX, Taxonomy
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim, say_set
+from sparring.models.wanted import VictimLike, threat_of, victim_of
+
+Chosen = ParamSpec("Chosen")
+"""The settings of one search function."""
 
 BATCH = 250
 """Samples searched together; 100 to 250 measured fastest on CPUs."""
@@ -29,86 +38,104 @@ the attacks before in a cascade have gained over the clean input (`reach.reachab
 
 
 @dataclass(frozen=True)
-class Attack:
-    """A registered attack with its settings.
+class Attack(Generic[Chosen]):
+    """Represent a registered attack with its settings.
 
-    search: (bout, **settings) -> points. needs: what the victim must expose and the threat grant.
-    uses: which methods of the region it calls. cites: paper and official code. control: not a search but
-    what searches are compared with; it takes no part in a cascade and meets every sample that is right.
+    Editors and type checkers know it by the settings of its search function.
+
+    search: (problem, **settings) -> points. needs: what the victim must expose and the threat grant.
+    uses: which methods of the region it calls. tasks: kinds of task it is for, empty for all. cites: paper and official code. control: not a search but
+    what searches are compared with; it takes no part in a cascade and meets every sample that is right. nist, atlas: identifiers in the
+    taxonomies of `core.taxonomy`, which follow from what it needs unless they are given.
     """
 
     name: str
-    search: Callable[..., Batch]
+    search: Callable[Concatenate[Problem, Chosen], Batch]
     needs: frozenset[str]
     uses: frozenset[str]
     cites: str
     control: bool = False
+    tasks: frozenset[str] = frozenset()
     settings: dict[str, Any] = field(default_factory=dict)
+    nist: str = ""
+    atlas: str = ""
+
+    def __post_init__(self) -> None:
+        """An attack shows the text and the signature of its search, whether it is the registered one or was configured."""
+        known = WHITE_BOX if "gradients" in self.needs else BLACK_BOX
+        object.__setattr__(self, "nist", self.nist or known.nist)
+        object.__setattr__(self, "atlas", self.atlas or known.atlas)
+        object.__setattr__(self, "__signature__", _signature(self.search, self.defaults))
+        if (text := inspect.getdoc(self.search)) and not isinstance(self.search, functools.partial):
+            object.__setattr__(self, "__doc__", text)
 
     def __call__(
         self,
-        victim: Victim,
+        victim: VictimLike,
         x: Any,
         y: Any,
         threat: Threat,
-        dice: Dice | None = None,
-        *,
+        rng: Rng | None = None,
         batch: int = BATCH,
-        **settings: Any,
+        *unnamed: Chosen.args,
+        **settings: Chosen.kwargs,
     ) -> Batch:
         """Search for points that meet the goal of the threat and return them; the judge decides
         whether they did.
 
-        x: a batch of the victim's domain. y: int64 [n], true classes. dice: keyed by sample;
+        victim: a `Victim`, or a pair (model, domain). x: a batch of the victim's domain. y: the true answers, int64 [n] for classes. rng: keyed by sample;
         made from the positions 0 ... n - 1 and seed 0 if left out. batch: samples searched together.
         settings: the attack's own. Returns points shaped like x. Raises InputError or NeedsError
         before the first question to the victim.
         """
-        if batch < 1:
-            raise PlanError(f"batch={batch}: at least one sample is searched at a time")
-        chosen = self.configure(**settings)
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise PlanError(f"batch={batch!r}: give a whole number of at least 1, the samples searched together")
+        victim, threat, chosen = victim_of(victim), threat_of(threat), self.configure(*unnamed, **settings)
         chosen.check(victim, threat)
         x = victim.domain.check(x)
-        y = check_labels(y, len(x), victim.classes).to(x.device if isinstance(x, Tensor) else "cpu")
-        dice = Dice.of(0, range(len(x)), y.device) if dice is None else dice
+        y = victim.task.check(y, len(x)).to(x.device if isinstance(x, Tensor) else "cpu")
+        rng = Rng.of(0, range(len(x)), y.device) if rng is None else rng
         threat.space.around(x, victim.domain)
-        threat.goal.reference(y, dice, victim.classes)
+        threat.goal.freeze(y, victim.task, rng)
         points = x.clone() if isinstance(x, Tensor) else x.copy()
         with victim.session():
             for rows in torch.arange(len(x), device=y.device).split(batch):
                 part = threat.take(rows)
-                reference = part.goal.reference(y[rows], dice.take(rows), victim.classes)
-                bout = Bout.open(victim, x[rows], reference, part, dice.take(rows))
-                points[rows] = chosen.run(bout)
+                criterion = part.goal.freeze(y[rows], victim.task, rng.take(rows))
+                problem = Problem.open(victim, x[rows], criterion, part, rng.take(rows))
+                points[rows] = chosen.run(problem)
         return points
 
-    def run(self, bout: Bout) -> Batch:
-        """Search inside an open bout. Each attack, whatever its settings, has dice of its own."""
+    def run(self, problem: Problem) -> Batch:
+        """Search inside an open problem. Each attack, whatever its settings, has rng of its own."""
         settings = {**EVERY, **self.settings}
-        own = replace(bout, dice=bout.dice.draw(number_of(self.name)))
+        own = replace(problem, rng=problem.rng.draw(number_of(self.name)))
         if within := settings["within"]:
             own = own.take(reachable(own, within))
         if len(own):
-            self.search(own, **{name: value for name, value in settings.items() if name not in EVERY})
-        return bout.best()
+            cast(Any, self.search)(own, **{name: value for name, value in settings.items() if name not in EVERY})
+        return problem.best()
 
     @property
     def resumes(self) -> bool:
-        """Does it begin from what earlier attacks left?"""
+        """Return whether the attack begins from the points that earlier attacks left."""
         return bool(self.settings.get("warm") or self.settings.get("within"))
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
-        """The settings of this attack and their defaults, in the order of the paper's signature."""
+        """Return the settings of this attack and their defaults, in the order of the signature."""
         parameters = list(inspect.signature(self.search).parameters.values())[1:]
         return {parameter.name: parameter.default for parameter in parameters}
 
-    def configure(self, **settings: Any) -> "Attack":
-        """The same attack with these settings; an unknown one names the nearest."""
-        for name, value in settings.items():
-            known = {**self.defaults, **EVERY}
+    def configure(self, *unnamed: Chosen.args, **settings: Chosen.kwargs) -> Self:
+        """Return the same attack with these settings; an error for an unknown one names the nearest."""
+        if unnamed:
+            raise PlanError(f"{self.name}: settings need their names, {next(iter(self.defaults), 'key')}=... for example")
+        given: dict[str, Any] = dict(settings)
+        known, hints = {**self.defaults, **EVERY}, _hints(self.search)
+        for name, value in given.items():
             if name not in known:
-                raise UnknownName(f"setting of {self.name}", name, known)
+                raise UnknownName(f"setting of {self.name}", name, known, hint=ours(name, known))
             default = known[name]
             number = isinstance(default, int | float) and not isinstance(default, bool)
             if number and (isinstance(value, bool) or not isinstance(value, int | float)):
@@ -117,18 +144,22 @@ class Attack:
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
             if name == "loss":
                 find("loss", str(value))
-            if value not in (choices := get_args(get_type_hints(self.search).get(name)) or (value,)):
+            if value not in (choices := get_args(hints.get(name)) or (value,)):
                 raise UnknownName(f"{name} of {self.name}", str(value), map(str, choices))
             if number and isinstance(default, int):
                 if not (float(value) >= 0 and float(value).is_integer()):
                     raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
-                settings[name] = int(value)
+                given[name] = int(value)
             elif number and not 0 <= float(value) < math.inf:
                 raise PlanError(f"{self.name}({name}={value!r}): give a number of at least 0")
-        return replace(self, settings={**self.settings, **settings})
+        return replace(self, settings={**self.settings, **given})
 
     def misfit(self, victim: Victim, threat: Threat) -> str | None:
-        """Why this attack cannot be run on that victim under that threat; None where it can."""
+        """Return why this attack cannot run on that victim under that threat; None where it can."""
+        if self.tasks and victim.task.kind not in self.tasks:
+            return f"{self.name} is for {say_set(self.tasks)}; {victim.name} answers {victim.task}"
+        if threat.goal.tasks and victim.task.kind not in threat.goal.tasks:
+            return f"the goal {threat.goal.kind} is for {say_set(threat.goal.tasks)}; {victim.name} answers {victim.task}"
         if missing := self.needs - victim.exposes:
             return f"{self.name} needs {say_set(missing)}; this victim exposes {say_set(victim.exposes)}"
         if missing := self.needs - threat.grants:
@@ -143,26 +174,87 @@ class Attack:
             fitting = [name for name, other in everything("attack").items() if not other.misfit(victim, threat)]
             raise NeedsError(f"{complaint}: try {', '.join(fitting) or 'another threat'}")
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         """The attack as it is written in a plan: pgd(steps=50)."""
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})" if self.settings else self.name
 
+    def __repr__(self) -> str:
+        return f"<attack {self}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A registered attack is pickled by its name and settings, because its name in its module is that of the attack, not of the search."""
+        registered = everything("attack").get(self.name)
+        if type(self) is Attack and registered is not None and registered.search is self.search:
+            return _restored, (self.search.__module__, self.name, self.settings)
+        return _unpickled, (type(self), {one.name: getattr(self, one.name) for one in fields(self)})
+
     def describe(self) -> dict[str, Any]:
-        """Plain JSON with every setting filled in."""
+        """Return plain JSON with every setting filled in."""
         return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites, "control": self.control}
 
     @property
+    def parts(self) -> tuple[Any, ...]:
+        """Return the registered things that its settings name: their code decides as well."""
+        return tuple(named_in({**self.defaults, **self.settings}))
+
+    @property
     def summary(self) -> str:
-        """First line of the docstring."""
+        """Return the first line of the docstring."""
         return (inspect.getdoc(self.search) or "").split("\n", 1)[0]
 
 
-def attack(*, needs: Set[str], uses: Set[str] = frozenset(), cites: str, control: bool = False) -> Callable[[Callable[..., Batch]], Attack]:
-    """Register a search function `(bout, *, settings) -> points` as an attack under its own name; see `Attack`."""
+def _signature(search: Callable[..., Any], defaults: dict[str, Any]) -> inspect.Signature:
+    """The signature of a call: that of `Attack.__call__` with the settings of the search in the place of its **settings."""
+    nouns = [one for one in _CALL.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
+    own = inspect.signature(search).parameters
+    settings = [own[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in defaults if own[name].kind is not inspect.Parameter.VAR_KEYWORD]
+    return _CALL.replace(parameters=[*nouns, *settings])
 
-    def enter(search: Callable[..., Batch]) -> Attack:
-        made = Attack(search.__name__, search, frozenset(needs), frozenset(uses), cites, control)
-        object.__setattr__(made, "__doc__", search.__doc__)
+
+_CALL = inspect.signature(Attack.__call__)
+
+
+def _hints(search: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a search function; none where they name something that only a type checker sees."""
+    try:
+        return get_type_hints(search)
+    except (NameError, TypeError):
+        return {}
+
+
+def _restored(module: str, name: str, settings: dict[str, Any]) -> Attack:
+    """The registered attack of that name with these settings; its module is imported first, in case no entry point names it."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
+    return replace(find("attack", name), settings=settings)
+
+
+def _unpickled(kind: type[Attack], values: dict[str, Any]) -> Attack:
+    return kind(**values)
+
+
+def read_attack(text: str) -> Attack:
+    """Read a configured attack written as `pgd(steps=50)`. Raises UnknownName or PlanError."""
+    expression = parse(text)
+    attack: Attack = find("attack", expression.name)
+    if expression.arguments:
+        raise PlanError(f"cannot read {text!r}: settings of an attack need their names, {expression.name}({next(iter(attack.defaults), 'key')}=...)")
+    return attack.configure(**expression.settings)
+
+
+def attack(
+    *,
+    needs: Set[str],
+    uses: Set[str] = frozenset(),
+    cites: str = "",
+    control: bool = False,
+    tasks: Set[str] = frozenset(),
+    taxonomy: Taxonomy | None = None,
+) -> Callable[[Callable[Concatenate[Problem, Chosen], Batch]], Attack[Chosen]]:
+    """Register a search function `(problem, *, settings) -> points` as an attack; see `Attack`."""
+
+    def enter(search: Callable[Concatenate[Problem, Chosen], Batch]) -> Attack[Chosen]:
+        made = Attack(search.__name__, search, frozenset(needs), frozenset(uses), cites, control, frozenset(tasks), {}, *(taxonomy or ("", "")))
         object.__setattr__(made, "__module__", search.__module__)
         return register("attack", made.name)(made)
 

@@ -3,19 +3,22 @@
 import torch
 from torch import Tensor
 
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 
-def reachable(bout: Bout, within: float) -> Tensor:
-    """bool [m]: is what the margin still lacks at most `within` times what the search so far has gained over the clean
-    input? A forward each, for the clean margin. All rows where nothing was searched yet, or scores are not granted.
+def reachable(problem: Problem, within: float) -> Tensor:
+    """Return bool [m]: whether a sample is nearly broken, so that more attacks are worthwhile.
 
-    A sample is judged by itself, so the answer does not hang on the batch. A3 (Liu et al. 2022, arXiv:2203.05154) takes a
+    It is where the margin lacks at most `within` times what the search so far has gained over the clean
+    input. This costs one forward per sample, for the clean margin. All rows are reachable where nothing was searched yet, or
+    scores are not granted.
+
+    A sample is judged by itself, so the answer does not depend on the batch. A3 (Liu et al. 2022, arXiv:2203.05154) takes a
     share of the samples in order of their margins, which does.
     """
-    if "scores" not in bout.victim.exposes & bout.threat.grants:
-        return torch.ones(len(bout), dtype=torch.bool, device=bout.rows.device)
-    clean = bout.margins(bout.x).double()
-    best = bout.ledger.margin[bout.rows]
+    if "scores" not in problem.victim.exposes & problem.threat.grants:
+        return torch.ones(len(problem), dtype=torch.bool, device=problem.rows.device)
+    clean = problem.losses(problem.x).double()
+    best = problem.ledger.loss[problem.rows]
     fresh = best - clean <= 1e-6 * clean.abs()  # nothing better than the clean input is known
     return fresh | (-best <= within * (best - clean))

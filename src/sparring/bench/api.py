@@ -1,28 +1,35 @@
-"""`evaluate`, `doctor` and `second_look`: the main job, the check before it and the doubt after it, for Python."""
+"""`evaluate`, `doctor` and `reevaluation`: the main job, the check before it and the self_check after it, for Python."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from sparring.attacks.attack import Attack
-from sparring.bench.evaluate import Case, Listener, Settings, carry_out
+from sparring.aims.aim import Request
+from sparring.aims.case import Settings
+from sparring.attacks.attack import Attack, read_attack
+from sparring.bench.evaluate import carry_out
 from sparring.bench.gate import check_gate, judge_gate
 from sparring.bench.run import Run
-from sparring.bench.sets import choose, choose_certifiers, read_attack
 from sparring.certification.certifier import Certifier
-from sparring.core.errors import InputError, PlanError
+from sparring.core.errors import PlanError
+from sparring.core.events import Listener
+from sparring.core.foreign import in_our_words
+from sparring.core.registry import find
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
-from sparring.judge.doctor import Finding, examine
-from sparring.judge.remedies import PLAIN, SecondLook
-from sparring.judge.remedies import second_look as look_again
-from sparring.models.adapter import victim as as_victim
+from sparring.data.wanted import data_of
+from sparring.diagnosis.doctor import Findings, examine
+from sparring.diagnosis.reevaluate import PLAIN, Reevaluation
+from sparring.diagnosis.reevaluate import reevaluate as look_again
+from sparring.models.wanted import threat_of, victim_of
 from sparring.threats.threats import linf
 
 
+@in_our_words
 def evaluate(
     victim: Any,
     data: Any,
@@ -34,48 +41,68 @@ def evaluate(
     batch: int = 250,
     cascade: bool = True,
     points: str = "gallery",
-    doubt: bool = True,
+    self_check: bool = True,
     gate: Sequence[str] = (),
     out: str | os.PathLike[str] = "runs",
     listen: Listener | None = None,
+    doubt: bool | None = None,
 ) -> Run:
-    """Certify and attack a model, judge every point, record it all; the same call continues an interrupted one.
+    """Certify and attack a model, judge every point and record it all.
 
-    victim: a `Victim`, or a model where `data` is a `Data`. data: a `Data`, or a pair (x, y) that fits the
-    victim's domain. threat: one or several. attacks: a named set or a list such as ["pgd(steps=50)", "square"], where a
-    configured `Attack`, as `sp.transfer(...)` makes, may stand beside the names.
-    certify: what to prove with before the attacks: "default" for all certifiers that fit, "none", or a list such as ['network(effort="bounds")'].
-    seed, batch, cascade, points, doubt: see `bench.evaluate.Settings`. gate: rules such as "robust_accuracy >= 0.45".
-    out: folder or fsspec URL under which the run folder is made. listen: called with (event, details).
+    The same call continues an interrupted run.
 
-    Returns a `Run`. Raises UsageError before the first question to the model.
+    Args:
+        victim: A `Victim`, a pair (model, domain), or any model where `data` is a `Data`, which tells what the inputs are.
+        data: A `Data`, or a pair (x, y), a torch `Dataset` or a `DataLoader` that fits the victim's domain.
+        threat: One or several.
+        attacks: A named set or a list such as ["pgd(steps=50)", "square"], where a configured `Attack`, as `sp.transfer(...)` makes,
+            may stand beside the names.
+        certify: What to prove with before the attacks: "default" for all certifiers that fit, "none", or a list such as
+            ['network(effort="bounds")'].
+        seed: See `bench.evaluate.Settings`.
+        batch: See `bench.evaluate.Settings`.
+        cascade: See `bench.evaluate.Settings`.
+        points: See `bench.evaluate.Settings`.
+        self_check: See `bench.evaluate.Settings`.
+        gate: Rules such as "robust_accuracy >= 0.45".
+        out: Folder or fsspec URL under which the run folder is made.
+        listen: Called with (event, details).
+        doubt: The former name of `self_check`.
+
+    Returns:
+        A `Run`, which reads everything from its record.
+
+    Raises:
+        UsageError: before the first query to the model, where something does not fit.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=4)
+        >>> evaluate(victim, data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example").status
+        'done'
     """
-    if isinstance(data, Data):
-        model = as_victim(victim, data.domain)
-    elif isinstance(victim, Victim) and isinstance(data, tuple | list) and len(data) == 2:
-        model = victim
-        data = Data.of(data[0], data[1], victim.domain, classes=[str(number) for number in range(victim.classes)])
-    else:
-        raise InputError("evaluate takes (victim, data, threat): data as sp.Data or (x, y), and with (x, y) the model wrapped by sp.victim(model, domain)")
+    if doubt is not None:
+        warnings.warn("doubt= of evaluate is called self_check=", DeprecationWarning, stacklevel=2)
+        self_check = doubt
+    model = _victim(victim, data)
+    data = data_of(data, model.domain, model.task)
     threats = [threat] if isinstance(threat, Threat) else list(threat) if isinstance(threat, list | tuple) else []
     if not threats or not all(isinstance(one, Threat) for one in threats):
-        raise InputError(f"the threat is {threat!r}: give sp.linf(0.1), sp.l2(0.5), sp.rules(...) or several of them in a list")
-    cases = [
-        Case(f"{model.name} · {one.space.short()}", model, data, one, choose(attacks, model, one), choose_certifiers(certify, model, one)) for one in threats
-    ]
-    check_gate(gate, (case.name for case in cases))
-    settings = Settings(seed, batch, cascade, points, doubt=doubt)
+        threat_of(threat if not threats else next(one for one in threats if not isinstance(one, Threat)))
+    cases = find("aim", "evasion").cases(Request(data, [model], threats, attacks, certify, seed=seed))
+    check_gate(gate, {case.name: case.aim for case in cases})
+    settings = Settings(seed, batch, cascade, points, self_check=self_check)
     listed = [attacks] if isinstance(attacks, Attack) else attacks
-    said = listed if isinstance(listed, str) else [one.say() if isinstance(one, Attack) else one for one in listed]
+    said = listed if isinstance(listed, str) else [str(one) if isinstance(one, Attack) else one for one in listed]
     asked = [certify] if isinstance(certify, str | Certifier) else certify
     plan = {
         "attacks": said,
-        "certify": [one.say() if isinstance(one, Certifier) else one for one in asked],
+        "certify": [str(one) if isinstance(one, Certifier) else one for one in asked],
         "seed": seed,
         "batch": batch,
         "cascade": cascade,
         "points": points,
-        "doubt": doubt,
+        "self_check": self_check,
         "gate": list(gate),
     }
     run = carry_out(cases, out, plan, settings, listen)
@@ -84,32 +111,66 @@ def evaluate(
     return run
 
 
-def doctor(victim: Victim, data: Any, threat: Threat | None = None, *, deep: bool | None = False) -> list[Finding]:
-    """What an evaluation of this victim would stumble over: checks D1 to D9 on up to 64 samples.
+@in_our_words
+def doctor(victim: Any, data: Any, threat: Threat | None = None, *, deep: bool | None = False) -> Findings:
+    """Check what an evaluation of this victim would stumble over, on up to 64 samples.
 
-    threat: what is to be evaluated. deep: also the checks D10 to D26, which attack at the radius of the threat and cost
-    some thousand passes a sample; None: only where a plain check is not in order.
+    Args:
+        victim: As for `evaluate`.
+        data: As for `evaluate`.
+        threat: The threat that is to be evaluated.
+        deep: Whether to make the checks D10 to D26 beside D1 to D9. They attack at the radius of the threat and cost some thousand
+            passes per sample. None makes them only where a plain check is not in order.
+
+    Returns:
+        The `Findings` of all checks, in the order of their codes.
+
+    Raises:
+        PlanError: where deep checks are asked for without a threat whose radius is above 0.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=4)
+        >>> doctor(victim, data, sp.linf(0.1)).verdict in ("reliable", "caution", "unreliable")
+        True
     """
+    victim = _victim(victim, data)
+    threat = None if threat is None else threat_of(threat)
     if deep is not False and (threat is None or not _reaches(threat)):
         raise PlanError("deep checks attack: give the threat that is to be evaluated, doctor(victim, data, sp.linf(0.1), deep=True)")
-    return examine(victim, _data(victim, data), threat or linf(0.0), deep=deep)
+    return Findings(examine(victim, data_of(data, victim.domain, victim.task), threat or linf(0.0), deep=deep))
 
 
-def second_look(victim: Victim, data: Any, threat: Threat, *, plain: str = PLAIN, seed: int = 0) -> SecondLook:
-    """What becomes of a robust accuracy when it is doubted: all checks, then the attacks that an adaptive adversary would try.
+@in_our_words
+def reevaluate(victim: Any, data: Any, threat: Threat, *, plain: str = PLAIN, seed: int = 0) -> Reevaluation:
+    """Measure how much of a robust accuracy survives the attacks of an adaptive adversary.
 
-    victim: a `Victim`. data: a `Data` or a pair (x, y), of which up to 64 samples are looked at. plain: the attack behind the claim.
-    Returns a `SecondLook` with the accuracy claimed, after each remedy, and best known; see `judge.remedies`.
+    All checks are made first.
+
+    Args:
+        victim: As for `evaluate`.
+        data: As for `evaluate`; up to 64 samples are looked at.
+        threat: The threat under which the accuracy was measured.
+        plain: The attack behind the claim.
+        seed: Seed of all random numbers.
+
+    Returns:
+        A `Reevaluation` with the accuracy claimed, after each remedy, and best known; see `diagnosis.reevaluate`.
+
+    Raises:
+        PlanError: where no radius of the threat is above 0.
     """
+    victim, threat = _victim(victim, data), threat_of(threat)
     if not _reaches(threat):
-        raise PlanError("a second look attacks: give a threat with a radius above 0")
+        raise PlanError("an adaptive re-evaluation attacks: give a threat with a radius above 0")
     attack = read_attack(plain)
     attack.check(victim, threat)
-    return look_again(victim, _data(victim, data), threat, plain=attack, seed=seed)
+    return look_again(victim, data_of(data, victim.domain, victim.task), threat, plain=attack, seed=seed)
 
 
-def _data(victim: Victim, data: Any) -> Data:
-    return data if isinstance(data, Data) else Data.of(data[0], data[1], victim.domain)
+def _victim(given: Any, data: Any) -> Victim:
+    """The model as a victim; what its inputs are may follow from the data."""
+    return victim_of(given, data.domain if isinstance(data, Data) else None)
 
 
 def _reaches(threat: Threat) -> bool:

@@ -1,20 +1,25 @@
 """`corruption_error`: error rates of a model under the 15 common corruptions."""
 
+import os
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+import pandas as pd
 
+from sparring.aims.case import Settings
+from sparring.aims.corruption import CorruptionCase, written
 from sparring.attacks.attack import BATCH
-from sparring.core.dice import Dice
+from sparring.bench.evaluate import carry_out
 from sparring.core.errors import InputError
-from sparring.core.victim import Victim
 from sparring.data.dataset import Data
-from sparring.domains.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
+from sparring.data.wanted import data_of
+from sparring.domains.corruptions.corrupt import CORRUPTIONS, SEVERITIES
 from sparring.metrics.corruption_error import CorruptionError
-from sparring.models.adapter import victim as as_victim
+from sparring.metrics.outcome import CLEAN
+from sparring.models.wanted import victim_of
 
 
 def corruption_error(
@@ -26,41 +31,52 @@ def corruption_error(
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
     batch: int = BATCH,
+    out: str | os.PathLike[str] | None = None,
 ) -> CorruptionError:
-    """What a model gets wrong under common corruptions (Hendrycks, Dietterich 2019, arXiv:1903.12261).
+    """Return the error rates of a model under the 15 common corruptions of images.
 
-    victim, data: as for `evaluate`; images. baseline: another model, to which mCE is relative (the paper's is AlexNet). names,
-    severities: which corruptions. seed: of their random numbers, which are keyed by sample. Returns a `CorruptionError`: `.table()`,
-    `.summary()`, `.clean`, `.mean`, `.mce`. An answer that is not finite counts as wrong. The models see the same images.
+    Args:
+        victim: A victim, or a model where the data tell the domain.
+        data: Images with their classes, as for `evaluate`.
+        baseline: Another model, to which mCE is relative (the paper's is AlexNet). Both models see the same images.
+        names: Which corruptions.
+        severities: Which severities, 1 to 5.
+        seed: Of the random numbers, which are keyed by sample.
+        batch: Images handled together.
+        out: Folder or URL for a record of the aim "corruption", which an interrupted call continues; none is kept without it.
+
+    Returns:
+        A `CorruptionError`: `.table()`, `.summary()`, `.clean`, `.mean`, `.mce`. An answer that is not finite counts as wrong.
+
+    Raises:
+        InputError: For data that does not fit, and for no corruption or severity.
+        NeedsError: For inputs that are no images.
+
+    Example:
+        >>> import sparring as sp
+        >>> found = corruption_error(sp.load_model("zoo:digits-plain"), sp.load("digits", take=20), names=("fog",), severities=(1, 5))
+        >>> found.wrong.shape
+        (1, 2, 20)
+
+    Source: Hendrycks, Dietterich 2019, arXiv:1903.12261.
     """
-    if isinstance(data, Data):
-        samples = data
-    elif isinstance(victim, Victim) and isinstance(data, tuple | list) and len(data) == 2:
-        samples = Data.of(data[0], data[1], victim.domain)
-    else:
-        raise InputError("corruption_error takes (victim, data): data as sp.Data or (x, y), and with (x, y) the model wrapped by sp.victim(model, domain)")
+    first = victim_of(victim, data.domain if isinstance(data, Data) else None)
+    samples = data_of(data, first.domain, first.task)
     if not names or not severities:
         raise InputError("corruption_error: give at least one corruption and one severity")
-    models = [as_victim(one, samples.domain) for one in (victim, *([] if baseline is None else [baseline]))]
-    for model in models:
-        model.domain.check(samples.x)
-    wrong = np.zeros((len(models), len(names), len(severities), len(samples)), dtype=bool)
-    clean = np.zeros((len(models), len(samples)), dtype=bool)
-    dice = Dice.of(seed, samples.ids, samples.y.device)
-    for rows in torch.arange(len(samples)).split(batch):
-        x, y, here = samples.x[rows], samples.y[rows], rows.numpy()
-        clean[:, here] = _wrong(models, x, y)
-        for place, name in enumerate(names):
-            for turn, severity in enumerate(severities):
-                wrong[:, place, turn, here] = _wrong(models, corrupt(x, name, severity, dice.take(rows), samples.domain), y)
-    other = CorruptionError(tuple(names), tuple(severities), wrong[1], clean[1]) if len(models) > 1 else None
-    return CorruptionError(tuple(names), tuple(severities), wrong[0], clean[0], other)
+    models = [first, *([] if baseline is None else [victim_of(baseline, samples.domain, "the baseline")])]
+    cases = [CorruptionCase(f"{model.name} · corruptions", model, samples, tuple(names), tuple(severities)) for model in models]
+    if len(cases) > 1 and cases[0].name == cases[1].name:
+        cases[1] = replace(cases[1], name=f"{cases[1].name} (baseline)")
+    with tempfile.TemporaryDirectory() as nowhere:
+        run = carry_out(cases, nowhere if out is None else out, {"aim": "corruption", "seed": seed, "batch": batch}, Settings(seed, batch))
+        tables = run.cases()
+    found = [_errors(tables[case.name], case) for case in cases]
+    return replace(found[0], baseline=found[1]) if len(found) > 1 else found[0]
 
 
-def _wrong(models: Sequence[Victim], x: Tensor, y: Tensor) -> np.ndarray:
-    """bool [models, n]: which answers differ from the label."""
-    answers = []
-    for model in models:
-        with model.session():
-            answers.append((model.label(x).to(y.device) != y).cpu().numpy())
-    return np.stack(answers)
+def _errors(rows: pd.DataFrame, case: CorruptionCase) -> CorruptionError:
+    """What stands in the rows of a case; an answer that failed is wrong."""
+    wrong = {said: (part.sort_values("position").status != "held").to_numpy() for said, part in rows.groupby("attack")}
+    found = np.array([[wrong[written(name, severity)] for severity in case.severities] for name in case.names])
+    return CorruptionError(case.names, case.severities, found, wrong[CLEAN])

@@ -13,7 +13,7 @@ PACKAGES = ("sparring", "torch", "numpy", "scipy", "scikit-learn", "onnxruntime"
 
 @functools.cache
 def environment() -> dict[str, Any]:
-    """Plain JSON: what stands beside every number."""
+    """Return plain JSON that describes the environment and stands beside every number."""
     import torch
 
     versions = {}

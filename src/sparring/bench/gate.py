@@ -1,25 +1,48 @@
-"""Gates: rules on rates, judged on the lower end of the interval."""
+"""Gates: rules on metrics, judged on that end of the interval which is worse for the model."""
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sparring.bench.run import Run
-from sparring.core.errors import PlanError, UnknownName
-from sparring.metrics.band import certified_accuracy
-from sparring.metrics.outcome import clean_accuracy, robust_accuracy
+from sparring.core.errors import PlanError
+from sparring.core.expression import parse
+from sparring.core.registry import find
+from sparring.metrics.measures import aim_of, attacks_of
+from sparring.metrics.metric import Metric
 
-METRICS = {"clean_accuracy": clean_accuracy, "robust_accuracy": robust_accuracy, "certified_accuracy": certified_accuracy}
-RULE = re.compile(r"^\s*(?P<metric>\w+)\s*(\[(?P<which>[^\]]*)\])?\s*(?P<compare>>=|>)\s*(?P<bound>[\d.eE%+-]+)\s*$")
+RULE = re.compile(r"^\s*(?P<metric>\w+\s*(\([^()]*\))?)\s*(\[(?P<which>[^\]]*)\])?\s*(?P<compare>>=|>|<=|<)\s*(?P<bound>[\d.eE%+-]+)\s*$")
 
 
-def read_rule(text: str) -> tuple[str, str, float]:
-    """(metric, part of the case names it is about, bound) of `robust_accuracy[linf 0.1] >= 0.45`."""
+class Rule(NamedTuple):
+    """Hold one rule of a gate.
+
+    metric: what is measured. settings: of the metric. which: part of the names of the cases that it is about. below: whether the value
+    must not exceed the bound; else it must not fall short of it. bound: in [0, 1].
+    """
+
+    metric: Metric
+    settings: dict[str, Any]
+    which: str
+    below: bool
+    bound: float
+
+
+def read_rule(text: str) -> Rule:
+    """Read `robust_accuracy[linf 0.1] >= 0.45` or `tpr(fpr=0.001) <= 0.01`.
+
+    Raises:
+        PlanError: where it cannot be read.
+        UnknownName: for a metric that does not exist.
+    """
     found = RULE.match(text)
     if found is None:
-        raise PlanError(f"cannot read the gate {text!r}: write robust_accuracy >= 0.45 or robust_accuracy[linf 0.1] >= 45%")
-    if found["metric"] not in METRICS:
-        raise UnknownName("metric", found["metric"], METRICS)
+        raise PlanError(f"cannot read the gate {text!r}: write robust_accuracy >= 0.45, robust_accuracy[linf 0.1] >= 45% or tpr(fpr=0.001) <= 0.01")
+    expression = parse(found["metric"].strip())
+    if expression.arguments:
+        raise PlanError(f"cannot read the gate {text!r}: settings of a metric need their names, such as tpr(fpr=0.001)")
+    metric: Metric = find("metric", expression.name)
+    metric.check(expression.settings)
     written = found["bound"]
     try:
         bound = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
@@ -27,30 +50,43 @@ def read_rule(text: str) -> tuple[str, str, float]:
         raise PlanError(f"cannot read the gate {text!r}: {written} is not a number") from error
     if not 0 <= bound <= 1:
         raise PlanError(f"the gate {text!r} asks for {bound:g}: a rate lies between 0 and 1 (or write 45%)")
-    return found["metric"], (found["which"] or "").strip(), bound
+    return Rule(metric, expression.settings, (found["which"] or "").strip(), found["compare"].startswith("<"), bound)
 
 
-def check_gate(rules: Sequence[str], cases: Iterable[str]) -> None:
-    """Refuse rules that cannot be read or are about no case, before anything is computed. cases: their names."""
-    names = list(cases)
+def check_gate(rules: Sequence[str], cases: Mapping[str, str]) -> None:
+    """Refuse rules that cannot be read or are about no case, before anything is computed.
+
+    The argument `cases` leads from their names to their aims.
+    """
     if isinstance(rules, str):
         raise PlanError(f"gate={rules!r}: give a list of rules, [{rules!r}]")
-    for rule in rules:
-        _, which, _ = read_rule(rule)
-        if not any(which in name for name in names):
-            raise PlanError(f"the gate {rule!r} is about no case: they are {', '.join(names)}")
+    for written in rules:
+        rule = read_rule(written)
+        if not any(rule.which in name for name in cases):
+            raise PlanError(f"the gate {written!r} is about no case: they are {', '.join(cases)}")
+        if not any(rule.which in name and aim == rule.metric.aim for name, aim in cases.items()):
+            raise PlanError(f"the gate {written!r} measures {rule.metric.aim}; the cases are about {', '.join(sorted(set(cases.values())))}")
 
 
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
-    """For every rule and case it is about: {rule, case, value, low, met}. A rule about no case is an error."""
+    """Return for every rule and case it is about {rule, case, cell, value, low, high, met}.
+
+    A metric of single attacks is judged on the attack that is worst for the model; cell names it. A rule about no case is an error.
+    """
     judged = []
+    headers = {case["name"]: case for case in run.record.header["cases"]}
+    aims = {name: aim_of(case) for name, case in headers.items()}
+    check_gate(rules, aims)
     cases = run.cases() if rules else {}
-    check_gate(rules, cases)
-    for rule in rules:
-        metric, which, bound = read_rule(rule)
-        for name, case in cases.items():
-            if which not in name:
+    for written in rules:
+        rule = read_rule(written)
+        for name, rows in cases.items():
+            if rule.which not in name or aims[name] != rule.metric.aim:
                 continue
-            rate = METRICS[metric](case)
-            judged.append({"rule": rule, "case": name, "value": rate.value, "low": rate.low, "met": bool(rate.low >= bound and rate.n > 0)})
+            found = rule.metric.of_case(rows, attacks_of(headers[name]), **rule.settings)
+            said, rate = max(found, key=lambda one: one[1].high) if rule.below else min(found, key=lambda one: one[1].low)
+            met = rate.high <= rule.bound if rule.below else rate.low >= rule.bound
+            judged.append(
+                {"rule": written, "case": name, "cell": said, "value": rate.value, "low": rate.low, "high": rate.high, "met": bool(met and rate.n > 0)}
+            )
     return judged

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from sparring.bench.environment import environment
-from sparring.records.record import Record
+from sparring.records.record import SCHEMA, Record
 from sparring.records.store import Store
 
 
 def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: dict[str, Any]) -> Record:
-    """The record of a new run, or of the one that is there, marked as running. cases: as `Case.describe` gives them."""
-    header = {"schema": 1, "id": identity, "status": "running", "started": now(), "ended": None, "resumed": 0}
+    """Return the record of a new run, or of the one that is there, marked as running.
+
+    The cases are as `Case.describe` gives them.
+    """
+    header = {"schema": SCHEMA, "id": identity, "status": "running", "started": now(), "ended": None, "resumed": 0}
     if store.exists("run.json"):
         old = Record.open(store.url).header
         header.update(started=old["started"], resumed=old["resumed"] + 1)
         for new, known in zip(cases, old["cases"], strict=True):
-            new.update({name: known[name] for name in ("checks", "second_look") if name in known})
-    header.update(command=_command(), plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[])
+            new.update({name: known[name] for name in ("checks", "reevaluation") if name in known})
+    header.update(command=_command(), plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
     record = Record(store, header)
     record.save_header()
     return record
@@ -28,14 +31,14 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
 
 def finish(record: Record) -> None:
     """Write when the run ended and whether all rows of all cells are there."""
-    cells = [(cell["key"], case["data"]["n"]) for case in record.header["cases"] for cell in case["cells"]]
+    cells = [(cell["key"], case.get("n", case["data"]["n"])) for case in record.header["cases"] for cell in case["cells"]]
     complete = all(len(record.rows(key)) == count for key, count in cells)
     record.header.update(status="done" if complete else "partial", ended=now())
     record.save_header()
 
 
 def folder_of(identity: str, name: str) -> str:
-    """The name of a run's folder: the beginning of its hash and something to recognise it by."""
+    """Return the name of a run's folder: the start of its hash and something to recognise it by."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")[:40]
     return f"{identity[:6]}-{slug or 'run'}"
 
@@ -47,5 +50,5 @@ def _command() -> str:
 
 
 def now() -> str:
-    """UTC, to the second."""
+    """Return the time in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,34 +1,50 @@
 """A plan: what to evaluate, in the words of the command line, YAML and Python."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sparring.bench.evaluate import Case, Listener, Settings, carry_out
-from sparring.bench.expression import parse, split_list
+from sparring.aims.aim import Aim, Request
+from sparring.aims.case import Case, Settings
+from sparring.aims.evasion.case import EvasionCase
+from sparring.attacks.attack_set import known_sets
+from sparring.bench.evaluate import carry_out
 from sparring.bench.run import Run
-from sparring.bench.sets import ALIASES, choose, choose_certifiers
 from sparring.core.errors import LoadError, PlanError, UnknownName
-from sparring.core.registry import find
-from sparring.core.threat import Budget, Goal, Threat
-from sparring.core.victim import Victim
-from sparring.data.dataset import Data
+from sparring.core.events import Listener
+from sparring.core.expression import parse, split_list
+from sparring.core.fit import read_fit
+from sparring.core.foreign import ours
+from sparring.core.goal import Goal
+from sparring.core.registry import everything, find
+from sparring.core.threat import Budget, Threat
 from sparring.data.load import load
 from sparring.models.load import load_model
 
-OF_THE_RUN = ("seed", "batch", "cascade", "points", "doubt", "shard", "out", "gate", "evaluations")
+OF_THE_RUN = ("seed", "batch", "cascade", "points", "self_check", "shard", "out", "gate", "evaluations")
 """Keys that hold for a whole run, so none of its evaluations may have its own."""
 
 
+def read(kind: str, written: str) -> Any:
+    """Return the registered thing of a kind that is written as `labels 0.1`."""
+    expression = parse(written)
+    try:
+        return find(kind, expression.name)(*expression.arguments, **expression.settings)
+    except TypeError as error:
+        raise PlanError(f"cannot read the threat {written!r}: write a name of {', '.join(everything(kind))} and its numbers, such as labels 0.1") from error
+
+
 class Plan(BaseModel):
-    """One typed description of a run. Lists of models and threats multiply."""
+    """Describe a run with typed fields. Lists of models and threats multiply."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    aim: str = Field(default="evasion", description="evasion, poisoning, membership, extraction or corruption: the kind of harm (spar ls aims)")
     model: list[str] = Field(
         default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, FILE.json or FILE.txt of trees, or https://HOST/PATH"
     )
@@ -36,23 +52,29 @@ class Plan(BaseModel):
     search: str | None = Field(default=None, description="fast, bfloat16 or plain: how gradients of torch models are taken")
     data: str | None = Field(default=None, description="digits, breast-cancer, or a file or folder")
     split: str | None = Field(default=None, description="train, test or all, where the data has them")
+    task: str | None = Field(default=None, description="what is true, where it is no class: values(tolerance=20), mask(count=2)")
     take: int | None = Field(default=None, description="evaluate only so many samples, the first ones")
     target: str | None = Field(default=None, description="column of the classes, in tables")
     deployed: str | None = Field(default=None, description="float or 8bit: the form in which images reach the model")
     threat: list[str] = Field(default=[], description="linf 8/255, l2 0.5, l1 10, l0 5, patch 6, spatial 20 3, corruptions 3, rules FILE, words 0.2 FILE")
-    goal: str = Field(default="untargeted", description="untargeted, targeted next, targeted random or targeted CLASS")
+    goal: str = Field(
+        default="untargeted",
+        description="untargeted, targeted next, targeted random or targeted CLASS; of values up 5, above 200 and so on; of masks erase CLASS",
+    )
     smallest: bool = Field(default=False, description="within the radius look for the smallest change, not for any: sizes are then distances")
     access: str | None = Field(default=None, description="gradients, scores or labels: what the adversary sees")
     queries: int | None = Field(default=None, description="budget a sample and attack: answers of the victim")
     steps: int | None = Field(default=None, description="budget: iterations of an attack")
     seconds: float | None = Field(default=None, description="budget: seconds a sample")
     attacks: list[str] = Field(default=["default"], description="a set, or attacks such as pgd(steps=50)")
+    fit: list[str] = Field(default=["mlp"], description="how models are trained where the aim trains some, such as mlp(hidden=64, epochs=30) (spar ls fits)")
+    trials: int = Field(default=10, description="how often a random experiment is repeated, of aim=poisoning")
     certify: list[str] = Field(default=["default"], description="default, none, or certifiers such as network(effort=thorough)")
     seed: int = Field(default=0, description="of all random draws")
     batch: int = Field(default=250, description="samples searched together")
     cascade: bool = Field(default=True, description="an attack sees only what the earlier ones left standing")
     points: str = Field(default="gallery", description="which adversarial inputs to keep: none, gallery or all")
-    doubt: bool = Field(default=True, description="where a check fails, try what an adaptive adversary would on some samples, and report that too")
+    self_check: bool = Field(default=True, description="where a check fails, try what an adaptive adversary would on some samples, and report that too")
     shard: str = Field(default="1/1", description="do the k-th of n parts of the batches: k/n")
     out: str = Field(default="runs", description="folder or URL under which the run folder is made")
     gate: list[str] = Field(default=[], description="rules such as robust_accuracy >= 0.45, for the exit code")
@@ -60,12 +82,15 @@ class Plan(BaseModel):
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Plan":
-        """A plan from plain values. Unknown keys name the nearest; wrong types say which key."""
-        values = dict(given)
+        """Return a plan from plain values.
+
+        Unknown keys name the nearest, and wrong types say which key.
+        """
+        values = {_current(str(name)): value for name, value in given.items()}
         for name in values:
             if name not in cls.model_fields:
-                raise UnknownName("plan key", str(name), cls.model_fields)
-        for name in ("model", "threat", "gate", "attacks", "certify"):
+                raise UnknownName("plan key", str(name), cls.model_fields, hint=ours(name, cls.model_fields))
+        for name in ("model", "threat", "gate", "attacks", "certify", "fit"):
             if isinstance(values.get(name), str):
                 values[name] = split_list(values[name])
         try:
@@ -76,7 +101,10 @@ class Plan(BaseModel):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str] | None, changes: Mapping[str, Any] | None = None) -> "Plan":
-        """The plan in a YAML file (the embedded default without one), with some keys changed."""
+        """Return the plan in a YAML file, with some keys changed.
+
+        Without a file it is the embedded default.
+        """
         file = Path(path) if path is not None else Path(__file__).parent / "default.yaml"
         try:
             content = yaml.safe_load(file.read_text())
@@ -89,7 +117,7 @@ class Plan(BaseModel):
         return cls.of({**content, **(changes or {})})
 
     def parts(self) -> Iterator["Plan"]:
-        """The single evaluations of this plan, each with the outer keys it does not override."""
+        """Return the single evaluations of this plan, each with the outer keys it does not override."""
         if not self.evaluations:
             yield self
             return
@@ -100,19 +128,44 @@ class Plan(BaseModel):
             yield Plan.of({**outer, **inner})
 
     def cases(self) -> list[Case]:
-        """Everything loaded and checked against each other; raises UsageError for what does not fit."""
+        """Return everything loaded and checked against each other.
+
+        Raises UsageError for what does not fit.
+        """
         found: list[Case] = []
         for part in self.parts():
-            for missing in ("model", "data", "threat"):
-                if not getattr(part, missing):
-                    raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the embedded default")
-            data = load(str(part.data), split=part.split, take=part.take, target=part.target, deployed=part.deployed)
-            for reference in part.model:
-                settings = {"search": part.search} if part.search else {}
-                victim = load_model(reference, data, weights=part.weights, settings=settings)
-                for written in part.threat:
-                    found.append(part._case(victim, data, part._threat(written)))
+            chosen: Aim = find("aim", part.aim)
+            part._check_keys(chosen)
+            found += chosen.cases(part._request(chosen))
         return _named_apart(found)
+
+    def evasion_cases(self) -> list[EvasionCase]:
+        """Return the cases of a plan that is about evasion alone.
+
+        `spar certify` and `spar doctor` need them.
+        """
+        found = self.cases()
+        if other := [one for one in found if not isinstance(one, EvasionCase)]:
+            raise PlanError(f"this command is about evasion, the plan has aim={other[0].aim}: use spar run")
+        return [one for one in found if isinstance(one, EvasionCase)]
+
+    def _check_keys(self, chosen: Aim) -> None:
+        """Refuse keys that only other aims understand, and say which key is missing."""
+        for name in sorted(self.model_fields_set & _keys_of_others(chosen)):
+            raise PlanError(f"plan key {name!r} says nothing to aim={chosen.name}: its own keys are {', '.join(sorted(chosen.keys))}")
+        for missing in ("model", "data", "threat"):
+            if not getattr(self, missing) and (missing == "data" or missing in chosen.keys):
+                raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the embedded default")
+
+    def _request(self, chosen: Aim) -> Request:
+        """All that the aim is to work with, loaded."""
+        data = load(str(self.data), split=self.split, take=self.take, target=self.target, deployed=self.deployed, task=self.task)
+        settings = {"search": self.search} if self.search else {}
+        victims = [load_model(reference, data, weights=self.weights, settings=settings) for reference in self.model]
+        threats = [self._threat(written) if chosen.threat == "space" else read(chosen.threat, written) for written in self.threat]
+        fits = [read_fit(written) for written in self.fit]
+        train = load(str(self.data), split="train", target=self.target, deployed=self.deployed) if "fit" in chosen.keys and self.split != "train" else None
+        return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed)
 
     def _threat(self, written: str) -> Threat:
         expression, goal = parse(written), parse(self.goal)
@@ -124,39 +177,49 @@ class Plan(BaseModel):
             raise PlanError(f"cannot read the threat {written!r} with goal {self.goal!r}: write {forms}") from error
         return Threat(space, aim, self.access or "gradients", Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
 
-    def _case(self, victim: Victim, data: Data, threat: Threat) -> Case:
-        return Case(
-            f"{victim.name} · {threat.space.short()}",
-            victim,
-            data,
-            threat,
-            choose(self.attacks, victim, threat),
-            choose_certifiers(self.certify, victim, threat),
-        )
-
     def settings(self) -> Settings:
-        """How to carry the plan out."""
+        """Return the settings with which to run the plan."""
         numbers = self.shard.split("/")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
             raise PlanError(f"shard={self.shard!r}: write k/n, 1/4 for the first of four parts")
-        return Settings(self.seed, self.batch, self.cascade, self.points, (int(numbers[0]) - 1, int(numbers[1])), self.doubt)
+        return Settings(self.seed, self.batch, self.cascade, self.points, (int(numbers[0]) - 1, int(numbers[1])), self.self_check)
 
     def resolved(self) -> dict[str, Any]:
-        """The plan with its defaults filled in and its set named by version: it can be run again."""
-        plain = self.model_dump(exclude={"shard"}, exclude_defaults=bool(self.evaluations))
-        return {**plain, "attacks": [ALIASES.get(name, name) for name in self.attacks]}
+        """Return the plan with its defaults filled in and its set named by version.
+
+        It can be run again.
+        """
+        known = known_sets()
+        silent = set() if self.evaluations else _keys_of_others(find("aim", self.aim))
+        plain = self.model_dump(exclude={"shard", *silent}, exclude_defaults=bool(self.evaluations))
+        return {**plain, "attacks": [known[name].name if name in known else name for name in self.attacks]}
 
     def run(self, listen: Listener | None = None) -> Run:
-        """Carry the plan out, or go on where it stopped, and judge its gate."""
+        """Run the plan, or go on where it stopped, and judge its gate."""
         from sparring.bench.gate import check_gate, judge_gate
 
         settings = self.settings()
         cases = self.cases()
-        check_gate(self.gate, (case.name for case in cases))
+        check_gate(self.gate, {case.name: case.aim for case in cases})
         run = carry_out(cases, self.out, self.resolved(), settings, listen)
         run.record.header["gate"] = judge_gate(run, self.gate)
         run.record.save_header()
         return run
+
+
+RENAMED = {"doubt": "self_check"}
+"""Keys by the names that they had before, which are understood with a warning."""
+
+
+def _current(name: str) -> str:
+    if name in RENAMED:
+        warnings.warn(f"the plan key {name} is called {RENAMED[name]}: write {RENAMED[name]}=...", FutureWarning, stacklevel=3)
+    return RENAMED.get(name, name)
+
+
+def _keys_of_others(chosen: Aim) -> set[str]:
+    """The keys that say something to other aims only."""
+    return {key for one in everything("aim").values() for key in one.keys} - chosen.keys
 
 
 def _named_apart(cases: list[Case]) -> list[Case]:
@@ -165,6 +228,6 @@ def _named_apart(cases: list[Case]) -> list[Case]:
 
     names = [case.name for case in cases]
     return [
-        case if names.count(case.name) == 1 else dataclasses.replace(case, name=f"{case.name} ({names[: place + 1].count(case.name)})")
+        case if names.count(case.name) == 1 else dataclasses.replace(cast(Any, case), name=f"{case.name} ({names[: place + 1].count(case.name)})")
         for place, case in enumerate(cases)
     ]

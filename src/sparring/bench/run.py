@@ -6,61 +6,81 @@ from typing import Any
 import pandas as pd
 
 from sparring.core.errors import RecordError
+from sparring.core.rate import Rate
+from sparring.core.show import facts_table, rows_table
 from sparring.metrics.band import Band, band, certified_accuracy, proved_by
+from sparring.metrics.measures import aim_of, measures
 from sparring.metrics.outcome import CLEAN, clean_accuracy, outcomes, robust_accuracy
-from sparring.metrics.rate import Rate
 from sparring.records.record import Record
 from sparring.report.html import write_report
 
 
 class Run:
-    """A finished (or interrupted) evaluation; everything is read from its record."""
+    """Read a finished (or interrupted) evaluation from its record."""
 
     def __init__(self, record: Record):
         self.record = record
 
     @classmethod
     def open(cls, url: str | os.PathLike[str]) -> "Run":
-        """The run in this folder."""
+        """Return the run in this folder."""
         return cls(Record.open(url))
+
+    def __repr__(self) -> str:
+        cases = self.record.header.get("cases", [])
+        return f"<run {self.path}: {self.status}, {len(cases)} case{'' if len(cases) == 1 else 's'}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: per case the clean accuracy and the band."""
+        rows = []
+        for name, case in self.cases().items():
+            found = band(case)
+            certified = f"{found.certified}" if any(one["certified_accuracy"] for one in self.summary() if one["case"] == name) else "not asked"
+            rows.append((name, clean_accuracy(case), certified, found.empirical))
+        return rows_table(("case", "clean accuracy", "certified accuracy", "robust accuracy, at most"), rows) + facts_table(
+            {"record": self.path, "status": self.status}
+        )
 
     @property
     def path(self) -> str:
-        """Where the record lies."""
+        """Return the folder or URL in which the record lies."""
         return self.record.store.url
 
     @property
     def status(self) -> str:
-        """running, done, partial (a shard), interrupted or failed."""
+        """Return the status: running, done, partial (a shard), interrupted or failed."""
         return self.record.header["status"]
 
     def table(self) -> pd.DataFrame:
-        """One row for every sample under every attack; columns as in `records.record.ROW`."""
+        """Return one row for every sample under every attack; columns as in `records.record.ROW`."""
         return self.record.table()
 
     def cases(self) -> dict[str, pd.DataFrame]:
-        """The table of each case (model, data, threat) by name."""
+        """Return the table of each case (model, data, threat) by name."""
         table = self.table()
         return {case["name"]: table[table.case == case["name"]] for case in self.record.header["cases"]}
 
     @property
     def clean_accuracy(self) -> Rate:
-        """Share of samples that are right without attack; for runs with one case."""
+        """Return the share of samples that are right without attack; for runs with one case."""
         return clean_accuracy(self._only())
 
     @property
     def robust_accuracy(self) -> Rate:
-        """Share of samples that are right and that no attack broke; for runs with one case."""
+        """Return the share of samples that are right and unbroken; for runs with one case."""
         return robust_accuracy(self._only())
 
     @property
     def certified_accuracy(self) -> Rate:
-        """Share of samples that are right and proved to stay so; for runs with one case."""
+        """Return the share of samples right and proved to stay so; for runs with one case."""
         return certified_accuracy(self._only())
 
     @property
     def band(self) -> Band:
-        """Robust accuracy lies between its two rates: certified and empirical; for runs with one case."""
+        """Return certified and empirical robust accuracy; for runs with one case.
+
+        Robust accuracy lies between these two rates.
+        """
         return band(self._only())
 
     def _only(self) -> pd.DataFrame:
@@ -70,31 +90,37 @@ class Run:
         return next(iter(cases.values()))
 
     def summary(self) -> list[dict[str, Any]]:
-        """Per case, plain JSON: rates with their intervals, what each attack took, cost."""
-        rows = []
-        certifiers = {
-            case["name"]: {cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("certificate")} for case in self.record.header["cases"]
-        }
-        for name, case in self.cases().items():
-            found = outcomes(case)
-            taken = found.fell_to.value_counts()
-            order = [attack for attack in dict.fromkeys(case.attack) if attack != CLEAN and (attack not in certifiers[name] or attack in taken)]
-            rows.append(
-                {
-                    "case": name,
-                    "clean_accuracy": vars(clean_accuracy(case)),
-                    "robust_accuracy": vars(robust_accuracy(case)),
-                    "certified_accuracy": vars(certified_accuracy(case)) if certifiers[name] else None,
-                    "proved_by": proved_by(case),
-                    "fell_to": {attack: int(taken.get(attack, 0)) for attack in order},
-                    "errors": int((case.status == "error").sum()),
-                    "forwards": int(case.forwards.sum()),
-                    "backwards": int(case.backwards.sum()),
-                    "seconds": float(case.seconds.sum()),
-                }
-            )
-        return rows
+        """Return per case, in plain JSON, rates with their intervals and what each attack took.
+
+        The cost is there too, and `measures` for what is not evasion.
+        """
+        cases = self.cases()
+        return [_summary(case, cases[case["name"]]) for case in self.record.header["cases"]]
 
     def report(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Write the report, one offline HTML file; by default report.html in the run folder. Returns its path."""
+        """Write the report, one offline HTML file, and return its path.
+
+        By default it is report.html in the run folder.
+        """
         return write_report(self.record, path)
+
+
+def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
+    """One case in plain JSON."""
+    cost = {name: int(rows[name].sum()) for name in ("forwards", "backwards")}
+    common = {"errors": int((rows.status == "error").sum()), **cost, "seconds": float(rows.seconds.sum())}
+    if aim_of(case) != "evasion":
+        measured = [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "control": one.control} for one in measures(case, rows)]
+        return {"case": case["name"], "aim": aim_of(case), "measures": measured, **common}
+    certifiers = {cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("certificate")}
+    taken = outcomes(rows).fell_to.value_counts()
+    order = [attack for attack in dict.fromkeys(rows.attack) if attack != CLEAN and (attack not in certifiers or attack in taken)]
+    return {
+        "case": case["name"],
+        "clean_accuracy": vars(clean_accuracy(rows)),
+        "robust_accuracy": vars(robust_accuracy(rows)),
+        "certified_accuracy": vars(certified_accuracy(rows)) if certifiers else None,
+        "proved_by": proved_by(rows),
+        "fell_to": {attack: int(taken.get(attack, 0)) for attack in order},
+        **common,
+    }

@@ -10,28 +10,42 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sparring.attacks.attack import Attack
+from sparring.aims.case import Settings
+from sparring.aims.evasion.case import EvasionCase
+from sparring.attacks.attack import Attack, read_attack
 from sparring.attacks.evasion.transfer.transfer import Transfer
-from sparring.bench.case import Case, Settings, code_of
-from sparring.bench.evaluate import Listener, carry_out
+from sparring.attacks.loop import iterate
+from sparring.bench.evaluate import carry_out
 from sparring.bench.run import Run
-from sparring.bench.sets import read_attack
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.core.code import code_of
+from sparring.core.domain import Domain
 from sparring.core.errors import InputError, PlanError
+from sparring.core.events import Listener
+from sparring.core.problem import Problem
+from sparring.core.rate import Rate
+from sparring.core.rng import Rng
 from sparring.core.threat import Budget, Threat
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
-from sparring.metrics.rate import Rate
+from sparring.models.wanted import listed_of, victim_of
 from sparring.records.store import Store
+from sparring.tasks.classes import of_classes
 
 Source = Victim | Sequence[Victim]
 """A network to take gradients from, or several together."""
 
 
 class Cell(NamedTuple):
-    """One attack from one source against one target. rate: share broken, with its Wilson interval. errors: points without a
-    verdict, counted as not broken. own: the target is the source, or one of them, so this is no transfer."""
+    """Hold one attack from one source against one target.
+
+    Attributes:
+        attack: The attack as written.
+        source: The name of the source.
+        target: The name of the target.
+        rate: Share broken, with its Wilson interval.
+        errors: Points without a verdict, counted as not broken.
+        own: Whether the target is the source, or one of them, so that this is no transfer.
+    """
 
     attack: str
     source: str
@@ -43,8 +57,14 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class TransferMatrix:
-    """cells: one for every attack, source and target. n: samples that every network gets right, to which all rates refer.
-    asked: samples in the data. run: the record behind it, with one case a target."""
+    """Hold how often each attack from each source breaks each target.
+
+    Attributes:
+        cells: One for every attack, source and target.
+        n: Samples that every network gets right, to which all rates refer.
+        asked: Samples in the data.
+        run: The record behind it, with one case per target.
+    """
 
     cells: tuple[Cell, ...]
     n: int
@@ -52,7 +72,7 @@ class TransferMatrix:
     run: Run
 
     def table(self) -> pd.DataFrame:
-        """One row a cell: attack, source, target, rate, low, high, n, errors, own."""
+        """Return one row per cell: attack, source, target, rate, low, high, n, errors, own."""
         rows = [
             {"attack": one.attack, "source": one.source, "target": one.target, "rate": one.rate.value, "low": one.rate.low, "high": one.rate.high,
              "n": one.rate.n, "errors": one.errors, "own": one.own} for one in self.cells
@@ -60,7 +80,7 @@ class TransferMatrix:
         return pd.DataFrame(rows)
 
     def rate(self, attack: str, source: str, target: str) -> Rate:
-        """The rate of one cell."""
+        """Return the rate of one cell."""
         for one in self.cells:
             if (one.attack, one.source, one.target) == (attack, source, target):
                 return one.rate
@@ -68,7 +88,10 @@ class TransferMatrix:
         raise InputError(f"no cell {attack} from {source} to {target}: there are {known} ...")
 
     def save(self, folder: str | os.PathLike[str]) -> str:
-        """Copy the record to a folder or fsspec URL, with the table as transfer.csv; `Run.open` reads it. Returns where."""
+        """Copy the record to a folder or fsspec URL, with the table as transfer.csv.
+
+        `Run.open` reads it. Returns the folder or URL.
+        """
         store, record = Store(folder), self.run.record
         for cell in record.store.names("cells"):
             for inner in (f"cells/{cell}", f"cells/{cell}/points"):
@@ -80,7 +103,10 @@ class TransferMatrix:
         return store.url
 
     def report(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Write the report, one offline HTML file; by default report.html in the folder of the run. Returns its path."""
+        """Write the report, one offline HTML file, and return its path.
+
+        By default it is report.html in the folder of the run.
+        """
         return self.run.report(path)
 
 
@@ -88,24 +114,36 @@ def transfer_matrix(
     sources: Sequence[Source], targets: Sequence[Victim], data: Data, threat: Threat, attacks: Sequence[str | Attack] = ("transfer",), *,
     seed: int = 0, batch: int = 250, out: str | os.PathLike[str] = "runs", listen: Listener | None = None,
 ) -> TransferMatrix:  # fmt: skip
-    """Attack every source, put the points to every target, and let the judge decide; the same call continues an interrupted one.
+    """Attack every source, put the points to every target, and let the judge decide.
 
-    sources: victims that expose what the attacks need, or lists of victims for an ensemble. targets: victims of any
-    kind; each is asked for its label once a point. data: samples that all of them take; only those that every network gets
-    right are attacked and counted. threat: its access and budget are the target's; what is asked of a source is free.
-    attacks: as in a plan, "pgd(steps=20)" or 'transfer(changes="mi+di")', without a surrogate: the source is it. Attacks
-    other than `transfer` end when they broke the source, which is early for points that are to travel.
-    seed, batch: as in `evaluate`. out: folder or URL under which the run folder is made, "memory://here" for none on disk.
+    The same call continues an interrupted run.
 
-    Raises UsageError before the first point is looked for.
+    Args:
+        sources: Victims that expose what the attacks need, or lists of victims for an ensemble.
+        targets: Victims of any kind; each is asked for its label once per point.
+        data: Samples that all of them take; only those that every network gets right are attacked and counted.
+        threat: Its access and budget are the target's; queries to a source are free.
+        attacks: As in a plan, "pgd(steps=20)" or 'transfer(changes="mi+di")', without a surrogate: the source takes its place. Attacks
+            other than `transfer` end when they broke the source, which is early for points that are to travel.
+        seed: As in `evaluate`.
+        batch: As in `evaluate`.
+        out: Folder or URL under which the run folder is made, "memory://here" for none on disk.
+        listen: Called with (event, details).
+
+    Returns:
+        A `TransferMatrix` with one cell for every attack, source and target.
+
+    Raises:
+        UsageError: before the first point is looked for, where something does not fit.
     """
-    groups = [_group(one) for one in sources]
+    groups = [_group(one, data.domain) for one in sources]
+    targets = [victim_of(one, data.domain, "a target") for one in targets]
     victims = _all_victims(groups, targets, data)
     chosen = [read_attack(one) if isinstance(one, str) else one for one in attacks]
     if not chosen:
         raise PlanError("a transfer matrix needs at least one attack")
     crafted = [_crafted(attack, group, threat) for attack in chosen for group in groups]
-    said = [one.say() for one in crafted]
+    said = [str(one) for one in crafted]
     if twice := {one for one in said if said.count(one) > 1}:
         raise PlanError(f"{twice.pop()} stands twice: give every source a name of its own, sp.victim(..., name=...)")
     right = _right_everywhere(victims, data, threat, seed)
@@ -113,13 +151,13 @@ def transfer_matrix(
         raise InputError(f"none of the {len(data)} samples is right on all of {', '.join(one.name for one in victims)}: no transfer can be counted")
     common = data if bool(right.all()) else data.rows(right.nonzero().squeeze(1))
     seen = threat.seeing("labels").take(right.nonzero().squeeze(1))
-    names = [f"{target.name} · {threat.space.short()}" for target in targets]
-    cases = [Case(name, target, common, seen, tuple(crafted)) for name, target in zip(names, targets, strict=True)]
+    names = [f"{target.name} · {threat.space.label}" for target in targets]
+    cases = [EvasionCase(name, target, common, seen, tuple(crafted)) for name, target in zip(names, targets, strict=True)]
     plan = {"transfer_matrix": {"sources": ["+".join(one.name for one in group) for group in groups], "targets": [one.name for one in targets],
-            "attacks": [one.say() for one in chosen]}, "seed": seed, "batch": batch}  # fmt: skip
+            "attacks": [str(one) for one in chosen]}, "seed": seed, "batch": batch}  # fmt: skip
     run = carry_out(cases, out, plan, Settings(seed, batch, cascade=False), listen)
     about = [
-        {"attack": one.inner.say(), "source": one.origin, "target": target.name, "case": name, "say": one.say(),
+        {"attack": str(one.inner), "source": one.origin, "target": target.name, "case": name, "say": str(one),
          "own": any(part.fingerprint == target.fingerprint for part in one.sources)}
         for one in crafted for name, target in zip(names, targets, strict=True)
     ]  # fmt: skip
@@ -130,7 +168,10 @@ def transfer_matrix(
 
 @dataclass(frozen=True)
 class Crafted(Attack):
-    """Points that an attack finds on its sources, put to the victim once, for a label. They are found once per sample, whoever asks."""
+    """Put points that an attack finds on its sources to the victim once, for a label.
+
+    They are found once per sample, whoever asks.
+    """
 
     sources: tuple[Victim, ...] = ()
     inner: Attack = field(default=None)  # type: ignore[assignment]
@@ -138,47 +179,54 @@ class Crafted(Attack):
 
     @property
     def origin(self) -> str:
+        """Return the names of the sources, joined by +."""
         return "+".join(one.name for one in self.sources)
 
-    def say(self) -> str:
-        return f"{self.inner.say()} on {self.origin}"
+    def __str__(self) -> str:
+        return f"{self.inner} on {self.origin}"
 
     def describe(self) -> dict[str, Any]:
         hashes = [{"name": one.name, "sha256": one.fingerprint} for one in self.sources]
-        return {**self.inner.describe(), "sources": hashes, "code": code_of(self.inner)}
+        return {**self.inner.describe(), "sources": hashes, "code": code_of(self.inner, iterate, Problem)}
 
-    def run(self, bout: Bout) -> Tensor:
-        keys = [_key(bout, row) for row in range(len(bout))]
-        rows = torch.tensor([row for row, key in enumerate(keys) if key not in self.found], dtype=torch.int64, device=bout.rows.device)
+    def run(self, problem: Problem) -> Tensor:
+        keys = [_key(problem, row) for row in range(len(problem))]
+        rows = torch.tensor([row for row, key in enumerate(keys) if key not in self.found], dtype=torch.int64, device=problem.rows.device)
         if len(rows):
-            for row, point in zip(rows.tolist(), self._search(bout, rows), strict=True):
+            for row, point in zip(rows.tolist(), self._search(problem, rows), strict=True):
                 self.found[keys[row]] = point
-        bout.labels(torch.stack([self.found[key] for key in keys]).to(bout.x))
-        return bout.best()
+        problem.answers(torch.stack([self.found[key] for key in keys]).to(problem.x))
+        return problem.best()
 
-    def _search(self, bout: Bout, rows: Tensor) -> Tensor:
+    def _search(self, problem: Problem, rows: Tensor) -> Tensor:
         """The points found on the sources for these rows; nothing of it is charged to the victim."""
-        source, part = self.sources[0], bout.take(rows)
-        threat = replace(bout.threat.take(part.rows), access="gradients", budget=Budget())
+        source, part = self.sources[0], problem.take(rows)
+        threat = replace(problem.threat.take(part.rows), access="gradients", budget=Budget())
         with source.session():
-            return on_sources(self.inner, self.sources).run(Bout.open(source, part.x, part.reference, threat, part.dice))
+            return on_sources(self.inner, self.sources).run(Problem.open(source, part.x, part.criterion, threat, part.rng))
 
 
 def on_sources(attack: Attack, sources: tuple[Victim, ...]) -> Attack:
-    """The attack with the sources in the place of its surrogate, where it takes one."""
+    """Return the attack with the sources in the place of its surrogate, where it takes one."""
     return replace(attack, surrogates=sources, needs=frozenset({"labels"})) if isinstance(attack, Transfer) else attack
 
 
-def _key(bout: Bout, row: int) -> str:
-    """What the point of a row depends on: input, goal, radius and dice."""
-    parts = [bout.x[row], bout.dice.keys[row], *(part[row] for part in bout.reference), bout.threat.space.radii(len(bout.ledger.margin))[int(bout.rows[row])]]
+def _key(problem: Problem, row: int) -> str:
+    """What the point of a row depends on: input, goal, radius and rng."""
+    parts = [
+        problem.x[row],
+        problem.rng.keys[row],
+        *(part[row] for part in of_classes(problem.criterion)),
+        problem.threat.space.radii(len(problem.ledger.loss))[int(problem.rows[row])],
+    ]
     return hashlib.sha256(b"".join(part.detach().cpu().contiguous().numpy().tobytes() for part in parts)).hexdigest()
 
 
-def _group(source: Source) -> tuple[Victim, ...]:
-    group: tuple[Victim, ...] = (source,) if isinstance(source, Victim) else tuple(source)
-    if not group or not all(isinstance(one, Victim) for one in group):
-        raise InputError(f"a source is a victim, sp.victim(model, domain), or a list of them; got {source!r}"[:200])
+def _group(source: Any, domain: Domain) -> tuple[Victim, ...]:
+    """A source, one victim or several that are attacked together. A pair (model, domain) is one victim."""
+    group = tuple(victim_of(one, domain, "a source") for one in listed_of(source))
+    if not group:
+        raise InputError("a source is an empty list: give a victim, sp.victim(model, domain), or a list of them")
     return group
 
 
@@ -186,8 +234,6 @@ def _all_victims(groups: Sequence[tuple[Victim, ...]], targets: Sequence[Victim]
     """Every network once. InputError where one does not take the data, or two have one name."""
     if not groups or not targets:
         raise InputError(f"a transfer matrix needs sources and targets; got {len(groups)} and {len(targets)}")
-    if not all(isinstance(one, Victim) for one in targets):
-        raise InputError("the targets are victims: wrap models with sp.victim(model, domain)")
     found: dict[str, Victim] = {}
     for one in [*(victim for group in groups for victim in group), *targets]:
         found.setdefault(one.fingerprint, one)
@@ -202,7 +248,7 @@ def _all_victims(groups: Sequence[tuple[Victim, ...]], targets: Sequence[Victim]
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"two networks are called {twice.pop()!r}: give each a name of its own, sp.victim(model, domain, name=...)")
     if not isinstance(data.x, Tensor):
-        raise InputError(f"a transfer matrix needs inputs that are numbers; the data is {data.domain.say()}")
+        raise InputError(f"a transfer matrix needs inputs that are numbers; the data is {data.domain}")
     return list(found.values())
 
 
@@ -210,7 +256,7 @@ def _crafted(attack: Attack, group: tuple[Victim, ...], threat: Threat) -> Craft
     """The attack on these sources, checked."""
     first = group[0]
     if isinstance(attack, Transfer) and (attack.surrogates or attack.settings.get("surrogate")):
-        raise PlanError(f"{attack.say()} brings its own surrogate: leave it out, in a matrix the sources are the surrogates")
+        raise PlanError(f"{attack} brings its own surrogate: leave it out, in a matrix the sources are the surrogates")
     if len(group) > 1 and not isinstance(attack, Transfer):
         raise PlanError(f"{attack.name} works on one network, {' and '.join(one.name for one in group)} are {len(group)}: use transfer for an ensemble")
     on_sources(attack, group).check(first, threat.seeing("gradients"))
@@ -219,12 +265,12 @@ def _crafted(attack: Attack, group: tuple[Victim, ...], threat: Threat) -> Craft
 
 def _right_everywhere(victims: Sequence[Victim], data: Data, threat: Threat, seed: int) -> Tensor:
     """bool [n]: right on every network as deployed, and not at the goal of the threat already."""
-    reference = threat.goal.reference(data.y, Dice.of(seed, data.ids, data.y.device), victims[0].classes)
+    criterion = threat.goal.freeze(data.y, victims[0].task, Rng.of(seed, data.ids, data.y.device))
     right = torch.ones(len(data), dtype=torch.bool)
     for one in victims:
         with one.session():
             labels = torch.cat([one.label(one.domain.deploy(part, part)) for part in data.x.split(500)])
-        right &= ((labels == data.y) & ~threat.goal.done(labels, reference)).cpu()
+        right &= ((labels == data.y) & ~criterion.met(labels)).cpu()
     return right
 
 

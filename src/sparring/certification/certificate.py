@@ -1,9 +1,11 @@
 """What a certificate says of one sample: proved, refuted or unknown, by which method, and what exactly is guaranteed."""
 
+import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
@@ -17,20 +19,41 @@ FLOAT = "float32 execution"
 
 
 class Verdict(StrEnum):
+    """Name what is known of a sample: proved, refuted or unknown."""
+
     PROVED = "proved"
     REFUTED = "refuted"
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """What is known of one sample under one threat.
+Made = TypeVar("Made")
 
-    verdict: proved: no point of the threat meets its goal. refuted: `witness` does, checked on the model as deployed.
+
+def _takes_witness(made: type[Made]) -> type[Made]:
+    """Also take `witness=`, the name that `counterexample=` had before."""
+    init = made.__init__
+
+    @functools.wraps(init)
+    def renamed(self: Made, *values: Any, **fields: Any) -> None:
+        if "witness" in fields:
+            warnings.warn("witness= of a certificate is called counterexample=", DeprecationWarning, stacklevel=2)
+            fields["counterexample"] = fields.pop("witness")
+        init(self, *values, **fields)
+
+    made.__init__ = renamed
+    return made
+
+
+@_takes_witness
+@dataclass(frozen=True, repr=False)
+class Certificate:
+    """Hold what is known of one sample under one threat.
+
+    verdict: proved: no point of the threat meets its goal. refuted: `counterexample` does, checked on the model as deployed.
     unknown: neither, for the `reason` given. method: what decided ("crown", "milp", ...). radius: the radius that is proved: what was
     asked, or more where a method tells (smoothing); 0 where nothing is proved. margin: the lower bound that was reached on the margin of the right
     class, NaN where a method has none. guarantee: `REAL`, `FLOAT`, or another statement in words. confidence: 1 for what is certain, less
-    for statistical methods. seconds: spent on this sample. witness: [...], one input. proof: what a proof file is made of.
+    for statistical methods. seconds: spent on this sample. counterexample: [...], one input. proof: what a proof file is made of.
     """
 
     verdict: Verdict
@@ -41,22 +64,36 @@ class Certificate:
     guarantee: str = REAL
     confidence: float = 1.0
     seconds: float = 0.0
-    witness: Tensor | None = None
+    counterexample: Tensor | None = None
     proof: Any = None
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.UNKNOWN and not self.reason:
             raise ValueError("an unknown verdict says why")
-        if self.verdict is Verdict.REFUTED and self.witness is None:
-            raise ValueError("a refuted verdict shows its witness")
+        if self.verdict is Verdict.REFUTED and self.counterexample is None:
+            raise ValueError("a refuted verdict shows its counterexample")
+
+    def __repr__(self) -> str:
+        how = f" by {self.method}" if self.method else ""
+        return f"<certificate: {self.verdict}{how}, radius {self.radius:g}{f', {self.reason[:80]}' if self.reason else ''}>"
+
+    @property
+    def witness(self) -> Tensor | None:
+        """Return the name that `counterexample` had before."""
+        warnings.warn("the witness of a certificate is called counterexample", DeprecationWarning, stacklevel=2)
+        return self.counterexample
 
     @property
     def proved(self) -> bool:
+        """Return whether the verdict is "proved"."""
         return self.verdict is Verdict.PROVED
 
 
 def table(certificates: Sequence[Certificate]) -> "pd.DataFrame":
-    """One row a sample: verdict, method, radius, margin, reason, guarantee, confidence, seconds."""
+    """Return one row per sample, as a data frame.
+
+    Columns: verdict, method, radius, margin, reason, guarantee, confidence, seconds.
+    """
     import pandas as pd
 
     names = ("verdict", "method", "radius", "margin", "reason", "guarantee", "confidence", "seconds")

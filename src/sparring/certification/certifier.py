@@ -1,7 +1,8 @@
 """`@certifier`: one file adds a way to prove that nothing within a threat breaks a sample."""
 
 import inspect
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate
-from sparring.core.dice import Dice
 from sparring.core.errors import NeedsError, UnknownName
-from sparring.core.registry import register
+from sparring.core.foreign import ours
+from sparring.core.registry import named_in, register
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
-from sparring.core.victim import Victim
+from sparring.core.victim import Victim, say_set
 
 Misfit = Callable[[Victim, Threat], str]
 """Why it cannot certify this victim under this threat, in words with the cure; an empty string where it can."""
@@ -21,9 +23,13 @@ Misfit = Callable[[Victim, Threat], str]
 
 @dataclass(frozen=True)
 class Certifier:
-    """A registered certifier with its settings. prove: (victim, x, y, threat, dice, *, seconds, **settings) -> one `Certificate` a sample;
-    seconds is the limit a sample, None for none. statistical: its answers hold with a confidence below 1. by_default: is it
-    asked where nobody names certifiers?"""
+    """Represent a registered certifier with its settings.
+
+    prove: (victim, x, y, threat, rng, *, seconds, **settings) -> one `Certificate` a sample; seconds is the limit a sample,
+    None for none. statistical: its answers hold with a confidence below 1. by_default: is it asked where nobody names
+    certifiers? renamed: settings by the names that they had before, which are understood with a warning.
+    tasks: kinds of task about whose answers it proves things.
+    """
 
     name: str
     prove: Callable[..., Sequence[Certificate]]
@@ -33,44 +39,70 @@ class Certifier:
     statistical: bool
     by_default: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    tasks: frozenset[str] = frozenset({"classes"})
 
-    def __call__(self, victim: Victim, x: Tensor, y: Tensor, threat: Threat, dice: Dice, *, seconds: float | None = None) -> list[Certificate]:
-        return list(self.prove(victim, x, y, threat, dice, seconds=seconds, **self.settings))
+    def __call__(self, victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
+        return list(self.prove(victim, x, y, threat, rng, seconds=seconds, **self.settings))
 
     def check(self, victim: Victim, threat: Threat) -> None:
-        """NeedsError where it does not fit."""
+        """Raise NeedsError where the certifier does not fit."""
         if reason := self.misfit(victim, threat):
-            raise NeedsError(f"{self.name} cannot certify {victim.name} under {threat.space.short()}: {reason}")
+            raise NeedsError(f"{self.name} cannot certify {victim.name} under {threat.space.label}: {reason}")
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
-        """Its settings and their defaults."""
+        """Return its settings and their defaults."""
         parameters = inspect.signature(self.prove).parameters.values()
         return {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY and one.name != "seconds"}
 
     def configure(self, **settings: Any) -> "Certifier":
-        """The same certifier with these settings; an unknown one names the nearest."""
+        """Return the same certifier with these settings; an unknown one names the nearest."""
+        for old in [name for name in settings if name in self.renamed]:
+            warnings.warn(f"{old}= of {self.name} is called {self.renamed[old]}=", DeprecationWarning, stacklevel=2)
+            settings[self.renamed[old]] = settings.pop(old)
         for name in settings:
             if name not in self.defaults:
-                raise UnknownName(f"setting of {self.name}", name, self.defaults)
+                raise UnknownName(f"setting of {self.name}", name, self.defaults, hint=ours(name, self.defaults))
         return replace(self, settings={**self.settings, **settings})
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON for the record and its keys."""
+        """Return plain JSON for the record and its keys."""
         return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites, "certificate": True, "statistical": self.statistical}
 
-    def say(self) -> str:
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """Return the registered things that its settings name, such as verifiers.
+
+        Their code decides what it proves.
+        """
+        return tuple(named_in({**self.defaults, **self.settings}))
+
+    def __str__(self) -> str:
         """As it is written in a plan."""
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.settings.items())})" if self.settings else self.name
 
 
 def certifier(
-    name: str, misfit: Misfit, *, cites: str, order: int = 50, statistical: bool = False, by_default: bool = True
+    name: str,
+    misfit: Misfit,
+    *,
+    cites: str,
+    order: int = 50,
+    statistical: bool = False,
+    by_default: bool = True,
+    renamed: Mapping[str, str] | None = None,
+    tasks: Set[str] = frozenset({"classes"}),
 ) -> Callable[[Callable[..., Sequence[Certificate]]], Certifier]:
     """Register `prove` as a certifier. Lower `order` is asked first where several fit."""
 
     def enter(prove: Callable[..., Sequence[Certificate]]) -> Certifier:
-        made = Certifier(name, prove, misfit, cites, order, statistical, by_default)
+        def fits(victim: Victim, threat: Threat) -> str:
+            if victim.task.kind not in tasks:
+                return f"it proves things about {say_set(frozenset(tasks))}; the model answers {victim.task}"
+            return misfit(victim, threat)
+
+        made = Certifier(name, prove, fits, cites, order, statistical, by_default, renamed=renamed or {}, tasks=frozenset(tasks))
         register("certifier", name)(made)
         return made
 

@@ -10,32 +10,38 @@ from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict, table
 from sparring.certification.certifier import Certifier
-from sparring.core.dice import Dice
 from sparring.core.errors import InputError, NeedsError, PlanError
-from sparring.core.labels import check_labels
 from sparring.core.registry import everything, find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
+from sparring.models.wanted import threat_of, victim_of
+from sparring.tasks.classes import check_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class Certificates(list[Certificate]):
-    """One certificate a sample, in order."""
+    """Hold one certificate per sample, in order."""
 
     def table(self) -> "pd.DataFrame":
-        """One row a sample; see `certificate.table`."""
+        """Return one row a sample; see `certificate.table`."""
         return table(self)
 
     @property
     def proved(self) -> Tensor:
-        """bool [n]."""
+        """Return bool [n]: whether each sample is proved."""
         return torch.tensor([one.proved for one in self], dtype=torch.bool)
 
     def write_proofs(self, path: str) -> int:
-        """Write the proofs of all proved samples that have one (made with proofs=True) to a file for `spar check-proof`; returns how many they are."""
-        from sparring.certification.proof.file import SampleProof, TreeProof, write_proof
+        """Write the proofs of all proved samples to a file for `spar check-proof`.
+
+        Samples have a proof if they were certified with proofs=True. Returns how many there are.
+        """
+        from sparring.certification.networks.proof.sample import SampleProof
+        from sparring.certification.proof.file import write_proof
+        from sparring.certification.trees.proof import TreeProof
 
         proofs = [one.proof for one in self if one.proved and isinstance(one.proof, SampleProof | TreeProof)]
         write_proof(path, proofs)
@@ -47,25 +53,47 @@ class Certificates(list[Certificate]):
 
 
 def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
-    """The certifiers that fit and are asked by default, in that order."""
+    """Return the certifiers that fit and are asked by default, in that order."""
     return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
 
 
 def certify(
     victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, seconds: float | None = None, seed: int = 0,
-    dice: Dice | None = None, **settings: Any,
+    rng: Rng | None = None, **settings: Any,
 ) -> Certificates:  # fmt: skip
-    """For every sample: proved that nothing within the threat meets its goal, refuted by a witness, or unknown and why.
+    """Prove for each sample that nothing within the threat meets its goal, or refute it.
 
-    x: a batch of the victim's domain. y: int64 [n], true classes. methods: certifiers by name, asked in turn about what is still open; by
-    default all that fit. seconds: limit a sample, None for the limits of the methods, which are counted in steps. settings: of the only method, or
-    of the one that fits first. dice: keyed by sample; made from the positions 0 ... n - 1 and `seed` if left out.
-    Raises NeedsError where no certifier fits.
+    A refuted sample has a counterexample; an unknown one has the reason.
+
+    Args:
+        victim: The model.
+        x: A batch of the victim's domain.
+        y: int64 [n], true classes.
+        threat: What the adversary may change and which answers count.
+        methods: Certifiers by name, asked in turn about what is still open; by default all that fit.
+        seconds: Limit per sample, None for the limits of the methods, which are counted in steps.
+        seed: Seed of `rng` where that is left out.
+        rng: Keyed per sample; made from the positions 0 ... n - 1 and `seed` if left out.
+        settings: Settings of the only method, or of the one that fits first.
+
+    Returns:
+        The `Certificates`, one verdict per sample.
+
+    Raises:
+        NeedsError: where no certifier fits.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=4)
+        >>> len(certify(victim, data.x, data.y, sp.linf(0.001)))
+        4
     """
+    victim, threat = victim_of(victim), threat_of(threat)
+    methods = [methods] if isinstance(methods, str | Certifier) else methods
     chosen = [find("certifier", one) if isinstance(one, str) else one for one in methods] if methods is not None else fitting(victim, threat)
     if not chosen:
         reasons = "; ".join(f"{name}: {one.misfit(victim, threat)}" for name, one in everything("certifier").items())
-        raise NeedsError(f"nothing can certify {victim.name} under {threat.space.short()}: {reasons}")
+        raise NeedsError(f"nothing can certify {victim.name} under {threat.space.label}: {reasons}")
     for one in chosen:
         one.check(victim, threat)
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
@@ -76,14 +104,14 @@ def certify(
     if not len(x):
         raise InputError("no samples to certify: x has no rows")
     threat.space.around(x, victim.domain)  # refuses radii of other samples
-    dice = Dice.of(seed, range(len(x))) if dice is None else dice
+    rng = Rng.of(seed, range(len(x))) if rng is None else rng
     found: list[Certificate] = []
     with victim.session():
         for one in chosen:
             rows = torch.tensor([row for row in range(len(x)) if not found or found[row].verdict is Verdict.UNKNOWN], dtype=torch.int64)
             if len(rows):
                 began = time.monotonic()
-                answers = one(victim, x[rows], y[rows], threat.take(rows), dice.take(rows), seconds=seconds)
+                answers = one(victim, x[rows], y[rows], threat.take(rows), rng.take(rows), seconds=seconds)
                 spent = (time.monotonic() - began) / len(rows)
                 named = [dataclasses.replace(each, method=each.method or one.name, seconds=spent) for each in answers]
                 found = found or named
@@ -99,16 +127,38 @@ def _better(old: Certificate, new: Certificate) -> Certificate:
 
 def certified_radius(
     victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, steps: int = 8, seconds: float | None = None,
-    seed: int = 0, dice: Dice | None = None, **settings: Any,
+    seed: int = 0, rng: Rng | None = None, **settings: Any,
 ) -> Certificates:  # fmt: skip
-    """The largest radius up to that of the threat that can be proved for each sample, by bisection of so many steps.
+    """Return the largest radius, up to that of the threat, that can be proved for each sample.
 
-    Proved: the whole radius of the threat. Else `radius` is what was proved, 0 for nothing, and the verdict is that at the whole
-    radius. seconds: limit a sample and step.
+    It is found by bisection of so many steps.
+
+    Args:
+        victim: As for `certify`.
+        x: As for `certify`.
+        y: As for `certify`.
+        threat: Its radius is the largest that is tried.
+        methods: As for `certify`.
+        steps: Steps of the bisection.
+        seconds: Limit per sample and step.
+        seed: As for `certify`.
+        rng: As for `certify`.
+        settings: As for `certify`.
+
+    Returns:
+        The `Certificates`. A sample is proved where the whole radius of the threat is proved. Else `radius` is what was proved, 0 for
+        nothing, and the verdict is that at the whole radius.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=4)
+        >>> len(certified_radius(victim, data.x, data.y, sp.linf(0.001), steps=1))
+        4
     """
+    victim, threat = victim_of(victim), threat_of(threat)
     x = victim.domain.check(x)
-    dice = Dice.of(seed, range(len(x))) if dice is None else dice
-    whole = certify(victim, x, y, threat, methods, seconds=seconds, dice=dice, **settings)
+    rng = Rng.of(seed, range(len(x))) if rng is None else rng
+    whole = certify(victim, x, y, threat, methods, seconds=seconds, rng=rng, **settings)
     y = check_labels(y, len(x), victim.classes)
     full = threat.space.radii(len(x)).double()
     proved, open_ = torch.tensor([one.radius for one in whole], dtype=torch.float64), ~whole.proved
@@ -118,7 +168,7 @@ def certified_radius(
         if not len(rows):
             break
         middle = (proved + above) / 2
-        answers = certify(victim, x[rows], y[rows], threat.take(rows).at(middle[rows]), methods, seconds=seconds, dice=dice.take(rows), **settings)
+        answers = certify(victim, x[rows], y[rows], threat.take(rows).at(middle[rows]), methods, seconds=seconds, rng=rng.take(rows), **settings)
         hit = rows[answers.proved]
         missed = rows[~answers.proved]
         proved[hit], above[missed] = middle[hit], middle[missed]

@@ -3,9 +3,11 @@
 import os
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
+from sparring import __version__
 from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, new, report, run, show
 from sparring.cli.process import tame_threads
 from sparring.core.errors import SparringError
@@ -13,10 +15,27 @@ from sparring.core.errors import SparringError
 app = typer.Typer(
     name="spar",
     help="Attack, harden and certify machine-learning models, and write down what held.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sparring {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version)] = False,
+) -> None:
+    """Attack, harden and certify machine-learning models, and write down what held.
+
+    Begin with: spar run model=zoo:digits-plain data=digits threat="linf 0.1"
+    """
+
+
 INTERRUPTED = 130
 MISUSE: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 """The base of typer's complaints about arguments, which it has exported under no name of its own in all versions."""
@@ -36,11 +55,14 @@ app.command("new")(new.command)
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done and gate met, 1 gate missed, 2 wrong use, 3 incomplete or failed, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 done and gate met, 1 gate missed, 2 wrong use, 3 incomplete or failed, 130 interrupted.
+    """
     tame_threads()
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
-        code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False, complete_var="_SPAR_COMPLETE")
     except SparringError as error:
         sys.stderr.write(f"spar: {error}\n")
         code = error.exit_code

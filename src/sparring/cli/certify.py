@@ -16,9 +16,10 @@ def command(
     instances: Annotated[str | None, typer.Option(help="A file of lines network,property,seconds, as the competition gives them.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds an instance or sample; instead of those in the file of instances.")] = None,
     out: Annotated[str | None, typer.Option(help="Where to write: the answer in the competition's format, or a table (csv).")] = None,
-    witnesses: Annotated[str | None, typer.Option(help="With --instances: a folder for one answer each, in the competition's format.")] = None,
+    counterexamples: Annotated[str | None, typer.Option(help="With --instances: a folder for one answer each, in the competition's format.")] = None,
     proof: Annotated[str | None, typer.Option(help="Where to write a proof of what is proved, for spar check-proof.")] = None,
     proofs: Annotated[str | None, typer.Option(help="With --instances: a folder for one proof each.")] = None,
+    witnesses: Annotated[str | None, typer.Option(hidden=True)] = None,
     workers: Annotated[int, typer.Option(min=1, help="With --instances: processes.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
@@ -36,13 +37,16 @@ def command(
     """
     from sparring.core.errors import PlanError
 
+    if witnesses is not None:
+        typer.echo("--witnesses is called --counterexamples", err=True)
+        counterexamples = counterexamples or witnesses
     given = [*(words or []), *context.args]
     if timeout is not None and not 0 < timeout < float("inf"):
         raise PlanError(f"--timeout {timeout:g}: give a positive number of seconds, or leave it out for no limit")
     if instances is not None:
         if given or out is None:
             raise PlanError("spar certify --instances FILE needs --out FILE for the table and takes no other words")
-        raise typer.Exit(_list(instances, out, timeout, witnesses, proofs, workers, json, quiet))
+        raise typer.Exit(_list(instances, out, timeout, counterexamples, proofs, workers, json, quiet))
     if len(given) == 2 and not any("=" in word or word.startswith("-") for word in given):
         raise typer.Exit(_one(given[0], given[1], timeout, out, proof, json, quiet))
     stray, changes = read_words(given)
@@ -64,30 +68,37 @@ def _one(network: str, asked: str, timeout: float | None, out: str | None, proof
 
         shown = None if found is None else {"x": found.x.tolist(), "y": found.y.tolist()}
         print_json(
-            {"result": answer.result, "seconds": answer.seconds, "rung": answer.rung, "reason": answer.reason, "proof": answer.proof, "counterexample": shown}
+            {
+                "result": answer.result,
+                "seconds": answer.seconds,
+                "verifier": answer.verifier,
+                "reason": answer.reason,
+                "proof": answer.proof,
+                "counterexample": shown,
+            }
         )
     elif not quiet:
         typer.echo(answer.result)
         if found is not None and out is None:
             typer.echo(found.text(), nl=False)
-        typer.echo(f"{f'decided by {answer.rung}' if answer.decided else answer.reason}, {answer.seconds:.2f} s")
+        typer.echo(f"{f'decided by {answer.verifier}' if answer.decided else answer.reason}, {answer.seconds:.2f} s")
         if proof is not None and answer.result == "unsat":
             typer.echo(f"proof: {answer.proof}" if answer.proof else answer.reason)
     return 0 if answer.decided else 3
 
 
-def _list(instances: str, out: str, timeout: float | None, witnesses: str | None, proofs: str | None, workers: int, json: bool, quiet: bool) -> int:
+def _list(instances: str, out: str, timeout: float | None, counterexamples: str | None, proofs: str | None, workers: int, json: bool, quiet: bool) -> int:
     from collections import Counter
 
     from sparring.certification.vnnlib.instances import Row, run_instances
 
-    def say(row: Row) -> None:
+    def tell(row: Row) -> None:
         if row.result == "error":
             typer.echo(f"{row.network} {row.asked}: {row.reason}", err=True)
         elif not quiet and not json:
-            typer.echo(f"{row.result:8}{row.seconds:9.2f} s  {row.network} {row.asked}  {row.rung or row.reason}")
+            typer.echo(f"{row.result:8}{row.seconds:9.2f} s  {row.network} {row.asked}  {row.verifier or row.reason}")
 
-    rows = run_instances(instances, out, seconds=timeout, witnesses=witnesses, proofs=proofs, workers=workers, listen=say)
+    rows = run_instances(instances, out, seconds=timeout, counterexamples=counterexamples, proofs=proofs, workers=workers, listen=tell)
     counts = Counter(row.result for row in rows)
     if json:
         from sparring.cli.summary import print_json
@@ -108,10 +119,10 @@ def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proo
     from sparring.core.errors import PlanError
 
     plan = Plan.of(changes)
-    if proof is not None and len(plan.cases()) > 1:
-        raise PlanError(f"--proof {proof}: one file is about one model and threat, and the plan has {len(plan.cases())} cases")
+    if proof is not None and len(plan.evasion_cases()) > 1:
+        raise PlanError(f"--proof {proof}: one file is about one model and threat, and the plan has {len(plan.evasion_cases())} cases")
     tables, kept = {}, 0
-    for case in plan.cases():
+    for case in plan.evasion_cases():
         case.check()
         settings: dict[str, Any] = {} if proof is None else {"proofs": True}
         answers = certify(case.victim, case.data.x, case.data.y, case.threat, case.certifiers or None, seconds=timeout, seed=plan.seed, **settings)

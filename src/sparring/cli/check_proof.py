@@ -13,20 +13,18 @@ def command(
 ) -> None:
     """Verify a proof file with a checker that shares no code with what wrote it.
 
-    Exit codes: 0 verified, 1 rejected, 2 it cannot be read. The same without this package: python check_proof.py PROOF.
+    Exit codes: 0 verified, 1 rejected, 2 it cannot be read. The same without this package: python -m sparring_check PROOF.
 
     Example: spar check-proof answer.proof --network network.onnx
     """
     import contextlib
     import io
 
-    from sparring import check_network, check_proof
+    from sparring_check import check
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = check_proof.main([proof, *([] if network is None else ["--network", network])])
-        if not code and network is not None:
-            code = check_network.main([proof, network])
+        code = check(proof, network)
     if json:
         from sparring.cli.summary import print_json
 

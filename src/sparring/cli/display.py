@@ -9,8 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Display:
-    """Listens to the events of a run. On a terminal it draws one bar with rate and time left, else a
-    line when a case begins and every ten seconds. `quiet` draws nothing."""
+    """Show the events of a run.
+
+    On a terminal it draws one bar with rate and time left, else a
+    line when a case begins and every ten seconds. `quiet` draws nothing.
+    """
 
     def __init__(self, quiet: bool):
         self.quiet = quiet

@@ -25,13 +25,13 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    from sparring.bench.api import second_look
+    from sparring.bench.api import reevaluate
     from sparring.bench.plan import Plan
     from sparring.cli.summary import print_json
     from sparring.core.errors import PlanError
     from sparring.core.threat import Threat
     from sparring.data.load import load
-    from sparring.judge.doctor import examine, trust
+    from sparring.diagnosis.doctor import examine, trust
     from sparring.models.load import load_model
     from sparring.threats.balls import Linf
     from sparring.threats.goals import Untargeted
@@ -45,26 +45,26 @@ def command(
     if (deep or remedies) and len(plan.threat) != 1:
         raise PlanError('--deep and --remedies attack: add one threat, threat="linf 0.1" say')
     if deep or remedies:
-        case = plan.cases()[0]
+        case = plan.evasion_cases()[0]
         victim, data, threat = case.victim, case.data, case.threat
     else:
         data = load(plan.data, split=plan.split, take=plan.take or 64, target=plan.target)
         victim = load_model(model, data, weights=plan.weights, settings={"search": plan.search} if plan.search else {})
         threat = Threat(Linf(0.0), Untargeted())
-    look = second_look(victim, data, threat, seed=plan.seed) if remedies else None
+    look = reevaluate(victim, data, threat, seed=plan.seed) if remedies else None
     findings = list(look.findings) if look else examine(victim, data, threat, deep=deep, seed=plan.seed)
     word = look.verdict if look else trust(findings)
     if json:
-        more = {"second_look": {name: value for name, value in look.describe().items() if name != "checks"}} if look else {}
+        more = {"reevaluation": {name: value for name, value in look.describe().items() if name != "checks"}} if look else {}
         print_json({"model": victim.describe(), "data": data.describe(), "trust": word, "checks": [one.describe() for one in findings], **more})
     elif not quiet:
         console = Console(highlight=False)
-        console.print(f"{victim.name}: {victim.domain.say()}; exposes {', '.join(sorted(victim.exposes))}; {victim.classes} classes", markup=False)
+        console.print(f"{victim.name}: {victim.domain}; exposes {', '.join(sorted(victim.exposes))}; answers {victim.task}", markup=False)
         table = Table(box=None, pad_edge=False, show_header=False)
         for one in findings:
             table.add_row(one.code, one.title, one.verdict, one.finding + (f" {one.cure}" if one.verdict in ("bad", "caution") else ""))
         console.print(table)
         if look:
-            console.print(look.say(), markup=False)
+            console.print(str(look), markup=False)
         console.print(f"an evaluation of this model would be: {word}")
     raise typer.Exit(1 if any(one.verdict == "bad" for one in findings) else 0)

@@ -7,7 +7,7 @@ import typer
 
 from sparring.cli.words import read_words
 
-KEYS = ("model", "weights", "data", "split", "take", "threat", "recipe", "epochs", "batch", "rate", "ramp", "fresh", "seed", "out")
+KEYS = ("model", "weights", "data", "split", "take", "threat", "recipe", "epochs", "batch", "rate", "radius_schedule", "fresh", "seed", "out")
 
 
 def command(
@@ -16,10 +16,12 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
-    """Train a torch model against a threat and write its weights; the same command continues from the checkpoint beside them.
+    """Train a torch model against a threat and write its weights.
 
-    model is zoo:NAME or package.module:factory, data is read in the split train unless split=... says otherwise, ramp is the share of the
-    training after which the radius is full, fresh=false trains on from the weights the model has. Settings of the recipe are keys too.
+    The same command continues from the checkpoint beside them.
+
+    model is zoo:NAME or package.module:factory, data is read in the split train unless split=... says otherwise, radius_schedule is
+    the share of the training after which the radius is full, fresh=false trains on from the weights the model has. Settings of the recipe are keys too.
 
     Example: spar harden model=zoo:digits-plain data=digits threat="linf 0.1" recipe=ibp epochs=40 out=robust.safetensors
     """
@@ -29,10 +31,11 @@ def command(
     from sparring.cli.process import tune_allocator
     from sparring.cli.summary import print_json
     from sparring.core.errors import PlanError, UnknownName
+    from sparring.core.registry import find
     from sparring.data.load import load
-    from sparring.defences.training.harden import RECIPES, harden, settings_of
+    from sparring.defences.training.harden import RENAMED, harden
     from sparring.defences.training.optimiser import Adam
-    from sparring.defences.training.ramp import Ramp
+    from sparring.defences.training.radius_schedule import RadiusSchedule
 
     tune_allocator()
     stray, given = read_words([*(words or []), *context.args])
@@ -40,25 +43,27 @@ def command(
     if stray or missing:
         raise PlanError(f"cannot read {stray!r}: write key=value" if stray else f"spar harden needs {', '.join(f'{name}=...' for name in missing)}")
     recipe = str(given.get("recipe", "ibp"))
-    if recipe not in RECIPES:
-        raise UnknownName("recipe", recipe, RECIPES)
+    known = find("recipe", recipe).defaults
+    for old in [name for name in RENAMED if name in given and name not in known]:
+        typer.echo(f"{old} is now {RENAMED[old]}: write {RENAMED[old]}=...", err=True)
+        given[RENAMED[old]] = given.pop(old)
     own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if name not in KEYS}
     for name in own:
-        if name not in settings_of(recipe):
-            raise UnknownName("key", name, [*KEYS, *settings_of(recipe)])
+        if name not in known:
+            raise UnknownName("key", name, [*KEYS, *known])
     file = Path(str(given["out"])).expanduser()
     if file.suffix != ".safetensors":
         raise PlanError(f"out={given['out']}: weights are written as .safetensors")
     case = Plan.of({name: given[name] for name in ("model", "weights", "data", "take", "threat") if name in given} | {"split": given.get("split", "train")})
-    threats = [one.threat for one in case.cases()]
+    threats = [one.threat for one in case.evasion_cases()]
     if len(threats) != 1:
         raise PlanError("spar harden takes one model and one threat")
     data = load(str(given["data"]), split=str(given.get("split", "train")), take=given.get("take"))
     chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "batch", "seed", "fresh") if name in given}
     if "rate" in given:
         chosen["optimiser"] = Adam(given["rate"])
-    if "ramp" in given:
-        chosen["ramp"] = Ramp(0.0, given["ramp"])
+    if "radius_schedule" in given:
+        chosen["radius_schedule"] = RadiusSchedule(0.0, given["radius_schedule"])
     told: list[dict[str, Any]] = []
 
     def listen(event: str, details: dict[str, Any]) -> None:
@@ -72,7 +77,7 @@ def command(
     if json:
         print_json({"weights": str(file), "recipe": recipe, "epochs": told})
     elif not quiet:
-        typer.echo(f"{file}: {recipe} at {threats[0].space.short()}; evaluate it with model=package.module:factory weights={file}")
+        typer.echo(f"{file}: {recipe} at {threats[0].space.label}; evaluate it with model=package.module:factory weights={file}")
 
 
 def _module(reference: str, weights: Any) -> Any:

@@ -1,80 +1,113 @@
-"""spar ls: what is there."""
+"""spar ls: list what is registered, and what runs there are."""
 
 import fnmatch
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-KINDS = {
-    "attacks": "attack",
-    "certifiers": "certifier",
-    "rungs": "rung",
-    "models": "model",
-    "data": "dataset",
-    "threats": "space",
-    "losses": "loss",
-    "checks": "check",
-    "domains": "domain",
-    "sections": "section",
-    "adapters": "adapter",
-    "readers": "reader",
-}
+from sparring.cli.listing import KINDS
+
+
+def _kinds(incomplete: str) -> list[str]:
+    return [kind for kind in (*KINDS, "runs") if kind.startswith(incomplete)]
+
+
+def _names(context: typer.Context, incomplete: str) -> list[str]:
+    from sparring.core.registry import everything
+
+    kind = KINDS.get(context.params.get("kind") or "")
+    return [name for name in everything(kind) if name.startswith(incomplete)] if kind else []
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="attacks, certifiers, rungs, models, data, threats, losses, checks, readers, adapters or runs")],
-    pattern: Annotated[str, typer.Argument(help="Names to show, with * and ?.")] = "*",
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)} or runs", autocompletion=_kinds)],
+    pattern: Annotated[str, typer.Argument(help="Names to show, with * and ?; a whole name shows all that is known about it.", autocompletion=_names)] = "*",
     out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Names only.")] = False,
 ) -> None:
-    """List attacks, certifiers, models, data, threats, checks or runs. Example: spar ls attacks "*pgd*" """
-    from rich.console import Console
-    from rich.table import Table
+    """List attacks, certifiers, models, data, threats, checks, runs or other things.
 
+    Example: spar ls attacks "*pgd*"
+    """
+    from sparring.cli.listing import rows_of
     from sparring.cli.summary import print_json
     from sparring.core.errors import UnknownName
-    from sparring.core.registry import everything
 
+    if kind == "rungs":
+        typer.echo("rungs are called verifiers: spar ls verifiers", err=True)
+        kind = "verifiers"
     if kind == "runs":
         rows = _runs(out)
     elif kind in KINDS:
-        rows = [{"name": name, **_about(kind, thing)} for name, thing in everything(KINDS[kind]).items()]
+        rows = rows_of(kind)
     else:
         raise UnknownName("kind", kind, [*KINDS, "runs"])
-    rows = [row for row in rows if fnmatch.fnmatch(row["name"], pattern)]
+    rows = [row for row in rows if any(fnmatch.fnmatchcase(row[key], pattern) for key in ("name", "code") if key in row)]
     if json:
         print_json(rows)
-        return
-    if quiet:
+    elif quiet:
         typer.echo("\n".join(row["name"] for row in rows))
-        return
+    elif kind != "runs" and len(rows) == 1 and pattern in (rows[0]["name"], rows[0].get("code")):
+        _print_one(rows[0])
+    else:
+        _print_table([{name: value for name, value in row.items() if kind == "runs" or name in ("name", "code", "does")} for row in rows])
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in rows[0] if rows else ["nothing found"]:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(_said(value) for value in row.values()))
     Console(highlight=False).print(table)
 
 
-def _about(kind: str, thing: object) -> dict[str, str]:
-    import inspect
-    import sys
+def _print_one(row: dict[str, Any]) -> None:
+    """Everything about one thing: what it does, plain facts, settings."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-    from sparring.attacks.attack import Attack
-    from sparring.certification.certifier import Certifier
-    from sparring.certification.rung import Rung
+    console = Console(highlight=False)
+    console.print(Text(row["name"], style="bold"))
+    for number, paragraph in enumerate(row["text"].split("\n\n")):
+        lines = paragraph.splitlines()
+        listed = any(line.startswith((" ", ">>>")) for line in lines)
+        console.print(Text(("\n" if number else "") + (paragraph if listed else " ".join(lines))))
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in row.items():
+        if name not in ("name", "does", "text", "settings"):
+            facts.add_row(Text(name, style="bold"), Text(_said(value)))
+    if facts.row_count:
+        console.print()
+        console.print(facts)
+    if settings := row.get("settings"):
+        chosen = any("choices" in one for one in settings.values())
+        table = Table("setting", "default", *(["choices"] if chosen else []), box=None, pad_edge=False, header_style="bold")
+        for name, one in settings.items():
+            default = _written(one["default"]) if "default" in one else "must be given"
+            table.add_row(name, Text(default), *([Text(", ".join(one.get("choices", [])))] if chosen else []))
+        console.print()
+        console.print(table)
 
-    if isinstance(thing, Attack):
-        settings = ", ".join(f"{name}={value!r}" for name, value in thing.defaults.items())
-        return {"needs": ", ".join(sorted(thing.needs)), "does": thing.summary, "settings": settings}
-    if isinstance(thing, Certifier | Rung):
-        settings = ", ".join(f"{name}={value!r}" for name, value in thing.defaults.items())
-        made = thing.prove if isinstance(thing, Certifier) else thing.climb
-        return {"does": (inspect.getdoc(sys.modules[made.__module__]) or "").split("\n", 1)[0], "settings": settings, "cites": thing.cites}
-    if hasattr(thing, "_fields"):
-        return {"does": (inspect.getdoc(getattr(thing, "wrap", type(thing))) or "").split("\n", 1)[0]}
-    return {"does": (inspect.getdoc(thing) or "").split("\n", 1)[0]}
+
+def _written(value: Any) -> str:
+    """A setting as it is written in a plan."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else "none" if value is None else str(value) or '""'
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(str(one) if number == 0 else f"{name} {one}" for number, (name, one) in enumerate(value.items()))
+    if isinstance(value, list):
+        return ("\n" if any(isinstance(one, dict) for one in value) else ", ").join(map(_said, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _runs(out: str) -> list[dict[str, str]]:

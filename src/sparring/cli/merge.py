@@ -11,7 +11,10 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
-    """Copy the parts of other workers into a run folder. Example: spar merge a/7f3a-net b/7f3a-net"""
+    """Copy the parts of other workers into a run folder.
+
+    Example: spar merge a/7f3a-net b/7f3a-net
+    """
     from sparring.bench.header import finish
     from sparring.bench.run import Run
     from sparring.cli.summary import print_run

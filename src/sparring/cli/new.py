@@ -8,27 +8,28 @@ import typer
 TEMPLATE = '''"""{title}: say in one line what it does."""
 
 from sparring.attacks.attack import attack
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
 
 
 @attack(needs={{"labels"}}, uses={{"sample"}}, cites="Authors year, arXiv:0000.00000, algorithm 1; official code")
-def {name}(bout: Bout, *, steps: int = 10):
-    """What it does in one sentence.
+def {name}(problem: Problem, *, steps: int = 10):
+    """Search random points of the region; say here in one sentence what the attack does.
 
-    steps: points asked about per sample.
+    Args:
+        steps: Points queried per sample.
 
-    Where we differ from the paper: nothing yet.
+    Source: Authors year, arXiv:0000.00000, algorithm 1; official code.
     """
 
-    def start(live: Bout, restart: int) -> tuple:
+    def start(live: Problem, restart: int) -> tuple:
         return ()
 
-    def step(live: Bout, state: tuple, k: int) -> tuple:
-        live.margins(live.region.sample(live.dice.draw(k)))
+    def step(live: Problem, state: tuple, k: int) -> tuple:
+        live.losses(live.region.sample(live.rng.draw(k)))
         return state
 
-    return climb(bout, start, step, steps=steps)
+    return iterate(problem, start, step, steps=steps)
 '''
 
 
@@ -39,7 +40,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
-    """Write one file with a working skeleton; registry, laws, command line and report pick it up.
+    """Write one file with a working skeleton; registry, laws, command line and report find it.
 
     Example: spar new attack zoo_attack --folder myplugin/
     """

@@ -16,7 +16,7 @@ def tame_threads() -> None:
 
 
 def tune_allocator() -> bool:
-    """Lets glibc keep freed memory for the next step instead of giving it back; returns whether it did.
+    """Let glibc keep freed memory for the next step; returns whether it did.
 
     For a program's entry point, before large tensors exist. Large networks gain 1.1 to 2 times. Without glibc on Linux nothing happens.
     """

@@ -12,7 +12,10 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
-    """Write the report of a run: one HTML file that needs no network. Example: spar report last -o report.html"""
+    """Write the report of a run: one HTML file that needs no network.
+
+    Example: spar report last -o report.html
+    """
     from sparring.bench.run import Run
     from sparring.cli.summary import latest, print_json
 

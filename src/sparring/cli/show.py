@@ -12,7 +12,10 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
-    """Show the tables of a run, or one sample under every attack. Example: spar show last --sample digits/test/00002"""
+    """Show the tables of a run, or one sample under every attack.
+
+    Example: spar show last --sample digits/test/00002
+    """
     from sparring.bench.run import Run
     from sparring.cli.summary import latest, print_json, print_run
     from sparring.core.errors import UnknownName
@@ -27,5 +30,5 @@ def command(
     if json:
         print_json(rows.to_dict("records"))
     elif not quiet:
-        columns = ["case", "attack", "status", "label", "predicted", "margin", "size", "queries", "note"]
+        columns = ["case", "attack", "status", "wanted", "given", "quality", "margin", "size", "queries", "note"]
         typer.echo(rows[columns].to_string(index=False, na_rep="-"))

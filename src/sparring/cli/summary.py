@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich import box
@@ -10,12 +11,13 @@ from rich.table import Table
 
 from sparring.bench.run import Run
 from sparring.core.errors import RecordError
+from sparring.core.expression import parse
 from sparring.report.lights import trust
 from sparring.report.view import View
 
 
 def exit_code(run: Run) -> int:
-    """0 done and gate met, 1 gate missed, 3 incomplete or an attack failed."""
+    """Return 0 for done and gate met, 1 for gate missed, 3 for incomplete or a failed attack."""
     if run.status != "done" or any(row["errors"] for row in run.summary()):
         return 3
     return 0 if all(one["met"] for one in run.record.header["gate"]) else 1
@@ -32,6 +34,43 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 140)
+    _print_evasion(console, run)
+    for row in run.summary():
+        if "measures" in row:
+            _print_measures(console, row)
+    for found in findings(run):
+        console.print(found, markup=False)
+    view = View.of(run.record).about("evasion", "")
+    if view.cases:
+        word, reasons = trust(view)
+        console.print(f"verdict: {word}" + "".join(f"\n  {reason}" for reason in reasons), markup=False)
+    for case in run.record.header["cases"]:
+        if look := case.get("reevaluation"):
+            claimed, best = look["claimed"]["value"], look["best_known"]["value"]
+            said = f"re-evaluation   {case['name']}: on {look['clean']['n']} samples a plain attack claims {claimed:.1%}, {best:.1%} is the best known"
+            console.print(said, markup=False)
+    for one in run.record.header["contradictions"]:
+        console.print(
+            f"CONTRADICTION   {one['case']}: {one['attack']} broke {len(one['ids'])} that {one['certificate']} had proved; see {one['file']}",
+            style="bold red",
+            markup=False,
+        )
+    for one in run.record.header["gate"]:
+        verdict = "met" if one["met"] else "MISSED"
+        console.print(f"gate   {one['rule']}   {one['case']}: {one['value']:.1%}, {worse_end(one)}   {verdict}", markup=False)
+    console.print(f"record {run.path}", soft_wrap=True, markup=False)
+    if report:
+        console.print(f"report {report}", soft_wrap=True, markup=False)
+    if code == 3:
+        console.print(f"incomplete: status {run.status}; the same command continues")
+    return code
+
+
+def _print_evasion(console: Console, run: Run) -> None:
+    """One row per case about evasion: accuracy, band and what fell to what."""
+    rows = [row for row in run.summary() if "measures" not in row]
+    if not rows:
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title, side in (
         ("case", "left"),
@@ -43,49 +82,64 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
         ("fell to", "left"),
     ):
         table.add_column(title, justify=side, overflow="fold")  # type: ignore[arg-type]
-    for row in run.summary():
+    for row in rows:
         clean, robust = row["clean_accuracy"], row["robust_accuracy"]
-        fell = ", ".join(f"{attack.split('(')[0]} {count}" for attack, count in row["fell_to"].items() if count)
+        fell = ", ".join(f"{name} {count}" for name, count in zip(told_apart(row["fell_to"]), row["fell_to"].values(), strict=True) if count)
         interval = f"{robust['low']:.1%} to {robust['high']:.1%}"
         certified = row["certified_accuracy"]
         proved = f"{certified['value']:.1%}" if certified else ""
         table.add_row(row["case"], str(clean["n"]), f"{clean['value']:.1%}", proved, f"{robust['value']:.1%}", interval, fell or "nothing")
     console.print(table)
-    for found in findings(run):
-        console.print(found, markup=False)
-    word, reasons = trust(View.of(run.record))
-    console.print(f"verdict: {word}" + "".join(f"\n  {reason}" for reason in reasons), markup=False)
-    for case in run.record.header["cases"]:
-        if look := case.get("second_look"):
-            claimed, best = look["claimed"]["value"], look["best_known"]["value"]
-            said = f"second look   {case['name']}: on {look['clean']['n']} samples a plain attack claims {claimed:.1%}, {best:.1%} is the best known"
-            console.print(said, markup=False)
-    for one in run.record.header["contradictions"]:
-        console.print(
-            f"CONTRADICTION   {one['case']}: {one['attack']} broke {len(one['ids'])} that {one['certificate']} had proved; see {one['file']}",
-            style="bold red",
-            markup=False,
-        )
-    for one in run.record.header["gate"]:
-        verdict = "met" if one["met"] else "MISSED"
-        console.print(f"gate   {one['rule']}   {one['case']}: {one['value']:.1%}, lower end {one['low']:.1%}   {verdict}", markup=False)
-    console.print(f"record {run.path}", soft_wrap=True, markup=False)
-    if report:
-        console.print(f"report {report}", soft_wrap=True, markup=False)
-    if code == 3:
-        console.print(f"incomplete: status {run.status}; the same command continues")
-    return code
+
+
+def _print_measures(console: Console, row: dict[str, Any]) -> None:
+    """One case of another aim: attacks, then controls, by metrics."""
+    console.print(f"{row['case']}: {row['aim']}", markup=False)
+    metrics = list(dict.fromkeys(one["metric"] for one in row["measures"]))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", overflow="fold")
+    table.add_column("role")
+    for name in metrics:
+        table.add_column(name.replace("_", " "), justify="right", overflow="fold")
+    for cell in dict.fromkeys(one["cell"] for one in row["measures"]):
+        own = {one["metric"]: one for one in row["measures"] if one["cell"] == cell}
+        role = "" if not cell else "control" if any(one["control"] for one in own.values()) else "attack"
+        said = [f"{own[name]['value']:.1%} ({own[name]['low']:.1%} to {own[name]['high']:.1%})" if own[name]["n"] else "" for name in metrics]
+        table.add_row(cell or "all together", role, *said)
+    console.print(table)
+
+
+def worse_end(one: dict[str, Any]) -> str:
+    """Return the end of the interval on which a rule of a gate was judged, in words."""
+    if "<" in one["rule"]:
+        return f"upper end {one['high']:.1%}"
+    return f"lower end {one['low']:.1%}"
+
+
+def told_apart(attacks: Iterable[str]) -> list[str]:
+    """Write attacks by their names; where names are equal, with the settings that differ.
+
+    >>> told_apart(["odi(steps=20, restarts=2)", "square", "odi(steps=20, restarts=6)"])
+    ['odi(restarts=2)', 'square', 'odi(restarts=6)']
+    """
+    read = [parse(attack) for attack in attacks]
+    written = []
+    for one in read:
+        others = [other.settings for other in read if other.name == one.name]
+        own = [f"{key}={value!r}" for key, value in one.settings.items() if any(key not in other or other[key] != value for other in others)]
+        written.append(f"{one.name}({', '.join(own)})" if own else one.name)
+    return written
 
 
 def findings(run: Run) -> list[str]:
-    """One line for every check that is not ok; said once, however many cases a model has."""
+    """Return one line for every check that is not ok; said once, however many cases a model has."""
     cases = run.record.header["cases"]
     seen = [(case["model"]["name"], check) for case in cases for check in case["checks"] if check["verdict"] in ("caution", "bad")]
     return list(dict.fromkeys(f"{check['verdict']}: {model}: {check['code']} {check['finding']} {check['cure']}" for model, check in seen))
 
 
 def print_json(content: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     json.dump(content, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")
 
@@ -99,7 +153,7 @@ def _started(path: str) -> str:
 
 
 def latest(out: str, which: str) -> str:
-    """The folder of a run: a path, the beginning of its name under `out`, or "last"."""
+    """Return the folder of a run: a path, the beginning of its name under `out`, or "last"."""
     from sparring.core.errors import UnknownName
     from sparring.records.store import Store
 

@@ -7,7 +7,10 @@ from sparring.core.errors import PlanError
 
 
 def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
-    """(the plan file, if one is named; the keys and values). A word that is neither is an error."""
+    """Return the plan file, if one is named, and the keys with their values.
+
+    A word that is neither is an error.
+    """
     plan: str | None = None
     values: dict[str, Any] = {}
     rest = list(words)

@@ -1,8 +1,9 @@
-"""Who is there: one file adds a thing, and the registry finds it by walking the package."""
+"""Finds registered things by walking the package, so that a thing is added by adding one file."""
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -12,23 +13,32 @@ Thing = TypeVar("Thing")
 
 ROOMS = {
     "attack": "sparring.attacks",
+    "method": "sparring.attacks",
     "space": "sparring.threats",
+    "tampering": "sparring.threats",
     "goal": "sparring.threats",
     "domain": "sparring.domains",
+    "task": "sparring.tasks",
     "adapter": "sparring.models",
     "model": "sparring.models",
     "loss": "sparring.attacks",
+    "set": "sparring.attacks.sets",
+    "change": "sparring.attacks.evasion.transfer.changes",
     "dataset": "sparring.data",
     "reader": "sparring.data",
-    "check": "sparring.judge",
+    "check": "sparring.diagnosis",
+    "recipe": "sparring.defences",
+    "fit": "sparring.defences.training.fits",
+    "remedy": "sparring.diagnosis.remedies",
     "certifier": "sparring.certification",
-    "rung": "sparring.certification.falsify sparring.certification.bounds sparring.certification.exact",
+    "verifier": "sparring.certification.networks.verifiers",
+    "aim": "sparring.aims",
     "metric": "sparring.metrics",
     "section": "sparring.report",
 }
-"""Which room of the house each kind of thing lives in; of rungs only the corners, since commands that need them are to answer at once."""
+"""Which room of the house each kind of thing lives in; of verifiers only the corner, as commands that need them are to answer at once."""
 
-SAID = {"space": "threat", "dataset": "data set"}
+SAID = {"space": "threat", "tampering": "threat", "method": "attack", "dataset": "data set", "set": "set of attacks"}
 """What a kind is called where a person reads it."""
 
 _things: dict[str, dict[str, Any]] = {kind: {} for kind in ROOMS}
@@ -36,7 +46,7 @@ _walked: set[str] = set()
 
 
 def register(kind: str, name: str) -> Callable[[Thing], Thing]:
-    """Decorator that enters a thing under `kind` and `name`; a second thing of that name is an error."""
+    """Register the decorated thing under `kind` and `name`; a second of that name is an error."""
 
     def enter(thing: Thing) -> Thing:
         known = _things[kind].get(name)
@@ -50,7 +60,7 @@ def register(kind: str, name: str) -> Callable[[Thing], Thing]:
 
 
 def everything(kind: str) -> dict[str, Any]:
-    """All registered things of a kind by name, plugins included, in alphabetical order."""
+    """Return all registered things of a kind by name, plugins included, in alphabetical order."""
     if kind not in ROOMS:
         raise UnknownName("kind", kind, ROOMS)
     for room in ROOMS[kind].split():
@@ -60,11 +70,32 @@ def everything(kind: str) -> dict[str, Any]:
 
 
 def find(kind: str, name: str) -> Any:
-    """The thing of that kind and name; `UnknownName` names the nearest otherwise."""
+    """Return the thing of that kind and name.
+
+    Raises:
+        UnknownName: Where no thing has that name; the message suggests the nearest one.
+    """
     things = everything(kind)
     if name not in things:
         raise UnknownName(SAID.get(kind, kind), name, things)
     return things[name]
+
+
+def named_in(settings: Mapping[str, Any]) -> list[Any]:
+    """Return the registered things that settings name.
+
+    A setting may be called after a kind: `loss="dlr"`, `verifiers=["ibp", "crown"]`.
+    None, where a setting is called after several things of a kind, stands for all of them.
+    """
+    found: list[Any] = []
+    for setting, value in settings.items():
+        for kind in ROOMS:
+            if setting in (kind, f"{kind}s"):
+                things = everything(kind)
+                written = [value] if isinstance(value, str) else list(value) if isinstance(value, Mapping | list | tuple) else []
+                names = {name for one in written for name in re.findall(r"[A-Za-z_][\w-]*", str(one))}
+                found += [thing for name, thing in things.items() if name in names or (value is None and setting != kind)]
+    return found
 
 
 def _walk(package_name: str) -> None:

@@ -1,4 +1,4 @@
-"""A model seen through what it exposes."""
+"""Defines a victim: a model seen through what it exposes."""
 
 import contextlib
 import math
@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
-from sparring.core.errors import AccessError
+from sparring.core.errors import AccessError, NeedsError
+from sparring.core.evaluating import random_states_kept
+from sparring.core.task import Task
 
 Objective = Callable[[Tensor], Tensor]
-"""Scores [n, C] to values [n] that an attack wants to climb."""
+"""Scores [n, ...] to values [n] that an attack wants to maximise."""
 
 
 class Graded(NamedTuple):
-    """scores: [n, C]; value: [n]; grad: the gradient of the values with respect to the inputs."""
+    """Hold scores [n, ...], values [n], and the gradients of the values by the inputs."""
 
     scores: Tensor
     value: Tensor
@@ -27,17 +29,18 @@ class Graded(NamedTuple):
 
 
 class Victim(ABC):
-    """A model as Sparring sees it; adapters in `models/` make one from what people have.
+    """Represent a model as Sparring sees it; adapters in `models/` wrap what people have.
 
-    exposes: which of "gradients", "scores", "labels" it answers. `scores` and `label` ask the model
-    as it is deployed. `search_scores` and `gradient` may ask a faster private copy of it; then
-    `exact` is False and whoever searches confirms a success with the deployed model.
+    task: the form of its scores and answers. exposes: which of "gradients", "scores", "labels" it answers; labels are the answers
+    of the task without their scores. `scores` and `answer` query the model as it is deployed.
+    `search_scores` and `gradient` may query a faster private copy of it; then
+    `exact` is False and a search confirms a success with the deployed model.
     The user's model is never changed.
     """
 
     name: str
     domain: Domain
-    classes: int
+    task: Task
     exposes: frozenset[str]
     exact: bool = True
     price: int = 1
@@ -46,75 +49,94 @@ class Victim(ABC):
     """Where not exact: how far a searched margin may be off, as a share of the largest score. Successes by more are not
     confirmed during the search; the judge asks about all of them anyway."""
 
+    @property
+    def classes(self) -> int:
+        """Return the number of classes that the model tells apart.
+
+        Raises:
+            NeedsError: Where its answers are no classes.
+        """
+        if (count := getattr(self.task, "classes", None)) is None:
+            raise NeedsError(f"{self.name} answers {self.task}, which have no number of classes")
+        return count
+
     @abstractmethod
     def scores(self, x: Batch) -> Tensor:
-        """Logits, or probabilities where the model gives nothing else: float [n, classes]."""
+        """Return what the model computes, float [n, *task.score_shape].
+
+        Scores are logits, or probabilities where the model gives nothing else.
+        """
+
+    def answer(self, x: Batch) -> Tensor:
+        """Return the answers of the deployed model, in the form of the task.
+
+        For classes these are int64 [n], -1 without an answer.
+        """
+        return self.task.answer(self.scores(x))
 
     def label(self, x: Batch) -> Tensor:
-        """Predicted classes, int64 [n]; -1 where the scores are not finite."""
-        return label_of(self.scores(x))
+        """Return the predicted classes, int64 [n]: `answer` by the name that classifiers give it."""
+        return self.answer(x)
 
     def decide(self, x: Batch, scores: Tensor) -> Tensor:
-        """What the deployed model answers for inputs with these scores: classes int64 [n], -1 where the scores are
-        not finite. Models whose prediction is not their highest score say so here."""
-        return label_of(scores)
+        """Return the deployed model's answers for inputs with these scores.
+
+        Models whose answer does not follow from their scores alone override this method.
+        """
+        return self.task.answer(scores)
 
     def search_scores(self, x: Batch) -> Tensor:
-        """Like `scores`, from the private copy if there is one."""
+        """Return the same as `scores`, from the private copy if there is one."""
         return self.scores(x)
 
     def gradient(self, x: Tensor, objective: Objective) -> Graded:
-        """Scores, values and the gradient of each sample's value with respect to its own input."""
+        """Return scores, values and the gradient of each value by its own sample's input."""
         raise AccessError(f"{self.name} exposes {say_set(self.exposes)}, not gradients")
 
-    def gradients(self, x: Tensor, classes: Tensor) -> Graded:
-        """Scores, and value [n, k] and gradient [n, k, ...] of the score of each of these classes (int64 [n, k])."""
+    def gradients(self, x: Tensor, several: Objective) -> Graded:
+        """Return scores, and value [n, k] and gradient [n, k, ...] of k values per sample.
 
-        def one(place: int) -> Graded:
-            return self.gradient(x, lambda scores: scores.gather(1, classes[:, place, None]).squeeze(1))
-
-        asked = [one(place) for place in range(classes.shape[1])]
-        return Graded(asked[0].scores, torch.stack([each.value for each in asked], 1), torch.stack([each.grad for each in asked], 1))
+        `several` computes the values [n, k] from the scores.
+        """
+        first = self.gradient(x, lambda scores: several(scores)[:, 0])
+        count = several(first.scores).shape[1]
+        asked = [first, *(self.gradient(x, lambda scores, place=place: several(scores)[:, place]) for place in range(1, count))]
+        return Graded(first.scores, torch.stack([each.value for each in asked], 1), torch.stack([each.grad for each in asked], 1))
 
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:
-        """Ask only inside: the model is in its deployed mode, and on leaving everything of the
-        user's (mode, parameters, gradients, hooks, random state) is as before. Randomised models
-        draw from a state set by `seed`."""
-        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-        python, numpy = random.getstate(), np.random.get_state()
-        try:
-            with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed)
-                random.seed(seed)
-                np.random.seed(seed % 2**32)
-                yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+        """Open the victim for queries, which are answered only inside.
+
+        The model is in its deployed mode, and on leaving everything of the
+        user's (mode, parameters, gradients, hooks, random state) is restored. Randomised models
+        draw from a state set by `seed`.
+        """
+        with random_states_kept():
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            yield
+
+    def __repr__(self) -> str:
+        name, task, domain = (getattr(self, one, None) for one in ("name", "task", "domain"))
+        return f"<{type(self).__name__} {name}: {getattr(domain, 'kind', domain)} to {task}, exposes {say_set(getattr(self, 'exposes', set()))}>"
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of everything that decides the answers: weights, code, preprocessing."""
+        """Return a hash of everything that decides the answers: weights, code, preprocessing."""
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON for the record."""
+        """Return the victim as plain JSON for the record."""
         return {
             "name": self.name,
             "sha256": self.fingerprint,
             "adapter": type(self).__name__,
             "exposes": sorted(self.exposes),
-            "classes": self.classes,
+            "task": self.task.describe(),
         }
 
 
-def label_of(scores: Tensor) -> Tensor:
-    """The highest class of each row of scores [n, C]; -1 where any score is NaN or +inf."""
-    labels = scores.argmax(1)
-    return labels.where((scores < torch.inf).all(1), -1)
-
-
 def say_set(things: frozenset[str] | set[str]) -> str:
-    """A set in words."""
+    """Return a set in words."""
     return ", ".join(sorted(things)) or "nothing"

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,15 +12,22 @@ from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import InputError, UsageError
-from sparring.core.labels import check_labels
+from sparring.core.show import facts_table
+from sparring.core.task import Task
+from sparring.data.torch_sets import collected, is_torch_set
+from sparring.tasks.classes import Classes
+
+SHOWN = 20
+"""Classes that a notebook shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Data:
-    """A data set in memory.
+    """Represent a data set in memory.
 
-    name: how people call it. ids: one a sample, unique, stable. x: batch of the domain. y: int64 [n].
-    classes: names of the classes. licence: one line, or "unknown". source: where it was read from.
+    name: how people call it. ids: one per sample, unique, stable. x: batch of the domain. y: the true answers, int64 [n] for
+    classes. classes: names of the classes, none where the answers are no classes. task: what an answer is. licence: one line, or
+    "unknown". source: where it was read from.
     """
 
     name: str
@@ -31,38 +38,99 @@ class Data:
     classes: list[str]
     licence: str = "unknown"
     source: str = "given in Python"
+    task: Task = field(default_factory=Classes)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.task, Classes) and self.task.classes is None and len(self.classes) > 1:
+            object.__setattr__(self, "task", Classes(len(self.classes)))
 
     @classmethod
-    def of(cls, x: Any, y: Any, domain: Domain, *, name: str = "data", classes: list[str] | None = None, **more: Any) -> "Data":
-        """Data from arrays; ids are the positions. Raises InputError for what does not fit the domain."""
+    def of(
+        cls, x: Any, y: Any = None, domain: Domain | None = None, *, name: str = "data", classes: list[str] | None = None, task: Task | None = None,
+        take: int | None = None, **more: Any,
+    ) -> "Data":  # fmt: skip
+        """Return data from arrays, or from a torch `Dataset` or `DataLoader`; ids are positions.
+
+        Args:
+            x: The inputs, or a torch set of pairs (x, y).
+            y: The true answers; none where a torch set brings them.
+            domain: What the inputs are.
+            name: How people call the data.
+            classes: Names of the classes, by number.
+            task: What y holds, classes if left out.
+            take: The first so many samples only; a torch set is not read further.
+            more: Further fields of `Data`, such as ids.
+
+        Raises:
+            InputError: For what does not fit domain or task, and for a loader that shuffles.
+
+        >>> from torch.utils.data import TensorDataset
+        >>> from sparring.domains.table import Column, Table
+        >>> pairs = TensorDataset(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]))
+        >>> Data.of(pairs, domain=Table((Column("height"),)))
+        Data('data', 2 samples of table, 2 classes)
+        """
+        if isinstance(y, Domain) and domain is None:
+            y, domain = None, y
+        if not isinstance(domain, Domain):
+            raise InputError(f"{name}: the domain is {domain!r}: say what the inputs are, domain=sp.image(28, 28), sp.table(frame) or sp.text()")
+        if is_torch_set(x):
+            if y is not None:
+                raise InputError(f"{name}: x is a {type(x).__name__}, whose items bring their labels: leave y out")
+            x, y = collected(x, domain, take, name)
+        elif y is None:
+            raise InputError(f"{name}: y is missing: give the true answers, or a torch Dataset or DataLoader of pairs (x, y)")
+        elif take is not None:
+            return cls.of(x, y, domain, name=name, classes=classes, task=task, **more).take(take)
         try:
             batch = domain.check(x)
             count = len(batch)
             if count == 0:
                 raise InputError("there are no samples")
-            labels = check_labels(y, count, len(classes) if classes else None)
+            if task is not None and not isinstance(task, Task):
+                raise InputError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
+            task = task or Classes(len(classes) if classes and len(classes) > 1 else None)
+            labels = task.check(y, count)
+            task = task.measured(labels)
         except UsageError as error:
             raise InputError(f"{name}: {error}") from error
-        names = classes or [str(number) for number in range(int(labels.max()) + 1)]
+        names = classes or ([str(number) for number in range(task.classes or int(labels.max()) + 1)] if isinstance(task, Classes) else [])
         width = max(5, len(str(count - 1)))
         ids = more.pop("ids", None) or [f"{name}/{place:0{width}d}" for place in range(count)]
         if len(ids) != count:
-            raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: give one a sample, or leave them out")
+            raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: give one per sample, or leave them out")
         if len(set(ids)) != count:
             twice = next(one for one, times in Counter(ids).items() if times > 1)
             raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave them out")
-        return cls(name, ids, batch, labels.to(batch.device) if isinstance(batch, Tensor) else labels, domain, [str(one) for one in names], **more)
+        return cls(name, ids, batch, labels.to(batch.device) if isinstance(batch, Tensor) else labels, domain, [str(one) for one in names], task=task, **more)
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        return f"Data({self.name!r}, {len(self)} sample{'' if len(self) == 1 else 's'} of {self.domain.kind}, {self._answers})"
+
+    @property
+    def _answers(self) -> str:
+        """What is true, in words: the classes that are named are those of the task."""
+        return f"{len(self.classes)} class{'' if len(self.classes) == 1 else 'es'}" if isinstance(self.task, Classes) else str(self.task)
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: name, size, domain, answers, licence, and how often each class occurs."""
+        facts = {"data": self.name, "samples": len(self), "inputs": self.domain, "answers": self._answers, "licence": self.licence, "source": self.source}
+        if isinstance(self.task, Classes):
+            counts = Counter(self.y.tolist())
+            named = [f"{one} ({counts[place]})" for place, one in enumerate(self.classes[:SHOWN])]
+            facts["classes"] = ", ".join(named) + (" …" if len(self.classes) > SHOWN else "")
+        return facts_table(facts)
+
     def rows(self, rows: Tensor) -> "Data":
-        """Some of the samples."""
+        """Return some of the samples."""
         places = rows.tolist()
         return replace(self, ids=[self.ids[place] for place in places], x=self.x[rows], y=self.y[rows])
 
     def take(self, count: int | None, seed: int | None = None) -> "Data":
-        """The first `count` samples, or with a seed a random choice of them in the order of the data."""
+        """Return the first `count` samples, or with a seed a random choice in the order of the data."""
         if count is None or count >= len(self):
             return self
         if count < 1:
@@ -74,21 +142,22 @@ class Data:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of ids, inputs and labels."""
+        """Return the hash of ids, inputs and labels."""
         digest = hashlib.sha256("\n".join(self.ids).encode())
         packed = self.domain.pack(self.x)
         digest.update(str((packed.dtype, packed.shape)).encode())
         digest.update(np.ascontiguousarray(packed).tobytes())
-        digest.update(self.y.cpu().numpy().tobytes())
+        digest.update(self.y.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON for the record."""
+        """Return plain JSON for the record."""
         return {
             "name": self.name,
             "n": len(self),
             "sha256": self.sha256,
             "classes": self.classes,
+            "task": self.task.describe(),
             "domain": self.domain.describe(),
             "licence": self.licence,
             "source": self.source,

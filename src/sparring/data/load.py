@@ -4,8 +4,10 @@ import difflib
 import os
 from pathlib import Path
 
-from sparring.core.errors import LoadError, UnknownName
-from sparring.core.registry import everything
+from sparring.core.errors import LoadError, PlanError, UnknownName
+from sparring.core.expression import parse
+from sparring.core.registry import everything, find
+from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.reader import Options, Reader
 
@@ -20,22 +22,35 @@ def load(
     size: int | tuple[int, int] | None = None,
     deployed: str | None = None,
     encoding: str | None = None,
+    task: Task | str | None = None,
 ) -> Data:
-    """Data from an embedded set or a path; nothing is downloaded.
+    """Load data from an embedded set or a path; nothing is downloaded.
 
-    source: "digits", "breast-cancer", or a path: an idx or npz file, a folder of images, a CSV or Parquet table, text
-    divided by tabs, a folder of text files. A name wins over a path; write "./digits" for a folder of that name.
-    split: "test" (the default where there is one), "train", "all". Every third row of an embedded set is for testing.
-    take, seed: the first `take` samples, or with a seed a random choice; ids stay those of the whole set.
-    target: name of the column with the classes. size: (height, width) to scale images to. deployed: "float" or
-    "8bit", see `Image`. encoding: of text files (UTF-8, or Latin-1 where that fails).
+    Args:
+        source: "digits", "breast-cancer", or a path: an idx or npz file, a folder of images, a CSV or Parquet table, text divided by
+            tabs, a folder of text files. A name wins over a path; write "./digits" for a folder of that name.
+        split: "test" (the default where there is one), "train", "all". Every third row of an embedded set is for testing.
+        take: Number of samples, the first or with a seed a random choice; ids stay those of the whole set.
+        seed: Seed of the random choice.
+        target: Name of the column with the classes.
+        size: (height, width) to scale images to.
+        deployed: "float" or "8bit", see `Image`.
+        encoding: Encoding of text files (UTF-8, or Latin-1 where that fails).
+        task: What is true, where it is no class: a task, or one as a plan writes it, "values(tolerance=20)" or "mask(count=2)".
 
-    Raises UnknownName, LoadError or InputError, which say what was wrong and what to do.
+    Returns:
+        The `Data`: samples, classes, ids and the domain of the inputs.
 
-    >>> load("digits", take=2).ids
-    ['digits/test/00002', 'digits/test/00005']
+    Raises:
+        UnknownName: for an unknown set.
+        LoadError: for a file that cannot be read.
+        InputError: for values that do not fit.
+
+    Example:
+        >>> load("digits", take=2).ids
+        ['digits/test/00002', 'digits/test/00005']
     """
-    options = Options(split, target, size, deployed, encoding)
+    options = Options(split, target, size, deployed, encoding, read_task(task))
     sets = everything("dataset")
     if isinstance(source, str) and source in sets:
         options.check(frozenset({"split"}), f"the embedded set {source!r}")
@@ -44,6 +59,19 @@ def load(
     reader = _reader_of(path, sets, isinstance(source, str))
     options.check(reader.takes, reader.files)
     return reader.read(path, options).take(take, seed)
+
+
+def read_task(written: Task | str | None) -> Task | None:
+    """Return the task that is written as `values(tolerance=20)`; None for classes."""
+    if written is None or isinstance(written, Task):
+        return written
+    expression = parse(written)
+    kind = find("task", expression.name)
+    try:
+        made = kind(*expression.arguments, **expression.settings)
+    except TypeError as error:
+        raise PlanError(f"cannot read the task {written!r} ({error}): spar ls tasks {expression.name} shows its settings") from error
+    return None if made.kind == "classes" else made
 
 
 def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:

@@ -18,7 +18,7 @@ from sparring.core.registry import register
 @register("domain", "image")
 @dataclass(frozen=True)
 class Image(Domain):
-    """Images of one size.
+    """Describe images of one size.
 
     shape: (channels, height, width). low, high: bounds of the values. deployed: "float", the array as
     fed (the default, because the literature compares there), or "8bit", whole 1/255 steps of the range.
@@ -76,7 +76,7 @@ class Image(Domain):
     def restore(cls, description: dict[str, Any]) -> "Image":
         return cls(tuple(description["shape"]), description["low"], description["high"], description["deployed"])
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         channels, height, width = self.shape
         return f"images, {channels} x {height} x {width}, values in [{self.low:g}, {self.high:g}], deployed as {self.deployed}"
 
@@ -109,7 +109,7 @@ def _png(pixels: Tensor) -> str:
 
 
 def as_tensor(x: Any) -> Tensor:
-    """x as a float tensor; whole numbers are refused, because their scale is a guess."""
+    """Return x as a float tensor; whole numbers are refused, because their scale is a guess."""
     try:
         batch = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
     except (TypeError, ValueError) as error:
@@ -120,7 +120,7 @@ def as_tensor(x: Any) -> Tensor:
 
 
 def check_range(batch: Tensor, low: float, high: float, kind: str) -> None:
-    """InputError for values that are not finite or outside [low, high]."""
+    """Raise InputError for values that are not finite or outside [low, high]."""
     if not bool(torch.isfinite(batch).all()):
         raise InputError(f"x has {int((~torch.isfinite(batch)).sum())} values that are NaN or infinite")
     if batch.numel() and (float(batch.min()) < low or float(batch.max()) > high):
@@ -131,9 +131,19 @@ def check_range(batch: Tensor, low: float, high: float, kind: str) -> None:
 
 
 def image(channels: int, height: int | None = None, width: int | None = None, *, low: float = 0.0, high: float = 1.0, deployed: str = "float") -> Image:
-    """The domain of images: `image(3, 32, 32)`; `image(28, 28)` is one channel of 28 x 28.
+    """Return the domain of images: `image(3, 32, 32)`; `image(28, 28)` has one channel.
 
-    low, high: bounds of the values as fed. deployed: "float" or "8bit", see `Image`.
+    Args:
+        channels: Number of channels; with two numbers only, the height.
+        height: In pixels; with two numbers only, the width.
+        width: In pixels.
+        low: Lower bound of the values as fed.
+        high: Upper bound of the values as fed.
+        deployed: "float" or "8bit", see `Image`.
+
+    Example:
+        >>> image(28, 28).shape
+        (1, 28, 28)
     """
     if height is None:
         raise PlanError(f"image({channels}): give image(channels, height, width), or image(height, width) for one channel")

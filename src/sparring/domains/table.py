@@ -18,8 +18,11 @@ from sparring.core.registry import register
 
 @dataclass(frozen=True)
 class Column:
-    """One column. kind: "real", "integer" or "category". low, high: bounds in the column's own unit
-    (None: unbounded). levels: names of the categories; a category is stored as its place in them."""
+    """Represent one column.
+
+    kind: "real", "integer" or "category". low, high: bounds in the column's own unit (None: unbounded). levels: names of
+    the categories; a category is stored as its place in them.
+    """
 
     name: str
     kind: str = "real"
@@ -38,20 +41,20 @@ class Column:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Smallest and largest value; infinite where there is none."""
+        """Return the smallest and the largest value, infinite where there is none."""
         if self.kind == "category":
             return 0.0, float(len(self.levels) - 1)
         return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
 
     def write(self, value: float) -> str:
-        """A value as a person reads it."""
+        """Return a value as a person reads it."""
         return self.levels[int(value)] if self.kind == "category" else f"{value:.6g}"
 
 
 @register("domain", "table")
 @dataclass(frozen=True)
 class Table(Domain):
-    """Rows of typed columns."""
+    """Describe rows of typed columns."""
 
     columns: tuple[Column, ...]
 
@@ -65,21 +68,22 @@ class Table(Domain):
 
     @property
     def names(self) -> list[str]:
+        """Return the names of the columns."""
         return [column.name for column in self.columns]
 
     @cached_property
     def low(self) -> Tensor:
-        """float64 [columns]: the lower bounds."""
+        """Return the lower bounds, float64 [columns]."""
         return torch.tensor([column.bounds[0] for column in self.columns], dtype=torch.float64)
 
     @cached_property
     def high(self) -> Tensor:
-        """float64 [columns]: the upper bounds."""
+        """Return the upper bounds, float64 [columns]."""
         return torch.tensor([column.bounds[1] for column in self.columns], dtype=torch.float64)
 
     @cached_property
     def whole(self) -> Tensor:
-        """bool [columns]: columns that hold whole numbers."""
+        """Return columns that hold whole numbers, bool [columns]."""
         return torch.tensor([column.kind != "real" for column in self.columns])
 
     def check(self, x: Any) -> Tensor:
@@ -127,7 +131,7 @@ class Table(Domain):
         return ((x >= self.low) & (x <= self.high) & whole).all(1).numpy()
 
     def native(self, x: Tensor) -> np.ndarray | pd.DataFrame:
-        """A NumPy array, or a data frame with the names of the categories where there are any."""
+        """Return a NumPy array, or a data frame with the names of categories where there are any."""
         array = x.detach().cpu().numpy()
         if not any(column.kind == "category" for column in self.columns):
             return array
@@ -151,7 +155,7 @@ class Table(Domain):
     def restore(cls, description: dict[str, Any]) -> "Table":
         return cls(tuple(Column(**{**column, "levels": tuple(column["levels"])}) for column in description["columns"]))
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         kinds = [column.kind for column in self.columns]
         counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
         return f"table rows of {len(self.columns)} columns ({counts})"
@@ -177,7 +181,7 @@ def _numbers(x: Any) -> Tensor:
 
 
 def table(columns: Sequence[Column | str] | pd.DataFrame) -> Table:
-    """The domain of table rows.
+    """Return the domain of table rows.
 
     columns: `Column`s, names of unbounded real columns, or a data frame from whose types and
     values kinds, bounds and categories are read.

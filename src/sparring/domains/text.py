@@ -15,11 +15,11 @@ from sparring.core.registry import register
 
 
 class Strings(np.ndarray):
-    """An object array of strings [n] whose rows may be picked by torch tensors as well."""
+    """Hold an object array of strings [n] whose rows torch tensors may index as well."""
 
     @classmethod
     def of(cls, listed: Sequence[str]) -> "Strings":
-        """The strings of a list."""
+        """Return the strings of a list."""
         batch = np.empty(len(listed), dtype=object)
         batch[:] = listed
         return batch.view(cls)
@@ -39,7 +39,7 @@ def _index(rows: Any) -> Any:
 @register("domain", "text")
 @dataclass(frozen=True)
 class Text(Domain):
-    """Strings of words divided by white space."""
+    """Describe strings of words divided by white space."""
 
     kind: ClassVar[str] = "text"
 
@@ -76,7 +76,7 @@ class Text(Domain):
     def restore(cls, description: dict[str, Any]) -> "Text":
         return cls()
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         return "text, strings of words"
 
     def show(self, before: Strings, after: Strings) -> str:
@@ -92,5 +92,5 @@ class Text(Domain):
 
 
 def text() -> Text:
-    """The domain of strings."""
+    """Return the domain of strings."""
     return Text()

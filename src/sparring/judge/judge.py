@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from sparring.core.domain import Batch
-from sparring.core.threat import Reference, Threat
+from sparring.core.goal import Criterion
+from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 
 
 class Status(StrEnum):
-    """What came of one sample under one attack."""
+    """Represent the outcome of one sample under one attack."""
 
     SKIPPED = "skipped"  # not attacked: see the note
     BROKEN = "broken"  # an allowed point meets the goal
@@ -24,45 +25,53 @@ class Status(StrEnum):
 
 
 class Verdicts(NamedTuple):
-    """One entry a sample. points: as deployed. predicted: class of the point, -1 without an answer.
-    margin: how far past the goal (positive: met; NaN where only labels are exposed). size: of the change,
-    in the unit of the radius. note: the reason where there is one."""
+    """Represent one entry per sample.
+
+    points: as deployed. answers: of the model to them, in the form of the task. margin: float64, how far the answer is from
+    the goal (positive: not met; NaN where only answers are exposed). quality: float64 in [0, 1] of each answer, NaN where
+    the truth was not given. size: of the change, in the unit of the radius. note: the reason where there is one.
+    """
 
     status: list[Status]
     points: Batch
-    predicted: Tensor
+    answers: Tensor
     margin: Tensor
+    quality: Tensor
     size: Tensor
     note: list[str]
 
 
-def judge(victim: Victim, x: Batch, points: Batch, reference: Reference, threat: Threat, spent: Tensor) -> Verdicts:
+def judge(victim: Victim, x: Batch, points: Batch, criterion: Criterion, threat: Threat, spent: Tensor, truth: Tensor | None = None) -> Verdicts:
     """Decide what became of each sample.
 
-    x, points: batches of the victim's domain. spent: bool [n], rows whose budget ended the attack.
+    x, points: batches of the victim's domain. spent: bool [n], rows whose budget ended the attack. truth: the true answers, for the quality.
     A point counts as broken only if its deployed form is valid and allowed, and a fresh call of the
     deployed model meets the goal. Call inside `victim.session()`.
     """
-    domain, device = victim.domain, reference.anchor.device
+    domain, task, device = victim.domain, victim.task, spent.device
     deployed = domain.deploy(points, x)
     region = threat.space.around(x, domain)
     valid = torch.as_tensor(np.asarray(domain.valid(deployed)), device=device)
     allowed = region.inside(deployed).to(device) & valid
-    predicted, margin = ask(victim, deployed, reference, threat)
-    met = threat.goal.done(predicted, reference)
-    status = [_status(*flags) for flags in zip(met.tolist(), allowed.tolist(), (predicted >= 0).tolist(), spent.tolist(), strict=True)]
+    answers, margin = ask(victim, deployed, criterion)
+    met, answered = criterion.met(answers), task.answered(answers)
+    status = [_status(*flags) for flags in zip(met.tolist(), allowed.tolist(), answered.tolist(), spent.tolist(), strict=True)]
     complaints = region.complaint(deployed) if Status.INFEASIBLE in status else [""] * len(x)
     note = [_note(one, complaint) for one, complaint in zip(status, complaints, strict=True)]
-    return Verdicts(status, deployed, predicted, margin, region.size(deployed).to(device), note)
+    quality = torch.full_like(margin, torch.nan) if truth is None else task.quality(answers, truth)
+    return Verdicts(status, deployed, answers, margin, quality, region.size(deployed).to(device), note)
 
 
-def ask(victim: Victim, points: Batch, reference: Reference, threat: Threat) -> tuple[Tensor, Tensor]:
-    """(classes int64 [n], margins float64 [n]) of the deployed model; margins are NaN without scores."""
+def ask(victim: Victim, points: Batch, criterion: Criterion) -> tuple[Tensor, Tensor]:
+    """Query the deployed model for answers and margins.
+
+    Returns (answers, margins float64 [n]); margins are NaN without scores.
+    """
     if "scores" not in victim.exposes:
-        labels = victim.label(points)
-        return labels, torch.full((len(labels),), torch.nan, dtype=torch.float64, device=labels.device)
+        answers = victim.answer(points)
+        return answers, torch.full((len(answers),), torch.nan, dtype=torch.float64, device=answers.device)
     scores = victim.scores(points)
-    return victim.decide(points, scores), threat.goal.margin(scores, reference).double()
+    return victim.decide(points, scores), -criterion.loss(scores).double()
 
 
 def _status(met: bool, allowed: bool, answered: bool, spent: bool) -> Status:

@@ -7,14 +7,20 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sparring.core.rate import Rate
+from sparring.metrics.metric import metric
 from sparring.metrics.outcome import CLEAN, judged, outcomes, robust_accuracy
-from sparring.metrics.rate import Rate
 
 OF_CERTIFICATES = ("proved", "unknown")
 
 
 class Band(NamedTuple):
-    """certified: right and proved to stay so. empirical: right and not broken. The truth for these samples lies between the two values."""
+    """Hold both ends of the band; the truth for these samples lies between the two values.
+
+    Attributes:
+        certified: The share that is right and proved to stay so.
+        empirical: The share that is right and not broken.
+    """
 
     certified: Rate
     empirical: Rate
@@ -24,38 +30,45 @@ class Band(NamedTuple):
 
 
 def certified_by(case: pd.DataFrame) -> list[str]:
-    """The certifiers among the attacks of a case, in order."""
+    """Return the certifiers among the attacks of a case, in order."""
     return list(dict.fromkeys(case.attack[case.status.isin(OF_CERTIFICATES)]))
 
 
 def proved(case: pd.DataFrame) -> pd.DataFrame:
-    """The rows of certificates that are proved, one a sample that is right, indexed by id; `note` names the method. A sample that an attack
-    broke all the same (statistical certificates err now and then) is not among them."""
+    """Return the rows of certificates that are proved, one per sample that is right.
+
+    They are indexed by id, and `note` names the method. A sample that an attack broke all the same (statistical certificates err now
+    and then) is not among them.
+    """
     right = outcomes(case)
     broken = set(case.id[(case.status == "broken") & (case.attack != CLEAN)])
     found = case[(case.status == "proved") & case.id.isin(right.index[right.clean]) & ~case.id.isin(broken)]
     return found.drop_duplicates("id").set_index("id")
 
 
+@metric("certified_accuracy")
 def certified_accuracy(case: pd.DataFrame) -> Rate:
-    """Share of samples that are right and proved to stay so: the lower end of the band."""
+    """Return the share of samples that are right and proved to stay so."""
     return Rate.of(len(proved(case)), len(outcomes(case)))
 
 
 def band(case: pd.DataFrame) -> Band:
-    """Both ends."""
+    """Return both ends of the band."""
     return Band(certified_accuracy(case), robust_accuracy(case))
 
 
 def proved_by(case: pd.DataFrame) -> dict[str, int]:
-    """How many samples each method proved, in the order in which they were tried."""
+    """Return how many samples each method proved, in the order in which they were tried."""
     counts = proved(case).note.value_counts()
     return {str(method): int(count) for method, count in counts.items()}
 
 
 def band_at(case: pd.DataFrame, radius: float) -> Band:
-    """The band at a smaller radius than that of the case, from certified radii and from the sizes of what broke. It is the tighter, the more
-    the certificates searched for the largest radius and the attacks for the smallest change (`smallest`)."""
+    """Return the band at a smaller radius than that of the case.
+
+    It follows from certified radii and from the sizes of what broke. It is the tighter, the more the certificates searched for the
+    largest radius and the attacks for the smallest change (`smallest`).
+    """
     rows = judged(case)
     found = outcomes(case)
     right = set(found.index[found.clean])

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from sparring.core.errors import InputError
-from sparring.metrics.rate import Rate
+from sparring.core.rate import Rate
 
 
 @dataclass(frozen=True)
 class CorruptionError:
-    """What a model gets wrong under corruptions.
+    """Hold which answers of a model are wrong under corruptions.
 
     names: of the corruptions. severities: such as (1, ..., 5). wrong: bool [names, severities, n]. clean_wrong: bool [n].
     baseline: the same of another model on the same samples, for mCE.
@@ -33,22 +33,25 @@ class CorruptionError:
 
     @property
     def clean(self) -> Rate:
-        """Error without corruption."""
+        """Return the error without corruption."""
         return Rate.of(int(self.clean_wrong.sum()), len(self.clean_wrong))
 
     def error(self, name: str, severity: int) -> Rate:
-        """Error under one corruption at one severity."""
+        """Return the error under one corruption at one severity."""
         hits = self.wrong[self.names.index(name), self.severities.index(severity)]
         return Rate.of(int(hits.sum()), len(hits))
 
     @property
     def mean(self) -> float:
-        """Mean error over corruptions and severities."""
+        """Return the mean error over corruptions and severities."""
         return float(self.wrong.mean())
 
     @property
     def mean_interval(self) -> tuple[float, float]:
-        """95 % interval of the mean error. The same images come under every corruption, so it counts images, not answers."""
+        """Return the 95 % interval of the mean error.
+
+        The same images come under every corruption, so it counts images, not answers.
+        """
         shares = self.wrong.mean((0, 1))
         if len(shares) < 2:
             return 0.0, 1.0
@@ -56,8 +59,11 @@ class CorruptionError:
         return max(0.0, self.mean - half), min(1.0, self.mean + half)
 
     def ratio(self, name: str, *, relative: bool = False) -> float:
-        """CE of one corruption: errors summed over severities, divided by the baseline's (1 is as bad as the baseline). relative: each
-        less its clean error. NaN where the baseline has none, or there is no baseline."""
+        """Return the CE of one corruption: its errors divided by those of the baseline.
+
+        Errors are summed over severities; 1 is as bad as the baseline. With `relative`, the clean error is subtracted from each. The
+        result is NaN where the baseline has no errors, or there is no baseline.
+        """
         if self.baseline is None:
             return math.nan
         place = self.names.index(name)
@@ -66,16 +72,25 @@ class CorruptionError:
 
     @property
     def mce(self) -> float:
-        """Mean corruption error: the mean of CE over the corruptions where the baseline errs. NaN without a baseline."""
+        """Return the mean of CE over the corruptions where the baseline errs.
+
+        The result is NaN without a baseline.
+        """
         return _mean([self.ratio(name) for name in self.names])
 
     @property
     def relative_mce(self) -> float:
-        """Relative mCE: how much corruptions add to the clean error, compared with what they add to the baseline's."""
+        """Return the relative mCE.
+
+        It compares how much corruptions add to the clean error with how much they add to the baseline's.
+        """
         return _mean([self.ratio(name, relative=True) for name in self.names])
 
     def table(self) -> pd.DataFrame:
-        """One row a corruption and severity: error with its interval, n, and the baseline's error (NaN without one)."""
+        """Return one row per corruption and severity.
+
+        The columns are the error with its interval, n, and the baseline's error (NaN without one).
+        """
         rows = []
         for name in self.names:
             for severity in self.severities:
@@ -86,7 +101,10 @@ class CorruptionError:
         return pd.DataFrame(rows)
 
     def summary(self) -> pd.DataFrame:
-        """One row a corruption: mean error over severities and CE and relative CE against the baseline (NaN without one)."""
+        """Return one row per corruption.
+
+        The columns are the mean error over severities, and CE and relative CE against the baseline (NaN without one).
+        """
         errors = self.wrong.mean((1, 2))
         ratios = [(self.ratio(name), self.ratio(name, relative=True)) for name in self.names]
         return pd.DataFrame({"corruption": self.names, "error": errors, "ce": [one for one, _ in ratios], "relative_ce": [two for _, two in ratios]})

@@ -6,7 +6,8 @@ shards add up by putting their rows together.
 
 import pandas as pd
 
-from sparring.metrics.rate import Rate
+from sparring.core.rate import Rate
+from sparring.metrics.metric import metric
 
 CLEAN = "clean"
 """The attack that changes nothing; its rows say which samples the model gets right."""
@@ -16,55 +17,70 @@ STANDS = frozenset({"held", "infeasible", "out_of_budget", "skipped", "proved", 
 
 
 def judged(case: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the samples that every attack in the table has judged. What an interrupted run has not
-    attacked yet must not count as robust."""
+    """Return the rows of the samples that every attack in the table has judged.
+
+    Samples that an interrupted run has not attacked yet must not count as robust.
+    """
     attacks = case.groupby("id").attack.nunique()
     return case[case.id.isin(attacks.index[attacks == case.attack.nunique()])]
 
 
 def outcomes(case: pd.DataFrame) -> pd.DataFrame:
-    """One row a sample, indexed by id, with the columns label, clean (bool: right without attack),
-    robust (bool: right and not broken by any attack) and fell_to (the first attack that broke it,
-    None if none). Samples that some attack has not judged yet, or that are outside the question (their label is the target) are left out."""
+    """Return one row per sample, indexed by id, with what became of it.
+
+    The columns are wanted, clean (bool: right without attack), robust (bool: right and not broken by any attack) and fell_to (the
+    first attack that broke it, None if none). Samples that some attack has not judged yet, or that are outside the question (their
+    truth already meets the goal) are left out.
+    """
     case = judged(case)
     clean = case[(case.attack == CLEAN) & (case.status != "skipped")].set_index("id")
     attacked = case[(case.attack != CLEAN) & case.id.isin(clean.index)]
     fallen = attacked[~attacked.status.isin(STANDS)].drop_duplicates("id").set_index("id")
-    result = pd.DataFrame({"label": clean.label, "clean": clean.status == "held"})
+    result = pd.DataFrame({"wanted": clean.wanted, "clean": clean.status == "held"})
     result["robust"] = result.clean & ~result.index.isin(fallen.index)
     result["fell_to"] = fallen.attack.reindex(result.index).astype(object).where(lambda name: name.notna(), None)
     return result
 
 
+@metric("clean_accuracy")
 def clean_accuracy(case: pd.DataFrame) -> Rate:
-    """Share of samples that the model gets right without attack."""
+    """Return the share of samples that the model gets right without attack."""
     found = outcomes(case)
     return Rate.of(int(found.clean.sum()), len(found))
 
 
+@metric("robust_accuracy")
 def robust_accuracy(case: pd.DataFrame) -> Rate:
-    """Share of samples that the model gets right and no attack broke: the upper end of the band."""
+    """Return the share of samples that the model gets right and no attack broke.
+
+    It is the upper end of the band.
+    """
     found = outcomes(case)
     return Rate.of(int(found.robust.sum()), len(found))
 
 
 def accuracy_under(case: pd.DataFrame, attack: str) -> Rate:
-    """Share of samples that are right and that this attack alone did not break. In a cascade an
-    attack sees only what the earlier ones left, so this is then the accuracy after the cascade up to it."""
+    """Return the share of samples that are right and that this attack alone did not break.
+
+    In a cascade an attack sees only what the earlier ones left, so this is then the accuracy after the cascade up to it.
+    """
     order = list(dict.fromkeys(case.attack))
     upto = order[: order.index(attack) + 1]
     return robust_accuracy(case[case.attack.isin(upto)])
 
 
 def accuracy_alone(case: pd.DataFrame, attack: str) -> Rate:
-    """Share of samples that are right and that this attack did not break, whatever the others did; for an
-    attack that met every sample which is right, as a control does."""
+    """Return the share of right samples that this attack did not break, whatever others did.
+
+    It is for an attack that met every sample which is right, as a control does.
+    """
     return robust_accuracy(case[case.attack.isin([CLEAN, attack])])
 
 
 def accuracy_by_class(case: pd.DataFrame) -> pd.DataFrame:
-    """One row a class with n, clean and robust (`Rate`s)."""
-    found = outcomes(case).groupby("label")
+    """Return one row per class, by number, with n, clean and robust (`Rate`s)."""
+    rows = outcomes(case)
+    found = rows.groupby(rows.wanted.astype(int).rename("label"))
     return pd.DataFrame(
         {
             "n": found.size(),

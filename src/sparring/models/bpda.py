@@ -1,6 +1,7 @@
 """Backward pass differentiable approximation: a part that stops gradients lets a stand-in's through."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -11,9 +12,10 @@ from torch.autograd.function import once_differentiable
 
 from sparring.core.domain import Batch
 from sparring.core.errors import LoadError, UnknownName
-from sparring.core.victim import Graded, Objective, Victim
-from sparring.models.adapter import digest
+from sparring.core.victim import Graded, Objective
+from sparring.core.wrapped import Wrapped
 from sparring.models.torch import TorchVictim
+from sparring.models.wanted import VictimLike, victim_of
 
 Backward = Literal["identity", "secant"] | Callable[[Tensor], Tensor]
 """The stand-in: "identity" (resized, where only the size differs), "secant", or a differentiable function."""
@@ -22,9 +24,10 @@ REACH = 0.5
 """Half width of a secant, as a share of the deviation of what enters the module."""
 
 
-class BpdaVictim(Victim):
-    """A torch module asked as it is, whose gradient passes through one named part as through a stand-in
-    (Athalye et al. 2018, arXiv:1802.00420, section 4.1).
+class BpdaVictim(Wrapped):
+    """Represent a torch module whose gradient passes one part by a differentiable stand-in.
+
+    Source: Athalye et al. 2018, arXiv:1802.00420, section 4.1.
 
     Scores and labels are those of the module itself. The module is not changed: the hook that swaps the gradient
     is there during a gradient only. With `repaired` the stand-in takes the part's place in the forward pass of gradients
@@ -36,7 +39,7 @@ class BpdaVictim(Victim):
 
     def __init__(self, inner: Any, module_name: str, backward: Backward = "identity", *, repaired: bool = False):
         plain: Any = TorchVictim
-        self.inner = inner if isinstance(inner, BpdaVictim) else plain(inner.module, inner.domain, name=inner.name, search="plain")
+        super().__init__(inner if isinstance(inner, BpdaVictim) else plain(inner.module, inner.domain, name=inner.name, search="plain"))
         self.module: nn.Module = inner.module
         parts = dict(self.module.named_modules())
         if module_name not in parts or not module_name:
@@ -44,16 +47,18 @@ class BpdaVictim(Victim):
         if not callable(backward) and backward not in ("identity", "secant"):
             raise UnknownName("backward", str(backward), ["identity", "secant"])
         self.part, self.part_name, self.backward, self.repaired = parts[module_name], module_name, backward, repaired
-        self.name, self.domain, self.classes, self.exposes = inner.name, inner.domain, inner.classes, inner.exposes
-        self.device, self.dtype = self.inner.device, self.inner.dtype
-        self.exact = not repaired and self.inner.exact
+        self.dtype = self._asked.dtype
+        self.exact, self.slack = not repaired and self.inner.exact, math.inf
+
+    @property
+    def _asked(self) -> "TorchVictim | BpdaVictim":
+        assert isinstance(self.inner, TorchVictim | BpdaVictim)
+        return self.inner
 
     @property
     def was_training(self) -> bool:
-        return self.inner.was_training
-
-    def scores(self, x: Batch) -> Tensor:
-        return self.inner.scores(x)
+        """Return whether the user's module was in training mode."""
+        return self._asked.was_training
 
     def search_scores(self, x: Batch) -> Tensor:
         if not self.repaired:
@@ -61,25 +66,17 @@ class BpdaVictim(Victim):
         with self.through():
             return self.inner.search_scores(x)
 
-    def label(self, x: Batch) -> Tensor:
-        return self.inner.label(x)
-
     def gradient(self, x: Tensor, objective: Objective) -> Graded:
         with self.through():
             return self.inner.gradient(x, objective)
 
-    def gradients(self, x: Tensor, classes: Tensor) -> Graded:
+    def gradients(self, x: Tensor, several: Objective) -> Graded:
         with self.through():
-            return self.inner.gradients(x, classes)
-
-    @contextlib.contextmanager
-    def session(self, seed: int = 0) -> Iterator[None]:
-        with self.inner.session(seed):
-            yield
+            return self.inner.gradients(x, several)
 
     @contextlib.contextmanager
     def through(self) -> Iterator[None]:
-        """While inside, gradients pass through the stand-in."""
+        """Let gradients pass through the stand-in while inside."""
         asking = False
 
         def swap(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
@@ -122,15 +119,12 @@ class BpdaVictim(Victim):
         )
 
     @property
-    def fingerprint(self) -> str:
-        return digest(self.inner.fingerprint, f"bpda {self.part_name} {self._said} {self.repaired}")
-
-    @property
     def _said(self) -> str:
         return getattr(self.backward, "__qualname__", repr(self.backward)) if callable(self.backward) else self.backward
 
-    def describe(self) -> dict[str, Any]:
-        return {**self.inner.describe(), **super().describe(), "bpda": self.part_name, "backward": self._said, "repaired": self.repaired}
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"bpda": self.part_name, "backward": self._said, "repaired": self.repaired}
 
 
 class _Through(torch.autograd.Function):
@@ -147,8 +141,10 @@ class _Through(torch.autograd.Function):
 
 
 def secant(part: nn.Module, x: Tensor, output: Tensor) -> Tensor:
-    """`output`, with the slope of the part between x - h and x + h, coordinate by coordinate. For parts whose output at a
-    place depends on the input at that place alone; h is half the deviation of x, row by row."""
+    """Return `output`, with the slope of the part between x - h and x + h, per coordinate.
+
+    It is for parts whose output at a place depends on the input at that place alone; h is half the deviation of x, row by row.
+    """
     with torch.no_grad():
         spread = x.detach().flatten(1).std(1, correction=0).clamp_min(1e-6)
         h = (REACH * spread).reshape(-1, *[1] * (x.ndim - 1))
@@ -159,18 +155,26 @@ def secant(part: nn.Module, x: Tensor, output: Tensor) -> Tensor:
     return output.detach() + slope * moved
 
 
-def bpda(victim: Victim, module_name: str, backward: Backward = "identity", *, repaired: bool = False) -> BpdaVictim:
-    """The same victim, with gradients that pass through one of its parts as through a stand-in.
+def bpda(victim: VictimLike, module_name: str, backward: Backward = "identity", *, repaired: bool = False) -> BpdaVictim:
+    """Return the same victim, with gradients that replace one of its parts by a stand-in (BPDA).
 
-    victim: a torch module as a victim (or the result of another `bpda`). module_name: as in `named_modules()`; `doctor`
-    names the parts that lose the gradient. backward: "identity"; "secant" for parts that act on each coordinate by itself,
-    such as steps and codes; or a differentiable function from the part's input to its output. repaired: the stand-in
-    takes the part's place altogether while searching: the undefended twin, whose points are tried on the victim.
+    Args:
+        victim: A torch module as a victim (or the result of another `bpda`).
+        module_name: As in `named_modules()`; `doctor` names the parts that lose the gradient.
+        backward: "identity"; "secant" for parts that act on each coordinate by itself, such as steps and codes; or a
+            differentiable function from the part's input to its output.
+        repaired: The stand-in takes the part's place altogether while searching: the undefended twin, whose points are
+            tried on the victim.
 
-    >>> from sparring.models.load import load_model
-    >>> bpda(load_model("zoo:digits-plain"), "layers.1").part_name
-    'layers.1'
+    Returns:
+        The victim to attack; its scores and answers are those of the module itself.
+
+    Example:
+        >>> from sparring.models.load import load_model
+        >>> bpda(load_model("zoo:digits-plain"), "layers.1").part_name
+        'layers.1'
     """
+    victim = victim_of(victim)
     if not isinstance(victim, TorchVictim | BpdaVictim):
         raise LoadError(f"bpda takes a torch module as a victim, got {type(victim).__name__}: put eot(...) around bpda(...), not inside")
     return BpdaVictim(victim, module_name, backward, repaired=repaired)

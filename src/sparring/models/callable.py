@@ -10,16 +10,20 @@ from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import LoadError
+from sparring.core.fingerprint import digest
+from sparring.core.task import Task
 from sparring.core.victim import Victim
-from sparring.models.adapter import adapter, as_scores, digest
+from sparring.models.adapter import adapter
+from sparring.tasks.classes import Classes
 
 
 @adapter("callable", callable, order=90)
 class CallableVictim(Victim):
-    """A function that takes a batch in its native form (NumPy array, data frame or list of strings) and returns scores
-    [n, classes], or classes [n] where `labels_only`.
+    """Wrap a function from a batch in its native form to scores or classes.
 
-    classes: number of classes, if the function has no attribute of that name.
+    The batch is a NumPy array, a data frame or a list of strings. Scores are [n, classes], or classes [n] where `labels_only`.
+
+    classes: number of classes, if the function has no attribute of that name. task: what it answers, where that is no class.
     fingerprint: what identifies the model behind the function; by default its source and the arrays
     it closes over or holds as attributes, so give one where the function asks something else.
     """
@@ -31,6 +35,7 @@ class CallableVictim(Victim):
         *,
         name: str | None = None,
         classes: int | None = None,
+        task: Task | None = None,
         labels_only: bool = False,
         fingerprint: str | None = None,
     ):
@@ -39,21 +44,22 @@ class CallableVictim(Victim):
         self.name = name or getattr(model, "__name__", type(model).__name__)
         self.exposes = frozenset({"labels"} if labels_only else {"labels", "scores"})
         found = classes if classes is not None else getattr(model, "classes", None)
-        if found is None:
-            raise LoadError(f"{self.name} is a function: say how many classes it has, victim(f, domain, classes=...)")
-        self.classes = int(found)
+        if found is None and task is None:
+            raise LoadError(f"{self.name} is a function: say how many classes it has, victim(f, domain, classes=...), or what else it answers, task=...")
+        self.task = task or Classes(int(found or 0))
         self._fingerprint = fingerprint or getattr(model, "fingerprint", None)
 
     def scores(self, x: Batch) -> Tensor:
-        answer = as_scores(self._answer(x), self.name)
-        if answer.shape != (len(x), self.classes):
-            raise LoadError(f"{self.name} returned {tuple(answer.shape)} for {len(x)} inputs; expected ({len(x)}, {self.classes})")
+        answer = self.task.scores(self._answer(x), self.name)
+        if answer.shape != (expected := (len(x), *self.task.score_shape)):
+            raise LoadError(f"{self.name} returned {tuple(answer.shape)} for {len(x)} inputs; expected {expected}")
         return answer.detach()
 
-    def label(self, x: Batch) -> Tensor:
+    def answer(self, x: Batch) -> Tensor:
         if "scores" in self.exposes:
-            return super().label(x)
-        return torch.as_tensor(np.asarray(self._answer(x))).to(torch.int64).reshape(len(x))
+            return super().answer(x)
+        given = torch.as_tensor(np.asarray(self._answer(x)))
+        return given.to(torch.int64).reshape(len(x)) if isinstance(self.task, Classes) else self.task.answer(self.task.scores(given, self.name))
 
     def _answer(self, x: Batch) -> Any:
         return self.model(self.domain.native(x))

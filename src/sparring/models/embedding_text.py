@@ -9,18 +9,21 @@ from torch import Tensor, nn
 
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
-from sparring.core.victim import Graded, Objective, Victim
+from sparring.core.evaluating import evaluating, frozen
+from sparring.core.fingerprint import digest, weights
+from sparring.core.victim import Victim
 from sparring.domains.text import Strings
-from sparring.models.adapter import adapter, as_scores, digest
-from sparring.models.differentiate import graded
-from sparring.models.evaluating import evaluating
+from sparring.models.adapter import adapter
+from sparring.tasks.classes import Classes
 
 PADDING, UNKNOWN = 0, 1
 """Rows of the table of vectors: what stands behind the last word, and for words that are not in the vocabulary."""
 
 
 class EmbeddingText(nn.Module):
-    """Sentences, divided by white space as the domain does it, to vectors [n, length, dim], to scores [n, classes].
+    """Compute scores [n, classes] of sentences by way of word vectors [n, length, dim].
+
+    Sentences are divided by white space as the domain does it.
 
     vocabulary: words; the vector of word i is row i + 2 of `embedding`. network: from [n, length, dim] to scores. Words beyond `length` are not
     read; behind the last word stands row 0, which begins as zeros and is not trained. lowercase: look words up in lower case.
@@ -41,16 +44,16 @@ class EmbeddingText(nn.Module):
         self.network = network
 
     def number(self, word: str) -> int:
-        """The row of a word."""
+        """Return the row of a word."""
         return self.number_of.get(word.lower() if self.lowercase else word, UNKNOWN)
 
     def numbers(self, sentences: Sequence[str] | Strings) -> Tensor:
-        """int64 [n, length]."""
+        """Return the numbers of the words, int64 [n, length]."""
         rows = [[self.number(word) for word in one.split()[: self.length]] for one in sentences]
         return torch.tensor([row + [PADDING] * (self.length - len(row)) for row in rows], dtype=torch.int64, device=self.embedding.weight.device)
 
     def embed(self, sentences: Sequence[str] | Strings) -> Tensor:
-        """[n, length, dim]."""
+        """Return [n, length, dim]."""
         return self.embedding(self.numbers(sentences))
 
     def forward(self, sentences: Sequence[str] | Strings) -> Tensor:
@@ -59,44 +62,32 @@ class EmbeddingText(nn.Module):
 
 @adapter("embedding-text", lambda model: isinstance(model, EmbeddingText), order=5)
 class EmbeddingTextVictim(Victim):
-    """An `EmbeddingText`, asked in evaluation mode; mode and parameters are as before afterwards. Gradients exist with respect
-    to the vectors of words only, so attacks on strings see scores."""
+    """Wrap an `EmbeddingText`, queried in evaluation mode; mode and parameters are restored.
+
+    Gradients exist with respect to the vectors of words only, so attacks on strings see scores.
+    """
 
     def __init__(self, model: EmbeddingText, domain: Domain, *, name: str | None = None):
         if domain.kind != "text":
-            raise LoadError(f"{type(model).__name__} reads sentences but the inputs are {domain.say()}: use sp.text()")
+            raise LoadError(f"{type(model).__name__} reads sentences but the inputs are {domain}: use sp.text()")
         self.model, self.domain = model, domain
         self.name = name or type(model).__name__
         self.exposes = frozenset({"labels", "scores"})
         with self.session():
-            self.classes = self.scores(Strings.of(["a"])).shape[1]
+            self.task = Classes().fitted(self.scores(Strings.of(["a"])), self.name)
 
     def scores(self, x: Strings) -> Tensor:
         with torch.no_grad():
-            return as_scores(self.model(x), self.name).cpu()
-
-    def embedding_gradient(self, x: Strings, objective: Objective) -> Graded:
-        """As `gradient`, with respect to the vectors: grad [n, length, dim]."""
-        return graded(lambda point: as_scores(self.model.network(point), self.name), self.model.embed(x), objective)
+            return Classes().scores(self.model(x), self.name).cpu()
 
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:
-        frozen = [(parameter, parameter.requires_grad) for parameter in self.model.parameters()]
-        try:
-            for parameter, _ in frozen:
-                parameter.requires_grad_(False)
-            with evaluating(self.model), super().session(seed):
-                yield
-        finally:
-            for parameter, needed in frozen:
-                parameter.requires_grad_(needed)
+        with frozen(self.model), evaluating(self.model), super().session(seed):
+            yield
 
     @property
     def fingerprint(self) -> str:
-        parts: list[bytes | str] = [repr(self.model), f"{self.model.length} {self.model.lowercase}", "\n".join(self.model.vocabulary)]
-        for name, value in self.model.state_dict().items():
-            parts += [f"{name} {value.dtype} {tuple(value.shape)}", value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()]
-        return digest(*parts)
+        return digest(repr(self.model), f"{self.model.length} {self.model.lowercase}", "\n".join(self.model.vocabulary), *weights(self.model))
 
     def describe(self) -> dict[str, Any]:
         count = sum(parameter.numel() for parameter in self.model.parameters())

@@ -10,14 +10,19 @@ from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import LoadError
+from sparring.core.fingerprint import digest
 from sparring.core.victim import Victim
-from sparring.models.adapter import adapter, digest
+from sparring.models.adapter import adapter
+from sparring.tasks.classes import Classes
 
 
 @adapter("scikit-learn", lambda model: hasattr(model, "predict") and hasattr(model, "get_params"), order=20)
 class EstimatorVictim(Victim):
-    """A fitted classifier. Scores are probabilities, or the decision function where there are none;
-    an estimator with neither exposes labels only. Classes are numbered in the order of `classes_`."""
+    """Represent a fitted classifier.
+
+    Scores are probabilities, or the decision function where there are none; an estimator with neither exposes labels only.
+    Classes are numbered in the order of `classes_`.
+    """
 
     def __init__(self, model: Any, domain: Domain, *, name: str | None = None, labels_only: bool = False):
         if not hasattr(model, "classes_"):
@@ -26,7 +31,7 @@ class EstimatorVictim(Victim):
         self.domain = domain
         self.name = name or type(model).__name__
         self.class_names = [str(one) for one in model.classes_]
-        self.classes = len(self.class_names)
+        self.task = Classes(len(self.class_names))
         ask = next((one for one in ("predict_proba", "decision_function") if hasattr(model, one)), None)
         self._ask = None if labels_only else ask
         self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
@@ -39,14 +44,17 @@ class EstimatorVictim(Victim):
             scores = np.stack([-scores, scores], axis=1)
         return torch.from_numpy(scores)
 
-    def label(self, x: Batch) -> Tensor:
+    def answer(self, x: Batch) -> Tensor:
         predicted = np.asarray(self.model.predict(self._fed(x)))
         places = np.searchsorted(self.model.classes_, predicted)
         return torch.from_numpy(places.astype(np.int64))
 
     def decide(self, x: Batch, scores: Tensor) -> Tensor:
-        """The prediction, which need not be the highest probability (tuned thresholds, SVC with probabilities)."""
-        return self.label(x).where(torch.isfinite(scores).all(1), -1)
+        """Return the prediction, which need not be the highest probability.
+
+        Tuned thresholds and SVCs with probabilities differ.
+        """
+        return self.answer(x).where(torch.isfinite(scores).all(1), -1)
 
     def _fed(self, x: Batch) -> Any:
         fed = self.domain.native(x)
@@ -59,7 +67,10 @@ class EstimatorVictim(Victim):
 
     @property
     def fingerprint(self) -> str:
-        """From the skops form, which is stable; estimators it cannot write are hashed by their parameters and pickled state."""
+        """Return the hash of the skops form, which is stable.
+
+        Estimators that skops cannot write are hashed by their parameters and pickled state.
+        """
         import pickle
 
         import skops.io
@@ -78,16 +89,25 @@ def _skops_content(written: bytes) -> bytes:
     import zipfile
 
     with zipfile.ZipFile(io.BytesIO(written)) as archive:
-        arrays = [archive.read(name) for name in archive.namelist() if not name.endswith("schema.json")]
+        arrays = [_without_gaps(archive.read(name)) for name in archive.namelist() if not name.endswith("schema.json")]
         schema = re.sub(rb'"(__id__|file)": *("[^"]*"|\d+)', b"", archive.read("schema.json"))
         schema = re.sub(rb"\d{10,}", b"", schema)
     return schema + b"".join(arrays)
 
 
-def split_thresholds(model: Any) -> list[np.ndarray] | None:
-    """Per input column the sorted split values of a tree or forest; None for other estimators.
+def _without_gaps(stored: bytes) -> bytes:
+    """An array as it is stored; records (the nodes of a tree) field by field, as what lies between their fields is left over from other uses of the memory."""
+    if not stored.startswith(b"\x93NUMPY"):
+        return stored
+    array = np.load(io.BytesIO(stored), allow_pickle=False)
+    return stored if array.dtype.names is None else b"".join(np.ascontiguousarray(array[name]).tobytes() for name in array.dtype.names)
 
-    A tree sends x <= threshold to the left, so only the two sides of each threshold matter to it."""
+
+def split_thresholds(model: Any) -> list[np.ndarray] | None:
+    """Return the sorted split values per input column of a tree or forest; None for others.
+
+    A tree sends x <= threshold to the left, so only the two sides of each threshold matter to it.
+    """
     members = getattr(model, "estimators_", None)
     trees = [model] if hasattr(model, "tree_") else list(np.ravel(members)) if members is not None else []
     if not trees or not all(hasattr(tree, "tree_") for tree in trees):

@@ -17,7 +17,7 @@ from sparring.core.victim import Victim
 
 
 def made_by(module_name: str, factory_name: str) -> Any:
-    """Import the module, with the current folder on the path, and call the factory without arguments.
+    """Import the module, the current folder on the path, and call the factory without arguments.
 
     A name that stands for a torch module, a fitted estimator or a Victim is taken as it is. LoadError or
     UnknownName for what cannot be imported, is not there, needs arguments or fails.

@@ -9,24 +9,24 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_map
 
-from sparring.models.graph import CONVOLUTIONS
+from sparring.models.rewrites import CONVOLUTIONS
 
 BLOCK_SIDE = 4.0
 """Side of a block over all input channels together. Smaller blocks leave the convolution idle, larger ones compute much that is zero."""
 
 
 def channels_last(module: nn.Module, _: Tensor) -> nn.Module:
-    """Weights with the channels innermost, which convolutions pass on to all that follows."""
+    """Put the channels of weights innermost, which convolutions pass on to all that follows."""
     return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def fast_convolutions(module: nn.Module, x: Tensor) -> nn.Module:
-    """Convolutions of few input channels with the quickest input gradient."""
+    """Replace convolutions of few input channels by ones with the fastest input gradient."""
     return _swap_layers(module, x, _fast_convolution)
 
 
 def in_bfloat16(module: nn.Module, _: Tensor) -> nn.Module:
-    """The model under autocast."""
+    """Return the model under autocast."""
     return Bfloat16(module)
 
 
@@ -83,7 +83,10 @@ def _blocks(size: int, kernel: int, stride: int, padding: int, dilation: int, bl
 
 
 class BlockedConvolution(nn.Conv2d):
-    """A convolution whose input gradient is itself a convolution, computing whole blocks of pixels as channels."""
+    """Compute the input gradient of a convolution as a convolution over blocks of pixels.
+
+    Whole blocks of pixels are its channels.
+    """
 
     spread: Tensor
 
@@ -106,7 +109,7 @@ class BlockedConvolution(nn.Conv2d):
         return super().forward(input)
 
     def input_gradient(self, g: Tensor) -> Tensor:
-        """From the gradient of the output, (n, out, h, w), to that of the input, (n, in, H, W)."""
+        """Return the gradient of the input, (n, in, H, W), from that of the output, (n, out, h, w)."""
         tall, wide = self.sides
         rows, columns = self.count
         blocks = F.conv2d(g, self.spread.to(g.dtype), stride=self.blocks, padding=self.pad)[:, :, :rows, :columns]
@@ -131,7 +134,10 @@ class _BlockedGradient(torch.autograd.Function):
 
 
 class Bfloat16(nn.Module):
-    """A model computing in bfloat16 under autocast, its heavy weights converted once; float32 comes out."""
+    """Represent a model computing in bfloat16 under autocast, its heavy weights converted once.
+
+    Float32 comes out.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

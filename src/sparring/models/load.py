@@ -12,9 +12,9 @@ from sparring.core.errors import LoadError, UnknownName
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
 from sparring.models.adapter import victim
-from sparring.models.endpoint import Endpoint
 from sparring.models.factory import made_by
-from sparring.models.http import is_address
+from sparring.models.http.endpoint import Endpoint
+from sparring.models.http.victim import is_address
 from sparring.models.pt2_file import read_pt2
 from sparring.models.skops_file import read_skops
 from sparring.models.weights_file import put_weights
@@ -29,16 +29,21 @@ FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, tree
 
 
 class Inputs(Protocol):
-    """What is asked of the data: `data.dataset.Data` has it."""
+    """Describe what loading needs of the data; `data.dataset.Data` has it."""
 
     @property
-    def domain(self) -> Domain: ...
+    def domain(self) -> Domain:
+        """Return the domain of the inputs."""
+        ...
+
     @property
-    def classes(self) -> list[str]: ...
+    def classes(self) -> list[str]:
+        """Return the names of the classes."""
+        ...
 
 
 def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> Victim:
-    """A model as a `Victim`, ready to be attacked.
+    """Return a model as a `Victim`, ready to be attacked.
 
     ref: "zoo:digits-robust"; "package.module:factory", imported with the current folder on the path, where
     factory() returns a torch module, an estimator, a callable, an Endpoint or a Victim; "FILE.onnx"; "FILE.skops"; "FILE.pt2";
@@ -59,7 +64,7 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
         return _from_zoo(rest, data, settings)
     if is_address(ref):
         endpoint = Endpoint.read(ref)
-        return _wrapped(endpoint, endpoint.say(), data, settings)
+        return _wrapped(endpoint, str(endpoint), data, settings)
     suffix = Path(ref).suffix.lower()
     if suffix in FILES:
         path = Path(ref).expanduser()
@@ -80,7 +85,7 @@ def _from_zoo(name: str, data: Inputs | None, settings: Mapping[str, Any] | None
     entry = zoo(name)
     own = find("dataset", entry.data)("test")
     if data is not None and _shape(data.domain) != _shape(own.domain):
-        raise LoadError(f"zoo:{name} belongs to the set {entry.data}, {own.domain.say()}; the data is {data.domain.say()}: use data={entry.data}")
+        raise LoadError(f"zoo:{name} belongs to the set {entry.data}, {own.domain}; the data is {data.domain}: use data={entry.data}")
     return _wrapped(entry.build(), name, data or own, settings)
 
 
@@ -114,7 +119,12 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
         for setting in chosen:
             if setting not in known:
                 raise UnknownName(f"setting of {fitting[0].wrap.__name__} (for {name})", setting, known)
-        if "classes" in known and getattr(model, "classes", None) is None:
+        task = getattr(data, "task", None)
+        if task is not None and task.kind != "classes":
+            if "task" not in known:
+                raise LoadError(f"{name}: {fitting[0].wrap.__name__} answers classes only, and the data holds {task}: give a torch module or an ONNX file")
+            chosen.setdefault("task", task)
+        elif "classes" in known and getattr(model, "classes", None) is None:
             chosen.setdefault("classes", len(data.classes))
         if "example" in known and hasattr(data, "x"):
             chosen.setdefault("example", data.x[:1])  # type: ignore[attr-defined]

@@ -3,8 +3,7 @@
 import copy
 import logging
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from sparring.models.graph import simplified
+from sparring.core.evaluating import random_states_kept
 from sparring.models.layers import channels_last, fast_convolutions, in_bfloat16
+from sparring.models.rewrites import simplified
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ PROBE_NUMBERS = 1 << 14  # 20 MNIST or 5 CIFAR images: enough to compare two mod
 
 
 def prepare(module: nn.Module, example: Tensor, *, precision: Literal["exact", "bfloat16"] = "exact") -> nn.Module:
-    """Copies a model, frozen and in eval mode, and rewrites the copy for fast gradients with respect to its input.
+    """Copy a model, frozen and in eval mode, and rewrite the copy for fast gradients.
 
     `module` and the global random states stay as they are. Batch normalisation is folded into convolutions, and
     on a CPU channels go last and the first convolution gets a faster input gradient. Every rewrite is checked
@@ -45,7 +45,7 @@ def prepare(module: nn.Module, example: Tensor, *, precision: Literal["exact", "
         >>> quick.training, any(p.requires_grad for p in quick.parameters()), model.training
         (False, False, True)
     """
-    with torch.inference_mode(False), torch.enable_grad(), untouched_randomness(example.device):
+    with torch.inference_mode(False), torch.enable_grad(), random_states_kept(example.device):
         try:
             plain = copy.deepcopy(module).eval().requires_grad_(False)
         except Exception:  # a module may hold anything
@@ -71,18 +71,6 @@ def _rewritten(plain: nn.Module, example: Tensor, precision: str) -> nn.Module:
     return best
 
 
-@contextmanager
-def untouched_randomness(device: torch.device) -> Iterator[None]:
-    """Puts the global random states of Python, NumPy and torch back as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
 def _seed(device: torch.device) -> None:
     random.seed(0)
     np.random.seed(0)
@@ -98,19 +86,22 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 class Answer(NamedTuple):
+    """Hold outputs, their structure and a gradient."""
+
     outputs: list[Tensor]
     structure: object
     gradient: Tensor | None
 
 
 class Probe(NamedTuple):
-    """Inputs to compare two models on, and what the plain one answers."""
+    """Hold inputs to compare two models on, and the answers of the plain one."""
 
     x: Tensor
     plain: Answer
 
     @classmethod
     def of(cls, plain: nn.Module, example: Tensor) -> "Probe":
+        """Return a probe with inputs like the example, answered by the plain model."""
         x = example[: max(1, PROBE_NUMBERS // max(1, example[:1].numel()))].clone()
         if x.is_floating_point():
             low, high = example.aminmax()
@@ -119,7 +110,7 @@ class Probe(NamedTuple):
         return cls(x, answer(plain, x))
 
     def attempt(self, best: nn.Module, rewrite: Rewrite, *, exact: bool = True) -> nn.Module:
-        """The rewritten copy of `best` if it agrees with the plain model, else `best`."""
+        """Return the rewritten copy of `best` if it agrees with the plain model, else `best`."""
         name = getattr(rewrite, "__name__", "rewrite")
         try:
             candidate = rewrite(copy.deepcopy(best), self.x).eval().requires_grad_(False)
@@ -133,29 +124,33 @@ class Probe(NamedTuple):
         return candidate
 
     def agrees(self, candidate: nn.Module, exact: bool) -> bool:
+        """Return whether the candidate answers the probe as the plain model does."""
         outputs, structure, gradient = answer(candidate, self.x)
-        reference = self.plain
+        criterion = self.plain
         tolerance = 1e-4 if exact else 0.1
-        if structure != reference.structure or not outputs or (gradient is None) != (reference.gradient is None):
+        if structure != criterion.structure or not outputs or (gradient is None) != (criterion.gradient is None):
             return False
-        for seen, expected in zip(outputs, reference.outputs, strict=True):
+        for seen, expected in zip(outputs, criterion.outputs, strict=True):
             if seen.shape != expected.shape or seen.dtype != expected.dtype:
                 return False
             scale = expected.abs().amax() if expected.numel() else 0
             if not ((seen - expected).abs() <= tolerance * scale).all():
                 return False
-        if gradient is None or reference.gradient is None:
+        if gradient is None or criterion.gradient is None:
             return True
         # Rounding may flip a ReLU and with it one image's gradient: the usual image decides.
         rows = len(gradient)
-        seen, expected = (g.reshape(rows, -1).double() for g in (gradient, reference.gradient))
+        seen, expected = (g.reshape(rows, -1).double() for g in (gradient, criterion.gradient))
         error = (seen - expected).norm(dim=1) / expected.norm(dim=1).clamp_min(1e-300)
         error = torch.where((seen == expected).all(1), 0.0, error)
         return bool(error.median() <= (1e-3 if exact else 0.3)) and bool(error.mean() <= (0.03 if exact else 0.5))
 
 
 def answer(module: nn.Module, x: Tensor) -> Answer:
-    """Outputs, their structure and the gradient of a fixed random mixture of them, from a fixed seed."""
+    """Return outputs, their structure and the gradient of a random mixture of them.
+
+    The mixture is fixed, from a fixed seed.
+    """
     _seed(x.device)
     x = x.detach().requires_grad_(x.is_floating_point())
     leaves, structure = tree_flatten(module(x))

@@ -31,7 +31,10 @@ COMPILED = ("expr_str", "guards_code")
 
 
 def read_pt2(path: Path) -> ExportedProgram:
-    """The program. LoadError for a broken file, and for one that could run code when opened."""
+    """Return the program.
+
+    LoadError for a broken file, and for one that could run code when opened.
+    """
     try:
         _look_through(path)
         with _without_pickles():

@@ -25,7 +25,10 @@ TRUSTED = frozenset(
 
 
 def read_skops(path: Path) -> Any:
-    """The model. LoadError for a broken file, and for one with types that nobody vouches for."""
+    """Return the model.
+
+    LoadError for a broken file, and for one with types that nobody vouches for.
+    """
     import skops.io
 
     try:

@@ -12,11 +12,13 @@ from torch.export import ExportedProgram
 
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
-from sparring.core.victim import Graded, Objective, Victim
-from sparring.models.adapter import adapter, as_scores, digest
-from sparring.models.differentiate import graded, graded_classes
-from sparring.models.evaluating import evaluating
+from sparring.core.evaluating import evaluating, frozen
+from sparring.core.fingerprint import digest, weights
+from sparring.core.task import Task
+from sparring.models.adapter import adapter
+from sparring.models.differentiate import DifferentiableVictim
 from sparring.models.prepare import prepare
+from sparring.tasks.classes import Classes
 
 PIECE = 256
 """Inputs asked at once on a processor; more measured slower."""
@@ -28,17 +30,20 @@ Search = Literal["fast", "bfloat16", "plain"]
 
 
 @adapter("torch", lambda model: isinstance(model, nn.Module | ExportedProgram), order=10)
-class TorchVictim(Victim):
-    """A torch module, asked in evaluation mode; mode, parameters, `.grad` and hooks are as before afterwards.
+class TorchVictim(DifferentiableVictim):
+    """Represent a torch module, asked in evaluation mode.
 
-    search: how gradients are taken. "fast": on a private copy prepared for speed and checked against
+    Mode, parameters, `.grad` and hooks are as before afterwards.
+
+    task: what it answers, classes if left out. search: how gradients are taken. "fast": on a private copy prepared for speed and checked against
     the original; "bfloat16": a private copy in low precision; "plain": on the module itself. Whatever the
     search, success is confirmed by the module as it is.
     """
 
-    def __init__(self, model: nn.Module | ExportedProgram, domain: Domain, *, name: str | None = None, search: Search = "fast"):
+    def __init__(self, model: nn.Module | ExportedProgram, domain: Domain, *, name: str | None = None, search: Search = "fast", task: Task | None = None):
         if search not in ("fast", "bfloat16", "plain"):
             raise LoadError(f'search={search!r}: choose "fast", "bfloat16" or "plain"')
+        self.task: Task = task or Classes()
         self.module = model.module() if isinstance(model, ExportedProgram) else model
         self.program = model if isinstance(model, ExportedProgram) else None
         self.exported = self.program is not None
@@ -55,7 +60,11 @@ class TorchVictim(Victim):
         self.device = first.device if first is not None else torch.device("cpu")
         self.dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
         with self.session():
-            self.classes = self.scores(self._example()).shape[1]
+            self.task = self.task.fitted(self.scores(self._example()), self.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: all but the private copy, which is made again when it is needed."""
+        return {**self.__dict__, "_copy": None}
 
     def _example(self) -> Tensor:
         shape = getattr(self.domain, "shape", None)
@@ -73,25 +82,15 @@ class TorchVictim(Victim):
         if len(x) > 2 * PIECE and self.device.type == "cpu" and not x.requires_grad:
             return torch.cat([self._call(module, piece) for piece in x.split(PIECE)])
         try:
-            return as_scores(module(x.to(self.device, self.dtype)), self.name)
+            return self.task.scores(module(x.to(self.device, self.dtype)), self.name)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, LoadError):
                 raise
-            raise LoadError(f"{self.name} cannot take {self.domain.say()} (fed {tuple(x.shape)}): {str(error).splitlines()[0]}") from error
+            raise LoadError(f"{self.name} cannot take {self.domain} (fed {tuple(x.shape)}): {str(error).splitlines()[0]}") from error
 
     def scores(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             return self._call(self.module, x.clone()).to(x.device)  # a model may write into its input
-
-    def search_scores(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self._search(x).to(x.device)
-
-    def gradient(self, x: Tensor, objective: Objective) -> Graded:
-        return graded(self._search, x, objective)
-
-    def gradients(self, x: Tensor, classes: Tensor) -> Graded:
-        return graded_classes(self._search, x, classes)
 
     def _search(self, x: Tensor) -> Tensor:
         return self._call(self._searched(), x)
@@ -109,25 +108,15 @@ class TorchVictim(Victim):
             with super().session(seed):
                 yield
             return
-        frozen = [(parameter, parameter.requires_grad) for parameter in self.module.parameters()]
-        try:
-            for parameter, _ in frozen:
-                parameter.requires_grad_(False)
-            with evaluating(self.module), super().session(seed):
-                yield
-        finally:
-            for parameter, needed in frozen:
-                parameter.requires_grad_(needed)
+        with frozen(self.module), evaluating(self.module), super().session(seed):
+            yield
 
     @property
     def fingerprint(self) -> str:
         parts: list[bytes | str] = [repr(self.module), self.graph, self.search]
         with contextlib.suppress(OSError, TypeError):
             parts.append(inspect.getsource(type(self.module)))
-        for name, value in self.module.state_dict().items():
-            parts.append(f"{name} {value.dtype} {tuple(value.shape)}")
-            parts.append(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-        return digest(*parts)
+        return digest(*parts, *weights(self.module))
 
     def describe(self) -> dict[str, Any]:
         count = sum(parameter.numel() for parameter in self.module.parameters())

@@ -16,7 +16,10 @@ NESTED = ("state_dict", "model_state_dict", "model")
 
 
 def put_weights(model: Any, weights: str | Path | None, where: str) -> Any:
-    """The model with its weights; as it is where there are none. LoadError for what does not fit."""
+    """Return the model with its weights; as it is where there are none.
+
+    LoadError for what does not fit.
+    """
     if weights is None:
         return model
     if not isinstance(model, nn.Module):

@@ -14,7 +14,10 @@ WEIGHTS = files("sparring.models") / "weights"
 
 
 class ZooModel(NamedTuple):
-    """build: makes the raw model, ready to be wrapped. data: the embedded set it belongs to. about: one line."""
+    """Hold an entry of the zoo.
+
+    build: makes the raw model, ready to be wrapped. data: the embedded set it belongs to. about: one line.
+    """
 
     build: Callable[[], Any]
     data: str
@@ -22,7 +25,10 @@ class ZooModel(NamedTuple):
 
 
 def zoo(name: str) -> ZooModel:
-    """The model of that name; UnknownName names the nearest. `everything("model")` lists them all."""
+    """Return the model of that name; UnknownName names the nearest.
+
+    `everything("model")` lists them all.
+    """
     return find("model", name)
 
 
@@ -38,7 +44,10 @@ def entry(name: str, *, data: str) -> Callable[[Callable[[], Any]], Callable[[],
 
 
 class DigitsNet(nn.Module):
-    """One convolution and three hidden layers, 13,544 parameters: [n, 1, 8, 8] in [0, 1] -> logits [n, 10]."""
+    """Compute logits [n, 10] of digits [n, 1, 8, 8] in [0, 1].
+
+    It has one convolution and three hidden layers, 13,544 parameters.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,19 +62,22 @@ class DigitsNet(nn.Module):
 
 @entry("digits-plain", data="digits")
 def digits_plain() -> nn.Module:
-    """A digits network trained as usual."""
+    """Return a digits network trained as usual."""
     return _trained("digits-plain")
 
 
 @entry("digits-robust", data="digits")
 def digits_robust() -> nn.Module:
-    """The same network trained on PGD points, Linf 0.15 (Madry et al. 2018, arXiv:1706.06083)."""
+    """Return the same network trained on PGD points, Linf 0.15 (Madry et al. 2018).
+
+    Source: arXiv:1706.06083.
+    """
     return _trained("digits-robust")
 
 
 @entry("breast-cancer-forest", data="breast-cancer")
 def breast_cancer_forest() -> Any:
-    """A hundred boosted trees of depth 3, fitted on the training split when asked for."""
+    """Return a hundred boosted trees of depth 3, fitted on the training split when asked for."""
     from sklearn.ensemble import GradientBoostingClassifier
 
     data = find("dataset", "breast-cancer")("train")

@@ -15,19 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparring.core.errors import LoadError, RecordError
+from sparring.records.schema_1 import FIRST_ROW, upgraded, upgraded_rows
 from sparring.records.store import Store
 
-SCHEMA = 1
+SCHEMA = 2
 
 ROW = pa.schema(
     [
         ("id", pa.string()),
         ("position", pa.int64()),  # place in the data set
-        ("label", pa.int64()),  # true class
-        ("target", pa.int64()),  # class to reach; null when untargeted
+        ("wanted", pa.string()),  # the true answer, as the task packs it; a class is its number
+        ("given", pa.string()),  # the answer to the point; empty without one, null when skipped
+        ("aimed", pa.string()),  # the answer to reach; null where there is none
         ("status", pa.string()),  # see judge.Status
-        ("predicted", pa.int64()),  # class of the point; -1 without an answer, null when skipped
-        ("margin", pa.float64()),  # how far past the goal; positive means met
+        ("quality", pa.float64()),  # of the answer given, in [0, 1]
+        ("margin", pa.float64()),  # how far from the goal; positive means not met
         ("size", pa.float64()),  # of the change, in the unit of the radius
         ("radius", pa.float64()),
         ("queries", pa.int64()),
@@ -40,7 +42,7 @@ ROW = pa.schema(
 
 
 class Points(NamedTuple):
-    """Stored inputs of some samples: ids [k], and packed arrays before and after."""
+    """Hold stored inputs of some samples: ids [k], and packed arrays before and after."""
 
     ids: list[str]
     before: np.ndarray
@@ -48,13 +50,16 @@ class Points(NamedTuple):
 
 
 def key_of(description: Any) -> str:
-    """A short, stable hash of plain JSON: the address of a cell or a run."""
+    """Return a short, stable hash of plain JSON: the address of a cell or a run."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Record:
-    """A run folder. `header` is the content of run.json; cells are addressed by key."""
+    """Read and write a run folder.
+
+    `header` is the content of run.json; cells are addressed by key.
+    """
 
     def __init__(self, store: Store, header: dict[str, Any]):
         self.store = store
@@ -70,9 +75,11 @@ class Record:
             header = json.loads(store.read("run.json"))
         except ValueError as error:
             raise RecordError(f"{store.url}/run.json is not JSON ({error}): delete it and run the same command again, finished batches are kept") from error
-        if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+        if not isinstance(header, dict) or header.get("schema") not in (1, SCHEMA):
             found = header.get("schema") if isinstance(header, dict) else type(header).__name__
-            raise RecordError(f"{store.url} has schema {found!r}; this version reads {SCHEMA}: use the version of Sparring that wrote it")
+            raise RecordError(f"{store.url} has schema {found!r}; this version reads 1 and {SCHEMA}: use the version of Sparring that wrote it")
+        if header["schema"] == 1:
+            header = upgraded(header)
         if lacking := [name for name in ("id", "status", "started", "resumed", "cases", "gate") if name not in header]:
             raise RecordError(f"{store.url}/run.json lacks {', '.join(lacking)}: delete it and run the same command again, finished batches are kept")
         return cls(store, header)
@@ -88,17 +95,28 @@ class Record:
             np.savez_compressed(packed, ids=np.asarray(points.ids), before=points.before, after=points.after)
             self.store.write(f"cells/{cell}/points/{name}.npz", packed.getvalue())
         written = io.BytesIO()
-        pq.write_table(pa.table(rows, schema=ROW), written)
+        pq.write_table(pa.table(rows, schema=self.schema(cell)), written)
         self.store.write(f"cells/{cell}/{name}.parquet", written.getvalue())
 
+    def schema(self, cell: str) -> pa.Schema:
+        """Return the columns of a cell: those of every record, then those of its aim."""
+        own = next((case.get("aim") or {} for case in self.header["cases"] if any(one["key"] == cell for one in case["cells"])), {})
+        further = own.get("columns") or {}
+        try:
+            return pa.schema([*ROW, *((name, pa.type_for_alias(kind)) for name, kind in further.items())])
+        except ValueError as error:
+            raise RecordError(
+                f"{self.store.url}/run.json names columns of a type that is unknown ({error}): delete it and run the same command again"
+            ) from error
+
     def rows(self, cell: str) -> pd.DataFrame:
-        """All rows of a cell in the order of the data, each sample once."""
+        """Return all rows of a cell in the order of the data, each sample once."""
         parts = [self._part(cell, name) for name in self.store.names(f"cells/{cell}", ".parquet")]
-        frame = pa.concat_tables([ROW.empty_table(), *parts]).to_pandas()
+        frame = pa.concat_tables([self.schema(cell).empty_table(), *parts]).to_pandas()
         return frame.drop_duplicates("id").sort_values("position", ignore_index=True)
 
     def known(self, cell: str) -> dict[str, tuple[str, str]]:
-        """(status, note) of every sample of a cell that is done, by id."""
+        """Return (status, note) of every sample of a cell that is done, by id."""
         rows = self.rows(cell)
         return dict(zip(rows["id"].tolist(), zip(rows["status"].tolist(), rows["note"].tolist(), strict=True), strict=True))
 
@@ -108,15 +126,18 @@ class Record:
             part = pq.read_table(io.BytesIO(self.store.read(path)))
         except (pa.ArrowException, OSError) as error:
             raise RecordError(f"{self.store.path(path)} cannot be read ({error}): delete it and run the same command again") from error
-        if part.schema.names != ROW.names:
-            raise RecordError(f"{self.store.path(path)} has columns {part.schema.names}, expected {ROW.names}: delete it and run the same command again")
+        if part.schema.names == FIRST_ROW:
+            part = upgraded_rows(part)
+        expected = self.schema(cell)
+        if part.schema.names != expected.names:
+            raise RecordError(f"{self.store.path(path)} has columns {part.schema.names}, expected {expected.names}: delete it and run the same command again")
         try:
-            return part.cast(ROW)
+            return part.cast(expected)
         except pa.ArrowException as error:
             raise RecordError(f"{self.store.path(path)} has other types than expected ({error}): delete it and run the same command again") from error
 
     def points(self, cell: str) -> Points:
-        """The stored points of a cell; packed arrays, see `Domain.unpack`."""
+        """Return the stored points of a cell as packed arrays; see `Domain.unpack`."""
         folder = f"cells/{cell}/points"
         ids: list[str] = []
         before: list[np.ndarray] = []
@@ -134,8 +155,10 @@ class Record:
         return Points(ids, np.concatenate(before) if before else empty, np.concatenate(after) if after else empty)
 
     def table(self) -> pd.DataFrame:
-        """One row for every sample under every attack, with the columns of `ROW` and before them
-        case, model, data, threat, attack (as written in a plan) and cell."""
+        """Return one row for every sample under every attack.
+
+        The columns are those of `ROW` and before them case, model, data, threat, attack (as written in a plan) and cell.
+        """
         frames = []
         for case in self.header["cases"]:
             for cell in case["cells"]:

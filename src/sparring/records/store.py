@@ -11,7 +11,10 @@ from sparring.core.errors import LoadError
 
 
 class Store:
-    """A folder behind a path or URL ("runs/7f3a", "memory://runs/7f3a", "s3://bucket/runs/7f3a")."""
+    """Read and write a folder behind a path or URL.
+
+    Examples are "runs/7f3a", "memory://runs/7f3a" and "s3://bucket/runs/7f3a".
+    """
 
     def __init__(self, url: str | os.PathLike[str]):
         self.url = os.fspath(url)
@@ -22,16 +25,22 @@ class Store:
         self.local = "file" in self.files.protocol
 
     def path(self, name: str) -> str:
+        """Return the path of a file within its file system."""
         return f"{self.root}/{name}" if name else self.root
 
     def exists(self, name: str = "") -> bool:
+        """Return whether the file exists, or the folder itself without a name."""
         return self.files.exists(self.path(name))
 
     def read(self, name: str) -> bytes:
+        """Return the content of a file."""
         return self.files.cat_file(self.path(name))
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a whole file. On a disk it is written aside and renamed; object stores do so by themselves."""
+        """Write a whole file.
+
+        On a disk it is written aside and renamed; object stores do so by themselves.
+        """
         path = self.path(name)
         self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         if not self.local:
@@ -42,7 +51,10 @@ class Store:
         os.replace(aside, path)
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
-        """Names of the files (or folders) directly in a folder, sorted; empty where there is none."""
+        """Return the names of the files (or folders) directly in a folder, sorted.
+
+        The list is empty where there is no such folder.
+        """
         self.files.invalidate_cache(self.path(folder))
         if not self.exists(folder):
             return []
@@ -50,4 +62,5 @@ class Store:
         return sorted(name for name in (entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries) if name.endswith(suffix))
 
     def inner(self, name: str) -> "Store":
+        """Return the store of a folder within this one."""
         return Store(f"{self.url.rstrip('/')}/{name}")

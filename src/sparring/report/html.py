@@ -14,6 +14,7 @@ from sparring.records.store import Store
 from sparring.report.markup import markup
 from sparring.report.section import Section, in_order
 from sparring.report.view import View
+from sparring.report.wording import short
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def write_report(record: Record, path: str | os.PathLike[str] | None = None) -> 
 
 
 def render(record: Record) -> str:
-    """The report as a string; the same record gives the same bytes."""
+    """Return the report as a string; the same record gives the same bytes."""
     view = View.of(record)
     drawn = [(one, _draw(one, view)) for one in in_order()]
     return _template().render(
@@ -52,6 +53,8 @@ def render(record: Record) -> str:
 
 def _draw(one: Section, view: View) -> Markup | None:
     """One section; a section that fails says so in its place and takes no other with it."""
+    if one.aim is not None and view.cases and not view.about(one.aim, one.name).cases:
+        return None
     try:
         body = one(view)
     except Exception as error:
@@ -64,6 +67,9 @@ def _title(view: View) -> str:
     models = view.models
     if not models:
         return "A run without cases"
+    aims = {case.aim for case in view.cases}
+    if aims != {"evasion"}:
+        return f"{' and '.join(sorted(aims)).capitalize()}: {short(models, 2)}"
     return f"How robust is {models[0]}?" if len(models) == 1 else f"How robust are these {len(models)} models?"
 
 

@@ -8,14 +8,17 @@ from sparring.report.wording import count, percent, samples, short
 
 """The attack that tries random points only; real attacks must do better."""
 
-UNCHECKED = "No checks of the model were recorded, so masked gradients would go unnoticed."
+UNCHECKED = "No check of the model was made or fits its answers, so masked gradients would go unnoticed."
 
 GRAVITY = {"not applicable": 0, "ok": 1, "caution": 2, "bad": 3}
 
 
 @dataclass(frozen=True)
 class Light:
-    """One check. verdict: ok, caution, bad or not applicable. finding, cure: sentences."""
+    """Represent one check.
+
+    verdict: ok, caution, bad or not applicable. finding, cure: sentences.
+    """
 
     code: str
     title: str
@@ -27,14 +30,14 @@ class Light:
 
 
 class Trust(NamedTuple):
-    """reliable, caution or unreliable, and why not better."""
+    """Hold the trust in a result: reliable, caution or unreliable, and why not better."""
 
     word: str
     reasons: list[str]
 
 
 def lights(case: CaseView) -> list[Light]:
-    """The recorded checks of a case, then those of its rows."""
+    """Return the recorded checks of a case, then those of its rows."""
     recorded = [
         Light(
             str(check.get("code", "")), str(check.get("title") or check.get("name", "")), str(check.get("verdict", "not applicable")),
@@ -47,14 +50,15 @@ def lights(case: CaseView) -> list[Light]:
 
 
 def trust(view: View, cases: tuple[CaseView, ...] | None = None) -> Trust:
-    """One word for the run, or for some of its cases: the worst light decides."""
+    """Return one word for the run, or for some of its cases: the worst light decides."""
     chosen = view.cases if cases is None else cases
     found: dict[str, list[str]] = {}
     worst = 2 if not chosen else 0
     for case in chosen:
         shown = lights(case)
-        worst = max([worst, *(GRAVITY.get(light.verdict, 2) for light in shown), 0 if case.checks else 2])
-        for reason in [light.finding or light.title for light in shown if GRAVITY.get(light.verdict, 2) >= 2] + ([] if case.checks else [UNCHECKED]):
+        checked = any(check.get("verdict") != "not applicable" for check in case.checks)
+        worst = max([worst, *(GRAVITY.get(light.verdict, 2) for light in shown), 0 if checked else 2])
+        for reason in [light.finding or light.title for light in shown if GRAVITY.get(light.verdict, 2) >= 2] + ([] if checked else [UNCHECKED]):
             found.setdefault(reason, []).append(case.name)
     reasons = [f"{reason} ({short(names, 2)})" if len(chosen) > 1 else reason for reason, names in found.items()]
     return Trust({3: "unreliable", 2: "caution"}.get(worst, "reliable"), reasons)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from sparring.metrics.rate import Rate
+from sparring.core.rate import Rate
 from sparring.report.wording import interval, percent
 
 __all__ = ["Column", "Markup", "bar", "by_case", "details", "join", "listing", "markup", "rate_cells", "table", "terms"]
@@ -15,7 +15,7 @@ Cell = str | int | float | Markup
 
 @dataclass(frozen=True)
 class Column:
-    """Head of a column. numeric: right-aligned with figures of equal width."""
+    """Describe the head of a column. numeric: right-aligned with figures of equal width."""
 
     title: str
     numeric: bool = False
@@ -23,17 +23,20 @@ class Column:
 
 
 def markup(template: str, **values: object) -> Markup:
-    """The template (trusted, written by us) with the values escaped, unless they are markup themselves."""
+    """Return the template (trusted, ours) with the values escaped, unless they are markup."""
     return Markup(template).format(**values)
 
 
 def join(parts: Iterable[object], between: str = "") -> Markup:
-    """The parts one after the other."""
+    """Return the parts one after the other."""
     return Markup(between).join(parts)  # type: ignore[arg-type]
 
 
 def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, strong: Sequence[int] = (), quiet: bool = False) -> Markup:
-    """A table whose first column names the row. strong: rows to set in bold. quiet: the caption is for screen readers only."""
+    """Return a table whose first column names the row.
+
+    strong: rows to set in bold. quiet: the caption is for screen readers only.
+    """
     heads = join(
         markup(
             '<th scope="col"{kind}>{title}</th>',
@@ -62,7 +65,10 @@ def _numeric(column: Column) -> Markup:
 
 
 def bar(rate: Rate) -> Markup:
-    """A small bar with the interval as a whisker; the numbers stand beside it, so it is hidden from screen readers."""
+    """Return a small bar with the interval as a whisker.
+
+    The numbers stand beside it, so it is hidden from screen readers.
+    """
     if rate.n == 0:
         return Markup("")
     value, low, high = (round(100 * share, 2) for share in (rate.value, rate.low, rate.high))
@@ -78,22 +84,22 @@ RATE_COLUMNS = (Column("share right", True), Column("95 % interval", True), Colu
 
 
 def rate_cells(rate: Rate) -> tuple[Cell, Cell, Cell]:
-    """A rate as the three cells under `RATE_COLUMNS`."""
+    """Return a rate as the three cells under `RATE_COLUMNS`."""
     return percent(rate.value), interval(rate), bar(rate)
 
 
 def terms(pairs: Iterable[tuple[object, object]]) -> Markup:
-    """A list of words and what they are."""
+    """Return a list of words and what they are."""
     return markup("<dl>{body}</dl>", body=join(markup("<div><dt>{name}</dt><dd>{value}</dd></div>", name=name, value=value) for name, value in pairs))
 
 
 def listing(items: Iterable[object], kind: str = "") -> Markup:
-    """An unordered list."""
+    """Return an unordered list."""
     return markup('<ul class="{kind}">{body}</ul>', kind=kind, body=join(markup("<li>{item}</li>", item=item) for item in items))
 
 
 def details(summary: object, body: object, *, opened: bool = False, kind: str = "") -> Markup:
-    """Something folded away behind a line. kind "fold": unfolded in print."""
+    """Return a body folded away behind a line. kind "fold": unfolded in print."""
     state = Markup(" open") if opened else ""
     return markup('<details class="{kind}"{state}><summary>{summary}</summary>{body}</details>', kind=kind, state=state, summary=summary, body=body)
 
@@ -103,7 +109,7 @@ OPEN = 2
 
 
 def by_case(parts: Sequence[tuple[object, Markup]]) -> Markup:
-    """(heading, body) of every case: the body alone where there is one, else one fold each."""
+    """Return the body alone where there is one case, else one fold per (heading, body)."""
     if len(parts) == 1:
         return parts[0][1]
     return join(details(markup("<h3>{name}</h3>", name=name), body, opened=turn < OPEN, kind="fold case") for turn, (name, body) in enumerate(parts))

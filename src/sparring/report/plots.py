@@ -54,14 +54,17 @@ SETTINGS: dict[Any, Any] = {
 
 
 def figure(width: float, height: float) -> "Figure":
-    """An empty figure in inches; draw inside `matplotlib.rc_context(SETTINGS)`."""
+    """Return an empty figure in inches; draw inside `matplotlib.rc_context(SETTINGS)`."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
 
 
 def svg(drawn: "Figure", name: str, title: str, description: str) -> Markup:
-    """The figure as an inline element. name: unique on the page. title and description: for screen readers."""
+    """Return the figure as an inline element.
+
+    name: unique on the page. title and description: for screen readers.
+    """
     written = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has the letters
@@ -90,7 +93,7 @@ def _own_ids(source: str, name: str) -> str:
 
 
 def key(entries: list[tuple[str, str]]) -> Markup:
-    """The key of a plot: names of `COLOURS` and what they mean."""
+    """Return the key of a plot: names of `COLOURS` and what they mean."""
     items = (
         markup('<li><span class="swatch" style="background:var(--plot-{colour})"></span>{text}</li>', colour=colour, text=text) for colour, text in entries
     )

@@ -12,22 +12,26 @@ Draw = Callable[[View], str | None]
 
 @dataclass(frozen=True)
 class Section:
-    """A registered section. order: where it stands; title: its heading."""
+    """Represent a registered section.
+
+    order: where it stands; title: its heading; aim: of the cases that it is shown, None for all.
+    """
 
     name: str
     order: float
     title: str
     draw: Draw
+    aim: str | None = "evasion"
 
     def __call__(self, view: View) -> str | None:
-        return self.draw(view)
+        return self.draw(view if self.aim is None else view.about(self.aim, self.name))
 
 
-def section(*, order: float, title: str) -> Callable[[Draw], Section]:
-    """Register a function `(view) -> HTML or None` as a section under its own name."""
+def section(*, order: float, title: str, aim: str | None = "evasion") -> Callable[[Draw], Section]:
+    """Register a function `(view) -> HTML or None` as a section; see `Section`."""
 
     def enter(draw: Draw) -> Section:
-        made = Section(draw.__name__, order, title, draw)
+        made = Section(draw.__name__, order, title, draw, aim)
         object.__setattr__(made, "__doc__", draw.__doc__)
         object.__setattr__(made, "__module__", draw.__module__)
         return register("section", made.name)(made)
@@ -36,5 +40,5 @@ def section(*, order: float, title: str) -> Callable[[Draw], Section]:
 
 
 def in_order() -> list[Section]:
-    """All sections as they stand on the page."""
+    """Return all sections as they stand on the page."""
     return sorted(everything("section").values(), key=lambda one: (one.order, one.name))

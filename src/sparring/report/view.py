@@ -1,7 +1,7 @@
 """What the sections see of a run: the header, and case by case the rows and the stored points."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -9,16 +9,20 @@ import pandas as pd
 
 from sparring.core.domain import Domain
 from sparring.core.errors import UnknownName
+from sparring.core.rate import Rate
 from sparring.core.registry import find
 from sparring.metrics.band import certified_accuracy
+from sparring.metrics.measures import aim_of
 from sparring.metrics.outcome import CLEAN, clean_accuracy, judged, outcomes, robust_accuracy
-from sparring.metrics.rate import Rate
 from sparring.records.record import Points, Record
 from sparring.report.wording import DASH
 
+LONGEST_ANSWER = 24
+"""Letters of an answer that is no class."""
+
 
 class Stored(NamedTuple):
-    """The points that one attack left behind."""
+    """Represent the points that one attack left behind."""
 
     attack: str
     points: Points
@@ -26,9 +30,11 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True)
 class CaseView:
-    """One model on one data set under one threat. `model`, `data`, `threat`, `checks` and `cells` are
-    as in run.json; `table` has one row for every sample under every attack, as in `Record.table`.
-    domain: None where this installation does not know the kind of input."""
+    """Represent one model on one data set under one threat.
+
+    `model`, `data`, `threat`, `checks` and `cells` are as in run.json; `table` has one row for every sample under every
+    attack, as in `Record.table`. domain: None where this installation does not know the kind of input.
+    """
 
     place: int
     name: str
@@ -40,108 +46,143 @@ class CaseView:
     table: pd.DataFrame
     domain: Domain | None
     record: Record
+    header: dict[str, Any] = field(default_factory=dict)
 
     @property
     def domain_kind(self) -> str:
+        """Return the kind of the inputs, such as "image"."""
         return str(self.data.get("domain", {}).get("kind", ""))
 
     @cached_property
     def planned(self) -> list[str]:
-        """The attacks of the plan, in order."""
+        """Return the attacks of the plan, in order."""
         return [cell["attack"]["say"] for cell in self.cells if cell["attack"]["say"] != CLEAN and not cell["attack"].get("certificate")]
 
     @cached_property
     def certifiers(self) -> list[str]:
-        """The certifiers that have judged at least one sample, in order."""
+        """Return the certifiers that have judged at least one sample, in order."""
         seen = set(self.table.attack) if len(self.table) else set()
         return [cell["attack"]["say"] for cell in self.cells if cell["attack"].get("certificate") and cell["attack"]["say"] in seen]
 
     @property
     def contradictions(self) -> list[dict[str, Any]]:
-        """Attacks that broke what was proved: {certificate, attack, ids, file}."""
+        """Return Attacks that broke what was proved: {certificate, attack, ids, file}."""
         return [one for one in self.record.header.get("contradictions", []) if one["case"] == self.name]
 
     @cached_property
     def attacks(self) -> list[str]:
-        """The attacks that have judged at least one sample, in order."""
+        """Return the attacks that have judged at least one sample, in order."""
         seen = set(self.table.attack) if len(self.table) else set()
         return [attack for attack in self.planned if attack in seen]
 
     @cached_property
     def controls(self) -> list[str]:
-        """Of `attacks` those that are no search but what searches are compared with."""
+        """Return those of `attacks` that are controls, with which searches are compared."""
         return [cell["attack"]["say"] for cell in self.cells if cell["attack"].get("control") and cell["attack"]["say"] in self.attacks]
 
     @cached_property
     def judged(self) -> pd.DataFrame:
-        """`metrics.outcome.judged` of the table."""
+        """Return `metrics.outcome.judged` of the table."""
         return judged(self.table) if len(self.table) else self.table
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """`metrics.outcome.outcomes` of the judged samples; empty where there are none."""
+        """Return `metrics.outcome.outcomes` of the judged samples; empty where there are none."""
         if not len(self.table):
-            return pd.DataFrame({"label": [], "clean": [], "robust": [], "fell_to": []})
+            return pd.DataFrame({"wanted": [], "clean": [], "robust": [], "fell_to": []})
         return outcomes(self.judged)
 
     @cached_property
     def clean(self) -> Rate:
-        """Accuracy without attack."""
+        """Return accuracy without attack."""
         return clean_accuracy(self.judged) if len(self.table) else Rate.of(0, 0)
 
     @cached_property
     def robust(self) -> Rate:
-        """Accuracy under all of `attacks` together."""
+        """Return accuracy under all of `attacks` together."""
         return robust_accuracy(self.judged) if len(self.table) else Rate.of(0, 0)
 
     @cached_property
     def certified(self) -> Rate | None:
-        """Accuracy that is proved; None without certificates, or where an attack has contradicted one."""
+        """Return accuracy that is proved.
+
+        None without certificates, or where an attack has contradicted one.
+        """
         return certified_accuracy(self.judged) if self.certifiers and not self.contradictions else None
 
     @property
+    def task(self) -> str:
+        """Return the kind of task, such as "classes"."""
+        return str((self.data.get("task") or {}).get("kind", "classes"))
+
+    @property
+    def aim(self) -> str:
+        """Return the kind of harm that the case is about."""
+        return aim_of(self.header)
+
+    @property
+    def planned_units(self) -> int:
+        """Return how many units of account the plan has: samples, trials, records."""
+        return int(self.header.get("n") or self.data.get("n", 0))
+
+    @property
     def missing(self) -> int:
-        """Samples of the plan without a full verdict."""
+        """Return samples of the plan without a full verdict."""
         seen = self.judged.id.nunique() if len(self.table) else 0
-        return max(0, int(self.data.get("n", 0)) - seen)
+        return max(0, self.planned_units - seen)
 
     def class_name(self, label: Any) -> str:
-        """The name of a class; what stands in the table may be NaN (no label) or -1 (no answer)."""
+        """Return the name of a class as the table holds it.
+
+        The table may hold null (nothing was asked), or -1 or an empty text (no answer).
+        """
         if label is None or pd.isna(label):
             return DASH
-        names, place = self.data.get("classes") or [], int(label)
+        if self.task != "classes":  # as the task packs it
+            return "no answer" if label == "" else str(label) if len(str(label)) <= LONGEST_ANSWER else f"{str(label)[:LONGEST_ANSWER]}…"
+        names, place = self.data.get("classes") or [], -1 if label == "" else int(label)
         if place < 0:
             return "no answer"
         return str(names[place]) if place < len(names) else f"class {place}"
 
     def stored(self) -> list[Stored]:
-        """The points that were kept, attack by attack."""
+        """Return the points that were kept, attack by attack."""
         found = [Stored(cell["attack"]["say"], self.record.points(cell["key"])) for cell in self.cells if cell["attack"]["say"] != CLEAN]
         return [one for one in found if one.points.ids]
 
 
 @dataclass(frozen=True)
 class View:
-    """A run as the sections see it. `header` is the content of run.json."""
+    """Represent a run as the sections see it.
+
+    `header` is the content of run.json.
+    """
 
     header: dict[str, Any]
     cases: tuple[CaseView, ...]
 
     @classmethod
     def of(cls, record: Record) -> "View":
-        """Everything but the stored points is read here."""
+        """Return Everything but the stored points is read here."""
         header = json.loads(json.dumps(record.header, default=str))
         rows: Any = record.table()  # what a frame gives when indexed by a mask, its types do not say
         cases = []
         for place, case in enumerate(header.get("cases", [])):
             own = rows[rows.case == case["name"]].reset_index(drop=True)
             said = case.get("checks") or []
-            cases.append(CaseView(place, case["name"], case["model"], case["data"], case["threat"], said, case["cells"], own, _domain(case["data"]), record))
+            cases.append(
+                CaseView(place, case["name"], case["model"], case["data"], case["threat"], said, case["cells"], own, _domain(case["data"]), record, case)
+            )
         return cls(header, tuple(cases))
+
+    def about(self, aim: str, section: str) -> "View":
+        """Return the run with the cases of an aim, and those whose aim asks for the section."""
+        chosen = (case for case in self.cases if case.aim == aim or section in (case.header.get("aim") or {}).get("sections", []))
+        return replace(self, cases=tuple(chosen))
 
     @property
     def models(self) -> list[str]:
-        """Names of the models, each once."""
+        """Return names of the models, each once."""
         return list(dict.fromkeys(str(case.model.get("name", "model")) for case in self.cases))
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sparring.metrics.rate import Rate
+from sparring.core.rate import Rate
 
 SPACE = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
@@ -29,17 +29,17 @@ ACCESS = {
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in [0, 1] as it is printed; a dash where there is none."""
+    """Return a share in [0, 1] as it is printed; a dash where there is none."""
     return DASH if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
 
 
 def interval(rate: Rate) -> str:
-    """The ends of the interval of a rate."""
+    """Return the ends of the interval of a rate."""
     return DASH if rate.n == 0 else f"{100 * rate.low:.1f}{SPACE}{DASH}{SPACE}{100 * rate.high:.1f}{SPACE}%"
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A number as short as it can be read; anything else as it is; a dash for nothing."""
+    """Return a number as short as it can be read; anything else as it is; a dash for nothing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return DASH
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -48,17 +48,17 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def count(many: int, one: str, more: str | None = None) -> str:
-    """1 sample, 1,000 samples."""
+    """Return a count in words: 1 sample, 1,000 samples."""
     return f"{many:,}{SPACE}{one if many == 1 else more or one + 's'}"
 
 
 def samples(many: int, domain_kind: str) -> str:
-    """1 image, 20 rows, 300 samples."""
+    """Return a count of samples by their domain: 1 image, 20 rows, 300 samples."""
     return count(many, *NOUNS.get(domain_kind, ("sample", "samples")))
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that fits."""
+    """Return seconds in the unit that fits."""
     if seconds < 100:
         return f"{seconds:.3g}{SPACE}s"
     minutes = round(seconds / 60)
@@ -66,18 +66,21 @@ def duration(seconds: float) -> str:
 
 
 def short(values: Sequence[str], most: int = 3) -> str:
-    """The first few, and how many more."""
+    """Return the first few, and how many more."""
     return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
 def radius_of(threat: dict[str, Any]) -> float | None:
-    """The radius, where it is one number for all samples."""
+    """Return the radius, where it is one number for all samples."""
     radius = threat.get("space", {}).get("radius")
     return float(radius) if isinstance(radius, int | float) else None
 
 
 def changes(threat: dict[str, Any], domain_kind: str, radii: Sequence[float] = ()) -> str:
-    """What may change, as a clause that follows "when"; with other radii than that of the threat, if given."""
+    """Say what may change, as a clause that follows "when".
+
+    radii: others than that of the threat, if given.
+    """
     kind, radius = threat.get("space", {}).get("kind", ""), radius_of(threat)
     template = PLAIN.get((kind, domain_kind)) or PLAIN.get((kind, ""))
     if template is None:
@@ -89,12 +92,12 @@ def changes(threat: dict[str, Any], domain_kind: str, radii: Sequence[float] = (
 
 
 def either(words: Sequence[str]) -> str:
-    """a, b or c."""
+    """Return alternatives in words: a, b or c."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def goal(threat: dict[str, Any]) -> str:
-    """What the adversary wants, as a sentence."""
+    """Say what the adversary wants, as a sentence."""
     described = threat.get("goal", {})
     if described.get("kind") == "untargeted":
         return "Untargeted: any class but the true one counts as a success."

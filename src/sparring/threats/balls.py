@@ -10,16 +10,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError, PlanError
 from sparring.core.registry import register
-from sparring.core.threat import Region, Space, check_radius
+from sparring.core.rng import Rng
+from sparring.core.space import Region, Space, check_radius
 from sparring.threats.planes import flattest, shortest, sparsest
 
 
@@ -39,7 +39,10 @@ def _first(reached: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class BallRegion(Region):
-    """A ball of one norm around each origin, cut with [low, high]. Shapes: origin [n, ...], radius float64 [n]."""
+    """Represent a ball of one norm around each origin, cut with [low, high].
+
+    Shapes: origin [n, ...], radius float64 [n].
+    """
 
     origin: Tensor
     domain: Domain
@@ -57,7 +60,10 @@ class BallRegion(Region):
         return torch.linalg.vector_norm(_flat(x).double() - _flat(self.origin).double(), ord=self.order, dim=1)
 
     def inside(self, x: Tensor) -> Tensor:
-        """Exact up to one rounding of each coordinate in the type of x; at radius 0 the origin alone."""
+        """Check x, exactly up to one rounding of each coordinate in the type of x.
+
+        At radius 0 the origin alone is allowed.
+        """
         flat = _flat(x)
         box_low, box_high = _flat_box(self.domain, x)
         in_box = ((flat >= box_low) & (flat <= box_high)).all(1)
@@ -65,7 +71,7 @@ class BallRegion(Region):
         return in_box & (self.size(x) <= self._passing(largest, x))
 
     def reach(self) -> Tensor:
-        """float64 [n]: no point that is `inside` is further from the origin than this."""
+        """Return no point that is `inside` is further from the origin than this, float64 [n]."""
         return self._passing(_flat(self.origin).abs().amax(1).double() + 2 * self.radius, self.origin)
 
     def _passing(self, largest: Tensor, x: Tensor) -> Tensor:
@@ -76,25 +82,33 @@ class BallRegion(Region):
 
     @abstractmethod
     def steepest(self, g: Tensor) -> Tensor:
-        """Direction of unit size along which g ascends fastest."""
+        """Return direction of unit size along which g ascends fastest."""
 
     def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
-        """x moved by `length` ([n]) along the steepest direction of g; may leave ball and box."""
+        """Return x moved by `length` ([n]) along the steepest direction of g.
+
+        May leave ball and box.
+        """
         return torch.addcmul(x, _rows(length, x).to(x.dtype), self.steepest(g))
 
     def toward(self, x: Tensor, size: Tensor) -> Tensor:
-        """Points at most `size` ([n]) from the origin on the straight way to x."""
+        """Return points at most `size` ([n]) from the origin on the straight way to x."""
         share = (size / self.size(x).clamp_min(1e-30)).clamp(0, 1).to(x.dtype)
         return self.origin + (x - self.origin) * _rows(share, x)
 
     def within(self, x: Tensor, size: Tensor) -> Tensor:
-        """x brought to at most `size` ([n], no larger than the radius) from the origin: the nearest such point where x
-        lies in the box."""
+        """Return x brought to at most `size` ([n], no larger than the radius) from the origin.
+
+        This is the nearest such point where x lies in the box.
+        """
         return dataclasses.replace(self, radius=size).project(x)  # type: ignore[attr-defined]
 
     def plain_step(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-        """x moved by what the plane of `onto_plane` is away where nothing has bounds, without the coordinates that stand at the
-        edge of the box they would have to pass; may leave it."""
+        """Move x by its distance to the plane of `onto_plane`, as if nothing had bounds.
+
+        Coordinates that are at the
+        edge of the box they would have to pass stay; the result may leave the box.
+        """
         way = normal * _rows(gap.sign(), normal).to(normal.dtype)
         low, high = box(self.domain, x)
         return self.ascend(x, way * torch.where(way > 0, x < high, x > low), self._plain(normal, gap))
@@ -119,63 +133,76 @@ class BallRegion(Region):
 
 @dataclass(frozen=True, eq=False)
 class LinfRegion(BallRegion):
+    """Represent a Linf ball around each origin, cut to the domain."""
+
     order: ClassVar[float] = math.inf
 
     def project(self, x: Tensor) -> Tensor:
-        """Nearest allowed points."""
+        """Return the nearest allowed points."""
         return x.clamp(self.low, self.high)
 
     def steepest(self, g: Tensor) -> Tensor:
-        """Direction of unit size along which g ascends fastest."""
+        """Return direction of unit size along which g ascends fastest."""
         return g.sign()
 
     def onto_plane(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-        """The points of the box nearest to x (of the box) where normal . (point - x) reaches `gap` ([n]), a number of either sign."""
+        """Return the points of the box on a plane that are nearest to x.
+
+        On the plane normal . (point - x) reaches `gap` ([n]), a number of either sign; x lies in the box.
+        """
         return _onto(self.domain, x, normal, gap, flattest)
 
     def dual(self, g: Tensor) -> Tensor:
-        """float64 [n]: sum of |g|, the most that a step of size 1 gains along g."""
+        """Return the sum of |g|, the most that a step of size 1 gains along g, float64 [n]."""
         return torch.linalg.vector_norm(_flat(g).double(), ord=1, dim=1)
 
-    def sample(self, dice: Dice) -> Tensor:
-        """Uniform in ball and box."""
-        share = dice.uniform(*self.origin.shape[1:], dtype=self.origin.dtype)
+    def sample(self, rng: Rng) -> Tensor:
+        """Draw points uniformly from the intersection of ball and box."""
+        share = rng.uniform(*self.origin.shape[1:], dtype=self.origin.dtype)
         return (self.low + (self.high - self.low) * share).clamp(self.low, self.high)
 
-    def corner(self, dice: Dice) -> Tensor:
-        """A random corner of ball and box."""
-        return torch.where(dice.signs(*self.origin.shape[1:]) > 0, self.high, self.low)
+    def corner(self, rng: Rng) -> Tensor:
+        """Return a random corner of ball and box."""
+        return torch.where(rng.signs(*self.origin.shape[1:]) > 0, self.high, self.low)
 
     def paint(self, signs: Tensor) -> Tensor:
-        """The upper edge where a sign is +1, the lower where it is -1, the origin where it is 0."""
+        """Return the upper edge where a sign is +1, the lower where -1, the origin where 0."""
         return torch.where(signs > 0, self.high, torch.where(signs < 0, self.low, self.origin))
 
     def excess(self, x: Tensor, size: Tensor) -> Tensor:
-        """What of the change lies beyond `size` ([n]), coordinate by coordinate, with its sign."""
+        """Return the signed part of the change that lies beyond `size` ([n]), per coordinate."""
         d, reach = x - self.origin, _rows(size, x).to(x.dtype)
         return d - torch.minimum(torch.maximum(d, -reach), reach)
 
     def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
-        """The proximal step of `by` ([n]) times the size: the largest coordinates cut, by `by` in all."""
+        """Take the proximal step of `by` ([n]) times the size.
+
+        The largest coordinates are cut, by `by` in all.
+        """
         level = _level(_flat(x - self.origin).double().abs(), by).squeeze(1)
         return self.toward(x, level)
 
     def within(self, x: Tensor, size: Tensor) -> Tensor:
-        """x with every coordinate at most `size` ([n]) from the origin, in ball and box."""
+        """Return x with every coordinate at most `size` ([n]) from the origin, in ball and box."""
         return self.toward(self.project(x), size)
 
     def toward(self, x: Tensor, size: Tensor) -> Tensor:
-        """x with every coordinate at most `size` ([n]) from the origin."""
+        """Return x with every coordinate at most `size` ([n]) from the origin."""
         reach = _rows(size, x).to(x.dtype)
         return torch.minimum(torch.maximum(x, self.origin - reach), self.origin + reach)
 
 
 @dataclass(frozen=True, eq=False)
 class L2Region(BallRegion):
+    """Represent an L2 ball around each origin, cut to the domain."""
+
     order: ClassVar[float] = 2.0
 
     def project(self, x: Tensor) -> Tensor:
-        """Nearest allowed points: each coordinate goes min(t |d|, room) with one t a row."""
+        """Return the nearest allowed points.
+
+        Each coordinate moves by min(t |d|, room), with one t per row.
+        """
         d = x - self.origin
         length, room = _flat(d).double().abs(), self._room(d)
         boxed = torch.minimum(length, room)
@@ -194,17 +221,20 @@ class L2Region(BallRegion):
         return self._moved(d, boxed)
 
     def within(self, x: Tensor, size: Tensor) -> Tensor:
-        """x, put into the box, brought to at most `size` ([n]) from the origin along the straight way."""
+        """Put x into the box and at most `size` ([n]) from the origin, along the straight way."""
         return self.toward(x.clamp(self.low, self.high), size)
 
     def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
-        """The proximal step of `by` ([n]) times the size: the whole change `by` shorter."""
+        """Return the proximal step of `by` ([n]) times the size: the whole change `by` shorter."""
         share = (1 - by / self.size(x).clamp_min(1e-300)).clamp_min(0)
         return self.origin + (x - self.origin) * _rows(share, x).to(x.dtype)
 
     def onto(self, x: Tensor, size: Tensor) -> Tensor:
-        """The change of x made `size` ([n]) long in the box, to a thousandth and as far as it allows: each coordinate goes min(t |d|, room) with one
-        t a row. The coordinates at the edge only become more from round to round, so few rounds suffice."""
+        """Scale the change of x to length `size` ([n]) in the box, as far as it allows.
+
+        This holds to a thousandth: each coordinate goes min(t |d|, room) with one
+        t per row. The coordinates at the edge only become more from round to round, so few rounds suffice.
+        """
         d = x - self.origin
         flat, room = _flat(d), _flat(torch.where(d > 0, self.high - self.origin, self.origin - self.low))
         long, wide = flat.square(), room.square()
@@ -222,47 +252,55 @@ class L2Region(BallRegion):
         return torch.addcmul(self.origin, d, _rows(t.squeeze(1), d)).clamp(self.low, self.high)
 
     def steepest(self, g: Tensor) -> Tensor:
-        """The gradient, scaled to length 1."""
+        """Return the gradient, scaled to length 1."""
         length = torch.linalg.vector_norm(_flat(g), dim=1).clamp_min(torch.finfo(g.dtype).tiny)
         return g / _rows(length, g)
 
     def stretch(self, x: Tensor) -> Tensor:
-        """x with its change made as long as the radius allows, coordinate by coordinate up to the edge of the box."""
+        """Make the change as long as the radius allows, each coordinate up to the edge of the box."""
         length = torch.linalg.vector_norm(_flat(x - self.origin).double(), dim=1)
         factor = 1e4 * self.radius / length.clamp_min(1e-30)
         return self.project(self.origin + (x - self.origin) * _rows(factor, x).to(x.dtype))
 
     def onto_plane(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-        """The points of the box nearest to x (of the box) where normal . (point - x) reaches `gap` ([n]), a number of either sign."""
+        """Return the points of the box on a plane that are nearest to x.
+
+        On the plane normal . (point - x) reaches `gap` ([n]), a number of either sign; x lies in the box.
+        """
         return _onto(self.domain, x, normal, gap, shortest)
 
     def dual(self, g: Tensor) -> Tensor:
-        """float64 [n]: Euclidean length of g, the most that a step of size 1 gains along g."""
+        """Return Euclidean length of g, the most that a step of size 1 gains along g, float64 [n]."""
         return torch.linalg.vector_norm(_flat(g).double(), dim=1)
 
-    def sample(self, dice: Dice) -> Tensor:
-        """Uniform in the ball, then projected."""
+    def sample(self, rng: Rng) -> Tensor:
+        """Draw points uniformly from the ball, then project them."""
         count = self.origin[0].numel()
-        direction = self.steepest(dice.draw("way").normal(*self.origin.shape[1:], dtype=self.origin.dtype))
-        length = self.radius * dice.draw("length").uniform(1, dtype=torch.float64).squeeze(1) ** (1 / count)
+        direction = self.steepest(rng.draw("way").normal(*self.origin.shape[1:], dtype=self.origin.dtype))
+        length = self.radius * rng.draw("length").uniform(1, dtype=torch.float64).squeeze(1) ** (1 / count)
         return self.project(self.origin + direction * _rows(length, direction).to(direction.dtype))
 
-    def corner(self, dice: Dice) -> Tensor:
-        """Radius along a random vector of signs, then projected."""
-        signs = dice.signs(*self.origin.shape[1:], dtype=self.origin.dtype)
+    def corner(self, rng: Rng) -> Tensor:
+        """Move by the radius along a random vector of signs, then project."""
+        signs = rng.signs(*self.origin.shape[1:], dtype=self.origin.dtype)
         length = (self.radius / math.sqrt(self.origin[0].numel())).to(self.origin.dtype)
         return self.project(self.origin + signs * _rows(length, signs))
 
 
 @dataclass(frozen=True, eq=False)
 class L1Region(BallRegion):
+    """Represent an L1 ball around each origin, cut to the domain."""
+
     order: ClassVar[float] = 1.0
 
     share: ClassVar[float] = 0.05
     """Part of the coordinates that one step of steepest ascent moves."""
 
     def project(self, x: Tensor) -> Tensor:
-        """Nearest allowed points: each coordinate goes clip(|d| - t, 0, room) with one t a row."""
+        """Return the nearest allowed points.
+
+        Each coordinate moves by clip(|d| - t, 0, room), with one t per row.
+        """
         d = x - self.origin
         length, room = _flat(d).double().abs(), self._room(d)
         boxed = torch.minimum(length, room)
@@ -282,8 +320,10 @@ class L1Region(BallRegion):
         return self._moved(d, boxed)
 
     def within(self, x: Tensor, size: Tensor) -> Tensor:
-        """x, put into the box, brought to at most `size` ([n]) from the origin: each coordinate goes (|d| - t)+, where t
-        rises to its place in few rounds (Michelot 1986)."""
+        """Put x into the box and at most `size` ([n]) from the origin.
+
+        Each coordinate goes (|d| - t)+, where t rises to its place in few rounds (Michelot 1986).
+        """
         d = x.clamp(self.low, self.high) - self.origin
         length = _flat(d).double().abs()
         kept = (length - _level(length, size)).clamp_min(0)
@@ -291,18 +331,24 @@ class L1Region(BallRegion):
         return self._moved(d, kept * share.clamp_max(1))
 
     def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
-        """The proximal step of `by` ([n]) times the size: every coordinate `by` nearer to the origin."""
+        """Take the proximal step of `by` ([n]) times the size.
+
+        Every coordinate moves by `by` to the origin.
+        """
         d = x - self.origin
         return self.origin + d.sign() * (d.abs() - _rows(by, d).to(d.dtype)).clamp_min(0)
 
     def steepest(self, g: Tensor) -> Tensor:
-        """The coordinate of largest gradient."""
+        """Return the coordinate of largest gradient."""
         flat = _flat(g)
         first = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, first, flat.gather(1, first).sign()).reshape(g.shape)
 
     def sparse(self, g: Tensor, share: Tensor) -> Tensor:
-        """Direction of unit size, equal on that share ([n], at least one) of the coordinates whose gradient is largest."""
+        """Return a direction of unit size, equal on the coordinates of largest gradient.
+
+        share: float [n], the share of these coordinates; at least one is taken.
+        """
         flat = _flat(g)
         count = (share.double() * flat.shape[1]).floor().clamp(1, flat.shape[1]).to(torch.int64)
         least = flat.abs().sort(1, descending=True).values.gather(1, count[:, None] - 1)
@@ -310,8 +356,10 @@ class L1Region(BallRegion):
         return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)).reshape(g.shape)
 
     def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
-        """Equal steps on the 5 % of the coordinates with the largest gradient; what the edge of the box
-        leaves of a step goes to the coordinates that come next."""
+        """Take equal steps on the 5 % of the coordinates with the largest gradient.
+
+        The part of a step that the edge of the box leaves over goes to the coordinates that come next.
+        """
         flat, low, high = _flat(g), *_flat_box(self.domain, x)
         room = torch.where(flat > 0, high - _flat(x), _flat(x) - low).clamp_min(0).double()
         order = flat.abs().argsort(dim=1, descending=True, stable=True)
@@ -323,33 +371,39 @@ class L1Region(BallRegion):
         return x + (moved * g.sign()).to(x.dtype)
 
     def onto_plane(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-        """The points of the box nearest to x (of the box) where normal . (point - x) reaches `gap` ([n]), a number of either sign."""
+        """Return the points of the box on a plane that are nearest to x.
+
+        On the plane normal . (point - x) reaches `gap` ([n]), a number of either sign; x lies in the box.
+        """
         return _onto(self.domain, x, normal, gap, sparsest)
 
     def plain_step(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-        """x moved by what the plane of `onto_plane` is away where nothing has bounds. All of that in one coordinate would end
-        at the edge, so it is spread over those that move inside the bounds, in the same proportions."""
+        """Return x moved by what the plane of `onto_plane` is away where nothing has bounds.
+
+        All of that in one coordinate would end at the edge, so it is spread over those that move inside the bounds, in the same
+        proportions.
+        """
         change = self.onto_plane(x, normal, gap) - x
         length = torch.linalg.vector_norm(_flat(change).double(), ord=1, dim=1).clamp_min(1e-300)
         return x + change * _rows((self._plain(normal, gap) / length).clamp_max(1), change).to(change.dtype)
 
     def dual(self, g: Tensor) -> Tensor:
-        """float64 [n]: largest |g|, the most that a step of size 1 gains along g."""
+        """Return largest |g|, the most that a step of size 1 gains along g, float64 [n]."""
         return _flat(g).double().abs().amax(1)
 
-    def sample(self, dice: Dice) -> Tensor:
-        """Uniform in the ball, then projected."""
+    def sample(self, rng: Rng) -> Tensor:
+        """Draw points uniformly from the ball, then project them."""
         count = self.origin[0].numel()
-        parts = -torch.log1p(-dice.draw("parts").uniform(count + 1, dtype=torch.float64))
+        parts = -torch.log1p(-rng.draw("parts").uniform(count + 1, dtype=torch.float64))
         lengths = parts[:, :count] / parts.sum(1, keepdim=True) * self.radius[:, None]
-        signs = dice.draw("signs").signs(*self.origin.shape[1:], dtype=self.origin.dtype)
+        signs = rng.draw("signs").signs(*self.origin.shape[1:], dtype=self.origin.dtype)
         return self.project(self.origin + signs * lengths.reshape(signs.shape).to(signs.dtype))
 
-    def corner(self, dice: Dice) -> Tensor:
-        """Random coordinates pushed to the edge of the box, one after the other, until the radius is used up."""
-        signs = dice.draw("signs").signs(*self.origin.shape[1:], dtype=self.origin.dtype)
+    def corner(self, rng: Rng) -> Tensor:
+        """Push random coordinates to the edge of the box, one by one, until the radius is used up."""
+        signs = rng.draw("signs").signs(*self.origin.shape[1:], dtype=self.origin.dtype)
         room = self._room(signs).minimum(self.radius[:, None])
-        order = dice.draw("order").uniform(room.shape[1]).argsort(1)
+        order = rng.draw("order").uniform(room.shape[1]).argsort(1)
         queue = room.gather(1, order)
         before = queue.cumsum(1) - queue
         lengths = (self.radius[:, None] - before).clamp_min(0).minimum(queue)
@@ -386,7 +440,7 @@ def _flat_box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The bounds of the domain as tensors that broadcast to x."""
+    """Return the bounds of the domain as tensors that broadcast to x."""
     edges = getattr(domain, "low", None), getattr(domain, "high", None)
     if edges[0] is None or edges[1] is None:
         raise NeedsError(f"an Lp ball needs numbers between bounds; a {domain.kind} has none: try rules or words")
@@ -396,7 +450,7 @@ def box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Ball(Space):
-    """All points within `radius` of the clean input, inside the box of the domain."""
+    """Represent all points within `radius` of the clean input, inside the box of the domain."""
 
     radius: float | Tensor
 
@@ -409,6 +463,7 @@ class Ball(Space):
 
     @classmethod
     def parse(cls, radius: float) -> "Ball":
+        """Return the ball of this radius, as a plan writes it."""
         if isinstance(radius, bool) or not isinstance(radius, int | float):
             raise PlanError(f"{cls.kind} {radius!r}: the radius is a number or a fraction, such as {cls.kind} 8/255")
         return cls(float(radius))
@@ -418,11 +473,7 @@ class Ball(Space):
         radius = self.radii(len(origin), origin.device)
         return self.region(origin, domain, radius, low, high)
 
-    def describe(self) -> dict[str, Any]:
-        radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
-        return {"kind": self.kind, "radius": radius}
-
-    def say(self) -> str:
+    def __str__(self) -> str:
         radius = "a radius per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g}"
         return f"any change of {self.formula} at most {radius}, inside the bounds of the input"
 
@@ -430,14 +481,14 @@ class Ball(Space):
 @register("space", "linf")
 @dataclass(frozen=True)
 class Linf(Ball):
-    """No coordinate moves by more than `radius`."""
+    """Allow changes in which no coordinate moves by more than `radius`."""
 
     kind: ClassVar[str] = "linf"
     region: ClassVar[type[BallRegion]] = LinfRegion
     formula: ClassVar[str] = "Linf size max|x' - x|"
 
     def around(self, origin: Tensor, domain: Domain) -> BallRegion:
-        """Ball and box in one: the edges are rounded inward, so a clamp lands inside exactly."""
+        """Return ball and box in one: the edges are rounded inward, so a clamp lands inside exactly."""
         low, high = box(domain, origin)
         radius = self.radii(len(origin), origin.device)
         reach = _rows(radius, origin)
@@ -451,7 +502,7 @@ class Linf(Ball):
 @register("space", "l2")
 @dataclass(frozen=True)
 class L2(Ball):
-    """The change has Euclidean length at most `radius`."""
+    """Allow changes of Euclidean length at most `radius`."""
 
     kind: ClassVar[str] = "l2"
     region: ClassVar[type[BallRegion]] = L2Region
@@ -461,7 +512,7 @@ class L2(Ball):
 @register("space", "l1")
 @dataclass(frozen=True)
 class L1(Ball):
-    """The changes of all coordinates add up to at most `radius`."""
+    """Represent the changes of all coordinates add up to at most `radius`."""
 
     kind: ClassVar[str] = "l1"
     region: ClassVar[type[BallRegion]] = L1Region

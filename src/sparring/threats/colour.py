@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError, PlanError
 from sparring.core.registry import register
-from sparring.core.threat import Region, Space, check_radius
+from sparring.core.rng import Rng
+from sparring.core.space import Region, Space, check_radius
 from sparring.domains.image import Image
 
 RIDGE = 1e-8
@@ -24,7 +24,9 @@ MISFIT = 1e-3
 @register("space", "colour")
 @dataclass(frozen=True)
 class Colour(Space):
-    """Every colour is replaced through one map for the whole image that moves each channel by at most `radius` (arXiv:1906.00001).
+    """Allow one map of colours per image that moves each channel by at most `radius`.
+
+    Source: arXiv:1906.00001.
 
     radius: in the units of the input. nodes: the map is given at so many values a channel, evenly spaced, and linear between them; few
     nodes are a smooth map. A point does not carry its map. What is checked: no value moved farther than the radius, and some map with
@@ -45,26 +47,30 @@ class Colour(Space):
 
     @classmethod
     def parse(cls, radius: float, nodes: int = 8) -> "Colour":
+        """Return the space as a plan writes it: the radius, and perhaps the number of nodes."""
         if isinstance(radius, bool) or not isinstance(radius, int | float):
             raise PlanError(f"colour {radius!r}: the radius is a number or a fraction, such as colour 0.06")
         return cls(float(radius), nodes)
 
     def around(self, origin: Tensor, domain: Domain) -> "ColourRegion":
         if not isinstance(domain, Image) or domain.shape[0] not in (1, 3):
-            raise NeedsError(f"colours are of images with 1 or 3 channels; this is {domain.say()}: try linf, l2, rules or words")
+            raise NeedsError(f"colours are of images with 1 or 3 channels; this is {domain}: try linf, l2, rules or words")
         return ColourRegion(origin, domain, self.radii(len(origin), origin.device), self.nodes)
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "radius": self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius), "nodes": self.nodes}
+        return {**super().describe(), "nodes": self.nodes}
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         radius = "a radius per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g}"
         return f"one map of colours for the whole image, given at {self.nodes} values a channel, that moves no value by more than {radius}"
 
 
 @dataclass(frozen=True, eq=False)
 class ColourRegion(Region):
-    """Images that a map of colours makes of each origin (float [n, C, H, W]). radius: float64 [n]."""
+    """Hold the images that a map of colours makes of each origin (float [n, C, H, W]).
+
+    radius: float64 [n].
+    """
 
     origin: Tensor
     domain: Image
@@ -75,19 +81,22 @@ class ColourRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows], self.nodes)
 
     def still(self) -> Tensor:
-        """The map that changes nothing: float64 [n, C, nodes^C], how far each node moves each channel."""
+        """Return the map that changes nothing, float64 [n, C, nodes^C].
+
+        It says how far each node moves each channel.
+        """
         channels = self.origin.shape[1]
         return torch.zeros(len(self.origin), channels, self.nodes**channels, dtype=torch.float64, device=self.origin.device)
 
     def kept(self, moves: Tensor) -> Tensor:
-        """The map cut to the radius and to the bounds of the values."""
+        """Return the map cut to the radius and to the bounds of the values."""
         most, low, high = self.radius.reshape(-1, 1, 1), self.domain.low, self.domain.high
         line = torch.linspace(low, high, self.nodes, dtype=torch.float64, device=moves.device)
         places = torch.cartesian_prod(*[line] * moves.shape[1]).reshape(-1, moves.shape[1]).T
         return torch.minimum(torch.maximum(moves, torch.maximum(-most, low - places)), torch.minimum(most, high - places))
 
     def recoloured(self, moves: Tensor) -> Tensor:
-        """Every origin through its map ([n, C, nodes^C], cut by `kept`); differentiable."""
+        """Return every origin through its map ([n, C, nodes^C], cut by `kept`); differentiable."""
         moves, change = self.kept(moves), torch.zeros(1, dtype=torch.float64, device=moves.device)
         for which, weight in self._corners(self.origin):
             change = change + weight[:, None] * moves.gather(2, which[:, None].expand(-1, moves.shape[1], -1))
@@ -95,11 +104,11 @@ class ColourRegion(Region):
         return torch.where(self.radius.reshape(-1, 1, 1, 1) > 0, changed.clamp(self.domain.low, self.domain.high), self.origin)
 
     def size(self, x: Tensor) -> Tensor:
-        """float64 [n]: how far the farthest value moved."""
+        """Return how far the farthest value moved, float64 [n]."""
         return (x.double() - self.origin.double()).abs().flatten(1).amax(1)
 
     def inside(self, x: Tensor) -> Tensor:
-        """The check that `Colour` describes, up to rounding (in images deployed as 8 bit, one step)."""
+        """Check x as `Colour` describes, up to rounding (in images deployed as 8 bit, one step)."""
         slack = 4 * torch.finfo(x.dtype).eps * max(abs(self.domain.low), abs(self.domain.high))
         near = self.size(x) <= torch.where(self.radius > 0, self.radius + slack, 0.0)
         near &= ((x >= self.domain.low) & (x <= self.domain.high)).flatten(1).all(1)
@@ -112,14 +121,14 @@ class ColourRegion(Region):
         pairs = zip(self.inside(x).tolist(), (self.size(x) > self.radius).tolist(), strict=True)
         return ["" if good else "moves a value too far" if far else "no map of colours explains the change" for good, far in pairs]
 
-    def sample(self, dice: Dice) -> Tensor:
-        """A random map."""
-        share = dice.uniform(*self.still().shape[1:], dtype=torch.float64) * 2 - 1
+    def sample(self, rng: Rng) -> Tensor:
+        """Return a random map."""
+        share = rng.uniform(*self.still().shape[1:], dtype=torch.float64) * 2 - 1
         return self.recoloured(share * self.radius.reshape(-1, 1, 1))
 
-    def corner(self, dice: Dice) -> Tensor:
-        """A random map that moves every node as far as it may."""
-        return self.recoloured(dice.signs(*self.still().shape[1:], dtype=torch.float64) * self.radius.reshape(-1, 1, 1))
+    def corner(self, rng: Rng) -> Tensor:
+        """Return a random map that moves every node as far as it may."""
+        return self.recoloured(rng.signs(*self.still().shape[1:], dtype=torch.float64) * self.radius.reshape(-1, 1, 1))
 
     def _corners(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Per corner of its cell: the node (int64 [n, H W]) and its weight (float64 [n, H W]) for every pixel of x."""

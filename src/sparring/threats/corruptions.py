@@ -7,17 +7,20 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.registry import register
-from sparring.core.threat import Region, Space, check_radius
+from sparring.core.rng import Rng
+from sparring.core.space import Region, Space, check_radius
 from sparring.domains.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 from sparring.domains.image import Image
 
 
 def read_names(written: str, known: tuple[str, ...] = tuple(CORRUPTIONS)) -> tuple[str, ...]:
-    """The corruptions written as "all" or "fog+snow"; UnknownName names the nearest known one."""
+    """Return the corruptions written as "all" or "fog+snow".
+
+    UnknownName names the nearest known one.
+    """
     names = known if written == "all" else tuple(dict.fromkeys(part.strip() for part in written.split("+")))
     for name in names:
         if name not in known:
@@ -28,7 +31,9 @@ def read_names(written: str, known: tuple[str, ...] = tuple(CORRUPTIONS)) -> tup
 @register("space", "corruptions")
 @dataclass(frozen=True)
 class Corruptions(Space):
-    """Any one of the common corruptions of an image (arXiv:1903.12261) up to severity `radius`, 1 to 5.
+    """Allow any one common corruption of an image up to severity `radius`, 1 to 5.
+
+    Source: arXiv:1903.12261.
 
     names: of the corruptions. seed: of their random numbers. Every image has one version of each corruption and severity: the random
     numbers are keyed by the seed and the image's own values. So the allowed points are a list, and membership is checked exactly.
@@ -47,6 +52,7 @@ class Corruptions(Space):
 
     @classmethod
     def parse(cls, severity: int, names: str = "all", seed: int = 0) -> "Corruptions":
+        """Return the space as a plan writes it: the highest severity, and perhaps names and a seed."""
         if isinstance(severity, bool) or severity not in SEVERITIES:
             raise PlanError(f"corruptions {severity!r}: give the highest severity, 1 to 5, and perhaps names such as fog+snow")
         if not isinstance(names, str) or isinstance(seed, bool) or not isinstance(seed, int):
@@ -55,71 +61,77 @@ class Corruptions(Space):
 
     def around(self, origin: Tensor, domain: Domain) -> "CorruptionsRegion":
         if not isinstance(domain, Image):
-            raise NeedsError(f"corruptions are of images; this is {domain.say()}: try linf, l2, rules or words")
+            raise NeedsError(f"corruptions are of images; this is {domain}: try linf, l2, rules or words")
         rows = origin.detach().to(torch.float32).cpu().contiguous().numpy()
         prints = [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows]
-        dice = Dice.of(self.seed, prints, origin.device)
-        return CorruptionsRegion(origin, domain, self.radii(len(origin), origin.device), self.names, dice)
+        rng = Rng.of(self.seed, prints, origin.device)
+        return CorruptionsRegion(origin, domain, self.radii(len(origin), origin.device), self.names, rng)
 
     def describe(self) -> dict[str, Any]:
-        radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
-        return {"kind": self.kind, "radius": radius, "names": list(self.names), "seed": self.seed}
+        return {**super().describe(), "names": list(self.names), "seed": self.seed}
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         severity = "a severity per sample" if isinstance(self.radius, Tensor) else f"severity {self.radius:g}"
         which = "the 15 common corruptions" if len(self.names) == len(CORRUPTIONS) else ", ".join(self.names)
         return f"any one of {which} up to {severity} of 5, one version each (seed {self.seed})"
 
-    def short(self) -> str:
+    @property
+    def label(self) -> str:
         names = "" if len(self.names) == len(CORRUPTIONS) else " " + "+".join(self.names)
-        return super().short() + names
+        return super().label + names
 
 
 @dataclass(frozen=True, eq=False)
 class CorruptionsRegion(Region):
-    """The corrupted versions of every origin, float [n, C, H, W]. made: what was made so far, as print of the pixels ->
-    severity, by the key of the row; all regions taken from one share it, so a search need not make its points twice."""
+    """Represent the corrupted versions of every origin, float [n, C, H, W].
+
+    made: what was made so far, as print of the pixels -> severity, by the key of the row; all regions taken from one share
+    it, so a search need not make its points twice.
+    """
 
     origin: Tensor
     domain: Image
     radius: Tensor
     names: tuple[str, ...]
-    dice: Dice
+    rng: Rng
     made: dict[int, dict[bytes, int]] = field(default_factory=dict)
 
     def take(self, rows: Tensor) -> Self:
-        return type(self)(self.origin[rows], self.domain, self.radius[rows], self.names, self.dice.take(rows), self.made)
+        return type(self)(self.origin[rows], self.domain, self.radius[rows], self.names, self.rng.take(rows), self.made)
 
     def corrupted(self, name: str, severity: int) -> Tensor:
-        """Every origin under a corruption; allowed where the severity is at most the radius."""
-        x = corrupt(self.origin, name, severity, self.dice, self.domain)
-        for key, mark in zip(self.dice.keys.tolist(), self._prints(x), strict=True):
+        """Return every origin under a corruption; allowed where the severity is at most the radius."""
+        x = corrupt(self.origin, name, severity, self.rng, self.domain)
+        for key, mark in zip(self.rng.keys.tolist(), self._prints(x), strict=True):
             known = self.made.setdefault(key, {})
             known[mark] = min(severity, known.get(mark, severity))
         return x
 
     def size(self, x: Tensor) -> Tensor:
-        """float64 [n]: the least severity that makes x of its origin; 0 for the origin itself, infinite where none does."""
+        """Return the least severity that makes x of its origin.
+
+        0 for the origin itself, infinite where none does, float64 [n].
+        """
         return self._severity(x, torch.full_like(self.radius, max(SEVERITIES)))
 
     def inside(self, x: Tensor) -> Tensor:
-        """Exact: x is the origin, or one of its versions to the last of the 256 levels."""
+        """Check that x is the origin or one of its versions, to the last of the 256 levels."""
         return self._severity(x, self.radius) <= self.radius
 
     def complaint(self, x: Tensor) -> list[str]:
         return ["" if good else "no corruption of the clean image that is allowed" for good in self.inside(x).tolist()]
 
-    def sample(self, dice: Dice) -> Tensor:
-        """A random corruption of a random severity, 0 included."""
+    def sample(self, rng: Rng) -> Tensor:
+        """Return a random corruption of a random severity, 0 included."""
         most = self.radius.clamp(max=max(SEVERITIES)).floor().long()
-        return self._chosen(dice, dice.draw("severity").integers(most + 1, 1).squeeze(1))
+        return self._chosen(rng, rng.draw("severity").integers(most + 1, 1).squeeze(1))
 
-    def corner(self, dice: Dice) -> Tensor:
-        """A random corruption of the highest severity."""
-        return self._chosen(dice, self.radius.clamp(max=max(SEVERITIES)).floor().long())
+    def corner(self, rng: Rng) -> Tensor:
+        """Return a random corruption of the highest severity."""
+        return self._chosen(rng, self.radius.clamp(max=max(SEVERITIES)).floor().long())
 
-    def _chosen(self, dice: Dice, severity: Tensor) -> Tensor:
-        name, x = dice.draw("name").integers(len(self.names), 1).squeeze(1), self.origin.clone()
+    def _chosen(self, rng: Rng, severity: Tensor) -> Tensor:
+        name, x = rng.draw("name").integers(len(self.names), 1).squeeze(1), self.origin.clone()
         for which, level in torch.stack([name, severity], 1).unique(dim=0).tolist():
             rows = ((name == which) & (severity == level)).nonzero().squeeze(1)
             x[rows] = self.take(rows).corrupted(self.names[which], level) if level else self.origin[rows]
@@ -138,7 +150,7 @@ class CorruptionsRegion(Region):
         """The least severity up to `most` ([n]) that makes x; those already made are not made again."""
         same, marks = (x == self.origin).flatten(1).all(1).tolist(), self._prints(x)
         found = [0.0 if one else float("inf") for one in same]
-        keys, limit = self.dice.keys.tolist(), most.tolist()
+        keys, limit = self.rng.keys.tolist(), most.tolist()
 
         def look() -> None:
             for row, mark in enumerate(marks):

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError, PlanError
 from sparring.core.registry import register
-from sparring.core.threat import Region, Space, check_radius
+from sparring.core.rng import Rng
+from sparring.core.space import Region, Space, check_radius
 from sparring.domains.corruptions.fields import lattice, resampled
 from sparring.domains.image import Image
 
@@ -21,7 +21,9 @@ PARTS = 4
 @register("space", "flow")
 @dataclass(frozen=True)
 class Flow(Space):
-    """Every pixel shows the image at a place at most `radius` pixels away, sideways and up or down (arXiv:1801.02612).
+    """Allow each pixel to show the image at a place at most `radius` pixels away.
+
+    The place moves sideways and up or down (arXiv:1801.02612).
 
     A point does not carry its flow. What is checked: for every pixel there is a window of a quarter pixel within the radius in which,
     for each channel, the bilinear image takes smaller and larger values than the pixel's. With one channel that is exactly "there is a flow";
@@ -39,26 +41,27 @@ class Flow(Space):
 
     @classmethod
     def parse(cls, radius: float) -> "Flow":
+        """Return the space as a plan writes it: the radius in pixels."""
         if isinstance(radius, bool) or not isinstance(radius, int | float):
             raise PlanError(f"flow {radius!r}: the radius is a number of pixels, such as flow 1")
         return cls(float(radius))
 
     def around(self, origin: Tensor, domain: Domain) -> "FlowRegion":
         if not isinstance(domain, Image):
-            raise NeedsError(f"a flow moves the pixels of images; this is {domain.say()}: try linf, l2, rules or words")
+            raise NeedsError(f"a flow moves the pixels of images; this is {domain}: try linf, l2, rules or words")
         return FlowRegion(origin, domain, self.radii(len(origin), origin.device))
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "radius": self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)}
-
-    def say(self) -> str:
+    def __str__(self) -> str:
         radius = "a number of pixels per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g} pixels"
         return f"every pixel read from a place at most {radius} away in each direction, between pixels bilinearly"
 
 
 @dataclass(frozen=True, eq=False)
 class FlowRegion(Region):
-    """Images that a flow of at most `radius` ([n], pixels) makes of each origin (float [n, C, H, W])."""
+    """Hold the images that a flow of at most `radius` ([n], pixels) makes of each origin.
+
+    Origins are float [n, C, H, W].
+    """
 
     origin: Tensor
     domain: Image
@@ -68,7 +71,10 @@ class FlowRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows])
 
     def warped(self, flow: Tensor) -> Tensor:
-        """Every origin read at its pixels plus flow (float64 [n, 2, H, W], down and right, cut to the radius); differentiable."""
+        """Return every origin read at its pixels plus flow; differentiable.
+
+        flow: float64 [n, 2, H, W], down and right, cut to the radius.
+        """
         most = self.radius.reshape(-1, 1, 1, 1)
         down, right = lattice(self.origin.double())
         moved = torch.minimum(torch.maximum(flow, -most), most)
@@ -76,24 +82,27 @@ class FlowRegion(Region):
         return torch.where(most > 0, read.clamp(self.domain.low, self.domain.high), self.origin)
 
     def size(self, x: Tensor) -> Tensor:
-        """float64 [n]: how far, at least, the farthest pixel was moved, to a quarter pixel; infinite where no flow within the radius does it."""
+        """Return how far, at least, the farthest pixel was moved, to a quarter pixel, float64 [n].
+
+        It is infinite where no flow within the radius explains x.
+        """
         return torch.stack([self._size(row, point) for row, point in enumerate(x)]) if len(x) else self.radius
 
     def inside(self, x: Tensor) -> Tensor:
-        """The check that `Flow` describes, up to rounding (in images deployed as 8 bit, one step)."""
+        """Check x as `Flow` describes, up to rounding (in images deployed as 8 bit, one step)."""
         return self.size(x) <= self.radius
 
     def complaint(self, x: Tensor) -> list[str]:
         return ["" if good else "no flow within the radius makes it" for good in self.inside(x).tolist()]
 
-    def sample(self, dice: Dice) -> Tensor:
-        """Every pixel read from a random place within the radius."""
-        share = dice.uniform(2, *self.origin.shape[-2:], dtype=torch.float64) * 2 - 1
+    def sample(self, rng: Rng) -> Tensor:
+        """Return every pixel read from a random place within the radius."""
+        share = rng.uniform(2, *self.origin.shape[-2:], dtype=torch.float64) * 2 - 1
         return self.warped(share * self.radius.reshape(-1, 1, 1, 1))
 
-    def corner(self, dice: Dice) -> Tensor:
-        """Every pixel read from a random corner of its square."""
-        return self.warped(dice.signs(2, *self.origin.shape[-2:], dtype=torch.float64) * self.radius.reshape(-1, 1, 1, 1))
+    def corner(self, rng: Rng) -> Tensor:
+        """Return every pixel read from a random corner of its square."""
+        return self.warped(rng.signs(2, *self.origin.shape[-2:], dtype=torch.float64) * self.radius.reshape(-1, 1, 1, 1))
 
     def _size(self, row: int, point: Tensor) -> Tensor:
         radius = float(self.radius[row])

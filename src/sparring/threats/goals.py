@@ -1,4 +1,4 @@
-"""What the adversary wants of a classifier: any other class, or one particular class."""
+"""What the adversary wants of an answer: that it is wrong, or that it is one particular class."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,21 +6,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.errors import InputError, PlanError
+from sparring.core.goal import Criterion, Goal
 from sparring.core.registry import register
-from sparring.core.threat import Goal, Reference
+from sparring.core.rng import Rng
+from sparring.core.task import Task
+from sparring.tasks.classes import ClassCriterion, Classes
 
 
 @register("goal", "untargeted")
 @dataclass(frozen=True)
 class Untargeted(Goal):
-    """Success is any class but the true one."""
+    """Count any answer that the task calls wrong as success; for classes, any but the true one."""
 
     kind: ClassVar[str] = "untargeted"
 
-    def reference(self, y: Tensor, dice: Dice, classes: int) -> Reference:
-        return Reference(y, y, torch.ones(len(y), device=y.device))
+    def freeze(self, truth: Tensor, task: Task, rng: Rng) -> Criterion:
+        return task.wrong(truth)
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind}
@@ -29,7 +31,7 @@ class Untargeted(Goal):
 @register("goal", "targeted")
 @dataclass(frozen=True)
 class Targeted(Goal):
-    """Success is one particular class.
+    """Count one particular class as success.
 
     target: a class for all samples; an int64 tensor with one a sample; "next" (label + 1, wrapping
     round) or "random" (drawn per sample, never the label). A sample whose label is its target is skipped.
@@ -38,26 +40,33 @@ class Targeted(Goal):
     target: int | str | Tensor = "next"
 
     kind: ClassVar[str] = "targeted"
+    tasks: ClassVar[frozenset[str]] = frozenset({"classes"})
 
     def __post_init__(self) -> None:
         whole = isinstance(self.target, int | Tensor) and not isinstance(self.target, bool)
         if not whole and self.target not in ("next", "random"):
-            raise PlanError(f'target {self.target!r}: give a class, one class a sample, "next" or "random"')
+            raise PlanError(f'target {self.target!r}: give a class, one class per sample, "next" or "random"')
 
-    def reference(self, y: Tensor, dice: Dice, classes: int) -> Reference:
+    def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ClassCriterion:
+        if not isinstance(task, Classes):
+            raise InputError(f"a target class needs a classifier; this model answers {task}: choose another goal")
+        y, classes = truth, task.count
         if isinstance(self.target, Tensor):
             target = self.target.to(y)
         elif self.target == "random":
-            target = (y + 1 + dice.draw("target").integers(classes - 1, 1).squeeze(1)) % classes
+            target = (y + 1 + rng.draw("target").integers(classes - 1, 1).squeeze(1)) % classes
         elif self.target == "next":
             target = (y + 1) % classes
         else:
             target = torch.full_like(y, int(self.target))
         if len(target) != len(y):
-            raise InputError(f"{len(target)} targets for {len(y)} samples: give one class, or one a sample")
+            raise InputError(f"{len(target)} targets for {len(y)} samples: give one class, or one per sample")
         if len(target) and not (int(target.min()) >= 0 and int(target.max()) < classes):
             raise InputError(f"targets lie in [{target.min()}, {target.max()}] but the classes are 0 to {classes - 1}")
-        return Reference(y, target, -torch.ones(len(y), device=y.device))
+        return ClassCriterion.reaching(y, target)
+
+    def clean(self) -> Untargeted:
+        return Untargeted()
 
     def take(self, rows: Tensor) -> "Targeted":
         return Targeted(self.target[rows]) if isinstance(self.target, Tensor) else self

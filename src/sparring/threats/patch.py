@@ -1,65 +1,69 @@
 """Patches: one square of pixels, anywhere in the image, may become anything inside the bounds."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError
 from sparring.core.registry import register
-from sparring.core.threat import Region, Space, check_radius
+from sparring.core.rng import Rng
+from sparring.core.space import Region, Space, check_radius
 from sparring.threats.sparse import PixelRegion, edges, on, pixels, whole
 
 
 @dataclass(frozen=True, eq=False)
 class PatchRegion(PixelRegion):
-    """All pixels that differ lie in one square of side `radius`."""
+    """Represent all pixels that differ lie in one square of side `radius`."""
 
     def size(self, x: Tensor) -> Tensor:
-        """float64 [n]: side of the smallest square around all changed pixels."""
+        """Return side of the smallest square around all changed pixels, float64 [n]."""
         changed = self.changed(x).reshape(len(x), *x.shape[2:])
         return torch.maximum(_extent(changed.any(2)), _extent(changed.any(1))).double()
 
     def sides(self) -> tuple[Tensor, Tensor]:
-        """int64 [n] each: height and width of the patch, cut with the image."""
+        """Return height and width of the patch, cut with the image, int64 [n] each."""
         height, width = self.origin.shape[2:]
         return self.count.clamp(max=height), self.count.clamp(max=width)
 
     def project(self, x: Tensor) -> Tensor:
-        """Nearest allowed points: the square that changed most keeps its change."""
+        """Return the nearest allowed points: the square that changed most keeps its change."""
         return on(self._best(self._worth(x)), self._boxed(x), self.origin)
 
     def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
-        """x moved by a share of `length` / radius ([n]) of the way to its edges along g, in the square where that
-        matters most."""
+        """Move x toward its edges along g, in the square where that matters most.
+
+        The share of the way is `length` / radius ([n]).
+        """
         share = (length / self.radius.clamp_min(1e-30)).clamp(max=1.0).to(x.dtype).reshape(-1, 1, 1, 1)
         moved = x + (self._edge(x, g) - x) * share
         return on(self._best(pixels((moved - self.origin).double() * g.double()).sum(1)), moved, self.origin)
 
     def stamp(self, upper: Tensor, left: Tensor, share: Tensor) -> Tensor:
-        """The origin under a patch whose corner lies at (upper, left), int64 [n] each: its pixels are somewhere
-        between their edges, by the upper left part of share [n, channels, height, width] in [0, 1]."""
+        """Return the origin under a patch whose corner lies at (upper, left), int64 [n] each.
+
+        Its pixels are between their edges, by the upper left part of share [n, channels, height, width] in [0, 1].
+        """
         n, channels, height, width = self.origin.shape
         down = (torch.arange(height, device=left.device) - upper[:, None]).clamp_min(0).reshape(n, 1, height, 1)
         right = (torch.arange(width, device=left.device) - left[:, None]).clamp_min(0).reshape(n, 1, 1, width)
         share = share.gather(2, down.expand(n, channels, height, width)).gather(3, right.expand(n, channels, height, width))
         return on(self._window(upper, left), self.low + (self.high - self.low) * share.to(self.low.dtype), self.origin)
 
-    def sample(self, dice: Dice) -> Tensor:
-        """A patch at a random place, of uniform values."""
-        return self.stamp(*self.place(dice), dice.draw("values").uniform(*self.origin.shape[1:], dtype=self.origin.dtype))
+    def sample(self, rng: Rng) -> Tensor:
+        """Return a patch at a random place, of uniform values."""
+        return self.stamp(*self.place(rng), rng.draw("values").uniform(*self.origin.shape[1:], dtype=self.origin.dtype))
 
-    def corner(self, dice: Dice) -> Tensor:
-        """A patch at a random place, every number at one of its edges."""
-        return self.stamp(*self.place(dice), dice.draw("values").signs(*self.origin.shape[1:]) > 0)
+    def corner(self, rng: Rng) -> Tensor:
+        """Return a patch at a random place, every number at one of its edges."""
+        return self.stamp(*self.place(rng), rng.draw("values").signs(*self.origin.shape[1:]) > 0)
 
-    def place(self, dice: Dice) -> tuple[Tensor, Tensor]:
-        """int64 [n] each: a random place (upper, left) for the patch."""
+    def place(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Return a random place (upper, left) for the patch, int64 [n] each."""
         room = (whole - side + 1 for whole, side in zip(self.origin.shape[2:], self.sides(), strict=True))
-        upper, left = (dice.draw(name).integers(high, 1).squeeze(1) for name, high in zip(("upper", "left"), room, strict=True))
+        upper, left = (rng.draw(name).integers(high, 1).squeeze(1) for name, high in zip(("upper", "left"), room, strict=True))
         return upper, left
 
     def _window(self, upper: Tensor, left: Tensor) -> Tensor:
@@ -97,8 +101,10 @@ def _extent(hit: Tensor) -> Tensor:
 @register("space", "patch")
 @dataclass(frozen=True)
 class Patch(Space):
-    """One square of `radius` x `radius` pixels, anywhere in the image, may change to anything inside the bounds.
-    A radius that is no whole number is rounded down."""
+    """Allow one square of `radius` x `radius` pixels, anywhere in the image, to change freely.
+
+    The pixels stay inside the bounds. A radius that is no whole number is rounded down.
+    """
 
     radius: float | Tensor
 
@@ -110,17 +116,14 @@ class Patch(Space):
 
     @classmethod
     def parse(cls, side: float) -> "Patch":
+        """Return the space as a plan writes it: the side of the patch in pixels."""
         return cls(whole(cls.kind, side, "the side of the patch in pixels, such as patch 5"))
 
     def around(self, origin: Tensor, domain: Domain) -> PatchRegion:
         if domain.kind != "image":
-            raise NeedsError(f"a patch is a square of pixels; this is {domain.say()}: try l0, linf, l2, rules or words")
+            raise NeedsError(f"a patch is a square of pixels; this is {domain}: try l0, linf, l2, rules or words")
         return PatchRegion(origin, domain, self.radii(len(origin), origin.device), *edges(domain, origin))
 
-    def describe(self) -> dict[str, Any]:
-        radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
-        return {"kind": self.kind, "radius": radius}
-
-    def say(self) -> str:
+    def __str__(self) -> str:
         side = "a side per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g} x {self.radius:g} pixels"
         return f"any change of one square of {side}, anywhere in the image, inside the bounds of the input"

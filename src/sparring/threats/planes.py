@@ -16,19 +16,19 @@ FIRST_LOOK = 64
 
 
 def flattest(slope: Tensor, room: Tensor, gap: Tensor) -> Tensor:
-    """[n, d]: the change whose largest coordinate is smallest."""
+    """Return the change whose largest coordinate is smallest, [n, d]."""
     slope, gap = _scaled(slope, gap)
     return torch.minimum(_level(slope, _full(slope, room), gap)[:, None], room).where(slope > 0, 0.0)
 
 
 def shortest(slope: Tensor, room: Tensor, gap: Tensor) -> Tensor:
-    """[n, d]: the change of least Euclidean length."""
+    """Return the change of least Euclidean length, [n, d]."""
     slope, gap = _scaled(slope, gap)
     return torch.minimum(_level(slope.square(), _full(slope, room), gap)[:, None] * slope, room).where(slope > 0, 0.0)
 
 
 def sparsest(slope: Tensor, room: Tensor, gap: Tensor) -> Tensor:
-    """[n, d]: the change of least sum: the steepest coordinates in full, one in part."""
+    """Return the change of least sum: the steepest coordinates in full, one in part, [n, d]."""
     slope, gap = _scaled(slope, gap)
     full = _full(slope, room)
     change = _greedy(slope, room, full, gap, min(FIRST_LOOK, slope.shape[1]))

@@ -1,4 +1,4 @@
-"""Rules for table rows from a YAML file, packaged or the user's own."""
+"""Files of rules for table rows: YAML, packaged or the user's own."""
 
 import os
 from collections.abc import Hashable
@@ -10,7 +10,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sparring.core.errors import LoadError, UnknownName
-from sparring.threats.rules import Relation, Rule, Rules
 
 PACKAGED = files("sparring.threats") / "rule_files"
 """Where the files lie that can be asked for by name."""
@@ -21,7 +20,10 @@ class _Strict(BaseModel):
 
 
 class ColumnRule(_Strict):
-    """What may happen to one column, see `threats.rules.Rule`. unit: of reach, a note for the reader."""
+    """Hold what may happen to one column; see `threats.rules.Rule`.
+
+    unit: of reach, a note for the reader.
+    """
 
     reach: float = Field(default=float("inf"), ge=0)
     direction: Literal["both", "up", "down", "none"] = "both"
@@ -30,7 +32,7 @@ class ColumnRule(_Strict):
 
 
 class RelationRule(_Strict):
-    """sum of weight * column <= bound (or == bound), see `threats.rules.Relation`."""
+    """Hold a relation, sum of weight * column <= bound (or ==); see `threats.rules.Relation`."""
 
     weights: dict[str, float] = Field(min_length=1)
     bound: float = Field(default=0.0, allow_inf_nan=False)
@@ -39,8 +41,11 @@ class RelationRule(_Strict):
 
 
 class RuleFile(_Strict):
-    """A file of rules. Columns that are not listed are immutable. radius: the total cost allowed, unless the caller says
-    otherwise. one_hot: groups of columns of which exactly one is 1."""
+    """Represent a file of rules.
+
+    Columns that are not listed are immutable. radius: the total cost allowed, unless the caller says otherwise. one_hot:
+    groups of columns of which exactly one is 1.
+    """
 
     radius: float = Field(ge=0, allow_inf_nan=False)
     columns: dict[str, ColumnRule] = Field(min_length=1)
@@ -48,14 +53,11 @@ class RuleFile(_Strict):
     one_hot: list[list[str]] = []
 
 
-def read_rules(name_or_path: str | os.PathLike[str], radius: float | None = None) -> Rules:
-    """The rules in a YAML file, or the packaged ones of that name ("breast-cancer").
+def read_rule_file(name_or_path: str | os.PathLike[str]) -> RuleFile:
+    """Read what a YAML file says, or the packaged one of that name ("breast-cancer").
 
-    radius: total cost allowed, in place of the file's. A name wins over a path; write "./breast-cancer" for the path.
-    Raises LoadError for a file that cannot be read or says something wrong, UnknownName for an unknown name or key.
-
-    >>> read_rules("breast-cancer").short()
-    'rules 1'
+    A name wins over a path; write "./breast-cancer" for the path. Raises LoadError for a file that cannot be read or says
+    something wrong, UnknownName for an unknown name or key.
     """
     packaged = {one.name.removesuffix(".yaml"): one for one in PACKAGED.iterdir() if one.name.endswith(".yaml")}
     path = Path(name_or_path).expanduser()
@@ -65,13 +67,7 @@ def read_rules(name_or_path: str | os.PathLike[str], radius: float | None = None
         raise UnknownName("rules (and no such path)", str(name_or_path), packaged)
     else:
         written, where = _read(path), f"rules {path}"
-    content = _validated(_parsed(written, where), where)
-    return Rules(
-        content.radius if radius is None else radius,
-        tuple(Rule(column, rule.reach, rule.direction, rule.cost) for column, rule in content.columns.items()),
-        tuple(Relation(relation.weights, relation.bound, relation.equal, relation.repair) for relation in content.relations),
-        tuple(tuple(group) for group in content.one_hot),
-    )
+    return _validated(_parsed(written, where), where)
 
 
 def _read(path: Path) -> str:

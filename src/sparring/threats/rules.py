@@ -1,6 +1,7 @@
 """Rules for table rows: who may move which column how far, at what cost, under which relations."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self, cast
@@ -8,12 +9,13 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.registry import register
-from sparring.core.threat import Region, Space, check_radius
+from sparring.core.rng import Rng
+from sparring.core.space import Region, Space, check_radius
 from sparring.domains.table import Table
+from sparring.threats.rule_file import read_rule_file
 
 TOLERANCE = 1e-9
 """Relations hold up to this, relative to the size of their terms."""
@@ -21,9 +23,14 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Rule:
-    """What may happen to one column. reach: largest change in the column's unit (a category may change to any
-    level whatever its reach). direction: "both", "up", "down" or "none" (immutable). cost: of one unit of change, of
-    any change for a category."""
+    """Hold what may happen to one column.
+
+    Args:
+        column: Its name.
+        reach: Largest change in the column's unit (a category may change to any level whatever its reach).
+        direction: "both", "up", "down" or "none" (immutable).
+        cost: Of one unit of change, or of any change for a category.
+    """
 
     column: str
     reach: float = math.inf
@@ -39,14 +46,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Relation:
-    """sum of weight * column <= bound (or == bound). repair: a column that may be moved to make it true again."""
+    """Hold a linear relation, sum of weight * column <= bound (or == bound).
+
+    repair: a column that may be moved to make it true again.
+    """
 
     weights: Mapping[str, float]
     bound: float = 0.0
     equal: bool = False
     repair: str | None = None
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         """The relation as a formula."""
         terms = " ".join(f"{weight:+g} {name}" for name, weight in self.weights.items()).lstrip("+")
         return f"{terms} {'=' if self.equal else '<='} {self.bound:g}"
@@ -55,7 +65,7 @@ class Relation:
 @register("space", "rules")
 @dataclass(frozen=True)
 class Rules(Space):
-    """Changes that follow the rules and cost at most `radius` in all.
+    """Allow changes that follow the rules and cost at most `radius` in all.
 
     rules: one for every column that may change; the others are immutable. one_hot: groups of
     columns of which exactly one is 1. relations: linear, between columns; a clean row that violates one
@@ -78,29 +88,45 @@ class Rules(Space):
 
     @classmethod
     def parse(cls, file: str, radius: float | None = None) -> "Rules":
-        from sparring.threats.rule_file import read_rules
-
+        """Return the space as a plan writes it: a file of rules, and perhaps another radius."""
         return read_rules(file, radius)
 
     def around(self, origin: Tensor, domain: Domain) -> "RulesRegion":
         if not isinstance(domain, Table):
-            raise NeedsError(f"rules are about the columns of a table; this is {domain.say()}: try linf, l2 or words")
+            raise NeedsError(f"rules are about the columns of a table; this is {domain}: try linf, l2 or words")
         return RulesRegion(origin, domain, self.radii(len(origin), origin.device), _Matrix.of(self, domain))
 
     def describe(self) -> dict[str, Any]:
-        radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
         relations = [{**asdict(relation), "weights": dict(relation.weights)} for relation in self.relations]
-        return {"kind": self.kind, "radius": radius, "rules": [asdict(rule) for rule in self.rules], "relations": relations, "one_hot": self.one_hot}
+        return {**super().describe(), "rules": [asdict(rule) for rule in self.rules], "relations": relations, "one_hot": self.one_hot}
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         radius = "a budget per sample" if isinstance(self.radius, Tensor) else f"at most {self.radius:g}"
         movable = sum(rule.direction != "none" for rule in self.rules)
         parts = [f"{movable} columns may change, each within its reach, at a cost of {radius} in all"]
         if self.relations:
-            parts.append(f"{len(self.relations)} relations between columns hold, such as {self.relations[0].say()}")
+            parts.append(f"{len(self.relations)} relations between columns hold, such as {self.relations[0]}")
         if self.one_hot:
             parts.append(f"{len(self.one_hot)} one-hot groups stay one-hot")
         return "; ".join(parts)
+
+
+def read_rules(name_or_path: str | os.PathLike[str], radius: float | None = None) -> Rules:
+    """Read the rules in a YAML file, or the packaged ones of that name ("breast-cancer").
+
+    radius: total cost allowed, in place of the file's. A name wins over a path; write "./breast-cancer" for the path.
+    Raises LoadError for a file that cannot be read or says something wrong, UnknownName for an unknown name or key.
+
+    >>> read_rules("breast-cancer").label
+    'rules 1'
+    """
+    content = read_rule_file(name_or_path)
+    return Rules(
+        content.radius if radius is None else radius,
+        tuple(Rule(column, rule.reach, rule.direction, rule.cost) for column, rule in content.columns.items()),
+        tuple(Relation(relation.weights, relation.bound, relation.equal, relation.repair) for relation in content.relations),
+        tuple(tuple(group) for group in content.one_hot),
+    )
 
 
 @dataclass(frozen=True)
@@ -159,7 +185,7 @@ class _Matrix:
 
 @dataclass(frozen=True, eq=False)
 class RulesRegion(Region):
-    """The rows that the rules allow around each origin (float64 [n, d])."""
+    """Represent the rows that the rules allow around each origin (float64 [n, d])."""
 
     origin: Tensor
     domain: Table
@@ -170,7 +196,10 @@ class RulesRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows], self.matrix)
 
     def size(self, x: Tensor) -> Tensor:
-        """[n]: the cost of the change; a move within a one-hot group costs half of each of its two columns."""
+        """Return the cost of the change, [n].
+
+        A move within a one-hot group costs half of each of its two columns.
+        """
         change = (x - self.origin).abs()
         change = torch.where(self.matrix.category, (change > 0).double(), change)
         for group in self.matrix.groups:
@@ -207,30 +236,30 @@ class RulesRegion(Region):
         return torch.stack([torch.from_numpy(self.domain.valid(x)), reach, related, grouped, paid], dim=1)
 
     def edges(self) -> tuple[Tensor, Tensor]:
-        """[n, d] each: the lowest and highest value every column may take by itself."""
+        """Return the lowest and highest value every column may take by itself, [n, d] each."""
         free = torch.where(self.matrix.category, torch.inf, self.radius[:, None] / self.matrix.cost.clamp_min(1e-300))
         low = torch.maximum(self.origin - torch.minimum(self.matrix.down, free), self.domain.low)
         high = torch.minimum(self.origin + torch.minimum(self.matrix.up, free), self.domain.high)
         return low, high
 
-    def sample(self, dice: Dice) -> Tensor:
-        """A random point between the edges in a random half of the columns, drawn back to the origin until allowed."""
+    def sample(self, rng: Rng) -> Tensor:
+        """Draw a point between the edges in half of the columns, drawn back until it is allowed."""
         low, high = (self._finite(edge) for edge in self.edges())
-        share = dice.draw("share").uniform(low.shape[1], dtype=torch.float64)
-        return self._drawn_back(low + (high - low) * share, dice)
+        share = rng.draw("share").uniform(low.shape[1], dtype=torch.float64)
+        return self._drawn_back(low + (high - low) * share, rng)
 
-    def corner(self, dice: Dice) -> Tensor:
-        """Random edges in a random half of the columns, drawn back to the origin until allowed."""
+    def corner(self, rng: Rng) -> Tensor:
+        """Draw edges in a random half of the columns, drawn back to the origin until allowed."""
         low, high = (self._finite(edge) for edge in self.edges())
-        return self._drawn_back(torch.where(dice.draw("edge").signs(low.shape[1]) > 0, high, low), dice)
+        return self._drawn_back(torch.where(rng.draw("edge").signs(low.shape[1]) > 0, high, low), rng)
 
     def _finite(self, edge: Tensor) -> Tensor:
         """Edges at infinity are replaced by ten times the size of the value."""
         return torch.where(edge.isfinite(), edge, self.origin + edge.sign() * 10 * (1 + self.origin.abs()))
 
-    def _drawn_back(self, x: Tensor, dice: Dice) -> Tensor:
-        chosen = dice.draw("columns").signs(x.shape[1]) > 0
-        x = self._grouped(torch.where(chosen, x, self.origin), dice)
+    def _drawn_back(self, x: Tensor, rng: Rng) -> Tensor:
+        chosen = rng.draw("columns").signs(x.shape[1]) > 0
+        x = self._grouped(torch.where(chosen, x, self.origin), rng)
         best = self.origin.clone()
         missing = torch.ones(len(x), dtype=torch.bool)
         share = (self.radius / self.size(x).clamp_min(1e-300)).clamp(max=1.0)
@@ -250,10 +279,10 @@ class RulesRegion(Region):
         typed = self.domain.deploy(x, self.origin)
         return torch.where(self.matrix.category, x.round(), typed)
 
-    def _grouped(self, x: Tensor, dice: Dice) -> Tensor:
+    def _grouped(self, x: Tensor, rng: Rng) -> Tensor:
         """One-hot groups: half of them keep their column, half get a random one."""
         for place, group in enumerate(self.matrix.groups):
-            draw = dice.draw(f"group {place}")
+            draw = rng.draw(f"group {place}")
             pick = draw.integers(len(group), 1)
             hot = torch.zeros(len(x), len(group), dtype=x.dtype).scatter(1, pick, 1.0)
             keep = draw.draw("keep").signs(1) > 0
@@ -261,7 +290,7 @@ class RulesRegion(Region):
         return x
 
     def repaired(self, x: Tensor) -> Tensor:
-        """x with the repair column of every broken relation moved just far enough."""
+        """Return x with the repair column of every broken relation moved just far enough."""
         x = x.clone()
         for row, column in enumerate(self.matrix.repair):
             weight = 0.0 if column < 0 else float(self.matrix.weights[row, column])
@@ -275,7 +304,7 @@ class RulesRegion(Region):
         return x
 
     def moves(self, x: Tensor, knots: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """All allowed one-column changes of x: (owner int64 [k], points [k, d]).
+        """Return all allowed one-column changes of x: (owner int64 [k], points [k, d]).
 
         knots: per column the values worth trying (the two sides of every threshold of a tree, say); without them
         the edges, the origin and points a half, a quarter and an eighth of the way. Relations are repaired.

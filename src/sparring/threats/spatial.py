@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError, PlanError
 from sparring.core.registry import register
-from sparring.core.threat import Region, Space, check_radius
+from sparring.core.rng import Rng
+from sparring.core.space import Region, Space, check_radius
 from sparring.domains.corruptions.fields import lattice, resampled
 from sparring.domains.image import Image
 
@@ -23,7 +23,9 @@ PROBES = 64
 @register("space", "spatial")
 @dataclass(frozen=True)
 class Spatial(Space):
-    """The image turned by up to `degrees` and then shifted by up to `shift` in each direction (arXiv:1712.02779).
+    """Allow a rotation by up to `degrees`, then a shift by up to `shift` in each direction.
+
+    Source: arXiv:1712.02779.
 
     radius: the share of this reach that is allowed, 1 for all of it, 0 for no change. degrees: largest angle either way. shift: largest
     shift either way, a share of width and height below 1, pixels from 1 on. angles, shifts: how many values each takes, evenly spaced;
@@ -51,6 +53,7 @@ class Spatial(Space):
 
     @classmethod
     def parse(cls, degrees: float, shift: float, angles: int = 31, shifts: int = 5) -> "Spatial":
+        """Return the space as a plan writes it: degrees, shift, and perhaps the number of values."""
         for name, reach in (("DEGREES", degrees), ("SHIFT", shift)):
             if isinstance(reach, bool) or not isinstance(reach, int | float):
                 raise PlanError(f"spatial {degrees!r} {shift!r}: {name} is a number, as in spatial 30 0.1")
@@ -58,7 +61,7 @@ class Spatial(Space):
 
     def around(self, origin: Tensor, domain: Domain) -> "SpatialRegion":
         if not isinstance(domain, Image):
-            raise NeedsError(f"only images can be turned and shifted; this is {domain.say()}: try linf, l2, rules or words")
+            raise NeedsError(f"only images can be turned and shifted; this is {domain}: try linf, l2, rules or words")
         return SpatialRegion(origin, domain, self.radii(len(origin), origin.device), self.degrees, self.shift, self._grid(origin))
 
     def _grid(self, origin: Tensor) -> Tensor:
@@ -74,23 +77,26 @@ class Spatial(Space):
         return torch.cat([grid, reach[:, None]], 1)[order].to(origin.device)
 
     def describe(self) -> dict[str, Any]:
-        radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
-        return {"kind": self.kind, **dataclasses.asdict(dataclasses.replace(self, radius=0.0)), "radius": radius}
+        return {"kind": self.kind, **dataclasses.asdict(dataclasses.replace(self, radius=0.0)), **super().describe()}
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         shift = f"{self.shift:.0%} of its sides" if self.shift < 1 else f"{self.shift:g} pixels"
         share = "" if not isinstance(self.radius, Tensor) and self.radius == 1 else ", scaled to the radius"
         count = f"{self.angles} x {self.shifts} x {self.shifts} combinations"
         return f"the image turned by up to {self.degrees:g} degrees and shifted by up to {shift} ({count}){share}"
 
-    def short(self) -> str:
+    @property
+    def label(self) -> str:
         share = " per sample" if isinstance(self.radius, Tensor) else "" if self.radius == 1 else f" at {self.radius:g}"
         return f"{self.kind} {self.degrees:g} {self.shift:g}{share}"
 
 
 @dataclass(frozen=True, eq=False)
 class SpatialRegion(Region):
-    """Every origin (float [n, C, H, W]) under every combination of `grid` (see `Spatial._grid`) within its radius."""
+    """Hold each origin under every combination of `grid` within its radius.
+
+    Origins are float [n, C, H, W]; for the grid see `Spatial._grid`.
+    """
 
     origin: Tensor
     domain: Image
@@ -103,41 +109,50 @@ class SpatialRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows], self.degrees, self.shift, self.grid)
 
     def combinations(self) -> int:
-        """How many combinations of angle and shifts the whole reach has."""
+        """Return how many combinations of angle and shifts the whole reach has."""
         return len(self.grid)
 
     def reach(self, which: Tensor) -> Tensor:
-        """float64 [n]: the share of the reach that a combination (int64 [n]) takes; it is allowed up to the radius."""
+        """Return the share of the reach that a combination (int64 [n]) takes.
+
+        It is allowed up to the radius, float64 [n].
+        """
         return self.grid[which, 3]
 
     def turned(self, which: Tensor) -> Tensor:
-        """Every origin under its combination (int64 [n])."""
+        """Return every origin under its combination (int64 [n])."""
         down, right = lattice(self.origin.double())
         moved = self._read(self.origin, *self._source(self.grid[which], down, right))
         return torch.where((self.reach(which) == 0).reshape(-1, 1, 1, 1), self.origin, moved)
 
     def size(self, x: Tensor) -> Tensor:
-        """float64 [n]: the least share of the reach that makes x of its origin; infinite where none does."""
+        """Return the least share of the reach that makes x of its origin.
+
+        Infinite where none does, float64 [n].
+        """
         return torch.stack([self._least(row, point) for row, point in enumerate(x)]) if len(x) else self.radius
 
     def inside(self, x: Tensor) -> Tensor:
-        """x is the origin under one of the combinations, up to rounding (in images deployed as 8 bit, one step)."""
+        """Check that x is the origin under one of the combinations, up to rounding.
+
+        In images deployed as 8 bit this is one step.
+        """
         return self.size(x) <= self.radius
 
     def complaint(self, x: Tensor) -> list[str]:
         return ["" if good else "no allowed turn and shift of the clean image" for good in self.inside(x).tolist()]
 
-    def sample(self, dice: Dice) -> Tensor:
-        """A random allowed combination."""
+    def sample(self, rng: Rng) -> Tensor:
+        """Return a random allowed combination."""
         allowed = torch.searchsorted(self.grid[:, 3].contiguous(), self.radius.contiguous(), right=True)
-        return self.turned(dice.integers(allowed, 1).squeeze(1))
+        return self.turned(rng.integers(allowed, 1).squeeze(1))
 
-    def corner(self, dice: Dice) -> Tensor:
-        """A random combination among those that reach farthest."""
+    def corner(self, rng: Rng) -> Tensor:
+        """Return a random combination among those that reach farthest."""
         reach = self.grid[:, 3].contiguous()
         end = torch.searchsorted(reach, self.radius.contiguous(), right=True)
         begin = torch.searchsorted(reach, reach[end - 1])
-        return self.turned(begin + dice.integers(end - begin, 1).squeeze(1))
+        return self.turned(begin + rng.integers(end - begin, 1).squeeze(1))
 
     def _source(self, grid: Tensor, down: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """Rows and columns [k, ...] of the origin that the pixels (down, right) show under combinations [k, 4]: turned about the

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from sparring.core.foreign import in_our_words
 from sparring.core.threat import Threat
 from sparring.threats.balls import L1, L2, Linf
 from sparring.threats.colour import Colour
@@ -12,67 +13,155 @@ from sparring.threats.corruptions import Corruptions, read_names
 from sparring.threats.flow import Flow
 from sparring.threats.goals import Untargeted
 from sparring.threats.patch import Patch
-from sparring.threats.rules import Rules
+from sparring.threats.rules import Rules, read_rules
 from sparring.threats.sparse import L0
 from sparring.threats.spatial import Spatial
 from sparring.threats.words import Words, read_neighbours
 
 
+@in_our_words
 def linf(radius: float | Tensor) -> Threat:
-    """No coordinate moves by more than `radius` (a number, or one a sample), in the units of the input."""
+    """Return the threat in which no coordinate moves by more than `radius`.
+
+    Args:
+        radius: A number, or a tensor with one per sample, in the units of the input.
+
+    Example:
+        >>> linf(0.1).space.label
+        'linf 0.1'
+    """
     return Threat(Linf(radius), Untargeted())
 
 
+@in_our_words
 def l2(radius: float | Tensor) -> Threat:
-    """The Euclidean length of the change is at most `radius` (a number, or one a sample)."""
+    """Return the threat in which the change has Euclidean length at most `radius`.
+
+    Args:
+        radius: A number, or a tensor with one per sample, in the units of the input.
+
+    Example:
+        >>> l2(0.5).space.label
+        'l2 0.5'
+    """
     return Threat(L2(radius), Untargeted())
 
 
+@in_our_words
 def l1(radius: float | Tensor) -> Threat:
-    """The absolute changes add up to at most `radius` (a number, or one a sample)."""
+    """Return the absolute changes add up to at most `radius` (a number, or one a sample)."""
     return Threat(L1(radius), Untargeted())
 
 
+@in_our_words
 def l0(count: float | Tensor) -> Threat:
-    """At most `count` pixels (a number, or one a sample) change, to anything inside the bounds; of other inputs than images, numbers."""
+    """Return the threat in which at most `count` pixels change, to anything inside the bounds.
+
+    Args:
+        count: A number, or a tensor with one per sample; for inputs other than images, of numbers instead of pixels.
+
+    Example:
+        >>> l0(10).space.kind
+        'l0'
+    """
     return Threat(L0(count), Untargeted())
 
 
+@in_our_words
 def patch(side: float | Tensor) -> Threat:
-    """One square of `side` x `side` pixels (a number, or one a sample), anywhere in the image, changes to anything inside the bounds."""
+    """Return the threat in which one square of pixels changes to anything inside the bounds.
+
+    Args:
+        side: The side of the square in pixels, a number or a tensor with one per sample; it lies anywhere in the image.
+
+    Example:
+        >>> patch(5).space.kind
+        'patch'
+    """
     return Threat(Patch(side), Untargeted())
 
 
+@in_our_words
 def rules(source: str | os.PathLike[str] | Rules, radius: float | None = None) -> Threat:
-    """Changes of table rows that follow rules: a `Rules`, a YAML file or the name of a packaged one.
-    radius: the total cost allowed, if it is to differ from the file's."""
-    from sparring.threats.rule_file import read_rules
+    """Return the threat in which table rows change by rules.
 
+    Args:
+        source: A `Rules`, a YAML file or the name of a packaged one.
+        radius: The total cost allowed, if it is to differ from the file's.
+    """
     space = source if isinstance(source, Rules) else read_rules(os.fspath(source), radius)
     return Threat(space if radius is None else space.with_radius(radius), Untargeted())  # type: ignore[arg-type]
 
 
+@in_our_words
 def words(share: float | Tensor, neighbours: Mapping[str, tuple[str, ...]] | str | os.PathLike[str]) -> Threat:
-    """Word substitutions in at most a share (0 to 1) of a sentence. neighbours: word -> substitutes, or a JSON file of it."""
+    """Return the threat in which listed substitutes replace a share of the words of a sentence.
+
+    Args:
+        share: At most this share of the words changes, 0 to 1; a number or a tensor with one per sample.
+        neighbours: Maps a word to its substitutes, or names a JSON file of it.
+    """
     table = neighbours if isinstance(neighbours, Mapping) else read_neighbours(neighbours)
     return Threat(Words(share, table), Untargeted())
 
 
+@in_our_words
 def spatial(degrees: float, shift: float, *, angles: int = 31, shifts: int = 5) -> Threat:
-    """The image turned by up to `degrees` and shifted by up to `shift` (a share of its sides below 1, pixels from 1 on), on a grid."""
+    """Return the threat in which an image is rotated and shifted, on a grid of combinations.
+
+    Args:
+        degrees: The largest angle either way.
+        shift: The largest shift either way, a share of the sides below 1, pixels from 1 on.
+        angles: How many angles there are, an odd number.
+        shifts: How many shifts there are per axis, an odd number.
+
+    Example:
+        >>> spatial(30, 0.1).space.kind
+        'spatial'
+    """
     return Threat(Spatial.parse(degrees, shift, angles, shifts), Untargeted())
 
 
+@in_our_words
 def flow(radius: float | Tensor) -> Threat:
-    """Every pixel is read from a place at most `radius` pixels away (a number, or one a sample)."""
+    """Return the threat in which each pixel is read from a place at most `radius` pixels away.
+
+    Args:
+        radius: A number of pixels, or a tensor with one per sample.
+
+    Example:
+        >>> flow(1).space.kind
+        'flow'
+    """
     return Threat(Flow(radius), Untargeted())
 
 
+@in_our_words
 def colour(radius: float | Tensor, *, nodes: int = 8) -> Threat:
-    """One map of colours for the whole image that moves no value by more than `radius` (a number, or one a sample)."""
+    """Return the threat in which one map of colours per image moves no value beyond `radius`.
+
+    Args:
+        radius: A number, or a tensor with one per sample, in the units of the input.
+        nodes: How many values per channel the map is given at; few nodes make a smooth map.
+
+    Example:
+        >>> colour(0.06).space.kind
+        'colour'
+    """
     return Threat(Colour(radius, nodes), Untargeted())
 
 
+@in_our_words
 def corruptions(severity: float | Tensor, names: str = "all", *, seed: int = 0) -> Threat:
-    """Any one of the common corruptions up to a severity of 1 to 5 (a number, or one a sample). names: "all", or some as "fog+snow"."""
+    """Return the threat of any one common corruption up to a severity of 1 to 5.
+
+    Args:
+        severity: The highest severity, a number or a tensor with one per sample.
+        names: "all", or some as "fog+snow".
+        seed: Seeds the random numbers of the corruptions.
+
+    Example:
+        >>> corruptions(3).space.kind
+        'corruptions'
+    """
     return Threat(Corruptions(severity, read_names(names), seed), Untargeted())

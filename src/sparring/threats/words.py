@@ -11,18 +11,18 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice, number_of
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError, NeedsError, PlanError
 from sparring.core.registry import register
-from sparring.core.threat import Region, Space, check_radius
+from sparring.core.rng import Rng, number_of
+from sparring.core.space import Region, Space, check_radius
 from sparring.domains.text import Strings
 
 
 @register("space", "words")
 @dataclass(frozen=True)
 class Words(Space):
-    """Any words may be replaced by their listed substitutes, at most a share `radius` of the words of a sentence.
+    """Allow listed substitutes to replace at most a share `radius` of the words of a sentence.
 
     neighbours: word in lower case -> substitutes. A sentence is divided by white space; a word that begins with a
     capital keeps it. Words that are not listed stay.
@@ -41,28 +41,28 @@ class Words(Space):
 
     @classmethod
     def parse(cls, share: float, table: str) -> "Words":
+        """Return the space as a plan writes it: the share of words, and the table of neighbours."""
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise PlanError(f"words {share!r}: give the share of words that may change, between 0 and 1, then the neighbour table")
         return cls(float(share), read_neighbours(table))
 
     def around(self, origin: Strings, domain: Domain) -> "WordsRegion":
         if domain.kind != "text":
-            raise NeedsError(f"words are edits of text; this is {domain.say()}: try linf, l2 or rules")
+            raise NeedsError(f"words are edits of text; this is {domain}: try linf, l2 or rules")
         return WordsRegion(origin, domain, self.radii(len(origin)), self.neighbours)
 
     def describe(self) -> dict[str, Any]:
-        radius = self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)
         table = number_of(json.dumps(sorted((word, list(others)) for word, others in self.neighbours.items())))
-        return {"kind": self.kind, "radius": radius, "words": len(self.neighbours), "table": f"{table:016x}"}
+        return {**super().describe(), "words": len(self.neighbours), "table": f"{table:016x}"}
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         radius = "a share per sample" if isinstance(self.radius, Tensor) else f"{self.radius:.0%}"
         return f"at most {radius} of the words of a sentence, each replaced by one of its listed substitutes ({len(self.neighbours):,} words have some)"
 
 
 @dataclass(frozen=True, eq=False)
 class WordsRegion(Region):
-    """The sentences that listed substitutions allow around each origin (strings [n])."""
+    """Represent the sentences that listed substitutions allow around each origin (strings [n])."""
 
     origin: Strings
     domain: Domain
@@ -73,7 +73,7 @@ class WordsRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows], self.neighbours)
 
     def size(self, x: Strings) -> Tensor:
-        """[n]: the share of words that differ; 1 where the number of words does."""
+        """Return the share of words that differ; 1 where the number of words does, [n]."""
         return torch.tensor([_share(old.split(), new.split()) for old, new in zip(self.origin, x, strict=True)], dtype=torch.float64)
 
     def inside(self, x: Strings) -> Tensor:
@@ -86,36 +86,36 @@ class WordsRegion(Region):
         return len(old) == len(new) and len(changed) <= most and listed
 
     def most(self) -> Tensor:
-        """int64 [n]: how many words of each sentence may be replaced."""
+        """Return how many words of each sentence may be replaced, int64 [n]."""
         lengths = torch.tensor([len(one.split()) for one in self.origin], dtype=torch.float64)
         return (self.radius.clamp(max=1.0) * lengths + 1e-9).floor().long()
 
     def listed(self, word: str) -> tuple[str, ...]:
-        """The substitutes of one word of an origin, with its capital."""
+        """Return the substitutes of one word of an origin, with its capital."""
         found = self.neighbours.get(word.lower(), ())
         return tuple(one.capitalize() for one in found) if word[:1].isupper() else tuple(found)
 
     def substitutes(self, row: int, place: int) -> tuple[str, ...]:
-        """What the word at a place of a row may become."""
+        """Return the words that may replace the word at a place of a row."""
         return self.listed(self.origin[row].split()[place])
 
     def places(self, row: int) -> list[int]:
-        """The places of a row whose word has substitutes."""
+        """Return the places of a row whose word has substitutes."""
         return [place for place, word in enumerate(self.origin[row].split()) if self.listed(word)]
 
-    def sample(self, dice: Dice) -> Strings:
-        """A random number of random substitutions, up to all that are allowed."""
-        share = dice.draw("count").uniform(1, dtype=torch.float64).squeeze(1)
-        return self._random((share * (self.most() + 1)).long(), dice)
+    def sample(self, rng: Rng) -> Strings:
+        """Return a random number of random substitutions, up to all that are allowed."""
+        share = rng.draw("count").uniform(1, dtype=torch.float64).squeeze(1)
+        return self._random((share * (self.most() + 1)).long(), rng)
 
-    def corner(self, dice: Dice) -> Strings:
-        """As many random substitutions as are allowed."""
-        return self._random(self.most(), dice)
+    def corner(self, rng: Rng) -> Strings:
+        """Draw as many random substitutions as are allowed."""
+        return self._random(self.most(), rng)
 
-    def _random(self, counts: Tensor, dice: Dice) -> Strings:
+    def _random(self, counts: Tensor, rng: Rng) -> Strings:
         x = self.origin.copy()
         longest = max([1, *(len(one.split()) for one in x)])
-        rank, pick = (dice.draw(name).uniform(longest, dtype=torch.float64) for name in ("rank", "pick"))
+        rank, pick = (rng.draw(name).uniform(longest, dtype=torch.float64) for name in ("rank", "pick"))
         for row, count in enumerate(counts.tolist()):
             words = x[row].split()
             order = sorted(self.places(row), key=lambda place: float(rank[row, place]))
@@ -137,7 +137,7 @@ def _share(old: list[str], new: list[str]) -> float:
 
 
 def read_neighbours(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
-    """A neighbour table from JSON (word -> list of words), plain or gzipped."""
+    """Return a neighbour table from JSON (word -> list of words), plain or gzipped."""
     file = Path(path)
     try:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()

@@ -1,4 +1,4 @@
-"""Proof files of small questions, and files taken apart and put together again."""
+"""Proof files of small queries, and files taken apart and put together again."""
 
 import io
 import json
@@ -6,33 +6,34 @@ import zipfile
 
 import numpy as np
 import torch
-from certification.small_networks import box, mlp, residual
+from certification.networks.small_networks import box, mlp, residual
 
-from sparring import check_proof
-from sparring.certification.decide import decide
-from sparring.certification.proof.file import SampleProof, write_proof
-from sparring.certification.question import Question
+from sparring.certification.networks.decide import decide
+from sparring.certification.networks.proof.sample import SampleProof
+from sparring.certification.networks.query import Query
+from sparring.certification.proof.file import write_proof
 from sparring.certification.trees.proof import prove
 from sparring.models.trees.ensemble import Tree, gather
+from sparring_check import check_proof
 
 
-def proofs_of(question, rungs, seconds=20):
-    """The proofs of all samples that these rungs prove."""
-    answers = decide(question, rungs=rungs, proofs=True, seconds=seconds)
-    return [SampleProof(question.take(torch.tensor([row])), one.proof) for row, one in enumerate(answers) if one.proof is not None]
+def proofs_of(query, verifiers):
+    """The proofs of all samples that these verifiers prove."""
+    answers = decide(query, verifiers=verifiers, proofs=True)
+    return [SampleProof(query.take(torch.tensor([row])), one.proof) for row, one in enumerate(answers) if one.proof is not None]
 
 
 def hard(count=8, seed=1, radius=0.4):
-    """Questions of a small network that need splits."""
+    """Queries of a small network that need splits."""
     network = mlp(seed, (3, 8, 8, 3))
     x = torch.rand(count, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return Question.robustness(network, box(x, radius), network(x).argmax(1))
+    return Query.robustness(network, box(x, radius), network(x).argmax(1))
 
 
 def easy(seed=0, radius=0.02, count=3):
     network = residual(seed)
     x = torch.rand(count, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return Question.robustness(network, box(x, radius), network(x).argmax(1))
+    return Query.robustness(network, box(x, radius), network(x).argmax(1))
 
 
 def stumps(seed=0, trees=5, features=3):

@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from certification.networks.small_networks import box, convolution, exact_minimum, mlp, points_of
 from certification.proof.made import easy, hard, pack, proofs_of, restate, tree_proofs, unpack, written
-from certification.small_networks import box, convolution, exact_minimum, mlp, points_of
 
-from sparring import check_network, check_proof
-from sparring.certification.bounds.inputs import InputSet
-from sparring.certification.proof.file import SampleProof, write_proof
-from sparring.certification.proof.form import BoxLeaf, InputProof, ReluLeaf, ReluProof, Split
-from sparring.certification.question import Question
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.proof.form import BoxLeaf, InputProof, ReluLeaf, ReluProof, Split
+from sparring.certification.networks.proof.sample import SampleProof
+from sparring.certification.networks.query import Query
+from sparring.certification.proof.file import write_proof
 from sparring.core.errors import InputError
-from sparring.models.network.network import Network, Node
-from sparring.models.network.operators import Add, Concat, Conv, ConvTranspose, Input, Linear, Relu, Reshape, Scale, Select
+from sparring.graph.network import Network, Node
+from sparring.graph.operators import Add, Concat, Conv, ConvTranspose, Input, Linear, Relu, Reshape, Scale, Select
+from sparring_check import check_network, check_proof
 
 SOURCE = Path(check_proof.__file__)
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "vnncomp"
@@ -49,7 +50,7 @@ def test_the_checker_is_short_and_stands_alone():
 
 
 @pytest.mark.parametrize(
-    ("question", "rungs"),
+    ("query", "verifiers"),
     [
         (lambda: easy(), ["crown"]),
         (lambda: easy(), ["ibp", "crown"]),
@@ -59,26 +60,26 @@ def test_the_checker_is_short_and_stands_alone():
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
-def test_proofs_of_searches_are_verified(tmp_path, question, rungs):
-    proofs = proofs_of(question(), rungs)
+def test_proofs_of_searches_are_verified(tmp_path, query, verifiers):
+    proofs = proofs_of(query(), verifiers)
     assert proofs
     said = check_proof.check(str(written(tmp_path / "a.proof", proofs)))
     assert len(said) == len(proofs) + 1
-    assert proofs[0].question.network.fingerprint in said[0]
+    assert proofs[0].query.network.fingerprint in said[0]
     for proof in proofs:
-        points = points_of(proof.question.inputs, 2000)[0]
-        asked = proof.question.take(torch.zeros(2000, dtype=torch.int64))
+        points = points_of(proof.query.inputs, 2000)[0]
+        asked = proof.query.take(torch.zeros(2000, dtype=torch.int64))
         assert bool((asked.margin(asked.at(points)) > 0).all())
 
 
 def test_a_convolution_and_a_ball(tmp_path):
     network = convolution(0)
     x = torch.rand(3, 1, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    plain = Question.robustness(network, box(x, 0.02), network(x).argmax(1))
+    plain = Query.robustness(network, box(x, 0.02), network(x).argmax(1))
     for order in (1, 2):
         radius = torch.full((3,), 0.1 if order == 2 else 0.2, dtype=torch.float64)
         inputs = InputSet((x - 0.09).clamp(0, 1), (x + 0.09).clamp(0, 1), x, radius, order)
-        proofs = proofs_of(Question(network, inputs, plain.rows, plain.offset, plain.clause), ["crown", "alpha", "relu_split"])
+        proofs = proofs_of(Query(network, inputs, plain.constraints, plain.offset, plain.disjunct), ["crown", "alpha", "relu_split"])
         assert proofs
         said = check_proof.check(str(written(tmp_path / "ball.proof", proofs)))
         assert f"within L{order} distance" in said[1]
@@ -122,8 +123,8 @@ def everything():
 def graph_of(network, path):
     """The checker's reading of a network."""
     inputs = torch.zeros(1, *network.input_shape, dtype=torch.float64)
-    asked = Question.robustness(network, box(inputs, 0.1), torch.tensor([0]))
-    write_proof(path, [SampleProof(asked, ReluProof((ReluLeaf(0, np.eye(asked.rows.shape[1])[0]),)))])
+    asked = Query.robustness(network, box(inputs, 0.1), torch.tensor([0]))
+    write_proof(path, [SampleProof(asked, ReluProof((ReluLeaf(0, np.eye(asked.constraints.shape[1])[0]),)))])
     return check_proof.Graph(check_proof.File(str(path)))
 
 
@@ -184,15 +185,15 @@ def test_splits_and_multipliers_are_below_the_exact_minimum_of_their_part(tmp_pa
     points = torch.from_numpy(draw.uniform(-1, 1, (20000, 2)))
     values = [value.numpy() for value in network.values(points)]
     row = draw.normal(size=2)
-    for bend, before in graph.relus.items():
-        for index, sign in itertools.product(range(graph.nodes[bend]["count"]), (-1, 1)):
+    for activation, before in graph.relus.items():
+        for index, sign in itertools.product(range(graph.nodes[activation]["count"]), (-1, 1)):
             inside = sign * values[before][:, index] <= 0
             if not inside.any():
                 continue
             for size in (0.0, 0.3, 3.0):
-                push = np.zeros((1, graph.nodes[bend]["count"]))
+                push = np.zeros((1, graph.nodes[activation]["count"]))
                 push[0, index] = sign * size
-                least = region.least(graph.last, row[None], np.zeros(1, int), {}, {bend: push})[0]
+                least = region.least(graph.last, row[None], np.zeros(1, int), {}, {activation: push})[0]
                 assert least <= (values[-1][inside] @ row).min() + 1e-12
 
 
@@ -210,22 +211,22 @@ def test_rounding_never_proves_what_is_false(tmp_path):
         network = Network((Node(Input((6,))), Node(Linear(weight), (0,)), Node(Relu(), (1,)), Node(Linear(torch.ones(1, 1, dtype=torch.float64)), (2,))))
         inputs = box(torch.ones(1, 6, dtype=torch.float64), 0.0)
         one = torch.ones(1, 1, 1, dtype=torch.float64)
-        asked = Question(network, inputs, one, torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.int64))
+        asked = Query(network, inputs, one, torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.int64))
         write_proof(tmp_path / "a.proof", [SampleProof(asked, ReluProof((ReluLeaf(0, np.ones(1)),)))])
         with pytest.raises(check_proof.Rejected, match="no weighted sum"):
             check_proof.check(str(tmp_path / "a.proof"))
 
 
-def broken_proofs(question):
-    """What a search without a conscience would write of questions that are refuted."""
-    count = sum(1 for one in question.clause[0].tolist() if one >= 0)
+def broken_proofs(query):
+    """What a search without a conscience would write of queries that are refuted."""
+    count = sum(1 for one in query.disjunct[0].tolist() if one >= 0)
     unit = np.eye(count)
     yield ReluProof(tuple(ReluLeaf(clause, unit[clause]) for clause in range(count)))
     ways = [tuple(Split(2, index, sign) for index, sign in enumerate(signs)) for signs in itertools.product((-1, 1), repeat=3)]
     yield ReluProof(tuple(ReluLeaf(clause, unit[clause], splits) for clause in range(count) for splits in ways))
     pushed = {2: np.full(8, 1e6)}
     yield ReluProof(tuple(ReluLeaf(clause, unit[clause], splits, multipliers=pushed) for clause in range(count) for splits in ways))
-    low, high = question.inputs.low[0].numpy(), question.inputs.high[0].numpy()
+    low, high = query.inputs.low[0].numpy(), query.inputs.high[0].numpy()
     middle = high.copy()
     middle[0] = (low[0] + high[0]) / 2
     behind = low.copy()
@@ -236,11 +237,11 @@ def broken_proofs(question):
 
 def test_false_statements_are_rejected(tmp_path):
     """Refuted by a point of the set: whatever leaves are written, the checker does not agree."""
-    question, met = hard(radius=0.8), 0
-    for row in range(len(question)):
-        asked = question.take(torch.tensor([row]))
+    query, met = hard(radius=0.8), 0
+    for row in range(len(query)):
+        asked = query.take(torch.tensor([row]))
         points = points_of(asked.inputs, 4000)[0]
-        if bool((question.take(torch.full((4000,), row)).margin(question.take(torch.full((4000,), row)).at(points)) > 0).all()):
+        if bool((query.take(torch.full((4000,), row)).margin(query.take(torch.full((4000,), row)).at(points)) > 0).all()):
             continue
         for proof in broken_proofs(asked):
             met += 1

@@ -13,12 +13,13 @@ import torch
 from certification.proof.made import pack, unpack
 from onnx import TensorProto, helper, numpy_helper
 
-from sparring import check_network
-from sparring.certification.bounds.inputs import InputSet
-from sparring.certification.proof.file import SampleProof, write_proof
-from sparring.certification.proof.form import ReluLeaf, ReluProof
-from sparring.certification.question import Question
-from sparring.models.network.from_onnx import import_onnx, start
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.proof.form import ReluLeaf, ReluProof
+from sparring.certification.networks.proof.sample import SampleProof
+from sparring.certification.networks.query import Query
+from sparring.certification.proof.file import write_proof
+from sparring.graph.from_onnx import import_onnx, start
+from sparring_check import check_network
 
 
 def constant(draw, name, *shape):
@@ -74,7 +75,7 @@ def proof_of(source, path):
     content = source.read_bytes()
     network = import_onnx(content, runtime=start(content, source.name)).network
     point = torch.zeros(1, *network.input_shape, dtype=torch.float64)
-    asked = Question.robustness(network, InputSet(point, point), torch.tensor([0]))
+    asked = Query.robustness(network, InputSet(point, point), torch.tensor([0]))
     write_proof(path, [SampleProof(asked, ReluProof((ReluLeaf(0, np.eye(2)[0]),)))], source)
     return path
 
@@ -154,4 +155,4 @@ def test_it_reads_onnx_without_onnx():
             imported.update(alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
             imported.add(node.module)
-    assert {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names} == {"numpy", "sparring.check_proof"}
+    assert {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names} == {"numpy", "sparring_check.check_proof"}

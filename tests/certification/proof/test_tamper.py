@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from certification.proof.made import hard, pack, proofs_of, restate, tree_proofs, unpack, written
 
-from sparring import check_proof
+from sparring_check import check_proof
 
 BASES = {
     "signs": lambda: proofs_of(hard(), ["relu_split"])[:1],
@@ -319,28 +319,28 @@ def _(c):
 
 @tamper("signs", "a multiplier below 0")
 def _(c):
-    leaf, bend, index, _ = c[c.part["splits"]][0]
-    c.edit(c.part["multipliers"][str(bend)], put((leaf, index), -1.0))
+    leaf, activation, index, _ = c[c.part["splits"]][0]
+    c.edit(c.part["multipliers"][str(activation)], put((leaf, index), -1.0))
 
 
 @tamper("signs", "a multiplier that is infinite")
 def _(c):
-    leaf, bend, index, _ = c[c.part["splits"]][0]
-    c.edit(c.part["multipliers"][str(bend)], put((leaf, index), np.inf))
+    leaf, activation, index, _ = c[c.part["splits"]][0]
+    c.edit(c.part["multipliers"][str(activation)], put((leaf, index), np.inf))
 
 
 @tamper("signs", "a huge multiplier")
 def _(c):
-    leaf, bend, index, _ = c[c.part["splits"]][0]
-    c.edit(c.part["multipliers"][str(bend)], put((leaf, index), 1e9))
+    leaf, activation, index, _ = c[c.part["splits"]][0]
+    c.edit(c.part["multipliers"][str(activation)], put((leaf, index), 1e9))
 
 
 @tamper("signs", "multipliers where there is no split", "what multiplies no split is left out")
 def _(c):
     splits = c[c.part["splits"]]
-    for bend, name in c.part["multipliers"].items():
+    for activation, name in c.part["multipliers"].items():
         value = c[name] + 3.0
-        mine = splits[splits[:, 1] == int(bend)]
+        mine = splits[splits[:, 1] == int(activation)]
         value[mine[:, 0], mine[:, 2]] -= 3.0
         c.set(name, value)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sparring.certification.smoothing.confidence import doubt, holm, lower_bound, sequence_doubt, sequence_lower, upper_bound
+from sparring.certification.smoothing.confidence import holm, lower_bound, p_value, sequence_lower, sequence_p_value, upper_bound
 from sparring.certification.smoothing.sequential import looks
 from sparring.core.errors import PlanError
 
@@ -39,7 +39,7 @@ def test_coverage_at_every_draw_of_a_sequence(truth):
         few, many = math.floor(truth * drawn), drawn + 1
         while many - few > 1:
             middle = (few + many) // 2
-            few, many = (few, middle) if sequence_doubt(middle, drawn, truth) <= alpha else (middle, many)
+            few, many = (few, middle) if sequence_p_value(middle, drawn, truth) <= alpha else (middle, many)
         least.append(many)
     luck, false = np.random.default_rng(0), 0
     for _ in range(10):
@@ -60,20 +60,20 @@ def test_coverage_where_the_sequence_ends_at_its_worst():
         while drawn < 1000:
             count = max(50, math.ceil(drawn / 4))
             hits, drawn = hits + int(luck.binomial(count, truth)), drawn + count
-            if doubt(hits, drawn, truth) <= alpha:
+            if p_value(hits, drawn, truth) <= alpha:
                 naive += 1
                 break
     assert naive / 500 > 2 * alpha
 
 
 def test_the_bound_of_a_sequence_is_where_its_martingale_reaches_one_over_alpha():
-    """`sequence_doubt` is at most alpha below the bound, and above alpha from it on up to the share of hits."""
+    """`sequence_p_value` is at most alpha below the bound, and above alpha from it on up to the share of hits."""
     for hits, draws, alpha in itertools.product((1, 7, 45, 99, 100), (100, 400), (0.3, 0.05, 1e-3)):
         low = sequence_lower(hits, draws, alpha)
         assert 0 <= low < hits / draws
         below, above = np.linspace(1e-9, low, 200)[:-1], np.linspace(low + 1e-9, hits / draws, 200)[:-1]
-        assert all(sequence_doubt(hits, draws, float(p)) <= alpha * (1 + 1e-6) for p in below if low > 1e-8)
-        assert all(sequence_doubt(hits, draws, float(p)) >= alpha * (1 - 1e-4) for p in above)
+        assert all(sequence_p_value(hits, draws, float(p)) <= alpha * (1 + 1e-6) for p in below if low > 1e-8)
+        assert all(sequence_p_value(hits, draws, float(p)) >= alpha * (1 - 1e-4) for p in above)
 
 
 def test_the_mixture_against_quadrature():
@@ -83,7 +83,7 @@ def test_the_mixture_against_quadrature():
     theta = np.sin(angle) ** 2  # beta(1/2, 1/2) is uniform in this angle
     inside = theta > p
     ratio = np.mean((theta[inside] / p) ** hits * ((1 - theta[inside]) / (1 - p)) ** (draws - hits))
-    assert sequence_doubt(hits, draws, p) == pytest.approx(1 / ratio, rel=1e-4)
+    assert sequence_p_value(hits, draws, p) == pytest.approx(1 / ratio, rel=1e-4)
 
 
 def test_fixed_draws_say_more_than_a_sequence_does():
@@ -91,10 +91,10 @@ def test_fixed_draws_say_more_than_a_sequence_does():
         assert lower_bound(hits, draws, 0.001) > sequence_lower(hits, draws, 0.001) > 0.8 * lower_bound(hits, draws, 0.001)
 
 
-def test_doubt_is_the_chance_of_as_many_hits():
-    assert doubt(3, 4, 0.5) == pytest.approx((4 + 1) / 16)
-    assert doubt(0, 4, 0.5) == 1
-    assert (doubt(990, 1000, 0.97) <= 0.001) == (lower_bound(990, 1000, 0.001) >= 0.97)
+def test_the_p_value_is_the_chance_of_as_many_hits():
+    assert p_value(3, 4, 0.5) == pytest.approx((4 + 1) / 16)
+    assert p_value(0, 4, 0.5) == 1
+    assert (p_value(990, 1000, 0.97) <= 0.001) == (lower_bound(990, 1000, 0.001) >= 0.97)
 
 
 def test_holm_steps_down():

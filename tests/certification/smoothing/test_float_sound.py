@@ -10,8 +10,8 @@ from sparring.certification.certificate import Verdict
 from sparring.certification.smoothing.certify import smoothing
 from sparring.certification.smoothing.float_sound import DIGITS, GridGaussian
 from sparring.certification.smoothing.smoothed import smoothed
-from sparring.core.dice import Dice
 from sparring.core.errors import PlanError
+from sparring.core.rng import Rng
 from sparring.models.callable import CallableVictim
 
 SIGMA = 0.25
@@ -27,13 +27,13 @@ def test_copies_lie_on_the_grid_and_depend_on_the_level_alone():
     """Every number is the float32 of k / 255 for a whole k; inputs that differ by float32 rounding are copied alike."""
     levels = torch.randint(0, 256, (784,), generator=torch.Generator().manual_seed(0))
     x, noise = of_levels(levels), GridGaussian(SIGMA)
-    points = noise.around(x, Dice.of(0, ["a"]), 200, DOMAIN).points
+    points = noise.around(x, Rng.of(0, ["a"]), 200, DOMAIN).points
     whole = (points.double() * 255).round()
     assert torch.equal((whole * (1 / 255)).float(), points)
     assert float(whole.min()) < 0
     assert float(whole.max()) > 255  # copies are not cut at the bounds
     nudged = torch.nextafter(x, torch.ones_like(x))
-    assert torch.equal(noise.around(nudged, Dice.of(0, ["a"]), 200, DOMAIN).points, points)
+    assert torch.equal(noise.around(nudged, Rng.of(0, ["a"]), 200, DOMAIN).points, points)
     assert noise.moved(x, DOMAIN) == 0
     assert noise.moved(nudged, DOMAIN) < 1e-5  # and what is not quite on the grid pays for it
 
@@ -41,7 +41,7 @@ def test_copies_lie_on_the_grid_and_depend_on_the_level_alone():
 def test_whole_numbers_are_those_of_a_rounded_normal():
     """Counts of each k against the probability of its cell, with the tails in one cell each."""
     noise = GridGaussian(1.7, step=1.0)
-    points = noise.around(torch.zeros(1, 1, 28, 28), Dice.of(1, ["a"]), 500, DOMAIN).points.flatten().numpy()
+    points = noise.around(torch.zeros(1, 1, 28, 28), Rng.of(1, ["a"]), 500, DOMAIN).points.flatten().numpy()
     counts = np.array([(points == k).sum() for k in range(-6, 7)])
     edges = norm.cdf((np.arange(-6, 8) - 0.5) / 1.7)
     expected = np.diff(edges) / (edges[-1] - edges[0]) * counts.sum()
@@ -68,7 +68,7 @@ def test_inputs_off_the_grid_pay_for_it():
     """Half a step in every one of 784 numbers: the certified radius is shorter by that way, 28 / 510."""
     constant = CallableVictim(lambda x: np.zeros(len(x), int), DOMAIN, classes=2, labels_only=True)
     victim, y = smoothed(constant, SIGMA, float_sound=True), torch.zeros(1, dtype=torch.int64)
-    on, off = (smoothing.configure(n=300)(victim, of_levels(torch.full((784,), level)), y, sp.l2(0.1), Dice.of(0, [0]))[0] for level in (100.0, 100.499))
+    on, off = (smoothing.configure(n=300)(victim, of_levels(torch.full((784,), level)), y, sp.l2(0.1), Rng.of(0, [0]))[0] for level in (100.0, 100.499))
     assert on.radius - off.radius == pytest.approx(0.499 / 255 * 28, rel=1e-4)
     assert "on the grid" in on.guarantee
     assert "floating point" in on.guarantee
@@ -95,7 +95,7 @@ def test_plain_float_noise_certifies_what_is_false_and_the_grid_does_not():
     distance = float(near.double().norm())
     certify = smoothing.configure(n=2000)
     plain = smoothed(model, SIGMA)
-    claimed = certify(plain, black, y, sp.l2(distance), Dice.of(0, [0]))[0]
+    claimed = certify(plain, black, y, sp.l2(distance), Rng.of(0, [0]))[0]
     assert claimed.proved  # the failure: a property of float arithmetic, not of our code
     assert claimed.radius > distance
     with plain.session():
@@ -104,7 +104,7 @@ def test_plain_float_noise_certifies_what_is_false_and_the_grid_does_not():
     sound, grey = smoothed(model, SIGMA, float_sound=True), of_levels(torch.full((784,), 4.0))
     with sound.session():
         first, second = sound.label(black), sound.label(grey)
-    said = certify(sound, black, y, sp.l2(float(grey.double().norm())), Dice.of(0, [0]))[0]
+    said = certify(sound, black, y, sp.l2(float(grey.double().norm())), Rng.of(0, [0]))[0]
     assert said.verdict is not Verdict.PROVED or int(second) == int(first) == 1
 
 

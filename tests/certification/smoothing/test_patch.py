@@ -10,8 +10,8 @@ import sparring as sp
 from sparring.certification.certificate import Verdict
 from sparring.certification.smoothing.patch_cleanser import masks_agree, patch_cleanser, spans
 from sparring.certification.smoothing.patch_smoothing import band_vote, bands_agree, blocks, columns, rows
-from sparring.core.dice import Dice
-from sparring.core.errors import AccessError, NeedsError, PlanError
+from sparring.core.errors import AccessError, InputError, NeedsError, PlanError
+from sparring.core.rng import Rng
 from sparring.models.callable import CallableVictim
 
 SIDE = 5
@@ -58,7 +58,7 @@ def patched(image, side):
 def certify(certifier, wrapped, x, side):
     with wrapped.session():
         y = wrapped.label(x).clamp_min(0)
-    return y, certifier(wrapped, x, y, sp.patch(side), Dice.of(0, range(len(x))))
+    return y, certifier(wrapped, x, y, sp.patch(side), Rng.of(0, range(len(x))))
 
 
 def none_breaks(wrapped, x, y, found, most):
@@ -170,23 +170,23 @@ class TestHostile:
         blind = victim(lambda x: np.full((len(x), 3), np.nan), scores=True)
         x, y = images(2), torch.zeros(2, dtype=torch.int64)
         for wrapped, certifier in ((band_vote(blind), bands_agree), (patch_cleanser(blind, 2), masks_agree)):
-            assert all(one.verdict is not Verdict.PROVED and one.radius == 0 for one in certifier(wrapped, x, y + 1, sp.patch(2), Dice.of(0, range(2))))
+            assert all(one.verdict is not Verdict.PROVED and one.radius == 0 for one in certifier(wrapped, x, y + 1, sp.patch(2), Rng.of(0, range(2))))
             broken = x.clone()
             broken[:, 0, 0, 0] = torch.nan
-            found = certifier(wrapped, broken, y, sp.patch(2), Dice.of(0, range(2)))
+            found = certifier(wrapped, broken, y, sp.patch(2), Rng.of(0, range(2)))
             assert all(one.verdict is Verdict.UNKNOWN and "NaN" in one.reason for one in found)
 
     def test_constant_is_proved_as_far_as_masks_and_bands_reach(self):
         constant, x, y = victim(lambda x: np.ones(len(x), int)), images(2), torch.ones(2, dtype=torch.int64)
         for wrapped, certifier in ((band_vote(constant, blocks(1)), bands_agree), (patch_cleanser(constant, 2), masks_agree)):
-            assert [one.radius for one in certifier(wrapped, x, y, sp.patch(2), Dice.of(0, range(2)))] == [3 if certifier is bands_agree else 2] * 2
-        assert all(one.verdict is Verdict.REFUTED for one in bands_agree(band_vote(constant), x, 0 * y, sp.patch(2), Dice.of(0, range(2))))
-        larger = masks_agree(patch_cleanser(constant, 2), x, y, sp.patch(3), Dice.of(0, range(2)))
+            assert [one.radius for one in certifier(wrapped, x, y, sp.patch(2), Rng.of(0, range(2)))] == [3 if certifier is bands_agree else 2] * 2
+        assert all(one.verdict is Verdict.REFUTED for one in bands_agree(band_vote(constant), x, 0 * y, sp.patch(2), Rng.of(0, range(2))))
+        larger = masks_agree(patch_cleanser(constant, 2), x, y, sp.patch(3), Rng.of(0, range(2)))
         assert all(one.verdict is Verdict.UNKNOWN and one.radius == 2 and "patch=3" in one.reason for one in larger)
 
     def test_abstention_is_unknown(self):
         silent = patch_cleanser(victim(lambda x: np.full(len(x), -1)), 2)
-        found = masks_agree(silent, images(2), torch.zeros(2, dtype=torch.int64), sp.patch(2), Dice.of(0, range(2)))
+        found = masks_agree(silent, images(2), torch.zeros(2, dtype=torch.int64), sp.patch(2), Rng.of(0, range(2)))
         assert all(one.verdict is Verdict.UNKNOWN and "no answer" in one.reason for one in found)
 
 
@@ -206,5 +206,5 @@ def test_what_does_not_fit_is_refused():
         lambda: patch_cleanser(plain, 2.5),
         lambda: band_vote(brightness),
     ):
-        with pytest.raises(PlanError):
+        with pytest.raises((PlanError, InputError)):
             wrong()

@@ -10,7 +10,6 @@ from sparring.certification.trees.clique import clique_bound, levels, merge
 from sparring.certification.trees.milp import TOLERANCE, solve
 from sparring.certification.trees.parts import duel, size
 from sparring.certification.trees.search import search
-from sparring.certification.trees.single import nearest_leaf
 from sparring.models.trees.xgboost_json import read_dump
 
 ORDERS = [np.inf, 2, 1, 0]
@@ -37,6 +36,13 @@ def same(found, expected):
     )
 
 
+def nearest_leaf(parts, x, order):
+    """Of one tree the exact distances in closed form: that of the nearest leaf in which the rival may win, infinite where it wins nowhere."""
+    assert parts.groups == 1
+    lost = parts.weight[0] <= parts.limit
+    return np.where(lost, parts.distance(x, order)[:, 0], np.inf).min(1)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 2, 3]), st.sampled_from(ORDERS), st.booleans())
 def test_the_search_finds_what_enumeration_finds(seed, trees, features, order, strict):
@@ -48,10 +54,10 @@ def test_the_search_finds_what_enumeration_finds(seed, trees, features, order, s
         assert same(found.distance, expected)
         assert same(found.proved, expected)
         hit = np.isfinite(found.distance)
-        scores = grown.sums(dump, found.witness[hit], 2)
+        scores = grown.sums(dump, found.counterexample[hit], 2)
         gap = scores[:, 1 - right] - scores[:, right]
         assert (gap > 0 if strict else gap >= 0).all()
-        assert np.allclose(size(np.abs(found.witness - rows)[hit], order), found.distance[hit])
+        assert np.allclose(size(np.abs(found.counterexample - rows)[hit], order), found.distance[hit])
 
 
 @settings(max_examples=12, deadline=None)
@@ -72,7 +78,7 @@ def test_columns_of_whole_numbers_stay_whole(seed, order):
     expected = np.array([grown.truth(dump, row, 0, order, whole=(1,)) for row in rows])
     found = search(duels(ensemble, 0, whole=(1,))[0], rows, order)
     assert same(found.distance, expected)
-    assert np.isin(found.witness[:, 1], (0, 1)).all()
+    assert np.isin(found.counterexample[:, 1], (0, 1)).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,7 +122,7 @@ def test_the_solver_agrees(seed, trees, order):
         assert solved.proved <= found.distance[place]
         if np.isfinite(solved.proved):
             assert solved.proved >= found.distance[place] - (20 * TOLERANCE) ** (0.5 if order == 2 else 1)
-            assert solved.witness is not None
+            assert solved.counterexample is not None
 
 
 def test_the_solver_proves_nothing_without_time_and_the_reach_where_nothing_is_near():
@@ -125,7 +131,7 @@ def test_the_solver_proves_nothing_without_time_and_the_reach_where_nothing_is_n
     distance = search(parts, rows, np.inf).distance
     row = int(np.flatnonzero(np.isfinite(distance) & (distance > 0.1))[0])
     half = solve(parts, rows[row], np.inf, reach=distance[row] / 2)
-    assert half.witness is None
+    assert half.counterexample is None
     assert half.proved == distance[row] / 2
 
 
@@ -169,8 +175,8 @@ def test_rows_that_are_searched_one_by_one_in_stages_find_the_same(monkeypatch, 
         assert same(staged.distance, expected.distance)
         assert same(staged.proved, expected.proved)
         hit = np.isfinite(staged.distance)
-        assert np.allclose(size(np.abs(staged.witness - rows)[hit], order), staged.distance[hit])
-        scores = grown.sums(dump, staged.witness[hit], 2)
+        assert np.allclose(size(np.abs(staged.counterexample - rows)[hit], order), staged.distance[hit])
+        scores = grown.sums(dump, staged.counterexample[hit], 2)
         assert (scores[:, 1] >= scores[:, 0]).all()
 
 

@@ -14,9 +14,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 import sparring as sp
 from sparring.certification.certificate import Verdict
-from sparring.core.dice import Dice
 from sparring.core.errors import NeedsError
 from sparring.core.registry import find
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.domains.table import Column, Table
 from sparring.models.trees.files import TreeVictim
@@ -32,7 +32,7 @@ def certify(victim, x, y, space, goal=None, **settings):
     threat = Threat(space, goal or Untargeted())
     chosen = find("certifier", "trees").configure(**settings)
     chosen.check(victim, threat)
-    return chosen(victim, torch.as_tensor(x), torch.as_tensor(y), threat, Dice.of(0, range(len(x))))
+    return chosen(victim, torch.as_tensor(x), torch.as_tensor(y), threat, Rng.of(0, range(len(x))))
 
 
 def stump(low, high, threshold=0.5, column=0):
@@ -70,8 +70,8 @@ def libraries():
 
 @pytest.mark.parametrize("space", [Linf(0.3), L2(0.4), L1(0.5)])
 @pytest.mark.parametrize("make", list(libraries()))
-def test_witnesses_break_and_proved_balls_hold(iris, make, space):
-    """Sampling inside the proved radius finds nothing, each witness breaks the model itself, and something of both kinds is there."""
+def test_counterexamples_break_and_proved_balls_hold(iris, make, space):
+    """Sampling inside the proved radius finds nothing, each counterexample breaks the model itself, and something of both kinds is there."""
     x, y, domain = iris
     model = make().fit(x, y)
     keep = np.flatnonzero(model.predict(x) == y)[::6]
@@ -82,10 +82,10 @@ def test_witnesses_break_and_proved_balls_hold(iris, make, space):
     low, high = domain.low.numpy(), domain.high.numpy()
     for row, label, one in zip(x[keep], y[keep], found, strict=True):
         if one.verdict is Verdict.REFUTED:
-            witness = one.witness.numpy()
-            assert model.predict(witness[None])[0] != label
-            assert np.linalg.norm(witness - row, ORDER[type(space)]) <= space.radius * (1 + 1e-8)
-            assert ((witness >= low) & (witness <= high)).all()
+            counterexample = one.counterexample.numpy()
+            assert model.predict(counterexample[None])[0] != label
+            assert np.linalg.norm(counterexample - row, ORDER[type(space)]) <= space.radius * (1 + 1e-8)
+            assert ((counterexample >= low) & (counterexample <= high)).all()
         if one.verdict is Verdict.PROVED:
             assert one.radius >= space.radius
         radius = min(one.radius, 10.0)
@@ -143,7 +143,7 @@ class TestTies:
         assert one.verdict is Verdict.UNKNOWN
         one = certify(victim, [[0.1]], [0], Linf(0.55))[0]
         assert one.verdict is Verdict.REFUTED
-        assert victim.label(one.witness[None]).item() == 1
+        assert victim.label(one.counterexample[None]).item() == 1
 
 
 def test_the_base_score_counts():
@@ -169,7 +169,7 @@ def test_the_bounds_of_the_table_and_whole_columns_are_part_of_the_threat():
     victim = TreeVictim(read_dump([stump(-1.0, 1.0, 2.25)], 1), whole)
     assert certify(victim, [[2.0]], [0], Linf(0.9))[0].verdict is Verdict.PROVED
     one = certify(victim, [[2.0]], [0], Linf(1.0))[0]
-    assert (one.verdict, one.witness.tolist()) == (Verdict.REFUTED, [3.0])
+    assert (one.verdict, one.counterexample.tolist()) == (Verdict.REFUTED, [3.0])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 7.0])
@@ -177,7 +177,7 @@ def test_rows_that_are_no_rows_are_unknown(bad):
     victim = TreeVictim(read_dump([stump(-1.0, 1.0, column=1)], 2), unit(2))
     bad_row, good = certify(victim, [[bad, 0.1], [0.1, 0.1]], [0, 0], Linf(0.1))
     assert bad_row.verdict is Verdict.UNKNOWN
-    assert bad_row.radius == 0 or not bad_row.proved
+    assert bad_row.radius == 0
     assert good.verdict is Verdict.PROVED
 
 
@@ -191,7 +191,7 @@ def test_targets(iris):
             if y[row] == target:
                 assert one.verdict is Verdict.UNKNOWN
             elif one.verdict is Verdict.REFUTED:
-                assert model.predict(one.witness.numpy()[None])[0] == target
+                assert model.predict(one.counterexample.numpy()[None])[0] == target
     untargeted = certify(victim, x[keep], y[keep], Linf(0.6))
     aimed = [certify(victim, x[keep], y[keep], Linf(0.6), Targeted(target)) for target in range(3)]
     for place, one in enumerate(untargeted):

@@ -13,10 +13,10 @@ import torch
 from certification.vnnlib.small import absolute, identity, write_network, write_property
 
 from sparring.certification.certificate import Verdict
-from sparring.certification.docket import Answer
+from sparring.certification.networks.state import QueryAnswer
 from sparring.certification.vnnlib import instance
 from sparring.certification.vnnlib.counterexample import Standing, held
-from sparring.certification.vnnlib.instance import decide_instance, load_network, load_property, question
+from sparring.certification.vnnlib.instance import decide_instance, load_network, load_property, query
 from sparring.core.errors import InputError, LoadError, UsageError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "vnncomp"
@@ -52,7 +52,7 @@ def pair(tmp_path):
 def test_answers_known_by_hand(pair, network, low, high, rule, result):
     answer = decide_instance(*pair(network, low, high, rule), 10)
     assert answer.result == result
-    assert answer.rung
+    assert answer.verifier
     assert answer.decided
     assert 0 < answer.seconds < 10
     assert (answer.counterexample is not None) == (result == "sat")
@@ -74,11 +74,11 @@ def test_a_counterexample_is_what_onnxruntime_says(pair):
 
 def claims(monkeypatch, *answers):
     """An engine that answers so, whatever is asked, and never asks for a replay."""
-    monkeypatch.setattr(instance, "decide", lambda question, **settings: list(answers))
+    monkeypatch.setattr(instance, "decide", lambda query, **settings: list(answers))
 
 
 def refuted(x):
-    return Answer(Verdict.REFUTED, "stand-in", witness=torch.tensor([[x]], dtype=torch.float64))
+    return QueryAnswer(Verdict.REFUTED, "stand-in", counterexample=torch.tensor([[x]], dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_within_the_tolerance_shows_nothing(pair, monkeypatch):
     """The engine is told no, and the reason says so."""
     told = []
 
-    def decide(question, *, seconds, replay, **settings):
+    def decide(query, *, seconds, replay, **settings):
         told.extend(replay(torch.tensor([[1.0], [0.5]], dtype=torch.float64), torch.tensor([0, 0])).tolist())
-        return [Answer(Verdict.UNKNOWN, reason="bounds: not tight enough")]
+        return [QueryAnswer(Verdict.UNKNOWN, reason="bounds: not tight enough")]
 
     monkeypatch.setattr(instance, "decide", decide)
     answer = decide_instance(*pair(identity, 0, 1, "(>= Y_0 1.00005)"), 10)
@@ -120,19 +120,19 @@ def test_float64_has_to_agree(pair, monkeypatch):
 @pytest.mark.parametrize("reason", ["time: the limit was reached", "bounds: not tight"])
 def test_every_case_has_to_be_proved(pair, monkeypatch, reason):
     """One open case, and the property is open; one refuted is enough."""
-    proved, open_ = Answer(Verdict.PROVED, "crown"), Answer(Verdict.UNKNOWN, reason=reason)
+    proved, open_ = QueryAnswer(Verdict.PROVED, "crown"), QueryAnswer(Verdict.UNKNOWN, reason=reason)
     network, asked = pair(identity, 0, 1, "(or (and (<= X_0 0.25) (>= Y_0 0.5)) (and (>= X_0 0.75) (>= Y_0 0.5)))")
     claims(monkeypatch, proved, open_)
     answer = decide_instance(network, asked, 10)
     assert (answer.result, answer.reason) == ("timeout" if reason.startswith("time") else "unknown", reason)
     claims(monkeypatch, open_, refuted(1.0))
     assert decide_instance(network, asked, 10).result == "sat"
-    claims(monkeypatch, proved, Answer(Verdict.PROVED, "milp"))
-    assert decide_instance(network, asked, 10).rung == "crown+milp"
+    claims(monkeypatch, proved, QueryAnswer(Verdict.PROVED, "milp"))
+    assert decide_instance(network, asked, 10).verifier == "crown+milp"
 
 
-def test_the_question_says_what_the_property_says(pair):
-    """At random points the margin of the engine's question is positive exactly where the output is safe."""
+def test_the_query_says_what_the_property_says(pair):
+    """At random points the margin of the engine's query is positive exactly where the output is safe."""
     rule = "(or (and (<= X_0 0.5) (>= Y_0 0.1) (<= Y_1 0.3)) (and (<= X_0 0.5) (>= Y_1 0.4)) (and (>= X_1 0.5) (<= (+ Y_0 (* 0.1 Y_1)) -0.2)))"
 
     def network(path):
@@ -140,7 +140,7 @@ def test_the_question_says_what_the_property_says(pair):
 
     network_path, property_path = pair(network, 0, 1, rule, inputs=2, outputs=2)
     deployed, asked = load_network(str(network_path)), load_property(str(property_path))
-    posed = question(deployed, asked.cases)
+    posed = query(deployed, asked.cases)
     unsafe = 0
     for x in torch.rand(300, 2, dtype=torch.float64):
         repeated = x.expand(len(posed), 2)
@@ -152,10 +152,10 @@ def test_the_question_says_what_the_property_says(pair):
 
 def test_numbers_that_the_file_can_take():
     """float32, in the box, as near as there is; where the box holds none, what lies in it."""
-    dice = np.random.default_rng(0)
-    low = dice.normal(size=1000)
-    high = low + 10.0 ** dice.uniform(-5, 1, 1000)
-    x = low + (high - low) * dice.choice([0, 0.3, 1, 1.5], 1000)
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=1000)
+    high = low + 10.0 ** rng.uniform(-5, 1, 1000)
+    x = low + (high - low) * rng.choice([0, 0.3, 1, 1.5], 1000)
     found = held(x, low, high, np.dtype("f4"))
     assert np.all((low <= found) & (found <= high))
     np.testing.assert_array_equal(found, found.astype(np.float32))
@@ -187,7 +187,7 @@ def test_thousands_of_cases(pair, monkeypatch):
     """Asked in portions; the counterexample of an early one spares the rest."""
     asked_for = []
     real = instance.decide
-    monkeypatch.setattr(instance, "decide", lambda question, **settings: asked_for.append(len(question)) or real(question, **settings))
+    monkeypatch.setattr(instance, "decide", lambda query, **settings: asked_for.append(len(query)) or real(query, **settings))
     cases = [f"(and (>= X_0 {n}e-3) (<= X_0 {n + 1}e-3) (>= Y_0 {{}}))" for n in range(1000)]
     safe = " ".join(case.format("1.5") for case in cases)
     network, path = pair(identity, 0, 1, f"(or {safe})")

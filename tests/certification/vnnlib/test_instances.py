@@ -33,13 +33,13 @@ def listed(tmp_path):
 def test_every_instance_gets_its_row(listed, tmp_path):
     """The answers known by hand, written as a table; each file is read once."""
     out, heard = tmp_path / "new" / "results.csv", []
-    rows = run_instances(listed, out, witnesses=tmp_path / "answers", listen=heard.append)
+    rows = run_instances(listed, out, counterexamples=tmp_path / "answers", listen=heard.append)
     assert heard == rows
     with out.open() as file:
         written = list(csv.DictReader(file))
     assert [row["result"] for row in written] == [row.result for row in rows] == ["unsat", "sat", "unsat", "sat"]
     assert [row["onnx"] for row in written] == [f"onnx/{name}.onnx" for name in ("absolute", "absolute", "identity", "identity")]
-    assert all(float(row["seconds"]) > 0 and row["rung"] for row in written)
+    assert all(float(row["seconds"]) > 0 and row["verifier"] for row in written)
     assert instance._network.cache_info().misses == instance._property.cache_info().misses == 2
     assert (tmp_path / "answers" / "identity.safe.txt").read_text() == "unsat\n"
     assert (tmp_path / "answers" / "identity.unsafe.txt").read_text().startswith("sat\n((X_0 ")
@@ -134,7 +134,7 @@ def test_wrong_lists(tmp_path, text, message):
         read_instances(tmp_path / "none.csv")
 
 
-@pytest.mark.parametrize("text", ["a,b,c\n1,2,3\n", "onnx,vnnlib,result,seconds,rung\nx,y\n", "onnx,vnnlib,result,seconds,rung\nx,y,sat,soon,crown\n"])
+@pytest.mark.parametrize("text", ["a,b,c\n1,2,3\n", "onnx,vnnlib,result,seconds,verifier\nx,y\n", "onnx,vnnlib,result,seconds,verifier\nx,y,sat,soon,crown\n"])
 def test_other_tables_are_not_overwritten(listed, tmp_path, text):
     """A file that is no table of results stays as it is."""
     out = tmp_path / "results.csv"

@@ -7,10 +7,12 @@ from torch import nn
 
 import sparring as sp
 from sparring.core.errors import UnknownName, UsageError
-from sparring.defences.training.harden import RECIPES, harden, settings_of
+from sparring.core.registry import everything
+from sparring.defences.training.harden import harden
 from sparring.defences.training.ibp import Ibp
 from sparring.defences.training.loop import train
 from sparring.defences.training.optimiser import Adam
+from sparring.defences.training.radius_schedule import RadiusSchedule
 
 RADIUS = 0.06
 
@@ -45,7 +47,7 @@ def test_a_hardened_network_is_certified_where_a_plain_one_is_not():
     data, test = sp.load("digits", split="train"), sp.load("digits", split="test")
     settings = {"epochs": 20, "batch": 50, "optimiser": Adam(5e-3)}
     plain = train(net(), data, sp.linf(RADIUS), lambda step: nn.functional.cross_entropy(step.scores, step.y), **settings)
-    robust = harden(net(), data, sp.linf(RADIUS), "ibp", natural=(1.0, 0.5), balance=None, fresh=False, **settings)
+    robust = harden(net(), data, sp.linf(RADIUS), "ibp", natural=(1.0, 0.5), regulariser=None, fresh=False, **settings)
     assert accuracy(plain, test.x, test.y) > 0.95
     assert accuracy(robust, test.x, test.y) > 0.9
     assert certified(plain, test.x, test.y) < 0.2
@@ -54,10 +56,10 @@ def test_a_hardened_network_is_certified_where_a_plain_one_is_not():
     assert certified(robust, test.x, test.y) <= accuracy(robust, points, test.y) <= accuracy(robust, test.x, test.y)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", everything("recipe"))
 def test_every_recipe_lowers_its_loss(recipe):
     data, told = sp.load("digits", split="train", take=400), []
-    settings = {"balance": None} if "balance" in settings_of(recipe) else {}
+    settings = {"regulariser": None} if "regulariser" in everything("recipe")[recipe].defaults else {}
     module = harden(
         net(), data, sp.linf(0.03), recipe, epochs=6, batch=40, optimiser=Adam(5e-3), listen=lambda event, details: told.append((event, details)), **settings
     )
@@ -88,3 +90,17 @@ def test_wrong_names_are_answered_with_the_nearest():
         harden(net(), data, sp.linf(0.1), Ibp(), ratio=0.3)
     with pytest.raises(UsageError, match="train with linf"):
         harden(net(), data, sp.l2(0.1), epochs=1)
+
+
+def test_the_old_names_of_keywords_are_accepted_and_told():
+    """`ramp` and `balance` do what `radius_schedule` and `regulariser` do."""
+    data = sp.load("digits", split="train", take=60)
+    settings = {"epochs": 1, "batch": 20}
+    new = harden(net(), data, sp.linf(0.05), radius_schedule=RadiusSchedule(0.0, 0.2), regulariser=None, **settings)
+    with pytest.warns(DeprecationWarning, match="(ramp is now radius_schedule|balance is now regulariser)"):
+        old = harden(net(), data, sp.linf(0.05), ramp=RadiusSchedule(0.0, 0.2), balance=None, **settings)
+    assert torch.equal(new[1].weight, old[1].weight)
+    with pytest.warns(DeprecationWarning, match="ramp is now radius_schedule"):
+        harden(net(), data, sp.linf(0.05), Ibp(regulariser=None), ramp=RadiusSchedule(0.0, 0.2), **settings)
+    default = harden(net(), data, sp.linf(0.05), regulariser=None, **settings)
+    assert not torch.equal(new[1].weight, default[1].weight)

@@ -14,7 +14,7 @@ from sparring.core.errors import InputError, LoadError, PlanError
 from sparring.defences.training.checkpoint import NAME
 from sparring.defences.training.loop import train
 from sparring.defences.training.optimiser import Adam, Cycle, Sgd
-from sparring.defences.training.ramp import Ramp
+from sparring.defences.training.radius_schedule import RadiusSchedule
 
 
 def plain(step):
@@ -22,14 +22,14 @@ def plain(step):
 
 
 def noisy(step):
-    """Draws from the dice of the training and, through dropout, from the global state."""
-    return F.cross_entropy(step.live.scores(step.x + 0.1 * torch.randn(step.x.shape, generator=step.dice)), step.y)
+    """Draws from the rng of the training and, through dropout, from the global state."""
+    return F.cross_entropy(step.live.scores(step.x + 0.1 * torch.randn(step.x.shape, generator=step.rng)), step.y)
 
 
-def scrambled(module, dice):
+def scrambled(module, rng):
     with torch.no_grad():
         for one in module.parameters():
-            one.add_(0.1 * torch.randn(one.shape, generator=dice))
+            one.add_(0.1 * torch.randn(one.shape, generator=rng))
 
 
 def net():
@@ -55,7 +55,7 @@ class Interrupted(Exception):
 
 @pytest.mark.parametrize("optimiser", [Adam(1e-3, 0.01), Sgd(0.05), Sgd(0.05, 0.0)])
 def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(tmp_path, optimiser):
-    settings = {"epochs": 5, "batch": 32, "optimiser": optimiser, "schedule": Cycle(), "start": scrambled, "seed": 3}
+    settings = {"epochs": 5, "batch": 32, "optimiser": optimiser, "schedule": Cycle(), "initialisation": scrambled, "seed": 3}
     told = []
     whole = state(train(net(), data(), sp.linf(0.1), noisy, **settings, listen=lambda event, details: told.append(details)))
 
@@ -106,7 +106,7 @@ def test_frozen_parameters_stay():
 
 
 def test_what_the_loss_is_told():
-    """The radius follows the ramp, an epoch sees each sample at most once, a batch is full."""
+    """The radius follows its schedule, an epoch sees each sample at most once, a batch is full."""
     seen = []
 
     def loss(step):
@@ -115,7 +115,7 @@ def test_what_the_loss_is_told():
         return plain(step)
 
     rows = []
-    train(net(), data(), sp.linf(0.2), loss, epochs=2, batch=32, ramp=Ramp(0.0, 0.5, soft=False))
+    train(net(), data(), sp.linf(0.2), loss, epochs=2, batch=32, radius_schedule=RadiusSchedule(0.0, 0.5, soft=False))
     assert [size for _, _, size in seen] == [32] * 8
     assert [share for _, share, _ in seen] == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
     assert [radius for radius, _, _ in seen] == pytest.approx([0.2 * share for _, share, _ in seen])
@@ -145,7 +145,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path, folder):
         return plain(step) * (torch.nan if step.share == 1 else 1.0)
 
     with pytest.raises(PlanError, match=r"loss became nan in epoch 3, step 1 of 4, at radius 0.1: lower the rate"):
-        train(net(), data(), sp.linf(0.1), breaking, epochs=4, batch=32, ramp=Ramp(0, 0.5), folder=tmp_path if folder else None)
+        train(net(), data(), sp.linf(0.1), breaking, epochs=4, batch=32, radius_schedule=RadiusSchedule(0, 0.5), folder=tmp_path if folder else None)
     if folder:
         with safetensors.safe_open(tmp_path / NAME, "pt") as held:
             assert json.loads(held.metadata()["training"])["epoch"] == 2

@@ -10,21 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sparring.certification.bounds.inputs import InputSet
+from sparring.certification.networks.bounds.inputs import InputSet
 from sparring.core.errors import NeedsError, PlanError, UsageError
-from sparring.defences.training.balance import Balance
-from sparring.defences.training.climb import Climb
+from sparring.defences.training.cc_ibp import CcIbp
 from sparring.defences.training.crown_ibp import CrownIbp
-from sparring.defences.training.expressive import CcIbp, ExpIbp, MtlIbp
+from sparring.defences.training.exp_ibp import ExpIbp
 from sparring.defences.training.ibp import Ibp, interval_leads
+from sparring.defences.training.initialisation import interval_initialisation
 from sparring.defences.training.live import LiveNetwork
+from sparring.defences.training.mtl_ibp import MtlIbp
+from sparring.defences.training.pgd import BoxPgd
+from sparring.defences.training.regulariser import Regulariser
 from sparring.defences.training.sabr import Sabr
-from sparring.defences.training.start import interval_start
 from sparring.defences.training.step import Step
 from sparring.domains.image import image
 from sparring.threats.balls import L2, Linf
 
-PLAIN = {"balance": None}
+PLAIN = {"regulariser": None}
 ALL = [Ibp(**PLAIN), CrownIbp(**PLAIN), CrownIbp(crown=(1, 1), **PLAIN), Sabr(**PLAIN), MtlIbp(**PLAIN), CcIbp(**PLAIN), ExpIbp(**PLAIN)]
 
 
@@ -39,8 +41,8 @@ live = functools.lru_cache(LiveNetwork)
 
 
 def samples(count=6, side=3, classes=4, seed=0, dtype=torch.float64):
-    dice = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 1, side, side, generator=dice, dtype=dtype), torch.randint(classes, (count,), generator=dice)
+    rng = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 1, side, side, generator=rng, dtype=dtype), torch.randint(classes, (count,), generator=rng)
 
 
 @functools.cache
@@ -100,9 +102,7 @@ def test_two_linear_layers_backward_bounds_are_exact_and_intervals_are_not():
     assert number(CrownIbp(crown=(0, 0), **PLAIN)(made(net, x, y))) == pytest.approx(by_layer, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    "loss", [MtlIbp(0.0, Climb(6, 1.0), **PLAIN), CcIbp(0.0, Climb(6, 1.0), **PLAIN), ExpIbp(0.0, Climb(6, 1.0), **PLAIN), Sabr(0.0, Climb(6, 1.0), **PLAIN)]
-)
+@pytest.mark.parametrize("loss", [kind(0.0, BoxPgd(6, 1.0), **PLAIN) for kind in (MtlIbp, CcIbp, ExpIbp, Sabr)])
 def test_the_other_end_is_adversarial_training(loss):
     """Of two classes and a linear network the worst point is one corner, which ascent finds."""
     (x, y), net = samples(classes=2), linear(2)
@@ -113,7 +113,7 @@ def test_the_other_end_is_adversarial_training(loss):
 @pytest.mark.parametrize("kind", [MtlIbp, CcIbp, ExpIbp])
 def test_expressive_losses_lie_between_the_attack_and_the_bound(kind):
     (x, y), net = samples(), bent()
-    found = [number(kind(weight, Climb(4, 0.5), **PLAIN)(made(net, x, y))) for weight in (0.0, 0.3, 0.7, 1.0)]
+    found = [number(kind(weight, BoxPgd(4, 0.5), **PLAIN)(made(net, x, y))) for weight in (0.0, 0.3, 0.7, 1.0)]
     assert found == sorted(found)
     assert found[0] < found[3]
     assert found[3] == pytest.approx(number(Ibp(**PLAIN)(made(net, x, y))), rel=1e-12)
@@ -125,8 +125,8 @@ def test_no_point_of_the_box_has_a_larger_loss_than_the_bound(loss, norm):
     (x, y), net = samples(count=4), bent(norm=norm)
     step = made(net, x, y, radius=0.2)
     bound = number(loss(step))
-    network, dice = step.network, torch.Generator().manual_seed(1)
-    points = [step.box.low + (step.box.high - step.box.low) * torch.rand(x.shape, generator=dice, dtype=x.dtype).round() for _ in range(300)]
+    network, rng = step.network, torch.Generator().manual_seed(1)
+    points = [step.box.low + (step.box.high - step.box.low) * torch.rand(x.shape, generator=rng, dtype=x.dtype).round() for _ in range(300)]
     losses = torch.stack([F.cross_entropy(network(point), y, reduction="none") for point in points]).amax(0)
     assert float(losses.detach().mean()) <= bound
     assert bound < 40
@@ -176,10 +176,10 @@ def test_batch_normalisation_used_twice_is_refused():
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.4, 1.0])
 def test_small_boxes_lie_inside_the_large_one_near_the_point(ratio):
-    dice = torch.Generator().manual_seed(3)
-    low = torch.rand(50, 1, 4, 4, generator=dice)
-    high = low + torch.rand(low.shape, generator=dice)
-    point = low + (high - low) * torch.rand(low.shape, generator=dice)
+    rng = torch.Generator().manual_seed(3)
+    low = torch.rand(50, 1, 4, 4, generator=rng)
+    high = low + torch.rand(low.shape, generator=rng)
+    point = low + (high - low) * torch.rand(low.shape, generator=rng)
     point[:5], point[5:10] = low[:5], high[5:10]
     small = Sabr(ratio).small(InputSet(low, high), point)
     assert bool((small.low >= low).all())
@@ -195,7 +195,7 @@ def test_small_boxes_lie_inside_the_large_one_near_the_point(ratio):
 def test_the_attack_stays_in_the_box_and_gains():
     (x, y), net = samples(count=20), bent()
     step = made(net, x, y, radius=0.2)
-    point = Climb()(step)
+    point = BoxPgd()(step)
     assert bool(step.box.contains(point).all())
     assert number(F.cross_entropy(net(point), y)) > number(F.cross_entropy(net(x), y))
     assert not point.requires_grad
@@ -219,9 +219,9 @@ def test_balance_by_hand():
     values, _ = interval_leads(step, step.box)
     # The middles 1.5, 3.5, 0, -1 have mean 1; the first two are active, the third open, the last inactive. Widths 0.2, 0.2, 0.8, 0.2.
     sums, spread, width = 1.0 / 5.0, 4.0 / (0.25 + 6.25), 0.2 / 0.35
-    assert number(Balance()(step.network, values, 0.5)) == pytest.approx(0.5 * 0.5 * (0.5 - sums) / 0.5)
-    assert number(Balance()(step.network, values, 1.0)) == 0
-    assert number(Balance(1.0, 0.9)(step.network, values, 0.0)) == pytest.approx((3 * 0.9 - sums - spread - width) / 0.9)
+    assert number(Regulariser()(step.network, values, 0.5)) == pytest.approx(0.5 * 0.5 * (0.5 - sums) / 0.5)
+    assert number(Regulariser()(step.network, values, 1.0)) == 0
+    assert number(Regulariser(1.0, 0.9)(step.network, values, 0.0)) == pytest.approx((3 * 0.9 - sums - spread - width) / 0.9)
 
 
 def test_intervals_keep_their_width_under_the_start_of_shi():
@@ -236,7 +236,7 @@ def test_intervals_keep_their_width_under_the_start_of_shi():
         return [number((value.high - value.low).mean() / (values[0].high - values[0].low).mean()) for value in (values[2], values[4])]
 
     usual = growth()
-    interval_start(net, torch.Generator().manual_seed(0))
+    interval_initialisation(net, torch.Generator().manual_seed(0))
     # fan-in E|w| = 2 for each layer, and a ReLU is open for half of the neurons.
     assert growth() == pytest.approx([2.0, 2.0], rel=0.15)
     assert usual[0] > 10
@@ -250,7 +250,7 @@ def test_only_boxes_are_bounded():
         Ibp()(made(linear(), *samples(), space=L2))
 
 
-@pytest.mark.parametrize("build", [lambda: Sabr(1.5), lambda: MtlIbp(-0.1), lambda: Climb(0), lambda: Climb(step_size=0.0)])
+@pytest.mark.parametrize("build", [lambda: Sabr(1.5), lambda: MtlIbp(-0.1), lambda: BoxPgd(0), lambda: BoxPgd(step_size=0.0)])
 def test_settings_that_mean_nothing_are_refused(build):
     with pytest.raises(PlanError):
         build()
@@ -259,6 +259,6 @@ def test_settings_that_mean_nothing_are_refused(build):
 @pytest.mark.parametrize("loss", ALL)
 def test_losses_are_frozen_values(loss):
     with pytest.raises(dataclasses.FrozenInstanceError):
-        loss.balance = Balance()
+        loss.regulariser = Regulariser()
     assert loss == dataclasses.replace(loss)
     assert issubclass(PlanError, UsageError)

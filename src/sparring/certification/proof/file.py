@@ -11,7 +11,6 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparring import check_proof
-from sparring.certification.docket import Answer
-from sparring.certification.proof.form import BoxLeaf, InputProof, ReluLeaf, ReluProof, Tightening
-from sparring.certification.question import Question
+from sparring.certification.networks.proof.form import BoxLeaf, InputProof, ReluLeaf, ReluProof, Tightening
+from sparring.certification.networks.proof.sample import SampleProof
+from sparring.certification.networks.query import Query
+from sparring.certification.trees.proof import TreeProof
 from sparring.core.errors import InputError
-from sparring.models.network.network import Network
+from sparring.graph.network import Network
 from sparring.models.trees.ensemble import Ensemble
+from sparring_check import check_proof
 
 TOGETHER = 256
 """Leaves in one part of a file: what a checker bounds at once."""
-
-
-@dataclass(frozen=True, eq=False)
-class SampleProof:
-    """That one question, of a network, has no unsafe input."""
-
-    question: Question
-    leaves: ReluProof | InputProof
-
-
-@dataclass(frozen=True, eq=False)
-class TreeProof:
-    """That in a box of rows no rival comes within `margin` of the right class. low, high: float64 [features]; whole: bool [features], columns of
-    whole numbers; rivals: by class boxes (low, high), float64 [n, features], that fill it, each of which can be seen to be safe by itself."""
-
-    ensemble: Ensemble
-    low: np.ndarray
-    high: np.ndarray
-    whole: np.ndarray
-    right: int
-    margin: float
-    rivals: Mapping[int, tuple[np.ndarray, np.ndarray]]
-
-
-def kept(question: Question, place: int, answer: Answer) -> Answer:
-    """The answer, whose proof now says what it is of."""
-    return answer if answer.proof is None else answer._replace(proof=SampleProof(question.take(torch.tensor([place])), answer.proof))
 
 
 def write_proof(path: str | Path, proofs: Sequence[SampleProof | TreeProof], source: str | Path | None = None) -> int:
@@ -66,14 +39,14 @@ def write_proof(path: str | Path, proofs: Sequence[SampleProof | TreeProof], sou
     """
     if not proofs:
         raise InputError("no proofs to write: nothing was proved, or the methods that proved it keep no proofs (milp, smoothing)")
-    models = {id(one.ensemble if isinstance(one, TreeProof) else one.question.network) for one in proofs}
+    models = {id(one.ensemble if isinstance(one, TreeProof) else one.query.network) for one in proofs}
     if len(models) > 1:
         raise InputError(f"proofs of {len(models)} models do not go into one file: write one file each")
     temporary = Path(path).with_name(f"{Path(path).name}.{os.getpid()}")
     entries = Entries(temporary)
     first, header = proofs[0], {"format": check_proof.FORMAT, "source": None if source is None else _source(source)}
-    header |= {"trees": _trees(entries, first.ensemble)} if isinstance(first, TreeProof) else {"network": _network(entries, first.question.network)}
-    written = [_tree_sample(entries, one) if isinstance(one, TreeProof) else _sample(entries, one.question, one.leaves) for one in proofs]
+    header |= {"trees": _trees(entries, first.ensemble)} if isinstance(first, TreeProof) else {"network": _network(entries, first.query.network)}
+    written = [_tree_sample(entries, one) if isinstance(one, TreeProof) else _sample(entries, one.query, one.leaves) for one in proofs]
     entries.close({**header, "statement": [one.pop("words") for one in written], "samples": written})
     temporary.replace(path)
     return Path(path).stat().st_size
@@ -86,14 +59,14 @@ def _source(path: str | Path) -> dict[str, str]:
 
 
 class Entries:
-    """A zip under way: arrays by name, each once."""
+    """Represent a zip under way: arrays by name, each once."""
 
     def __init__(self, path: str | Path):
         self.zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
         self.count = 0
 
     def array(self, value: Any, kind: Any) -> str:
-        """The name under which it is in the file."""
+        """Return the name under which it is in the file."""
         name = f"a{self.count}"
         self.count += 1
         content = io.BytesIO()
@@ -151,10 +124,10 @@ def _network(entries: Entries, network: Network) -> list[dict[str, Any]]:
     return found
 
 
-def _sample(entries: Entries, question: Question, proof: ReluProof | InputProof) -> dict[str, Any]:
-    inputs, real = question.inputs, (question.clause[0] >= 0).cpu().numpy()
+def _sample(entries: Entries, query: Query, proof: ReluProof | InputProof) -> dict[str, Any]:
+    inputs, real = query.inputs, (query.disjunct[0] >= 0).cpu().numpy()
     low, high = inputs.low[0].flatten().double().cpu().numpy(), inputs.high[0].flatten().double().cpu().numpy()
-    rows, offset, clause = (value[0].cpu().numpy()[real] for value in (question.rows, question.offset, question.clause))
+    rows, offset, clause = (value[0].cpu().numpy()[real] for value in (query.constraints, query.offset, query.disjunct))
     ball = named = None
     if inputs.center is not None and inputs.radius is not None:
         ball = (inputs.center[0].flatten().double().cpu().numpy(), float(inputs.radius[0]), int(inputs.order))
@@ -176,8 +149,8 @@ def _groups(proof: ReluProof) -> list[list[ReluLeaf]]:
     return [leaves[begin : begin + TOGETHER] for leaves in groups.values() for begin in range(0, len(leaves), TOGETHER)]
 
 
-def _by_bend(entries: Entries, given: Mapping[int, np.ndarray], count: int, kind: Any) -> dict[str, str]:
-    return {str(bend): entries.array(value.reshape(count, -1), kind) for bend, value in given.items()}
+def _by_activation(entries: Entries, given: Mapping[int, np.ndarray], count: int, kind: Any) -> dict[str, str]:
+    return {str(activation): entries.array(value.reshape(count, -1), kind) for activation, value in given.items()}
 
 
 def _tightening(entries: Entries, one: Tightening) -> dict[str, Any]:
@@ -187,8 +160,8 @@ def _tightening(entries: Entries, one: Tightening) -> dict[str, Any]:
         "leaf": entries.array(np.zeros(count), np.int64),
         "index": entries.array(one.index, np.int64),
         "sign": entries.array(one.sign, np.int8),
-        "slopes": _by_bend(entries, one.slopes, count, np.float32),
-        "multipliers": _by_bend(entries, one.multipliers, count, np.float64),
+        "slopes": _by_activation(entries, one.slopes, count, np.float32),
+        "multipliers": _by_activation(entries, one.multipliers, count, np.float64),
     }
 
 
@@ -196,24 +169,25 @@ def _part(entries: Entries, leaves: Sequence[ReluLeaf], keep: np.ndarray) -> dic
     count = len(leaves)
     splits = [(number, *split) for number, leaf in enumerate(leaves) for split in leaf.splits]
     slopes, multipliers = (
-        {bend: np.stack([getattr(leaf, what)[bend] for leaf in leaves]) for bend in getattr(leaves[0], what)} for what in ("slopes", "multipliers")
+        {activation: np.stack([getattr(leaf, what)[activation] for leaf in leaves]) for activation in getattr(leaves[0], what)}
+        for what in ("slopes", "multipliers")
     )
     return {
         "tightened": leaves[0].tightened,
         "boxes": None,
         "box": entries.array(np.zeros(count), np.int64),
-        "clause": entries.array([leaf.clause for leaf in leaves], np.int64),
+        "clause": entries.array([leaf.disjunct for leaf in leaves], np.int64),
         "weights": entries.array(np.stack([leaf.weights for leaf in leaves])[:, keep], np.float64),
         "splits": entries.array(np.array(splits, dtype=np.int64).reshape(-1, 4), np.int64),
-        "slopes": _by_bend(entries, slopes, count, np.float32),
-        "multipliers": _by_bend(entries, multipliers, count, np.float64),
+        "slopes": _by_activation(entries, slopes, count, np.float32),
+        "multipliers": _by_activation(entries, multipliers, count, np.float64),
         "tightenings": [_tightening(entries, one) for one in leaves[0].tightenings],
     }
 
 
 def _boxes(entries: Entries, boxes: Sequence[BoxLeaf], keep: np.ndarray) -> dict[str, Any]:
     leaves = [(place, clause, weights[keep], leaf.slopes) for place, leaf in enumerate(boxes) for clause, weights in leaf.weights.items()]
-    slopes = {bend: np.stack([own[bend] for _, _, _, own in leaves]) for bend in leaves[0][3]}
+    slopes = {activation: np.stack([own[activation] for _, _, _, own in leaves]) for activation in leaves[0][3]}
     ends = {side: entries.array(np.stack([getattr(leaf, side).reshape(-1) for leaf in boxes]), np.float64) for side in ("low", "high")}
     return {
         "tightened": 0,
@@ -222,7 +196,7 @@ def _boxes(entries: Entries, boxes: Sequence[BoxLeaf], keep: np.ndarray) -> dict
         "clause": entries.array([clause for _, clause, _, _ in leaves], np.int64),
         "weights": entries.array(np.stack([weights for _, _, weights, _ in leaves]), np.float64),
         "splits": entries.array(np.zeros((0, 4)), np.int64),
-        "slopes": _by_bend(entries, slopes, len(leaves), np.float32),
+        "slopes": _by_activation(entries, slopes, len(leaves), np.float32),
         "multipliers": {},
         "tightenings": [],
     }

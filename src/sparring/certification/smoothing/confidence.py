@@ -15,11 +15,13 @@ CARE = 1e-12
 """By how much every bound is moved outward; the routines of SciPy are some 100 times more accurate."""
 
 ROUNDING = 1e-9
-"""Added to the logarithm of a likelihood ratio to the side of doubt, far more than its sums of up to 10^6 terms are off."""
+"""Added to the logarithm of a likelihood ratio to the cautious side, far more than its sums of up to 10^6 terms are off."""
 
 
 def lower_bound(hits: int, draws: int, alpha: float) -> float:
-    """The probability of a hit is at least this, with confidence 1 - alpha (Clopper, Pearson 1934), for a number of draws fixed beforehand.
+    """Return a lower confidence bound of the probability of a hit.
+
+    The probability of a hit is at least this, with confidence 1 - alpha (Clopper, Pearson 1934), for a number of draws fixed beforehand.
 
     >>> round(lower_bound(100, 100, 0.001), 6) == round(0.001 ** (1 / 100), 6)
     True
@@ -29,13 +31,18 @@ def lower_bound(hits: int, draws: int, alpha: float) -> float:
 
 
 def upper_bound(hits: int, draws: int, alpha: float) -> float:
-    """The probability of a hit is at most this, with confidence 1 - alpha, for a number of draws fixed beforehand."""
+    """Return an upper confidence bound of the probability of a hit.
+
+    The probability of a hit is at most this, with confidence 1 - alpha, for a number of draws fixed beforehand.
+    """
     return min(1.0, 1.0 - lower_bound(draws - hits, draws, alpha))
 
 
 @functools.lru_cache(maxsize=2**14)  # most samples of a data set meet the same few counts
 def sequence_lower(hits: int, draws: int, alpha: float) -> float:
-    """The probability of a hit is at least this, with confidence 1 - alpha (alpha below 1/2) after every number of draws at once, so that the draws
+    """Return a lower confidence bound that holds after every number of draws at once.
+
+    The probability of a hit is at least this, with confidence 1 - alpha (alpha below 1/2) after every number of draws at once, so that the draws
     may end as soon as what they say is enough.
 
     Robbins 1970 (Annals of Mathematical Statistics 41:1397), with a prior that may be integrated: for every p, the likelihood of the votes mixed
@@ -61,28 +68,36 @@ def sequence_lower(hits: int, draws: int, alpha: float) -> float:
     return max(0.0, root - CARE)
 
 
-def doubt(hits: int, draws: int, needed: float) -> float:
-    """The p-value against "the probability of a hit is at most `needed`", for a number of draws fixed beforehand: what `holm` takes."""
+def p_value(hits: int, draws: int, needed: float) -> float:
+    """Return a p-value for a fixed number of draws.
+
+    The p-value against "the probability of a hit is at most `needed`", for a number of draws fixed beforehand: what `holm` takes.
+    """
     _check(hits, draws, 0.5)
     return float(binom.sf(hits - 1, draws, needed)) if hits else 1.0
 
 
-def sequence_doubt(hits: int, draws: int, needed: float) -> float:
-    """Like `doubt`, however the number of draws came about: one over the martingale of `sequence_lower`."""
+def sequence_p_value(hits: int, draws: int, needed: float) -> float:
+    """Return a p-value that holds however the number of draws was chosen.
+
+    Like `p_value`, however the number of draws came about: one over the martingale of `sequence_lower`.
+    """
     _check(hits, draws, 0.5)
     return math.exp(min(0.0, ROUNDING - _log_martingale(hits, draws, needed))) if hits > needed * draws else 1.0
 
 
-def holm(doubts: Sequence[float], alpha: float) -> list[bool]:
-    """Which of several claims hold all together with confidence 1 - alpha, given the p-value of each (Holm 1979): never fewer than
+def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
+    """Decide which of several claims hold together, given their p-values.
+
+    Which of several claims hold all together with confidence 1 - alpha, given the p-value of each (Holm 1979): never fewer than
     Bonferroni's, who compares each with alpha / number.
 
     >>> holm([0.001, 0.02, 0.9], 0.05), [one <= 0.05 / 3 for one in [0.001, 0.02, 0.9]]
     ([True, True, False], [True, False, False])
     """
-    accepted = [False] * len(doubts)
-    for rank, place in enumerate(sorted(range(len(doubts)), key=lambda one: doubts[one])):
-        if not doubts[place] <= alpha / (len(doubts) - rank):
+    accepted = [False] * len(p_values)
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda one: p_values[one])):
+        if not p_values[place] <= alpha / (len(p_values) - rank):
             break
         accepted[place] = True
     return accepted

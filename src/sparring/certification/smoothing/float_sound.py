@@ -10,18 +10,20 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from sparring.certification.smoothing.noise import CARE, Draws, Gaussian
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import PlanError
+from sparring.core.rng import Rng
 from sparring.threats.balls import box
 
 DIGITS = 2.0**53
-"""The dice give multiples of 1 / DIGITS."""
+"""The rng give multiples of 1 / DIGITS."""
 
 
 @dataclass(frozen=True)
 class GridGaussian(Gaussian):
-    """The input rounded to a grid, plus Gaussian noise rounded to the grid: Voracek, Hein 2023, "Sound randomized smoothing in floating-point
+    """Add Gaussian noise on a grid, which is sound in floating point.
+
+    The input rounded to a grid, plus Gaussian noise rounded to the grid: Voracek, Hein 2023, "Sound randomized smoothing in floating-point
     arithmetics" (ICLR).
 
     Noise that is added in floating point does not move with the input: a model that looks at the last bits can tell where its
@@ -47,31 +49,40 @@ class GridGaussian(Gaussian):
 
     @cached_property
     def edges(self) -> Tensor:
-        """float64 [2 m]: a number u of the dice becomes the count of edges at or below it, less m. Whole multiples of 1 / DIGITS, and
-        symmetric, so that -k is as likely as k."""
+        """Return the edges that turn uniform numbers into grid steps.
+
+        float64 [2 m]: a number u of the rng becomes the count of edges at or below it, less m. Whole multiples of 1 / DIGITS, and
+        symmetric, so that -k is as likely as k.
+        """
         most = math.ceil(9 * self.sigma / self.step)
         below = torch.from_numpy(ndtr(-(torch.arange(most, 0, -1, dtype=torch.float64).numpy() - 0.5) * self.step / self.sigma))
         below = (below * DIGITS).round() / DIGITS
         return torch.cat([below, 1 - below.flip(0)])
 
     def slack_of(self, size: int) -> float:
-        """Total variation between the noise drawn on `size` numbers and the noise meant: tails, and 8 units in the last of 53 digits
-        for each edge (half of one from rounding it, the rest for the normal distribution of SciPy)."""
+        """Return how far the noise drawn may differ from the noise meant.
+
+        Total variation between the noise drawn on `size` numbers and the noise meant: tails, and 8 units in the last of 53 digits
+        for each edge (half of one from rounding it, the rest for the normal distribution of SciPy).
+        """
         tail = 2 * float(ndtr(-9.0))
         return size * (tail + len(self.edges) * 8 / DIGITS)
 
     def levels(self, x: Tensor, domain: Domain) -> Tensor:
-        """float64, whole numbers: the grid points nearest to x."""
+        """Return the grid points nearest to x, float64, whole numbers."""
         return ((x.double() - self._low(x, domain)) / self.step).round()
 
-    def around(self, x: Tensor, dice: Dice, count: int, domain: Domain) -> Draws:
-        drawn = dice.uniform(count, *x.shape[1:], dtype=torch.float64)
+    def around(self, x: Tensor, rng: Rng, count: int, domain: Domain) -> Draws:
+        drawn = rng.uniform(count, *x.shape[1:], dtype=torch.float64)
         edges = self.edges.to(x.device)
         whole = torch.searchsorted(edges, drawn, right=True) - len(edges) // 2
         return Draws(((self.levels(x, domain)[:, None] + whole) * self.step + self._low(x, domain)).to(x.dtype))
 
     def moved(self, x: Tensor, domain: Domain) -> float:
-        """Distance to the nearest grid point. An 8-bit image in float32 is taken as the grid point it stands for."""
+        """Return the distance to the nearest grid point.
+
+        Distance to the nearest grid point. An 8-bit image in float32 is taken as the grid point it stands for.
+        """
         nearest = self.levels(x, domain) * self.step + self._low(x, domain)
         off = (x.double() - nearest).abs()
         same = off <= torch.finfo(x.dtype).eps * nearest.abs().clamp_min(self.step)
@@ -80,8 +91,8 @@ class GridGaussian(Gaussian):
     def complaint(self, x: Tensor, domain: Domain) -> str:
         return "" if bool(torch.isfinite(self._low(x, domain)).all()) else "a grid begins at the lower bound of the inputs, and these have none: give bounds"
 
-    def say(self) -> str:
-        return f"{super().say()} on a grid of {self.step:.6g}"
+    def __str__(self) -> str:
+        return f"{super().__str__()} on a grid of {self.step:.6g}"
 
     def _low(self, x: Tensor, domain: Domain) -> Tensor:
         return torch.as_tensor(box(domain, x[:1])[0], dtype=torch.float64, device=x.device)

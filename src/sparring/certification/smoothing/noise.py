@@ -10,9 +10,9 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import PlanError
+from sparring.core.rng import Rng
 from sparring.threats.balls import box
 from sparring.threats.sparse import pixels
 
@@ -21,14 +21,19 @@ CARE = 1e-12
 
 
 class Draws(NamedTuple):
-    """points: [n, count, ...], noisy copies of the inputs. slope: how each number of a point moves with its input, where not by as much."""
+    """Hold noisy copies of inputs.
+
+    points: [n, count, ...], noisy copies of the inputs. slope: how each number of a point moves with its input, where not by as much.
+    """
 
     points: Tensor
     slope: Tensor | None = None
 
 
 class Noise(ABC):
-    """A distribution of copies of an input. Frozen; equal noises are drawn equally.
+    """Represent a distribution of copies of an input.
+
+    Frozen; equal noises are drawn equally.
 
     Where class A has at least probability `low` over the copies of x, and every other class at most `high`, then A has the highest
     one over the copies of every input within `radius(low, high)` of x.
@@ -38,47 +43,71 @@ class Noise(ABC):
     """The kind of threat in whose unit the radius is."""
 
     @abstractmethod
-    def around(self, x: Tensor, dice: Dice, count: int, domain: Domain) -> Draws:
-        """`count` copies of each input [n, ...], the draws of row i decided by row i of the dice alone."""
+    def around(self, x: Tensor, rng: Rng, count: int, domain: Domain) -> Draws:
+        """Return `count` noisy copies of each input [n, ...].
+
+        The draws of row i are decided by row i of the rng alone.
+        """
 
     @abstractmethod
     def radius(self, low: float, high: float, shape: tuple[int, ...]) -> float:
-        """The certified radius around inputs of this shape, 0 where `low` does not exceed `high`. float64, rounded down."""
+        """Return the certified radius of inputs of this shape, 0 where `low` is at most `high`.
+
+        It is float64, rounded down.
+        """
 
     @abstractmethod
     def needed(self, radius: float, shape: tuple[int, ...]) -> float:
-        """The probability above which a class is certified within the radius where nothing is known of the others; above 1: never."""
+        """Return the probability that certifies a class within the radius.
+
+        The probability above which a class is certified within the radius where nothing is known of the others; above 1: never.
+        """
 
     @abstractmethod
-    def say(self) -> str:
+    def __str__(self) -> str:
         """In words."""
 
     def asked(self, radius: float) -> float:
-        """The radius that has to be shown for a threat of this radius."""
+        """Return the radius that has to be shown for a threat of this radius."""
         return radius
 
     def share(self, kind: str, size: int) -> float:
-        """What of the radius is left when it is measured in threats of another kind, for inputs of `size` numbers; 0: no such proof."""
+        """Return the share of the radius that holds for threats of another kind.
+
+        What of the radius is left when it is measured in threats of another kind, for inputs of `size` numbers; 0: no such proof.
+        """
         return float(kind == self.norm)
 
     def slack_of(self, size: int) -> float:
-        """By how much any probability under the copies that are drawn may differ from that under the copies that are meant, for inputs
-        of `size` numbers."""
+        """Return how far probabilities under the copies drawn and the copies meant may differ.
+
+        By how much any probability under the copies that are drawn may differ from that under the copies that are meant, for inputs
+        of `size` numbers.
+        """
         return 0.0
 
     def moved(self, x: Tensor, domain: Domain) -> float:
-        """Where inputs are rounded first: how far this one ([1, ...]) moves, in the unit of the radius, rounded up."""
+        """Return how far rounding moves the input.
+
+        Where inputs are rounded first: how far this one ([1, ...]) moves, in the unit of the radius, rounded up.
+        """
         return 0.0
 
     def complaint(self, x: Tensor, domain: Domain) -> str:
-        """Why inputs like these [n, ...] cannot be copied, with the cure; empty where they can."""
+        """Return why inputs like these [n, ...] cannot be copied, with the cure.
+
+        Empty where they can.
+        """
         return ""
 
 
 @dataclass(frozen=True)
 class Gaussian(Noise):
-    """Independent normal noise of standard deviation `sigma` on every number, in the type of the input. Certifies L2: Cohen, Rosenfeld, Kolter
-    2019, arXiv:1902.02918, theorem 1; what lies in a ball of another norm lies in an L2 ball too."""
+    """Add independent normal noise to every number.
+
+    Independent normal noise of standard deviation `sigma` on every number, in the type of the input. Certifies L2: Cohen, Rosenfeld, Kolter
+    2019, arXiv:1902.02918, theorem 1; what lies in a ball of another norm lies in an L2 ball too.
+    """
 
     sigma: float
 
@@ -87,8 +116,8 @@ class Gaussian(Noise):
     def __post_init__(self) -> None:
         _positive("gaussian", "sigma", self.sigma)
 
-    def around(self, x: Tensor, dice: Dice, count: int, domain: Domain) -> Draws:
-        return Draws(x[:, None] + self.sigma * dice.normal(count, *x.shape[1:], dtype=x.dtype))
+    def around(self, x: Tensor, rng: Rng, count: int, domain: Domain) -> Draws:
+        return Draws(x[:, None] + self.sigma * rng.normal(count, *x.shape[1:], dtype=x.dtype))
 
     def radius(self, low: float, high: float, shape: tuple[int, ...]) -> float:
         if not low > high:
@@ -102,13 +131,15 @@ class Gaussian(Noise):
     def share(self, kind: str, size: int) -> float:
         return {"l2": 1.0, "l1": 1.0, "linf": (1 - CARE) / math.sqrt(size)}.get(kind, 0.0)
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         return f"Gaussian noise of standard deviation {self.sigma:g}"
 
 
 @dataclass(frozen=True)
 class Uniform(Noise):
-    """Splitting noise: every number tells only in which cell of width `width` it lies, with the grid of cells shifted at random; it becomes the
+    """Move every number to the middle of a randomly shifted cell (splitting noise).
+
+    Splitting noise: every number tells only in which cell of width `width` it lies, with the grid of cells shifted at random; it becomes the
     middle of the cell, cut with the bounds. Levine, Feizi 2021, arXiv:2103.10834, whose lambda is half of `width`.
 
     Certifies L1: a change of t moves a number into another cell with probability at most t / width, so a change of L1 size r changes
@@ -123,9 +154,9 @@ class Uniform(Noise):
     def __post_init__(self) -> None:
         _positive("uniform", "width", self.width)
 
-    def around(self, x: Tensor, dice: Dice, count: int, domain: Domain) -> Draws:
+    def around(self, x: Tensor, rng: Rng, count: int, domain: Domain) -> Draws:
         low, high = (torch.as_tensor(edge, dtype=torch.float64, device=x.device) for edge in box(domain, x[:1]))
-        start = self.width * dice.uniform(count, *x.shape[1:], dtype=torch.float64)
+        start = self.width * rng.uniform(count, *x.shape[1:], dtype=torch.float64)
         upper = torch.ceil((x[:, None].double() - start) / self.width) * self.width + start
         return Draws(((torch.minimum(upper, high) + torch.maximum(upper - self.width, low)) / 2).to(x.dtype))
 
@@ -138,13 +169,15 @@ class Uniform(Noise):
     def share(self, kind: str, size: int) -> float:
         return {"l1": 1.0, "l2": (1 - CARE) / math.sqrt(size), "linf": (1 - CARE) / size}.get(kind, 0.0)
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         return f"splitting noise of width {self.width:g}"
 
 
 @dataclass(frozen=True)
 class Ablation(Noise):
-    """All but `keep` pixels (numbers, where inputs are not images), drawn at random, are replaced by `fill`. A `fill` outside the bounds of the
+    """Replace all but a few random pixels by a fixed value.
+
+    All but `keep` pixels (numbers, where inputs are not images), drawn at random, are replaced by `fill`. A `fill` outside the bounds of the
     input lets a model see what is missing. Certifies L0: Levine, Feizi 2020, arXiv:1911.09272, theorem 1.
 
     Where we differ: the paper codes what is missing in additional channels; the proof holds for any code.
@@ -161,15 +194,18 @@ class Ablation(Noise):
         if not math.isfinite(self.fill):
             raise PlanError(f"ablation(fill={self.fill}): give a finite number")
 
-    def around(self, x: Tensor, dice: Dice, count: int, domain: Domain) -> Draws:
+    def around(self, x: Tensor, rng: Rng, count: int, domain: Domain) -> Draws:
         flat = pixels(x)
-        rank = dice.uniform(count, flat.shape[2], dtype=torch.float64)
+        rank = rng.uniform(count, flat.shape[2], dtype=torch.float64)
         kept = torch.zeros_like(rank, dtype=torch.bool).scatter(2, rank.topk(min(self.keep, flat.shape[2]), dim=2).indices, True)
         points = torch.where(kept[:, :, None], flat[:, None], self.fill).reshape(len(x), count, *x.shape[1:])
         return Draws(points, kept[:, :, None].expand(-1, -1, flat.shape[1], -1).reshape(points.shape).to(x.dtype))
 
     def touched(self, count: int, shape: tuple[int, ...]) -> Fraction:
-        """The probability that any of `count` pixels is kept: 1 - C(d - count, keep) / C(d, keep)."""
+        """Return the probability that any of `count` pixels is kept.
+
+        It is 1 - C(d - count, keep) / C(d, keep).
+        """
         places = _places(shape)
         keep = min(self.keep, places)
         return 1 - Fraction(math.comb(max(0, places - count), keep), math.comb(places, keep))
@@ -186,22 +222,47 @@ class Ablation(Noise):
     def asked(self, radius: float) -> float:
         return float(math.floor(radius + 1e-9))  # as the region of l0 counts
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         return f"all but {self.keep} pixels replaced by {self.fill:g}"
 
 
 def gaussian(sigma: float) -> Gaussian:
-    """Normal noise: certifies L2, and Linf over the square root of the number of inputs."""
+    """Return normal noise, which certifies L2, and Linf over the root of the number of inputs.
+
+    Args:
+        sigma: Standard deviation, in the units of the input.
+
+    Example:
+        >>> gaussian(0.25).sigma
+        0.25
+    """
     return Gaussian(sigma)
 
 
 def uniform(width: float) -> Uniform:
-    """Splitting noise of cells of this width: certifies L1."""
+    """Return splitting noise of cells of this width, which certifies L1.
+
+    Args:
+        width: Width of a cell, in the units of the input.
+
+    Example:
+        >>> uniform(0.5).width
+        0.5
+    """
     return Uniform(width)
 
 
 def ablation(keep: int, fill: float = 0.0) -> Ablation:
-    """Only `keep` pixels are seen: certifies L0."""
+    """Return noise that shows only `keep` pixels, which certifies L0.
+
+    Args:
+        keep: How many pixels (numbers, where inputs are not images) are seen.
+        fill: The value of the others.
+
+    Example:
+        >>> ablation(45).keep
+        45
+    """
     return Ablation(keep, fill)
 
 

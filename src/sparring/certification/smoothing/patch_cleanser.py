@@ -1,9 +1,10 @@
-"""PatchCleanser: whatever the patch, some mask covers it, and what is seen under that mask and any other is what the clean image shows."""
+"""Certify patches by masks: any patch is covered by some mask, and all masks agree.
 
-import contextlib
+This is PatchCleanser: the image under a mask that covers the patch and any other mask is that of the clean image.
+"""
+
 import math
 import time
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -13,15 +14,19 @@ from torch import Tensor
 from sparring.certification.certificate import Certificate, Verdict
 from sparring.certification.certifier import certifier
 from sparring.certification.smoothing.patch_smoothing import EQUAL_ANSWERS, _check_images
-from sparring.core.dice import Dice
 from sparring.core.errors import AccessError, PlanError
-from sparring.core.threat import Reference, Threat
+from sparring.core.rng import Rng
+from sparring.core.threat import Threat
 from sparring.core.victim import Victim
-from sparring.models.adapter import digest
+from sparring.core.wrapped import Wrapped
+from sparring.models.wanted import VictimLike, victim_of
+from sparring.tasks.classes import ClassCriterion, of_classes
 
 
 def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
-    """At most `count` intervals [from, to) of one size within [0, length), such that every interval of `patch` places lies within one of them.
+    """Return the intervals that masks cover along one side.
+
+    At most `count` intervals [from, to) of one size within [0, length), such that every interval of `patch` places lies within one of them.
 
     Stride s = ceil((length - patch + 1) / count), size m = patch + s - 1 (Xiang et al. 2022, R-covering mask sets); the last one ends at the edge.
 
@@ -36,24 +41,25 @@ def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in starts]
 
 
-class CleansedVictim(Victim):
-    """Another victim behind two rounds of masks (Xiang, Mahloujifar, Mittal 2022, arXiv:2108.09135, algorithm 1). Labels only.
+class CleansedVictim(Wrapped):
+    """Represent a victim behind two rounds of masks.
+
+    Another victim behind two rounds of masks (Xiang, Mahloujifar, Mittal 2022, arXiv:2108.09135, algorithm 1). Labels only.
 
     First round: one mask at a time. If all agree, that is the answer. Else each mask that disagrees with the majority gets a second round, one
     more mask at a time; the first whose second round agrees with it throughout is the answer, and without one the majority is.
     "No answer" counts as a class of its own.
     """
 
-    exposes = frozenset({"labels"})
-
     def __init__(self, inner: Victim, patch: int, masks: int, fill: float):
-        self.inner, self.patch, self.masks, self.fill = inner, patch, masks, fill
-        self.name, self.domain, self.classes = inner.name, inner.domain, inner.classes
+        super().__init__(inner)
+        self.exposes, self.exact, self.slack = frozenset({"labels"}), True, math.inf
+        self.patch, self.masks, self.fill = patch, masks, fill
         self.price = len(self.covers) ** 2
 
     @cached_property
     def covers(self) -> Tensor:
-        """bool [k, height, width]: the pixels that each mask hides."""
+        """Return the pixels that each mask hides, bool [k, height, width]."""
         height, width = self.domain.shape[1:]  # type: ignore[attr-defined]
         made = torch.zeros(0, height, width, dtype=torch.bool)
         for top, bottom in spans(height, self.patch, self.masks):
@@ -66,32 +72,26 @@ class CleansedVictim(Victim):
     def scores(self, x: Tensor) -> Tensor:
         raise AccessError(f"{self.name} behind masks exposes labels, not scores")
 
-    def label(self, x: Tensor) -> Tensor:
+    def answer(self, x: Tensor) -> Tensor:
         answers = [self._label_of(image) for image in x]
         return torch.tensor(answers, dtype=torch.int64, device=x.device)
 
     def under(self, image: Tensor, first: int) -> Tensor:
-        """int64 [k]: labels of an image [channels, height, width] under mask `first` and each of all masks."""
+        """Return the labels of an image under mask `first` and each of all masks, int64 [k].
+
+        image: [channels, height, width].
+        """
         covers = self.covers.to(image.device)
         hidden = (covers | covers[first])[:, None]
         return self.inner.label(torch.where(hidden, self.fill, image)).cpu()
 
     def alone(self, image: Tensor) -> Tensor:
-        """int64 [k]: labels of an image under each mask."""
+        """Return labels of an image under each mask, int64 [k]."""
         return self.inner.label(torch.where(self.covers.to(image.device)[:, None], self.fill, image)).cpu()
 
-    @contextlib.contextmanager
-    def session(self, seed: int = 0) -> Iterator[None]:
-        with self.inner.session(seed):
-            yield
-
     @property
-    def fingerprint(self) -> str:
-        return digest(self.inner.fingerprint, f"patch cleanser {self.patch} {self.masks} {self.fill}")
-
-    def describe(self) -> dict[str, Any]:
-        how = {"patch": self.patch, "masks": len(self.covers), "fill": self.fill, "inner": type(self.inner).__name__}
-        return {**self.inner.describe(), **super().describe(), **how}
+    def settings(self) -> dict[str, Any]:
+        return {"patch": self.patch, "masks": len(self.covers), "masks_per_side": self.masks, "fill": self.fill}
 
     def _label_of(self, image: Tensor) -> int:
         first = self.alone(image)
@@ -103,12 +103,15 @@ class CleansedVictim(Victim):
         return majority
 
 
-def patch_cleanser(victim: Victim, patch: int, *, masks: int = 6, fill: float = 0.0) -> CleansedVictim:
-    """The same victim behind two rounds of masks, which certifies against one square patch of up to `patch` pixels a side.
+def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: float = 0.0) -> CleansedVictim:
+    """Return the victim behind two rounds of masks, which certifies against one square patch.
+
+    patch: the largest side of the patch in pixels.
 
     masks: a side; more of them are smaller, so less is hidden, and masks^4 passes of the model are the most an answer costs. fill: what the masks show.
     The model does best if it was trained on images with such masks.
     """
+    victim = victim_of(victim)
     _check_images("patch_cleanser", victim)
     height, width = victim.domain.shape[1:]  # type: ignore[attr-defined]
     if isinstance(patch, bool) or not isinstance(patch, int) or isinstance(masks, bool) or not isinstance(masks, int) or not math.isfinite(fill):
@@ -124,32 +127,34 @@ def _misfit(victim: Victim, threat: Threat) -> str:
 
 
 @certifier("patch_cleanser", _misfit, cites="Xiang et al. 2022, arXiv:2108.09135", order=40)
-def masks_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, dice: Dice, *, seconds: float | None = None) -> list[Certificate]:
-    """One certificate a sample for a `CleansedVictim` under a patch: under any two masks (and so under any one) the model says the same class.
+def masks_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
+    """Certify samples whose class any two masks (and so any one) leave unchanged.
+
+    There is one certificate per sample, for a `CleansedVictim` under a patch.
 
     Theorem 1 of the paper: the mask over the patch then shows the class in the first round; whatever else disagrees with the majority
     meets that mask in its second round and is contradicted. radius: the side that the masks cover.
     """
     assert isinstance(victim, CleansedVictim)  # `check` refuses others
-    reference, found = threat.goal.reference(y, dice, victim.classes), []
+    criterion, found = of_classes(threat.goal.freeze(y, victim.task, rng)), []
     with victim.session():
         for row, radius in enumerate(threat.space.radii(len(x)).tolist()):
             began = time.monotonic()
             deadline = math.inf if seconds is None else began + seconds
-            found.append(_one(victim, x[row], reference.take(torch.tensor([row])), threat, math.floor(radius + 1e-9), began, deadline))
+            found.append(_one(victim, x[row], criterion.take(torch.tensor([row])), threat, math.floor(radius + 1e-9), began, deadline))
     return found
 
 
-def _one(victim: CleansedVictim, x: Tensor, reference: Reference, threat: Threat, asked: int, began: float, deadline: float) -> Certificate:
+def _one(victim: CleansedVictim, x: Tensor, criterion: ClassCriterion, threat: Threat, asked: int, began: float, deadline: float) -> Certificate:
     def unknown(reason: str, radius: float = 0.0) -> Certificate:
         return Certificate(Verdict.UNKNOWN, "patch_cleanser", radius, reason=reason, seconds=time.monotonic() - began, guarantee=EQUAL_ANSWERS)
 
     if not bool(torch.isfinite(x).all()):
         return unknown("the input has values that are NaN or infinite")
     label = int(victim.label(x[None]))
-    if bool(threat.goal.done(torch.tensor([label], device=reference.anchor.device), reference)):
+    if bool(criterion.met(torch.tensor([label], device=criterion.reference_class.device))):
         reason, spent = f"class {label} without any change", time.monotonic() - began
-        return Certificate(Verdict.REFUTED, "patch_cleanser", reason=reason, seconds=spent, guarantee=EQUAL_ANSWERS, witness=x)
+        return Certificate(Verdict.REFUTED, "patch_cleanser", reason=reason, seconds=spent, guarantee=EQUAL_ANSWERS, counterexample=x)
     if label < 0:
         return unknown("the model gives no answer: NaN, or it abstains")
     for first in range(len(victim.covers)):

@@ -1,9 +1,10 @@
-"""De-randomised smoothing: every band of an image votes on its own, and a patch can change only the votes of the bands it touches."""
+"""Certify patches by the votes of bands, of which a patch changes only those it touches.
 
-import contextlib
+This is de-randomised smoothing: every band of an image votes on its own.
+"""
+
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,18 +14,22 @@ from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
 from sparring.certification.certifier import certifier
-from sparring.core.dice import Dice
 from sparring.core.errors import PlanError
+from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
-from sparring.models.adapter import digest
+from sparring.core.wrapped import Wrapped
+from sparring.models.wanted import VictimLike, victim_of
+from sparring.tasks.classes import of_classes
 
 EQUAL_ANSWERS = "every change of the pixels of one square, none outside it; the model gives equal answers to equal inputs"
 
 
 @dataclass(frozen=True)
 class Bands:
-    """Windows of `height` x `width` pixels at every place of an image, reaching round its edges; None is the whole side.
+    """Describe the windows that vote.
+
+    Windows of `height` x `width` pixels at every place of an image, reaching round its edges; None is the whole side.
 
     Bands of columns span the whole height, blocks are squares.
     """
@@ -38,32 +43,34 @@ class Bands:
                 raise PlanError(f"a band of {self.height} x {self.width}: sides are whole numbers of at least 1")
 
     def windows(self, height: int, width: int) -> Tensor:
-        """bool [k, height, width]: the pixels that each window keeps."""
+        """Return the pixels that each window keeps, bool [k, height, width]."""
         down, right = _windows(height, self.height), _windows(width, self.width)
         return (down[:, None, :, None] & right[None, :, None, :]).flatten(0, 1)
 
     def touched(self, side: int, height: int, width: int) -> int:
-        """How many windows a square of `side` pixels meets at most; an empty one none."""
+        """Return how many windows a square of `side` pixels meets at most; an empty one none."""
         return _touched(side, height, self.height) * _touched(side, width, self.width) if side else 0
 
 
 def columns(width: int) -> Bands:
-    """Bands of `width` columns."""
+    """Return bands of `width` columns."""
     return Bands(None, width)
 
 
 def rows(height: int) -> Bands:
-    """Bands of `height` rows."""
+    """Return bands of `height` rows."""
     return Bands(height, None)
 
 
 def blocks(side: int) -> Bands:
-    """Squares of `side` pixels."""
+    """Return squares of `side` pixels."""
     return Bands(side, side)
 
 
-class BandVictim(Victim):
-    """Another victim, asked about every band of an image with all else replaced by `fill`: the class of most votes (Levine, Feizi 2020,
+class BandVictim(Wrapped):
+    """Represent a victim that answers by the votes of bands.
+
+    Another victim, asked about every band of an image with all else replaced by `fill`: the class of most votes (Levine, Feizi 2020,
     arXiv:2002.10733). Of equal ones it is the lowest class, as the certificate counts.
 
     Where the inner victim gives scores, a band votes for every class whose softmax is at least `threshold`, so for none if it sees nothing (the
@@ -71,17 +78,21 @@ class BandVictim(Victim):
     """
 
     def __init__(self, inner: Victim, bands: Bands, threshold: float, fill: float):
-        self.inner, self.bands, self.threshold, self.fill = inner, bands, threshold, fill
-        self.name, self.domain, self.classes = inner.name, inner.domain, inner.classes
-        self.exposes = frozenset({"labels", "scores"})
+        super().__init__(inner)
+        self.bands, self.threshold, self.fill = bands, threshold, fill
+        self.exposes, self.exact, self.slack = frozenset({"labels", "scores"}), True, math.inf
         self.price = len(self.windows)
 
     @cached_property
     def windows(self) -> Tensor:
+        """Return the windows of an image of the domain's size."""
         return self.bands.windows(*self.domain.shape[1:])  # type: ignore[attr-defined]
 
     def votes(self, x: Tensor) -> Tensor:
-        """int64 [n, classes]: one image after the other, so that rounding cannot depend on the batch."""
+        """Return the votes of all bands, int64 [n, classes].
+
+        One image is asked after the other, so that rounding cannot depend on the batch.
+        """
         windows = self.windows.to(x.device)[:, None]
         counted = [self._votes_of(torch.where(windows, image, self.fill)) for image in x]
         return torch.stack(counted).to(x.device) if counted else torch.zeros(0, self.classes, dtype=torch.int64)
@@ -89,21 +100,12 @@ class BandVictim(Victim):
     def scores(self, x: Tensor) -> Tensor:
         return self.votes(x).double()
 
-    def label(self, x: Tensor) -> Tensor:
+    def answer(self, x: Tensor) -> Tensor:
         return self.votes(x).argmax(1)
 
-    @contextlib.contextmanager
-    def session(self, seed: int = 0) -> Iterator[None]:
-        with self.inner.session(seed):
-            yield
-
     @property
-    def fingerprint(self) -> str:
-        return digest(self.inner.fingerprint, f"band vote {self.bands!r} {self.threshold} {self.fill}")
-
-    def describe(self) -> dict[str, Any]:
-        how = {"bands": [self.bands.height, self.bands.width], "threshold": self.threshold, "fill": self.fill, "inner": type(self.inner).__name__}
-        return {**self.inner.describe(), **super().describe(), **how}
+    def settings(self) -> dict[str, Any]:
+        return {"bands": [self.bands.height, self.bands.width], "threshold": self.threshold, "fill": self.fill}
 
     def _votes_of(self, seen: Tensor) -> Tensor:
         if "scores" in self.inner.exposes:
@@ -114,12 +116,13 @@ class BandVictim(Victim):
         return torch.bincount(answered, minlength=self.classes)
 
 
-def band_vote(victim: Victim, bands: Bands | None = None, *, threshold: float = 0.3, fill: float = 0.0) -> BandVictim:
-    """The same victim, answering by the votes of all bands of an image, which certifies against patches.
+def band_vote(victim: VictimLike, bands: Bands | None = None, *, threshold: float = 0.3, fill: float = 0.0) -> BandVictim:
+    """Return the victim that answers by the votes of all bands, which certifies patches.
 
     bands: `columns(4)` by default, `rows(4)` or `blocks(12)`. threshold: see `BandVictim`. fill: what stands for the pixels outside a band; a value
     beyond the bounds of the input lets a model see what is missing. The model should have been trained on single bands.
     """
+    victim = victim_of(victim)
     _check_images("band_vote", victim)
     if not 0 <= threshold <= 1 or not math.isfinite(fill):
         raise PlanError(f"band_vote(threshold={threshold}, fill={fill}): the threshold lies in [0, 1], the fill is a finite number")
@@ -133,8 +136,10 @@ def _misfit(victim: Victim, threat: Threat) -> str:
 
 
 @certifier("band_vote", _misfit, cites="Levine, Feizi 2020, arXiv:2002.10733", order=40)
-def bands_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, dice: Dice, *, seconds: float | None = None) -> list[Certificate]:
-    """One certificate a sample for a `BandVictim` under a patch: the first class leads the second by twice the bands that a patch touches.
+def bands_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
+    """Certify samples whose first class leads by twice the bands that a patch touches.
+
+    There is one certificate per sample, for a `BandVictim` under a patch.
 
     A patch of side p meets at most p + s - 1 bands of s columns and (p + s - 1)^2 blocks of side s; each of those can take one vote from
     the class and give one to any other. radius: the largest side that is proved. `seconds` is not looked at: a sample costs one pass
@@ -142,15 +147,15 @@ def bands_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, dice: Dice
     """
     assert isinstance(victim, BandVictim)  # `check` refuses others
     height, width = x.shape[2:]
-    reference, found = threat.goal.reference(y, dice, victim.classes), []
+    criterion, found = of_classes(threat.goal.freeze(y, victim.task, rng)), []
     with victim.session():
         for row, radius in enumerate(threat.space.radii(len(x)).tolist()):
             began = time.monotonic()
-            found.append(_one(victim, x[row], reference.take(torch.tensor([row])), threat, min(math.floor(radius + 1e-9), max(height, width)), began))
+            found.append(_one(victim, x[row], criterion.take(torch.tensor([row])), threat, min(math.floor(radius + 1e-9), max(height, width)), began))
     return found
 
 
-def _one(victim: BandVictim, x: Tensor, reference: Any, threat: Threat, asked: int, began: float) -> Certificate:
+def _one(victim: BandVictim, x: Tensor, criterion: Any, threat: Threat, asked: int, began: float) -> Certificate:
     height, width = x.shape[1:]
     if not bool(torch.isfinite(x).all()):
         return Certificate(Verdict.UNKNOWN, "band_vote", reason="the input has values that are NaN or infinite", guarantee=EQUAL_ANSWERS)
@@ -162,8 +167,8 @@ def _one(victim: BandVictim, x: Tensor, reference: Any, threat: Threat, asked: i
     while side < max(height, width) and gap >= 2 * victim.bands.touched(side + 1, height, width):
         side += 1
     known = {"seconds": time.monotonic() - began, "guarantee": EQUAL_ANSWERS}
-    if bool(threat.goal.done(torch.tensor([label], device=reference.anchor.device), reference)):
-        return Certificate(Verdict.REFUTED, "band_vote", reason=f"class {label} without any change", witness=x, **known)
+    if bool(criterion.met(torch.tensor([label], device=criterion.reference_class.device))):
+        return Certificate(Verdict.REFUTED, "band_vote", reason=f"class {label} without any change", counterexample=x, **known)
     if side >= asked:
         return Certificate(Verdict.PROVED, "band_vote", float(side), **known)
     needed = 2 * victim.bands.touched(asked, height, width)
@@ -184,8 +189,6 @@ def _touched(patch: int, length: int, side: int | None) -> int:
     return 1 if side is None or side >= length else min(patch + side - 1, length)
 
 
-def _check_images(name: str, victim: Any) -> None:
-    if not isinstance(victim, Victim):
-        raise PlanError(f"{name} takes a Victim, got {type(victim).__name__}: wrap the model first, sp.victim(model, domain)")
+def _check_images(name: str, victim: Victim) -> None:
     if victim.domain.kind != "image":
-        raise PlanError(f"{name} is about patches of images, and these are {victim.domain.say()}")
+        raise PlanError(f"{name} is about patches of images, and these are {victim.domain}")

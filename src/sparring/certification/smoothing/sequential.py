@@ -15,7 +15,10 @@ GROWTH = 1.25
 
 
 class Look(NamedTuple):
-    """hits of draws fell on the class. low, high: bounds on the probability of the class and of any other one. late: time ended first."""
+    """Hold what the draws so far say.
+
+    hits of draws fell on the class. low, high: bounds on the probability of the class and of any other one. late: time ended first.
+    """
 
     hits: int
     draws: int
@@ -31,7 +34,7 @@ def looks(
     enough: Callable[[float], bool],
     deadline: float = math.inf,
 ) -> Look:
-    """Draw until the lower bound on a probability is `enough`, or not even its upper bound would be, or `most` copies are drawn.
+    """Draw copies until the bound on a probability is `enough`, cannot be, or `most` are drawn.
 
     hits_of: (turn, count) -> how many of `count` fresh copies are hits. The bounds are those of `sequence_lower`, which hold at all looks at
     once, so neither the looks nor the reason to end can make the lower bound false more often than alpha; giving up for want of

@@ -26,8 +26,11 @@ Tokens = Counter[int]
 
 
 class LinearText(NamedTuple):
-    """scores = weight @ bag + intercept: weight float64 [classes, d], intercept [classes]. size: float64 [d], what one word counts in the length
-    of the bag. tokens: words to columns. binary: counts are cut at 1. normalised: the bag is divided by its length."""
+    """Hold a linear bag of words.
+
+    scores = weight @ bag + intercept: weight float64 [classes, d], intercept [classes]. size: float64 [d], what one word counts in the length
+    of the bag. tokens: words to columns. binary: counts are cut at 1. normalised: the bag is divided by its length.
+    """
 
     weight: np.ndarray
     intercept: np.ndarray
@@ -38,15 +41,18 @@ class LinearText(NamedTuple):
 
 
 class Worst(NamedTuple):
-    """margin: float64 [classes], from below: the least that the anchor leads each class by (its own: inf). Where `normalised`, times the length of the
-    bag. exact: is it reached by an allowed sentence?"""
+    """Hold the worst margins that substitutions reach.
+
+    margin: float64 [classes], from below: the least that the reference class leads each class by (its own: inf). Where `normalised`, times the length of the
+    bag. exact: is it reached by an allowed sentence?
+    """
 
     margin: np.ndarray
     exact: bool
 
 
 def misfit(model: Any) -> str:
-    """Why the model cannot be read, with the cure; an empty string where it can."""
+    """Return why the model cannot be read, with the cure; an empty string where it can."""
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
     from sklearn.pipeline import Pipeline
 
@@ -91,7 +97,7 @@ def _linear(last: Any) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def read(model: Any) -> LinearText:
-    """A pipeline without a `misfit`."""
+    """Return a pipeline without a `misfit`."""
     bag, last = model[0], model[-1]
     weight, intercept = (np.asarray(part, dtype=np.float64) for part in _linear(last) or ())
     scalings = [*_scalings(bag), *(step for _, step in model.steps[1:-1])]
@@ -106,34 +112,34 @@ def read(model: Any) -> LinearText:
     return LinearText(weight * size, intercept, size, tokens, bool(bag.binary), bool(scalings) and scalings[0].norm == "l2")
 
 
-def worst(model: LinearText, region: WordsRegion, row: int, anchor: int) -> Worst:
-    """What the best substitutions do to the lead of a class."""
+def worst(model: LinearText, region: WordsRegion, row: int, reference_class: int) -> Worst:
+    """Return what the best substitutions do to the logit gap of a class."""
     places = [[model.tokens(one) for one in (word, *single_words(region.listed(word)))] for word in region.origin[row].split()]
     bag: Tokens = sum((options[0] for options in places), Counter())
     bag = Counter(set(bag)) if model.binary else bag
     start, size = _scores(model, bag), _magnitude(model, bag)
     length = _length(model, bag)
     start = start + model.intercept * (length if model.normalised else 1.0)
-    shift = model.intercept - model.intercept[anchor]
+    shift = model.intercept - model.intercept[reference_class]
     total, exact = np.zeros((1, len(start))), not (model.normalised and bool(shift.any()))
-    for gains, sharp in _groups(model, places, anchor, np.abs(shift)):
+    for gains, sharp in _groups(model, places, reference_class, np.abs(shift)):
         total, exact = _joined(total, gains, int(region.most()[row])), exact and sharp
     gain = total[min(len(total) - 1, int(region.most()[row]))]
-    margin = start[anchor] - start - gain
+    margin = start[reference_class] - start - gain
     spread = size + max((_magnitude(model, one) for options in places for one in options), default=0.0) * len(places) + np.abs(model.intercept).max()
     margin -= ROUNDING * spread
-    margin[anchor] = math.inf
+    margin[reference_class] = math.inf
     return Worst(margin, exact)
 
 
-def _groups(model: LinearText, places: Sequence[Sequence[Tokens]], anchor: int, shift: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
-    """Of each group of places that depend on no other: (gains [j + 1, classes], the most that each class can win on the anchor with up to j changes,
+def _groups(model: LinearText, places: Sequence[Sequence[Tokens]], reference_class: int, shift: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
+    """Of each group of places that depend on no other: (gains [j + 1, classes], the most that each class can win on the reference class with up to j changes,
     is that reached?)."""
     if not model.binary:
         for options in places:
             moves = [_difference(options[0], one) for one in options[1:] if one != options[0]]
             if moves:
-                yield _single([_lead(model, move, anchor) + _stretch(model, move, shift) for move in moves]), True
+                yield _single([_lead(model, move, reference_class) + _stretch(model, move, shift) for move in moves]), True
         return
     free = [options for options in places if any(one != options[0] for one in options)]
     held = {token for options in places if all(one == options[0] for one in options) for token in options[0]}
@@ -141,11 +147,11 @@ def _groups(model: LinearText, places: Sequence[Sequence[Tokens]], anchor: int, 
     for group in _connected(listed):
         mine = [listed[place] for place in group]
         if not model.normalised and math.prod(len(set(options)) for options in mine) <= COMBINATIONS:
-            yield _enumerated(model, mine, anchor), True
+            yield _enumerated(model, mine, reference_class), True
             continue
         times = Counter(token for options in mine for token in frozenset().union(*options))
         for options in mine:
-            yield _single([_alone(model, options[0], one, times, anchor, shift) for one in options[1:]]), len(mine) == 1
+            yield _single([_alone(model, options[0], one, times, reference_class, shift) for one in options[1:]]), len(mine) == 1
 
 
 def _connected(listed: Sequence[Sequence[frozenset[int]]]) -> list[list[int]]:
@@ -160,7 +166,7 @@ def _connected(listed: Sequence[Sequence[frozenset[int]]]) -> list[list[int]]:
     return [members for _, members in groups]
 
 
-def _enumerated(model: LinearText, listed: Sequence[Sequence[frozenset[int]]], anchor: int) -> np.ndarray:
+def _enumerated(model: LinearText, listed: Sequence[Sequence[frozenset[int]]], reference_class: int) -> np.ndarray:
     """Gains of a group [places + 1, classes], by trying everything."""
     before = frozenset().union(*(options[0] for options in listed))
     gains = np.zeros((len(listed) + 1, len(model.weight)))
@@ -168,18 +174,18 @@ def _enumerated(model: LinearText, listed: Sequence[Sequence[frozenset[int]]], a
         changed = sum(one != options[0] for one, options in zip(chosen, listed, strict=True))
         after = frozenset().union(*chosen)
         move = Counter({**dict.fromkeys(after - before, 1), **dict.fromkeys(before - after, -1)})
-        gains[changed] = np.maximum(gains[changed], _lead(model, move, anchor))
+        gains[changed] = np.maximum(gains[changed], _lead(model, move, reference_class))
     return np.maximum.accumulate(gains)
 
 
-def _alone(model: LinearText, old: frozenset[int], new: frozenset[int], times: Counter[int], anchor: int, shift: np.ndarray) -> np.ndarray:
+def _alone(model: LinearText, old: frozenset[int], new: frozenset[int], times: Counter[int], reference_class: int, shift: np.ndarray) -> np.ndarray:
     """[classes]: no more than this can a place win. Words that other places hold too (`times` above 1) may stay or be there already, and count only where
     they help."""
     moves = Counter({**dict.fromkeys(new - old, 1), **dict.fromkeys(old - new, -1)})
-    won = _lead(model, Counter({token: sign for token, sign in moves.items() if times[token] == 1}), anchor)
+    won = _lead(model, Counter({token: sign for token, sign in moves.items() if times[token] == 1}), reference_class)
     for token, sign in moves.items():
         if times[token] > 1:
-            won = won + np.maximum(_lead(model, Counter({token: sign}), anchor), 0.0)
+            won = won + np.maximum(_lead(model, Counter({token: sign}), reference_class), 0.0)
     return won + _stretch(model, moves, shift)
 
 
@@ -215,10 +221,10 @@ def _length(model: LinearText, bag: Tokens) -> float:
     return math.sqrt(sum((count * model.size[token]) ** 2 for token, count in bag.items()))
 
 
-def _lead(model: LinearText, move: Tokens, anchor: int) -> np.ndarray:
-    """[classes]: what each class wins on the anchor."""
+def _lead(model: LinearText, move: Tokens, reference_class: int) -> np.ndarray:
+    """[classes]: what each class wins on the reference class."""
     scores = _scores(model, move)
-    return scores - scores[anchor]
+    return scores - scores[reference_class]
 
 
 def _stretch(model: LinearText, move: Tokens, shift: np.ndarray) -> np.ndarray | float:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparring.certification.bounds.inputs import ROUNDING, InputSet
+from sparring.certification.networks.bounds.inputs import ROUNDING, InputSet
 from sparring.models.embedding_text import EmbeddingText
 from sparring.threats.words import WordsRegion
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Substitutions(InputSet):
-    """low, high: the interval hull, float64 [n, length, dim]. center: the sentences as they are. options: float64 [n, length, m, dim], what may stand at each
-    place, the first being the word itself, with which short lists are filled up. most: int64 [n], how many places may differ from `center`."""
+    """Hold the allowed sentences as word vectors.
+
+    low, high: the interval hull, float64 [n, length, dim]. center: the sentences as they are. options: float64 [n, length, m, dim], what may stand at each
+    place, the first being the word itself, with which short lists are filled up. most: int64 [n], how many places may differ from `center`.
+    """
 
     options: Tensor
     most: Tensor
@@ -27,12 +30,18 @@ class Substitutions(InputSet):
         return Substitutions(low=self.low[rows], high=self.high[rows], center=center, options=self.options[rows], most=self.most[rows])
 
     def contains(self, x: Tensor) -> Tensor:
-        """bool [n]: is x [n, length, dim] made of allowed words, few enough of them changed?"""
+        """Return whether x is made of allowed words with few enough changes, bool [n].
+
+        x: [n, length, dim].
+        """
         listed = (x[:, :, None] == self.options).all(3).any(2).all(1)
         return listed & ((x != self.middle).any(2).sum(1) <= self.most)
 
     def minimum(self, slope: Tensor, constant: Tensor) -> Tensor:
-        """[n, r]: the least of slope . x + constant over all allowed sentences, exact but for rounding, from below."""
+        """Return the least of slope . x + constant over all allowed sentences, [n, r].
+
+        It is exact but for rounding, from below.
+        """
         center = self.middle
         change = self._changes(slope).amin(3)
         least = change.sort(dim=1).values
@@ -42,7 +51,7 @@ class Substitutions(InputSet):
         return start + (least * counted[:, :, None]).sum(1) + constant - (4 * size + constant.abs()) * ROUNDING
 
     def minimizer(self, slope: Tensor) -> Tensor:
-        """[n, r, length, dim]: allowed sentences at which slope . x is least."""
+        """Return allowed sentences at which slope . x is least, [n, r, length, dim]."""
         change, chosen = self._changes(slope).min(3)
         rank = change.argsort(dim=1).argsort(dim=1)
         chosen = torch.where((rank < self.most[:, None, None]) & (change < 0), chosen, 0).transpose(1, 2)
@@ -59,7 +68,10 @@ class Substitutions(InputSet):
 
 
 def substitutions(model: EmbeddingText, region: WordsRegion) -> Substitutions:
-    """What the sentences of a region become in front of the network. Places behind the last word, and words that are not read, do not count."""
+    """Return the sentences of a region as a network reads them.
+
+    What the sentences of a region become in front of the network. Places behind the last word, and words that are not read, do not count.
+    """
     lists: list[list[list[int]]] = []
     for sentence in region.origin:
         words = sentence.split()[: model.length]
@@ -78,5 +90,8 @@ def substitutions(model: EmbeddingText, region: WordsRegion) -> Substitutions:
 
 
 def single_words(substitutes: tuple[str, ...]) -> tuple[str, ...]:
-    """Without those that white space divides: they would change the number of words, which the threat does not allow."""
+    """Return the substitutes that are single words.
+
+    Without those that white space divides: they would change the number of words, which the threat does not allow.
+    """
     return tuple(one for one in substitutes if one.split() == [one])

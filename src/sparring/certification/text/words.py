@@ -1,4 +1,4 @@
-"""Certificates for word substitutions: linear bags of words exactly, text networks by bounds over the allowed vectors."""
+"""Certify word substitutions: bags of words exactly, text networks by bounds over vectors."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,28 +11,28 @@ from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
 from sparring.certification.certifier import certifier
-from sparring.certification.decide import WORK, decide
-from sparring.certification.network import EFFORTS
-from sparring.certification.question import Question
+from sparring.certification.networks.decide import WORK, decide
+from sparring.certification.networks.portfolio import at_effort
+from sparring.certification.networks.query import Query
 from sparring.certification.text import linear
 from sparring.certification.text.substitutions import substitutions
-from sparring.core.dice import Dice
-from sparring.core.errors import PlanError
-from sparring.core.threat import Reference, Threat
+from sparring.core.rng import Rng
+from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.domains.text import Strings
+from sparring.graph.builder import Unsupported
+from sparring.graph.from_torch import from_torch
+from sparring.graph.network import Network
 from sparring.models.embedding_text import EmbeddingTextVictim
 from sparring.models.estimator import EstimatorVictim
-from sparring.models.network.builder import Unsupported
-from sparring.models.network.from_torch import from_torch
-from sparring.models.network.network import Network
+from sparring.tasks.classes import ClassCriterion, of_classes
 from sparring.threats.words import Words, WordsRegion
 
 _known: "WeakKeyDictionary[Victim, tuple[str, Network]]" = WeakKeyDictionary()
 
 
 def misfit(victim: Victim, threat: Threat) -> str:
-    """Why not, or an empty string."""
+    """Return why not, or an empty string."""
     if not isinstance(threat.space, Words):
         return "it certifies word substitutions only"
     if isinstance(victim, EstimatorVictim):
@@ -40,19 +40,21 @@ def misfit(victim: Victim, threat: Threat) -> str:
     return "" if isinstance(victim, EmbeddingTextVictim) else "its layers are not open to us: give a scikit-learn pipeline or an EmbeddingText"
 
 
-@certifier("words", misfit, cites="Jia et al. 2019, arXiv:1909.00986; Huang et al. 2019, arXiv:1909.01492", order=20)
+@certifier("words", misfit, cites="Jia et al. 2019, arXiv:1909.00986; Huang et al. 2019, arXiv:1909.01492", order=20, renamed={"rungs": "verifiers"})
 def words(
-    victim: Victim, x: Strings, y: Tensor, threat: Threat, dice: Dice, *, seconds: float | None = None,
-    effort: str = "bounds", rungs: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None, batch: int = 20,
+    victim: Victim, x: Strings, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None,
+    effort: str = "bounds", verifiers: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None, batch: int = 20,
 ) -> list[Certificate]:  # fmt: skip
-    """No sentence of the threat is put in another class. effort, rungs: of networks, as in `certify.network`. batch: sentences decided together."""
-    if effort not in EFFORTS:
-        raise PlanError(f"effort={effort!r}: choose {', '.join(EFFORTS)}")
-    reference = threat.goal.reference(y, dice, victim.classes)
+    """Certify that no sentence of the threat changes the class.
+
+    No sentence of the threat is put in another class. effort, verifiers: of networks, as in `certify.network`. batch: sentences decided together.
+    """
+    chosen, work = at_effort(effort), None if effort == "thorough" else WORK
+    criterion = of_classes(threat.goal.freeze(y, victim.task, rng))
     region = threat.space.around(x, victim.domain)
     radii = threat.space.radii(len(x)).tolist()
     if isinstance(victim, EstimatorVictim):
-        return _of_linear(victim, x, region, reference, radii)  # type: ignore[arg-type]
+        return _of_linear(victim, x, region, criterion, radii)  # type: ignore[arg-type]
     assert isinstance(victim, EmbeddingTextVictim)
     try:
         network = _network(victim)
@@ -60,17 +62,16 @@ def words(
         return [Certificate(Verdict.UNKNOWN, reason=f"operator: {error}") for _ in range(len(x))]
     found: list[Certificate] = []
     for rows in torch.arange(len(x)).split(batch):
-        own = reference.take(rows)
-        ask = Question.robustness if bool((own.sign > 0).all()) else Question.reaching
-        question = ask(network, substitutions(victim.model, region.take(rows)), own.anchor)  # type: ignore[arg-type]
+        own = criterion.take(rows)
+        ask = Query.robustness if bool((own.sign > 0).all()) else Query.reaching
+        query = ask(network, substitutions(victim.model, region.take(rows)), own.reference_class)  # type: ignore[arg-type]
         limit = None if seconds is None else seconds * len(rows)
-        chosen, work = EFFORTS[effort] if rungs is None else rungs, None if effort == "thorough" else WORK
-        for row, answer in zip(rows.tolist(), decide(question, seconds=limit, rungs=chosen, work=work), strict=True):
+        for row, answer in zip(rows.tolist(), decide(query, seconds=limit, verifiers=chosen if verifiers is None else verifiers, work=work), strict=True):
             if answer.verdict is Verdict.REFUTED:  # by vectors, not by a sentence
-                found.append(Certificate(Verdict.UNKNOWN, answer.rung, margin=answer.margin, reason="broken: an allowed sentence is put in another class"))
+                found.append(Certificate(Verdict.UNKNOWN, answer.verifier, margin=answer.margin, reason="broken: an allowed sentence is put in another class"))
                 continue
             proved = answer.verdict is Verdict.PROVED
-            found.append(Certificate(answer.verdict, answer.rung, radii[row] if proved else 0.0, answer.margin, answer.reason))
+            found.append(Certificate(answer.verdict, answer.verifier, radii[row] if proved else 0.0, answer.margin, answer.reason))
     return found
 
 
@@ -88,23 +89,23 @@ def _network(victim: EmbeddingTextVictim) -> Network:
     return network
 
 
-def _of_linear(victim: EstimatorVictim, x: Strings, region: WordsRegion, reference: Reference, radii: Sequence[float]) -> list[Certificate]:
+def _of_linear(victim: EstimatorVictim, x: Strings, region: WordsRegion, criterion: ClassCriterion, radii: Sequence[float]) -> list[Certificate]:
     model = linear.read(victim.model)
     if not all(np.isfinite(part).all() for part in (model.weight, model.intercept, model.size)):
         return [Certificate(Verdict.UNKNOWN, reason="numerics: the model holds numbers that are not finite") for _ in range(len(x))]
     labels, found = victim.label(x).tolist(), []
     unmoved = dataclasses.replace(region, radius=torch.zeros_like(region.radius))
-    for row, (label, anchor, sign) in enumerate(zip(labels, reference.anchor.tolist(), reference.sign.tolist(), strict=True)):
+    for row, (label, reference_class, sign) in enumerate(zip(labels, criterion.reference_class.tolist(), criterion.sign.tolist(), strict=True)):
         before = linear.worst(model, unmoved, row, label).margin
         if before.min() < -1e-6 * max(1.0, float(np.abs(before[np.isfinite(before)]).max())):
             found.append(Certificate(Verdict.UNKNOWN, "words", reason="agreement: the pipeline does not predict what its weights say"))
             continue
         if sign > 0:
-            margin, exact = linear.worst(model, region, row, anchor)
+            margin, exact = linear.worst(model, region, row, reference_class)
             least = float(margin.min())
         else:  # the target is out of reach if some class stays ahead of it on every sentence
-            leads = [linear.worst(model, region, row, other) for other in range(victim.classes) if other != anchor]
-            least, exact = max(float(one.margin[anchor]) for one in leads), all(one.exact for one in leads) and victim.classes == 2
+            leads = [linear.worst(model, region, row, other) for other in range(victim.classes) if other != reference_class]
+            least, exact = max(float(one.margin[reference_class]) for one in leads), all(one.exact for one in leads) and victim.classes == 2
         if least > 0:
             found.append(Certificate(Verdict.PROVED, "words", radii[row], least))
         else:

@@ -16,7 +16,10 @@ from sparring.certification.trees.parts import BLOCK, Parts, needed, pack
 
 
 def merge(parts: Parts, count: int, *, most: int = 200_000) -> Parts:
-    """Every `count` groups in a row made one. most: leaves that a group may have; groups that would have more stay as they are."""
+    """Return every `count` groups in a row made one.
+
+    most: leaves that a group may have; groups that would have more stay as they are.
+    """
     groups = [(parts.low[place][real], parts.high[place][real], parts.weight[place][real]) for place, real in enumerate(parts.real)]
     made = []
     for start in range(0, len(groups), count):
@@ -41,14 +44,16 @@ def _meeting(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> tupl
 
 
 def levels(parts: Parts, max_clique: int = 2, max_level: int = 1) -> Parts:
-    """Merged `max_level` times; level 0 is the sum of the worst leaves."""
+    """Merge groups `max_level` times; level 0 is the sum of the worst leaves."""
     for _, _ in itertools.product(range(max_level), range(parts.groups > 1)):
         parts = merge(parts, max_clique)
     return parts
 
 
 def clique_bound(parts: Parts, x: np.ndarray, order: float) -> np.ndarray:
-    """float64 [n]: rows [n, features] closer than this to the given ones keep the right class ahead of the rival; infinite where the rival never wins.
+    """Return a lower bound of the distance at which the rival may win.
+
+    float64 [n]: rows [n, features] closer than this to the given ones keep the right class ahead of the rival; infinite where the rival never wins.
 
     parts: merged by `levels`. order: infinity, 2, 1 or 0.
     """

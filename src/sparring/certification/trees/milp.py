@@ -27,12 +27,15 @@ INFEASIBLE = 2
 
 
 class Solved(NamedTuple):
-    """proved: no input nearer than this lets the rival win; infinite where it wins nowhere, 0 where nothing is known. distance: of the input found.
-    witness: float64 [features], that input, or None. reason: why proved and distance are apart; empty where they agree up to the tolerance."""
+    """Hold the result of a MILP.
+
+    proved: no input nearer than this lets the rival win; infinite where it wins nowhere, 0 where nothing is known. distance: of the input found.
+    counterexample: float64 [features], that input, or None. reason: why proved and distance are apart; empty where they agree up to the tolerance.
+    """
 
     proved: float
     distance: float
-    witness: np.ndarray | None
+    counterexample: np.ndarray | None
     reason: str
     seconds: float
 
@@ -56,15 +59,15 @@ class _Rows:
 
 
 def solve(parts: Parts, x: np.ndarray, order: float, *, reach: float = np.inf, seconds: float | None = None) -> Solved:
-    """The smallest change of one row x [features] that lets the rival win.
+    """Return the smallest change of one row x [features] that lets the rival win.
 
     order: infinity, 2, 1 or 0. reach: leaves further away than this are left out, so that an infeasible program proves this much.
     seconds: the solver's limit; what it has proved by then is kept.
     """
     began = time.perf_counter()
 
-    def answer(proved: float, distance: float = np.inf, witness: np.ndarray | None = None, reason: str = "") -> Solved:
-        return Solved(proved, distance, witness, reason, time.perf_counter() - began)
+    def answer(proved: float, distance: float = np.inf, counterexample: np.ndarray | None = None, reason: str = "") -> Solved:
+        return Solved(proved, distance, counterexample, reason, time.perf_counter() - began)
 
     near = parts.distance(x[None], order)[0]
     use = np.isfinite(near) & (near <= reach)
@@ -109,9 +112,9 @@ def solve(parts: Parts, x: np.ndarray, order: float, *, reach: float = np.inf, s
     meeting = parts.low[np.arange(parts.groups), picks].max(0) <= parts.high[np.arange(parts.groups), picks].min(0)
     if not meeting.all():
         return answer(proved, reason="the solver's answer is no input: its leaves do not meet")
-    witness = parts.nearest(x, picks)
-    distance = float(size(np.abs(witness - x)[None, parts.columns], order)[0])
-    return answer(proved, distance, witness, "" if result.status == 0 else f"the solver stopped early: {result.message}")
+    counterexample = parts.nearest(x, picks)
+    distance = float(size(np.abs(counterexample - x)[None, parts.columns], order)[0])
+    return answer(proved, distance, counterexample, "" if result.status == 0 else f"the solver stopped early: {result.message}")
 
 
 def _sides(rows: _Rows, low: np.ndarray, high: np.ndarray, group: np.ndarray, first: int) -> int:

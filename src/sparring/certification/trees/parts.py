@@ -18,7 +18,9 @@ BLOCK = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Groups of leaves; every input lies in exactly one leaf of each group. Groups are filled up with empty leaves.
+    """Hold groups of leaves.
+
+    Groups of leaves; every input lies in exactly one leaf of each group. Groups are filled up with empty leaves.
 
     low, high: float64 [groups, width, columns], both ends belong to the leaf. weight: float64 [groups, width], by how much the leaf puts the
     right class ahead of the rival; infinite for what is filled up. limit: the rival may win where the weights add up to
@@ -33,24 +35,32 @@ class Parts:
 
     @property
     def real(self) -> np.ndarray:
-        """bool [groups, width]: leaves that are not filling."""
+        """Return leaves that are not filling, bool [groups, width]."""
         return np.isfinite(self.weight)
 
     @property
     def groups(self) -> int:
+        """Return the number of groups."""
         return self.weight.shape[0]
 
     @property
     def width(self) -> int:
+        """Return the number of leaves per group, those filled up included."""
         return self.weight.shape[1]
 
     def away(self, x: np.ndarray) -> np.ndarray:
-        """float64 [n, groups, width, columns]: how far each column of rows [n, features] has to move into each leaf."""
+        """Return how far each column of rows has to move into each leaf.
+
+        float64 [n, groups, width, columns], for rows [n, features].
+        """
         row = x[:, self.columns][:, None, None, :]
         return np.maximum(np.maximum(self.low - row, row - self.high), 0.0)
 
     def distance(self, x: np.ndarray, order: float) -> np.ndarray:
-        """float64 [n, groups, width]: distance of rows [n, features] from each leaf; infinite for filling."""
+        """Return distance of rows [n, features] from each leaf.
+
+        Infinite for filling, float64 [n, groups, width].
+        """
         row = x[:, self.columns]
         result = np.zeros((len(row), *self.weight.shape))
         for place in range(row.shape[1]):
@@ -65,7 +75,10 @@ class Parts:
 
     @cached_property
     def meet(self) -> np.ndarray:
-        """bool [groups * width, groups * width]: do two leaves have an input in common?"""
+        """Return whether two leaves have an input in common, bool.
+
+        The array is [groups * width, groups * width].
+        """
         low, high = (edge.reshape(self.groups * self.width, len(self.columns)) for edge in (self.low, self.high))
         together = np.outer(self.real.ravel(), self.real.ravel())
         for place in range(low.shape[1]):
@@ -73,7 +86,10 @@ class Parts:
         return together
 
     def nearest(self, x: np.ndarray, picks: np.ndarray) -> np.ndarray:
-        """float64 [features]: the point nearest to one row x [features], in every norm, in the leaves picked (int64 [groups], places in a group)."""
+        """Return the nearest point in the leaves picked.
+
+        float64 [features]: the point nearest to one row x [features], in every norm, in the leaves picked (int64 [groups], places in a group).
+        """
         chosen = np.arange(self.groups), picks
         point = x.copy()
         point[self.columns] = np.clip(x[self.columns], self.low[chosen].max(0), self.high[chosen].min(0))
@@ -81,7 +97,7 @@ class Parts:
 
 
 def size(away: np.ndarray, order: float) -> np.ndarray:
-    """Norm of changes [..., columns]; order 0 counts."""
+    """Return the norm of changes [..., columns]; order 0 counts."""
     if order == np.inf:
         return away.max(-1, initial=0.0)
     if order == 2:
@@ -90,7 +106,7 @@ def size(away: np.ndarray, order: float) -> np.ndarray:
 
 
 def duel(ensemble: Ensemble, right: int, rival: int, low: np.ndarray, high: np.ndarray, whole: np.ndarray, *, strict: bool = False) -> Parts:
-    """The leaves inside a table's bounds with the lead of the right class over the rival.
+    """Return the leaves inside a table's bounds with the lead of the right class over the rival.
 
     low, high: float64 [features], the bounds, infinite where there are none. whole: bool [features], columns of whole numbers.
     By default scores that rounding may make equal count for the rival, so that what excludes it is a proof. strict: they count
@@ -113,7 +129,10 @@ def duel(ensemble: Ensemble, right: int, rival: int, low: np.ndarray, high: np.n
 
 
 def pack(groups: list[tuple[np.ndarray, np.ndarray, np.ndarray]], limit: float, columns: np.ndarray) -> Parts:
-    """Groups of (low [k, columns], high, weight [k]) of different k, filled up to one width; without any, one leaf that is everywhere."""
+    """Put groups of different sizes into one array.
+
+    Groups of (low [k, columns], high, weight [k]) of different k, filled up to one width; without any, one leaf that is everywhere.
+    """
     groups = groups or [(np.full((1, len(columns)), -np.inf), np.full((1, len(columns)), np.inf), np.zeros(1))]
     width = max(len(weight) for _, _, weight in groups)
     low = np.full((len(groups), width, len(columns)), np.inf)
@@ -125,14 +144,19 @@ def pack(groups: list[tuple[np.ndarray, np.ndarray, np.ndarray]], limit: float, 
 
 
 class Reached(NamedTuple):
-    """radius: float64 [m]. picks: int64 [m, groups], the leaf of least weight within the radius; meaningless where it is infinite."""
+    """Hold the radius at which the rival may win.
+
+    radius: float64 [m]. picks: int64 [m, groups], the leaf of least weight within the radius; meaningless where it is infinite.
+    """
 
     radius: np.ndarray
     picks: np.ndarray
 
 
 def needed(parts: Parts, distance: np.ndarray, least: np.ndarray | None = None) -> Reached:
-    """The least radius at which the lightest leaves of all groups within it add up to at most the limit; infinite where none does.
+    """Return the least radius at which the rival may win.
+
+    The least radius at which the lightest leaves of all groups within it add up to at most the limit; infinite where none does.
 
     distance: float64 [m, groups, width], infinite for leaves that are out of the question. least: float64 [m], the radius is known to be
     no less. Leaves need not meet, so this is a lower bound on the distance of the nearest input that the rival may win; of one group alone it is
@@ -152,14 +176,14 @@ def needed(parts: Parts, distance: np.ndarray, least: np.ndarray | None = None) 
 
 def _rise(parts: Parts, distance: np.ndarray) -> np.ndarray:
     """float64 [m]: by halving, the first of each row's distances at which the limit is reached, for rows where it is."""
-    ladder = np.sort(distance.reshape(len(distance), -1), axis=1)
+    candidates = np.sort(distance.reshape(len(distance), -1), axis=1)
     rows = np.arange(len(distance))
-    low, high = np.zeros(len(distance), dtype=np.int64), np.full(len(distance), ladder.shape[1] - 1)
+    low, high = np.zeros(len(distance), dtype=np.int64), np.full(len(distance), candidates.shape[1] - 1)
     while (low < high).any():
         middle = (low + high) // 2
-        enough = _sum(parts, distance, ladder[rows, middle]) <= parts.limit
+        enough = _sum(parts, distance, candidates[rows, middle]) <= parts.limit
         low, high = np.where(enough, low, np.minimum(middle + 1, high)), np.where(enough, middle, high)
-    return ladder[rows, low]
+    return candidates[rows, low]
 
 
 def _lightest(parts: Parts, distance: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -172,7 +196,7 @@ def _sum(parts: Parts, distance: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
 
 def close_by(parts: Parts, near: np.ndarray, reach: float) -> tuple[Parts, np.ndarray]:
-    """The leaves within the reach of one row, and the groups that are left, int64.
+    """Return the leaves within the reach of one row, and the groups that are left, int64.
 
     near: float64 [groups, width], the distances. A group whose leaves within the reach all weigh the same adds that, wherever in the
     reach an input lies; it is left out, and so may not be asked where the input is further away than the reach.

@@ -1,10 +1,11 @@
 """Proofs about trees: a box of rows cut until every part can be seen to be safe by itself."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from sparring.certification.proof.file import TreeProof
 from sparring.models.trees.ensemble import DOUBLE, Ensemble
 
 BATCH = 128
@@ -12,14 +13,33 @@ BATCH = 128
 
 
 class Box(NamedTuple):
-    """float64 [features] each, or [n, features]."""
+    """Hold the ends of boxes, float64 [features] each, or [n, features]."""
 
     low: np.ndarray
     high: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class TreeProof:
+    """Hold the proof of one sample.
+
+    That in a box of rows no rival comes within `margin` of the right class. low, high: float64 [features]; whole: bool [features], columns of
+    whole numbers; rivals: by class boxes (low, high), float64 [n, features], that fill it, each of which can be seen to be safe by itself.
+    """
+
+    ensemble: Ensemble
+    low: np.ndarray
+    high: np.ndarray
+    whole: np.ndarray
+    right: int
+    margin: float
+    rivals: Mapping[int, tuple[np.ndarray, np.ndarray]]
+
+
 def cut_boxes(ensemble: Ensemble, right: int, rival: int, whole: np.ndarray, box: Box, margin: float, most: int) -> Box | None:
-    """Boxes that fill the box, in each of which the leaves that can be reached, the worst for the right class
+    """Split a box until each part is safe.
+
+    Boxes that fill the box, in each of which the leaves that can be reached, the worst for the right class
     of every tree, add up to a lead over the rival of more than `margin`. None where more than `most` boxes would be looked at, or one cannot be cut.
 
     A box is cut where the tree whose leaves differ most tells its best from its worst leaf.
@@ -69,7 +89,9 @@ def _halves(box: Box, one: Box, other: Box, whole: np.ndarray) -> list[Box]:
 def prove(
     ensemble: Ensemble, right: int, rivals: list[int], low: np.ndarray, high: np.ndarray, whole: np.ndarray, *, margin: float, most: int = 100_000
 ) -> TreeProof | None:
-    """That no rival comes within `margin` of the right class in the box from low to high, float64 [features] both; None where that takes too many boxes.
+    """Prove that no rival wins in a box.
+
+    That no rival comes within `margin` of the right class in the box from low to high, float64 [features] both; None where that takes too many boxes.
 
     whole: bool [features], columns of whole numbers. most: boxes looked at, a rival.
     """

@@ -27,14 +27,17 @@ GROWTH = 1.25
 """Of the reach from stage to stage, for rows that are searched one by one."""
 
 
-class Found(NamedTuple):
-    """proved: float64 [n], no input nearer than this lets the rival win. distance: float64 [n], of the nearest input found, infinite for none.
-    witness: float64 [n, features], that input, the row itself where there is none. done: bool [n], proved and distance are one, or there is
-    nothing within the reach. states: int64 [n]. seconds: float64 [n]."""
+class SearchResult(NamedTuple):
+    """Hold the result of a search.
+
+    proved: float64 [n], no input nearer than this lets the rival win. distance: float64 [n], of the nearest input found, infinite for none.
+    counterexample: float64 [n, features], that input, the row itself where there is none. done: bool [n], proved and distance are one, or there is
+    nothing within the reach. states: int64 [n]. seconds: float64 [n].
+    """
 
     proved: np.ndarray
     distance: np.ndarray
-    witness: np.ndarray
+    counterexample: np.ndarray
     done: np.ndarray
     states: np.ndarray
     seconds: np.ndarray
@@ -49,8 +52,8 @@ def search(
     seconds: float | None = None,
     states: int = 200_000,
     batch: int = 256,
-) -> Found:
-    """The smallest changes of rows [n, features] that let the rival win.
+) -> SearchResult:
+    """Return the smallest changes of rows [n, features] that let the rival win.
 
     parts: from `duel`, with ties for the rival or against it. order: of the norm: infinity, 2, 1 or 0. reach: [n] or a number, nothing
     further away is looked for. seconds, states: where to give up, a row. batch: states that are looked at together.
@@ -58,24 +61,24 @@ def search(
     reach = np.broadcast_to(np.asarray(reach, dtype=np.float64), len(x))
     if parts.groups * parts.width > MANY:
         pieces = [_in_stages(parts, x[at : at + 1], order, float(reach[at]), seconds, states, batch) for at in range(len(x))]
-        return Found(*(np.concatenate(each) for each in zip(*pieces, strict=True))) if pieces else _empty(x)
+        return SearchResult(*(np.concatenate(each) for each in zip(*pieces, strict=True))) if pieces else _empty(x)
     room = max(1, BLOCK // max(1, parts.groups * parts.width * (1 if order == np.inf else max(1, len(parts.columns)))))
     step = max(1, min(batch, room))
     pieces = [_search(parts, x[at : at + step], order, reach[at : at + step], seconds, states, step) for at in range(0, len(x), step)]
-    return Found(*(np.concatenate(each) for each in zip(*pieces, strict=True))) if pieces else _empty(x)
+    return SearchResult(*(np.concatenate(each) for each in zip(*pieces, strict=True))) if pieces else _empty(x)
 
 
-def _in_stages(parts: Parts, x: np.ndarray, order: float, reach: float, seconds: float | None, states: int, batch: int) -> Found:
+def _in_stages(parts: Parts, x: np.ndarray, order: float, reach: float, seconds: float | None, states: int, batch: int) -> SearchResult:
     """One row, [1, features], with a reach that begins just above the first bound and grows until something is found: of a large ensemble few
     leaves are near."""
     began = time.perf_counter()
     near = parts.distance(x, order)
     stage, end = float(needed(parts, near).radius[0]), float(near[np.isfinite(near)].max())
-    ladder = np.unique(near[near > 0])
+    candidates = np.unique(near[near > 0])
     proved, asked = min(stage, reach), 1
     while True:
-        following = np.searchsorted(ladder, stage, side="right")
-        stage = max(stage * GROWTH, float(ladder[following]) if following < len(ladder) else np.inf)
+        following = np.searchsorted(candidates, stage, side="right")
+        stage = max(stage * GROWTH, float(candidates[following]) if following < len(candidates) else np.inf)
         limit = reach if stage >= min(reach, end) else stage
         some, _ = close_by(parts, near[0], limit)
         left = None if seconds is None else seconds - (time.perf_counter() - began)
@@ -86,16 +89,16 @@ def _in_stages(parts: Parts, x: np.ndarray, order: float, reach: float, seconds:
         asked += int(found.states[0])
         proved = max(proved, float(found.proved[0]))
         if not found.done[0] or np.isfinite(found.distance[0]) or limit >= reach:
-            return _found(x, proved, float(found.distance[0]), found.witness[0], bool(found.done[0]), asked, began)
+            return _found(x, proved, float(found.distance[0]), found.counterexample[0], bool(found.done[0]), asked, began)
 
 
-def _found(x: np.ndarray, proved: float, distance: float, witness: np.ndarray, done: bool, states: int, began: float) -> Found:
+def _found(x: np.ndarray, proved: float, distance: float, counterexample: np.ndarray, done: bool, states: int, began: float) -> SearchResult:
     seconds = time.perf_counter() - began
-    return Found(np.array([proved]), np.array([distance]), witness[None], np.array([done]), np.array([states]), np.array([seconds]))
+    return SearchResult(np.array([proved]), np.array([distance]), counterexample[None], np.array([done]), np.array([states]), np.array([seconds]))
 
 
-def _empty(x: np.ndarray) -> Found:
-    return Found(np.zeros(0), np.zeros(0), x.copy(), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), np.zeros(0))
+def _empty(x: np.ndarray) -> SearchResult:
+    return SearchResult(np.zeros(0), np.zeros(0), x.copy(), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), np.zeros(0))
 
 
 @dataclass
@@ -109,7 +112,7 @@ class _Frontier:
     distance: np.ndarray
     near: np.ndarray
     away: np.ndarray | None
-    witness: np.ndarray
+    counterexample: np.ndarray
     queues: list[list[tuple[float, int, np.ndarray, np.ndarray | None, int]]]
     number: itertools.count = field(default_factory=itertools.count)
 
@@ -146,7 +149,7 @@ class _Frontier:
             reached = float(size(self.away[row, leaf].max(0), self.order))
         if reached < self.distance[row] and reached <= self.reach[row]:
             self.distance[row] = reached
-            self.witness[row] = self.parts.nearest(self.x[row], picks)
+            self.counterexample[row] = self.parts.nearest(self.x[row], picks)
         if reached <= bound:
             return False, 0
         open_groups = possible.reshape(self.parts.groups, self.parts.width).sum(1) > 1
@@ -179,7 +182,7 @@ class _Frontier:
             self.put(row[part], possible[parent[part]] & parts.meet[leaf[part]], None if moved is None else moved[part], least[part])
 
 
-def _search(parts: Parts, x: np.ndarray, order: float, reach: np.ndarray, seconds: float | None, states: int, batch: int) -> Found:
+def _search(parts: Parts, x: np.ndarray, order: float, reach: np.ndarray, seconds: float | None, states: int, batch: int) -> SearchResult:
     count = len(x)
     began = time.perf_counter()
     near = parts.distance(x, order)
@@ -203,4 +206,4 @@ def _search(parts: Parts, x: np.ndarray, order: float, reach: np.ndarray, second
     done = np.array([frontier.over(row) for row in range(count)], dtype=bool)
     left = np.array([frontier.least(row) for row in range(count)])
     proved = np.where(done, np.where(np.isfinite(frontier.distance), frontier.distance, np.where(np.isfinite(reach), reach, np.inf)), left)
-    return Found(proved, frontier.distance, frontier.witness, done, asked, spent)
+    return SearchResult(proved, frontier.distance, frontier.counterexample, done, asked, spent)

@@ -1,4 +1,4 @@
-"""`trees`: tree ensembles under Linf, L2 and L1, decided exactly where the search ends in time.
+"""Certify tree ensembles under Linf, L2 and L1, exactly where the search ends in time.
 
 The smallest change is found by branch and bound over leaves (`search`), bounded from below by cliques of leaves (`clique`; Chen, Zhang, Si, Li, Boning,
 Hsieh 2019, arXiv:1906.03849) where it does not end, and by a mixed-integer program (`milp`; Kantchelian, Tygar, Joseph 2016, arXiv:1509.07892) on demand.
@@ -14,21 +14,21 @@ from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
 from sparring.certification.certifier import certifier
-from sparring.certification.proof.file import TreeProof
 from sparring.certification.trees.clique import clique_bound, levels
 from sparring.certification.trees.milp import solve
 from sparring.certification.trees.parts import Parts, duel
-from sparring.certification.trees.proof import prove
+from sparring.certification.trees.proof import TreeProof, prove
 from sparring.certification.trees.search import search
-from sparring.core.dice import Dice
 from sparring.core.errors import LoadError
-from sparring.core.threat import Reference, Threat
+from sparring.core.rng import Rng
+from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.domains.table import Table
 from sparring.models.estimator import EstimatorVictim
 from sparring.models.trees.ensemble import Ensemble
 from sparring.models.trees.estimators import read_estimator, readable
 from sparring.models.trees.files import TreeVictim
+from sparring.tasks.classes import ClassCriterion, of_classes
 from sparring.threats.balls import L1, L2, Linf
 
 ORDERS = {Linf: np.inf, L2: 2.0, L1: 1.0}
@@ -41,7 +41,7 @@ SHARE = 2e-9
 
 
 def ensemble_of(victim: Victim) -> Ensemble:
-    """The trees of a victim; LoadError where it is not made of them."""
+    """Return the trees of a victim; LoadError where it is not made of them."""
     if isinstance(victim, TreeVictim):
         return victim.ensemble
     if isinstance(victim, EstimatorVictim):
@@ -53,7 +53,7 @@ def _misfit(victim: Victim, threat: Threat) -> str:
     if type(threat.space) not in ORDERS:
         return f"trees are certified under {', '.join(space.kind for space in ORDERS)}"
     if not isinstance(victim.domain, Table):
-        return f"trees take table rows; its inputs are {victim.domain.say()}"
+        return f"trees take table rows; its inputs are {victim.domain}"
     if named := [column.name for column in victim.domain.columns if column.kind == "category"]:
         return f"the categories of {', '.join(named[:3])} reach the model as names: give them as whole numbers"
     if isinstance(victim, EstimatorVictim):
@@ -64,11 +64,11 @@ def _misfit(victim: Victim, threat: Threat) -> str:
 @dataclass
 class _Known:
     """What is known of each row. proved: float64 [n], no input nearer meets the goal. distance: float64 [n], of the nearest found that may meet it.
-    witness: float64 [n, features]. note: why proved and distance are apart. method, seconds: [n]."""
+    counterexample: float64 [n, features]. note: why proved and distance are apart. method, seconds: [n]."""
 
     proved: np.ndarray
     distance: np.ndarray
-    witness: np.ndarray
+    counterexample: np.ndarray
     note: list[str]
     method: list[str]
     seconds: np.ndarray
@@ -90,7 +90,7 @@ def trees(
     x: Tensor,
     y: Tensor,
     threat: Threat,
-    dice: Dice,
+    rng: Rng,
     *,
     seconds: float | None = None,
     minimal: bool = True,
@@ -100,10 +100,10 @@ def trees(
     milp: bool = False,
     proofs: bool = False,
 ) -> list[Certificate]:
-    """Certificates for rows x (float64 [n, columns]) of classes y (int64 [n]).
+    """Certify rows x (float64 [n, columns]) of classes y (int64 [n]) of a tree ensemble.
 
     proved: no row of the domain's box within the radius meets the goal, and none in which scores are equal up to the library's rounding; `radius` is
-    the largest distance that is proved, infinite where no row at all meets the goal. refuted: the witness was asked of the victim; `radius` is
+    the largest distance that is proved, infinite where no row at all meets the goal. refuted: the counterexample was asked of the victim; `radius` is
     still the distance below which nothing meets the goal. unknown: the search did not end, or scores tie. With a target, what is
     excluded is that its score reaches that of the true class.
 
@@ -115,19 +115,19 @@ def trees(
     rows = x.detach().cpu().double().numpy()
     radii = threat.space.radii(len(x)).double().cpu().numpy()
     order = ORDERS[type(threat.space)]  # type: ignore[index]
-    reference = threat.goal.reference(y, dice, victim.classes)
+    criterion = of_classes(threat.goal.freeze(y, victim.task, rng))
     effort = _Effort(seconds, states, max_clique, max_level, milp)
     usable = np.isfinite(rows).all(1) & np.asarray(victim.domain.valid(x.detach().cpu().double()))
     whom = _Duels(ensemble, cast(Table, victim.domain), order, effort)
     reach = np.where(usable, widened(radii, rows, order), -1.0)
-    known = whom.run(rows, reference, reach)
+    known = whom.run(rows, criterion, reach)
     if minimal:
         again = np.flatnonzero(usable & ~np.isfinite(known.distance) & (known.proved >= reach))
-        _further(whom, known, rows, reference, again)
-    found = _Verdicts(victim, threat, ensemble, whom, x, reference, radii, reach).say(known, rows, usable)
+        _further(whom, known, rows, criterion, again)
+    found = _Verdicts(victim, threat, ensemble, whom, x, criterion, radii, reach).certificates(known, rows, usable)
     if not proofs or order != np.inf:
         return found
-    return [replace(one, proof=_proof(whom, rows[row], reach[row], whom.rivals(reference, row))) if one.proved else one for row, one in enumerate(found)]
+    return [replace(one, proof=_proof(whom, rows[row], reach[row], whom.rivals(criterion, row))) if one.proved else one for row, one in enumerate(found)]
 
 
 def _proof(whom: "_Duels", row: np.ndarray, reach: float, rivals: tuple[int, list[int]]) -> TreeProof | None:
@@ -140,7 +140,10 @@ def _proof(whom: "_Duels", row: np.ndarray, reach: float, rivals: tuple[int, lis
 
 
 def widened(radius: np.ndarray, x: np.ndarray, order: float) -> np.ndarray:
-    """float64 [n]: no point that the ball of this radius ([n]) counts as inside is further from x ([n, columns]) than this."""
+    """Return a radius that covers rounding.
+
+    float64 [n]: no point that the ball of this radius ([n]) counts as inside is further from x ([n, columns]) than this.
+    """
     ones = x.shape[1] ** (0.0 if np.isinf(order) else 1.0 / order)
     with np.errstate(invalid="ignore"):
         slack = 4 * np.finfo(np.float64).eps * (np.abs(x).max(1) + radius) * ones
@@ -148,7 +151,10 @@ def widened(radius: np.ndarray, x: np.ndarray, order: float) -> np.ndarray:
 
 
 def narrowed(distance: np.ndarray, x: np.ndarray, order: float) -> np.ndarray:
-    """float64 [n]: a radius that is proved where everything nearer than `distance` is; at least 0."""
+    """Return a radius that is proved where everything nearer than `distance` is.
+
+    At least 0, float64 [n].
+    """
     ones = x.shape[1] ** (0.0 if np.isinf(order) else 1.0 / order)
     with np.errstate(invalid="ignore"):
         slack = 8 * np.finfo(np.float64).eps * (np.abs(x).max(1) + distance) * ones
@@ -168,18 +174,20 @@ class _Duels:
             self.made[right, rival, strict] = duel(self.ensemble, right, rival, *self.box, strict=strict)
         return self.made[right, rival, strict]
 
-    def rivals(self, reference: Reference, row: int) -> tuple[int, list[int]]:
+    def rivals(self, criterion: ClassCriterion, row: int) -> tuple[int, list[int]]:
         """The right class of a row and those it must not lose to."""
-        right, anchor = int(reference.label[row]), int(reference.anchor[row])
-        return right, [one for one in range(self.ensemble.classes) if one != right] if reference.sign[row] > 0 else [one for one in [anchor] if one != right]
+        right, reference_class = int(criterion.label[row]), int(criterion.reference_class[row])
+        return right, [one for one in range(self.ensemble.classes) if one != right] if criterion.sign[row] > 0 else [
+            one for one in [reference_class] if one != right
+        ]
 
-    def run(self, x: np.ndarray, reference: Reference, reach: np.ndarray, *, strict: bool = False) -> _Known:
+    def run(self, x: np.ndarray, criterion: ClassCriterion, reach: np.ndarray, *, strict: bool = False) -> _Known:
         """All rivals of all rows, each row up to its reach; rows of negative reach are left alone."""
         count = len(x)
         known = _Known(np.full(count, np.inf), np.full(count, np.inf), x.copy(), [""] * count, ["search"] * count, np.zeros(count))
         together: dict[tuple[int, int], list[int]] = {}
         for row in np.flatnonzero(reach >= 0).tolist():
-            right, rivals = self.rivals(reference, row)
+            right, rivals = self.rivals(criterion, row)
             for rival in rivals:
                 together.setdefault((right, rival), []).append(row)
         share = max((len({rival for first, rival in together if first == right}) for right, _ in together), default=1)
@@ -193,7 +201,7 @@ class _Duels:
         found = search(parts, x[rows], self.order, reach=near, seconds=limit, states=self.effort.states)
         better = found.distance < known.distance[rows]
         known.distance[rows] = np.where(better, found.distance, known.distance[rows])
-        known.witness[rows[better]] = found.witness[better]
+        known.counterexample[rows[better]] = found.counterexample[better]
         known.seconds[rows] += found.seconds
         proved = found.proved
         for place in np.flatnonzero(~found.done):
@@ -209,18 +217,18 @@ class _Duels:
             solved = solve(parts, x[row], self.order, reach=reach, seconds=seconds)
             bound = max(bound, solved.proved)
             known.note[row], known.method[row] = solved.reason or "the solver's bound and its answer are apart", "search, clique, milp"
-            if solved.witness is not None and solved.distance < known.distance[row] and solved.distance <= reach:
-                known.distance[row], known.witness[row] = solved.distance, solved.witness
+            if solved.counterexample is not None and solved.distance < known.distance[row] and solved.distance <= reach:
+                known.distance[row], known.counterexample[row] = solved.distance, solved.counterexample
         known.seconds[row] += time.perf_counter() - began
         return bound
 
 
-def _further(whom: _Duels, known: _Known, x: np.ndarray, reference: Reference, rows: np.ndarray) -> None:
+def _further(whom: _Duels, known: _Known, x: np.ndarray, criterion: ClassCriterion, rows: np.ndarray) -> None:
     """The smallest change of rows that are proved already, noted as what is proved of them."""
     if not len(rows):
         return
     index = torch.from_numpy(rows)
-    more = whom.run(x[rows], reference.take(index), np.full(len(rows), np.inf))
+    more = whom.run(x[rows], criterion.take(index), np.full(len(rows), np.inf))
     known.proved[rows] = np.maximum(known.proved[rows], more.proved)
     known.seconds[rows] += more.seconds
 
@@ -228,23 +236,25 @@ def _further(whom: _Duels, known: _Known, x: np.ndarray, reference: Reference, r
 class _Verdicts:
     """From what is known to certificates: what is found is asked of the victim before it counts."""
 
-    def __init__(self, victim: Victim, threat: Threat, ensemble: Ensemble, whom: _Duels, x: Tensor, reference: Reference, radii: np.ndarray, reach: np.ndarray):
+    def __init__(
+        self, victim: Victim, threat: Threat, ensemble: Ensemble, whom: _Duels, x: Tensor, criterion: ClassCriterion, radii: np.ndarray, reach: np.ndarray
+    ):
         self.victim, self.threat, self.ensemble, self.whom = victim, threat, ensemble, whom
-        self.x, self.reference, self.radii, self.reach = x, reference, radii, reach
+        self.x, self.criterion, self.radii, self.reach = x, criterion, radii, reach
 
-    def say(self, known: _Known, rows: np.ndarray, usable: np.ndarray) -> list[Certificate]:
+    def certificates(self, known: _Known, rows: np.ndarray, usable: np.ndarray) -> list[Certificate]:
         order = self.whom.order
         found = usable & np.isfinite(known.distance)
-        broken = self.broken(known.witness, found)
+        broken = self.broken(known.counterexample, found)
         tied = found & ~broken & (known.distance <= self.reach)
         if tied.any():  # what is nearest only ties: is there anything within the radius that does more?
             index = torch.from_numpy(np.flatnonzero(tied))
-            surely = self.whom.run(rows[tied], self.reference.take(index), self.reach[tied], strict=True)
-            known.witness[tied] = surely.witness
+            surely = self.whom.run(rows[tied], self.criterion.take(index), self.reach[tied], strict=True)
+            known.counterexample[tied] = surely.counterexample
             known.seconds[tied] += surely.seconds
             sure = np.zeros_like(tied)
             sure[tied] = np.isfinite(surely.distance)
-            broken |= sure & self.broken(known.witness, sure)
+            broken |= sure & self.broken(known.counterexample, sure)
         proved = usable & (known.proved > self.reach) | (usable & ~found & (known.proved >= self.reach))
         radius = narrowed(known.proved, rows, order)
         agreed = self.agreed(usable)
@@ -259,30 +269,32 @@ class _Verdicts:
             return Certificate(
                 Verdict.UNKNOWN, method, reason="the row has a missing or infinite value, or lies outside the bounds of the table", seconds=seconds
             )
-        if self.reference.sign[row] < 0 and self.reference.label[row] == self.reference.anchor[row]:
+        if self.criterion.sign[row] < 0 and self.criterion.label[row] == self.criterion.reference_class[row]:
             return Certificate(Verdict.UNKNOWN, method, reason="the target is the true class: there is nothing to reach", seconds=seconds)
         if not agreed:
             return Certificate(
                 Verdict.UNKNOWN, method, reason="the trees as read and the model disagree on this row: the model is not what was read", seconds=seconds
             )
         if broken:
-            witness = torch.from_numpy(known.witness[row].copy()).to(self.x.dtype)
-            return Certificate(Verdict.REFUTED, method, min(radius, float(self.radii[row])), guarantee=guarantee, seconds=seconds, witness=witness)
+            counterexample = torch.from_numpy(known.counterexample[row].copy()).to(self.x.dtype)
+            return Certificate(
+                Verdict.REFUTED, method, min(radius, float(self.radii[row])), guarantee=guarantee, seconds=seconds, counterexample=counterexample
+            )
         if proved:
             return Certificate(Verdict.PROVED, method, max(radius, float(self.radii[row])), guarantee=guarantee, seconds=seconds)
         tie = "two classes tie within the rounding of the library somewhere in the threat, and nothing was found that is clear"
         return Certificate(Verdict.UNKNOWN, method, min(radius, float(self.radii[row])), reason=known.note[row] or tie, guarantee=guarantee, seconds=seconds)
 
-    def broken(self, witness: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """bool [n]: does the victim itself meet the goal at the witness, and does the threat allow it?"""
-        result = np.zeros(len(witness), dtype=bool)
+    def broken(self, counterexample: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """bool [n]: does the victim itself meet the goal at the counterexample, and does the threat allow it?"""
+        result = np.zeros(len(counterexample), dtype=bool)
         if not which.any():
             return result
         index = torch.from_numpy(np.flatnonzero(which))
-        points = torch.from_numpy(witness[which]).to(self.x.dtype)
+        points = torch.from_numpy(counterexample[which]).to(self.x.dtype)
         region = self.threat.take(index).space.around(self.x[index], self.victim.domain)
         with self.victim.session():
-            met = self.threat.take(index).goal.done(self._labels(points), self.reference.take(index))
+            met = self.criterion.take(index).met(self._labels(points))
         result[which] = (met & region.inside(points)).numpy() & np.asarray(self.victim.domain.valid(points))
         return result
 

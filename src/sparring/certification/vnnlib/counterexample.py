@@ -9,12 +9,15 @@ import torch
 
 from sparring.certification.vnnlib.property import TOLERANCE, Property
 from sparring.core.errors import LoadError
-from sparring.models.network.network import Network
+from sparring.graph.network import Network
 
 
 class Standing(StrEnum):
-    """What a counterexample is worth. HOLDS: onnxruntime's own answer is unsafe, without any tolerance, and float64 agrees up to `TOLERANCE`.
-    NEARLY: only within `TOLERANCE`, which shows nothing. FAILS: not even that."""
+    """Name what a counterexample is worth.
+
+    What a counterexample is worth. HOLDS: onnxruntime's own answer is unsafe, without any tolerance, and float64 agrees up to `TOLERANCE`.
+    NEARLY: only within `TOLERANCE`, which shows nothing. FAILS: not even that.
+    """
 
     HOLDS = "holds"
     NEARLY = "holds only within the tolerance"
@@ -23,31 +26,44 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Counterexample:
-    """x float64 [inputs], y float64 [outputs]: an input, and what onnxruntime answers to it in the file's own precision."""
+    """Hold a counterexample.
+
+    x float64 [inputs], y float64 [outputs]: an input, and what onnxruntime answers to it in the file's own precision.
+    """
 
     x: np.ndarray
     y: np.ndarray
     standing: Standing
 
     def text(self) -> str:
-        """As the competition writes it: ((X_0 0.5) ... (Y_0 1.25)), numbers that read back as they were."""
+        """Return the counterexample as the competition writes it.
+
+        ((X_0 0.5) ... (Y_0 1.25)), with numbers that read back as they were.
+        """
         named = [*(f"(X_{i} {value!r})" for i, value in enumerate(self.x.tolist())), *(f"(Y_{i} {value!r})" for i, value in enumerate(self.y.tolist()))]
         return "(" + "\n".join(named) + ")\n"
 
 
 @dataclass(frozen=True, eq=False)
 class Deployed:
-    """A network in both forms: as it is reasoned about, and the onnxruntime session of the same file."""
+    """Hold a network and its onnxruntime session.
+
+    A network in both forms: as it is reasoned about, and the onnxruntime session of the same file.
+    """
 
     network: Network
     runtime: Any
 
     @property
     def inputs(self) -> int:
+        """Return the number of inputs."""
         return int(torch.Size(self.network.input_shape).numel())
 
     def answer(self, x: np.ndarray) -> np.ndarray:
-        """float64 [outputs]: what onnxruntime answers to x float64 [inputs], cast to the type that the file takes."""
+        """Return the answer of onnxruntime to x, float64 [outputs].
+
+        x: float64 [inputs], cast to the type that the file takes.
+        """
         taken = self.runtime.get_inputs()[0]
         sides = [side if isinstance(side, int) and side > 0 else 1 for side in taken.shape]
         fed = np.tile(x, max(1, int(np.prod(sides)) // len(x))).reshape(sides)
@@ -58,12 +74,15 @@ class Deployed:
         return np.asarray(answered, np.float64).reshape(-1)[: self.network.outputs]
 
     def exact(self, x: np.ndarray) -> np.ndarray:
-        """float64 [outputs]: the network as it is reasoned about, computed in float64."""
+        """Return the network as it is reasoned about, computed in float64, float64 [outputs]."""
         with torch.no_grad():
             return self.network(torch.from_numpy(x).double().reshape(1, *self.network.input_shape)).flatten().numpy()
 
     def replay(self, asked: Property, x: np.ndarray) -> Counterexample:
-        """Compute x float64 [inputs] again, moved to an input that the file's type holds exactly and that lies in the box, if there is one."""
+        """Compute a counterexample again in the type of the file.
+
+        Compute x float64 [inputs] again, moved to an input that the file's type holds exactly and that lies in the box, if there is one.
+        """
         best = Counterexample(x, self.answer(x), Standing.FAILS)
         kind = FLOATS.get(self.runtime.get_inputs()[0].type, np.dtype("f4"))
         for case in asked.cases:
@@ -82,7 +101,10 @@ FLOATS = {"tensor(float)": np.dtype("f4"), "tensor(double)": np.dtype("f8"), "te
 
 
 def held(x: np.ndarray, low: np.ndarray, high: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """The numbers of a type next to x that lie between low and high; where there is none, x itself brought between them. float64 [inputs]."""
+    """Return the numbers of a type next to x that lie between low and high.
+
+    Where there is none, x itself brought between them. float64 [inputs].
+    """
     inside = np.clip(x, low, high)
     near = inside.astype(kind)
     up, down = np.nextafter(near, kind.type(np.inf)), np.nextafter(near, kind.type(-np.inf))

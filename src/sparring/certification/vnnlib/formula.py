@@ -14,22 +14,28 @@ from sparring.core.errors import InputError
 
 INPUT, OUTPUT = 1, 2
 LIMIT = 100_000
-"""Most alternatives that a specification may come to; each is a question of its own."""
+"""Most alternatives that a specification may come to; each is a query of its own."""
 NUMBERS = 20_000_000
 """Most atoms in the alternatives, and most numbers in all boxes: some hundred megabytes."""
 UNCOUNTED = 10**18
 """Where counting stops; (2, 3, ...) disjunctions of thousands of assertions would make numbers of thousands of digits."""
 
 
-class Linear(NamedTuple):
-    """weights: variable -> factor, none of them 0; plus a constant. Input i is the variable i, output i the variable -1 - i."""
+class LinearTerm(NamedTuple):
+    """Hold a linear term.
+
+    weights: variable -> factor, none of them 0; plus a constant. Input i is the variable i, output i the variable -1 - i.
+    """
 
     weights: dict[int, Fraction]
     constant: Fraction
 
 
 class Atom(NamedTuple):
-    """The sum of the weights times their variables is at most `limit`. kinds: INPUT or OUTPUT."""
+    """Hold one linear inequality.
+
+    The sum of the weights times their variables is at most `limit`. kinds: INPUT or OUTPUT.
+    """
 
     weights: tuple[tuple[int, Fraction], ...]
     limit: Fraction
@@ -37,7 +43,10 @@ class Atom(NamedTuple):
 
 
 class Junction(NamedTuple):
-    """All of the parts (every) or any of them. alternatives: of its disjunctive normal form; size: atoms in all of these."""
+    """Represent all of the parts (every) or any of them.
+
+    alternatives: of its disjunctive normal form; size: atoms in all of these.
+    """
 
     every: bool
     parts: tuple["Atom | Junction", ...]
@@ -52,38 +61,45 @@ ONE = Fraction(1)
 
 
 class Unanswerable(InputError):
-    """A specification that leaves nothing to be shown, or too much. variable: the input that is to blame, if it is one."""
+    """Represent a specification that leaves nothing to be shown, or too much.
+
+    variable: the input that is to blame, if it is one.
+    """
 
     def __init__(self, message: str, variable: int | None = None):
         super().__init__(message)
         self.variable = variable
 
 
-def add(terms: Iterable[Linear]) -> Linear:
-    """Their sum."""
+def add(terms: Iterable[LinearTerm]) -> LinearTerm:
+    """Return Their sum."""
     weights: dict[int, Fraction] = {}
     constant = Fraction(0)
     for term in terms:
         constant += term.constant
         for variable, factor in term.weights.items():
             weights[variable] = weights.get(variable, 0) + factor
-    return Linear({variable: factor for variable, factor in weights.items() if factor}, constant)
+    return LinearTerm({variable: factor for variable, factor in weights.items() if factor}, constant)
 
 
-def scale(term: Linear, factor: Fraction) -> Linear:
-    """Every weight and the constant times `factor`."""
-    return Linear({variable: weight * factor for variable, weight in term.weights.items()} if factor else {}, term.constant * factor)
+def scale(term: LinearTerm, factor: Fraction) -> LinearTerm:
+    """Return every weight and the constant times `factor`."""
+    return LinearTerm({variable: weight * factor for variable, weight in term.weights.items()} if factor else {}, term.constant * factor)
 
 
-def multiply(terms: Sequence[Linear]) -> Linear:
-    """Their product; InputError if more than one of them has variables."""
+def multiply(terms: Sequence[LinearTerm]) -> LinearTerm:
+    """Return Their product; InputError if more than one of them has variables."""
     if sum(bool(term.weights) for term in terms) > 1:
         raise InputError("a product of variables is not linear: only products with numbers can be read")
     return reduce(lambda one, two: scale(one, two.constant) if one.weights else scale(two, one.constant), terms)
 
 
-def at_most(left: Linear, right: Linear) -> Formula:
-    """left <= right; InputError if it is about inputs and outputs at once, or about several inputs."""
+def at_most(left: LinearTerm, right: LinearTerm) -> Formula:
+    """Return left <= right as a formula.
+
+    Raises:
+        InputError: If it is about inputs and outputs at once, or about several inputs.
+    """
     weights, constant = add((left, scale(right, Fraction(-1))))
     if not weights:
         return junction(constant <= 0, ())
@@ -99,12 +115,18 @@ def at_most(left: Linear, right: Linear) -> Formula:
 
 
 def opposite(atom: Atom) -> Atom:
-    """Not the atom, with its border: strict comparisons are read as closed ones."""
+    """Return the negation of an atom, with its border.
+
+    Strict comparisons are read as closed ones.
+    """
     return Atom(tuple((variable, -factor) for variable, factor in atom.weights), -atom.limit, atom.kinds)
 
 
 def junction(every: bool, parts: tuple[Formula, ...]) -> Formula:
-    """All of the parts, or any of them. Of no parts: true, and false."""
+    """Return all of the parts, or any of them.
+
+    Of no parts: true, and false.
+    """
     if len(parts) == 1:
         return parts[0]
     counts = [(1, 1) if isinstance(part, Atom) else (part.alternatives, part.size) for part in parts]
@@ -119,7 +141,10 @@ def junction(every: bool, parts: tuple[Formula, ...]) -> Formula:
 
 
 def alternatives(formula: Formula) -> list[Conjunction]:
-    """Its disjunctive normal form. Without recursion, so that no depth of nesting is too much."""
+    """Return the disjunctive normal form of a formula.
+
+    There is no recursion, so that no depth of nesting is too much.
+    """
     waiting: list[tuple[Formula, int]] = [(formula, -1)]
     found: list[list[Conjunction]] = []
     while waiting:
@@ -158,7 +183,7 @@ def _distribute(choices: list[list[Conjunction]]) -> list[Conjunction]:
 
 
 def to_property(inputs: int, outputs: int, assertions: Iterable[Formula]) -> Property:
-    """The cases of all assertions together, one for each different box.
+    """Return the cases of all assertions together, one for each different box.
 
     Raises InputError for inputs without bounds, specifications that come to too many alternatives, those that say nothing of the
     outputs and coefficients too long to be exact; Unanswerable where no input or no output is unsafe, whatever the network.
@@ -283,7 +308,11 @@ def _write(sides: _Sides, low: dict[int, Fraction], high: dict[int, Fraction]) -
 
 @lru_cache(65536)
 def around(value: Fraction) -> tuple[float, float]:
-    """The floats next below and above, equal if the value is a float; InputError beyond the range of float64."""
+    """Return the floats next below and above, equal if the value is a float.
+
+    Raises:
+        InputError: Beyond the range of float64.
+    """
     try:
         near = value.numerator / value.denominator
     except OverflowError as error:

@@ -1,4 +1,4 @@
-"""One question of the competition's kind: a network, a property and a limit of time."""
+"""One query of the competition's kind: a network, a property and a limit of time."""
 
 import time
 from collections.abc import Sequence
@@ -10,18 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparring.certification.bounds.inputs import InputSet
 from sparring.certification.certificate import Verdict
-from sparring.certification.decide import decide, ladder
-from sparring.certification.docket import Answer
-from sparring.certification.proof.file import kept, write_proof
-from sparring.certification.question import Question
+from sparring.certification.networks.bounds.inputs import InputSet
+from sparring.certification.networks.decide import decide
+from sparring.certification.networks.portfolio import portfolio
+from sparring.certification.networks.proof.sample import kept
+from sparring.certification.networks.query import Query
+from sparring.certification.networks.state import QueryAnswer
+from sparring.certification.proof.file import write_proof
 from sparring.certification.vnnlib.counterexample import Counterexample, Deployed, Standing
 from sparring.certification.vnnlib.parse import read_property
 from sparring.certification.vnnlib.property import TOLERANCE, Case, Property
 from sparring.core.errors import InputError
-from sparring.models.network.builder import Unsupported
-from sparring.models.network.from_onnx import import_onnx, read_content, start
+from sparring.graph.builder import Unsupported
+from sparring.graph.from_onnx import import_onnx, read_content, start
 
 KEPT = 16
 """Networks and properties that are kept for the next instance."""
@@ -31,23 +33,27 @@ TOGETHER = 256
 
 @dataclass(frozen=True, eq=False)
 class InstanceAnswer:
-    """result: "unsat" (no input of the property is unsafe: proved), "sat" (`counterexample` is one), "timeout", "unknown", or "error" in lists
-    of instances. seconds: spent, reading included. rung: the methods that decided. reason: why there is no answer. proof: the file that was written."""
+    """Hold the answer to an instance.
+
+    result: "unsat" (no input of the property is unsafe: proved), "sat" (`counterexample` is one), "timeout", "unknown", or "error" in lists
+    of instances. seconds: spent, reading included. verifier: the methods that decided. reason: why there is no answer. proof: the file that was written.
+    """
 
     result: str
     seconds: float
-    rung: str = ""
+    verifier: str = ""
     reason: str = ""
     counterexample: Counterexample | None = None
     proof: str = ""
 
     @property
     def decided(self) -> bool:
+        """Return whether the answer is "sat" or "unsat"."""
         return self.result in ("sat", "unsat")
 
 
 def decide_instance(network_path: str | Path, property_path: str | Path, seconds: float | None = None, *, proof: str | Path | None = None) -> InstanceAnswer:
-    """Does any input of the property give an unsafe output?
+    """Decide whether any input of the property gives an unsafe output.
 
     network_path: .onnx or .onnx.gz; property_path: .vnnlib or .vnnlib.gz; where only the one with .gz is there, it is taken. seconds: for all, None
     for no limit. Files are read once for many instances of a process. "sat" is only said of a counterexample whose outputs, as onnxruntime
@@ -65,12 +71,12 @@ def decide_instance(network_path: str | Path, property_path: str | Path, seconds
         nearly.extend(one for one in replayed if one.standing is Standing.NEARLY)
         return torch.tensor([one.standing is Standing.HOLDS for one in replayed], device=points.device)
 
-    answers: list[Answer] = []
-    rungs = None if proof is None else [one.name for one, _ in ladder() if one.name != "milp"]
+    answers: list[QueryAnswer] = []
+    verifiers = None if proof is None else [one.name for one, _ in portfolio() if one.keeps_proofs]
     for place in range(0, len(asked.cases), TOGETHER):
         left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
-        now = question(deployed, asked.cases[place : place + TOGETHER])
-        found = decide(now, seconds=left, replay=replay, rungs=rungs, proofs=proof is not None)
+        now = query(deployed, asked.cases[place : place + TOGETHER])
+        found = decide(now, seconds=left, replay=replay, verifiers=verifiers, proofs=proof is not None)
         answers += found if proof is None else [kept(now, row, one) for row, one in enumerate(found)]
         if any(answer.verdict is Verdict.REFUTED for answer in answers):
             break
@@ -78,24 +84,24 @@ def decide_instance(network_path: str | Path, property_path: str | Path, seconds
     return answer if proof is None or answer.result != "unsat" else _written(answer, answers, proof, there(network_path))
 
 
-def _written(answer: InstanceAnswer, answers: list[Answer], path: str | Path, source: str) -> InstanceAnswer:
+def _written(answer: InstanceAnswer, answers: list[QueryAnswer], path: str | Path, source: str) -> InstanceAnswer:
     """The answer with the proof in a file; without one, and why, where a method kept none."""
-    bare = sorted({one.rung for one in answers if one.proof is None})
+    bare = sorted({one.verifier for one in answers if one.proof is None})
     if bare:
         return replace(answer, reason=f"no proof was written: {', '.join(bare)} kept none")
     write_proof(path, [one.proof for one in answers], source)
     return replace(answer, proof=str(path))
 
 
-def _together(deployed: Deployed, asked: Property, answers: list[Answer], spent: float, seconds: float | None, nearly: bool) -> InstanceAnswer:
+def _together(deployed: Deployed, asked: Property, answers: list[QueryAnswer], spent: float, seconds: float | None, nearly: bool) -> InstanceAnswer:
     """One answer of those to the cases: one counterexample is enough, a proof needs all."""
     for answer in answers:
-        if answer.verdict is Verdict.REFUTED and answer.witness is not None:
-            found = deployed.replay(asked, answer.witness.double().flatten().cpu().numpy())
+        if answer.verdict is Verdict.REFUTED and answer.counterexample is not None:
+            found = deployed.replay(asked, answer.counterexample.double().flatten().cpu().numpy())
             if found.standing is Standing.HOLDS:
-                return InstanceAnswer("sat", spent, answer.rung, counterexample=found)
+                return InstanceAnswer("sat", spent, answer.verifier, counterexample=found)
     if answers and all(answer.verdict is Verdict.PROVED for answer in answers):
-        return InstanceAnswer("unsat", spent, "+".join(dict.fromkeys(answer.rung for answer in answers)))
+        return InstanceAnswer("unsat", spent, "+".join(dict.fromkeys(answer.verifier for answer in answers)))
     reason = next(answer.reason or "bounds: a counterexample could not be confirmed" for answer in answers if answer.verdict is not Verdict.PROVED)
     late = reason.startswith("time") or (seconds is not None and spent >= seconds)
     if nearly:
@@ -103,8 +109,8 @@ def _together(deployed: Deployed, asked: Property, answers: list[Answer], spent:
     return InstanceAnswer("timeout" if late else "unknown", spent, reason=reason)
 
 
-def question(deployed: Deployed, cases: Sequence[Case]) -> Question:
-    """Cases of a property as questions of one network."""
+def query(deployed: Deployed, cases: Sequence[Case]) -> Query:
+    """Return the cases of a property as queries of one network."""
     shape, outputs = deployed.network.input_shape, deployed.network.outputs
     most = max(sum(len(clause.rows) for clause in case.clauses) for case in cases)
     rows, offset, numbers = np.zeros((len(cases), most, outputs)), np.zeros((len(cases), most)), np.full((len(cases), most), -1)
@@ -112,7 +118,7 @@ def question(deployed: Deployed, cases: Sequence[Case]) -> Question:
         written, limits, own = _rows(case)
         rows[place, : len(own)], offset[place, : len(own)], numbers[place, : len(own)] = written, -limits, own
     low, high = (torch.from_numpy(np.stack([getattr(case, side) for case in cases])).reshape(-1, *shape) for side in ("low", "high"))
-    return Question(deployed.network, InputSet(low, high), torch.from_numpy(rows), torch.from_numpy(offset), torch.from_numpy(numbers))
+    return Query(deployed.network, InputSet(low, high), torch.from_numpy(rows), torch.from_numpy(offset), torch.from_numpy(numbers))
 
 
 def _rows(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,19 +128,22 @@ def _rows(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def there(path: str | Path) -> str:
-    """The path, or the same with .gz where only that is there."""
+    """Return the path, or the same with .gz where only that is there."""
     given = Path(path)
     packed = given.with_name(given.name + ".gz")
     return str(packed if not given.exists() and packed.exists() else given)
 
 
 def load_network(path: str) -> Deployed:
-    """The network of an ONNX file, compared with onnxruntime when it is read; read again only if the file has changed."""
+    """Load the network of an ONNX file, compared with onnxruntime when it is read.
+
+    The file is read again only if it has changed.
+    """
     return _network(path, _stamp(path))
 
 
 def load_property(path: str) -> Property:
-    """The property of a file; read again only if the file has changed."""
+    """Return the property of a file; read again only if the file has changed."""
     return _property(path, _stamp(path))
 
 

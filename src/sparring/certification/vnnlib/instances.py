@@ -17,12 +17,19 @@ from sparring.core.errors import LoadError, SparringError
 if TYPE_CHECKING:
     from sparring.certification.vnnlib.instance import InstanceAnswer
 
-COLUMNS = ("onnx", "vnnlib", "result", "seconds", "rung")
+COLUMNS = ("onnx", "vnnlib", "result", "seconds", "verifier")
+
+
+EARLIER = ("onnx", "vnnlib", "result", "seconds", "rung")
+"""What the columns were called before."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A line of instances.csv: two paths as written, relative to the file, and the limit in seconds (None: no limit)."""
+    """Hold one instance.
+
+    A line of instances.csv: two paths as written, relative to the file, and the limit in seconds (None: no limit).
+    """
 
     network: str
     asked: str
@@ -30,24 +37,31 @@ class Instance:
 
     @property
     def name(self) -> str:
-        """As a file name: mnist-net_256x2.prop_0_0.03."""
+        """Return the instance as a file name: mnist-net_256x2.prop_0_0.03."""
         parts = [Path(path).name.removesuffix(".gz").rsplit(".", 1)[0] for path in (self.network, self.asked)]
         return ".".join(parts)
 
 
 class Row(NamedTuple):
-    """A line of the results. reason: why there is no answer; it is told and not written."""
+    """Represent a line of the results.
+
+    reason: why there is no answer; it is told and not written.
+    """
 
     network: str
     asked: str
     result: str
     seconds: float
-    rung: str
+    verifier: str
     reason: str = ""
 
 
 def read_instances(path: str | Path) -> list[Instance]:
-    """The instances of a file of lines `network,property,seconds`, the last of which may be missing. LoadError names the line that cannot be read."""
+    """Read the instances of a file of lines `network,property,seconds`; seconds may be missing.
+
+    Raises:
+        LoadError: Names the line that cannot be read.
+    """
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             lines = [(number, [word.strip() for word in line]) for number, line in enumerate(csv.reader(file), 1) if any(word.strip() for word in line)]
@@ -70,12 +84,15 @@ def _instance(path: str | Path, number: int, words: list[str]) -> Instance:
 
 
 def read_results(path: str | Path) -> list[Row]:
-    """What an earlier run wrote; nothing if there is no such file. A last line that was cut off by an interruption is left out."""
+    """Read what an earlier run wrote; nothing if there is no such file.
+
+    A last line that was cut off by an interruption is left out.
+    """
     if not Path(path).exists():
         return []
     text = Path(path).read_text(encoding="utf-8")
     lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
-    if lines and tuple(lines[0]) != COLUMNS:
+    if lines and tuple(lines[0]) not in (COLUMNS, EARLIER):
         raise LoadError(f"{path} is not a table of results ({','.join(COLUMNS)}): name another file to write to")
     try:
         return [Row(line[0], line[1], line[2], float(line[3]), line[4]) for line in lines[1:]]
@@ -84,19 +101,21 @@ def read_results(path: str | Path) -> list[Row]:
 
 
 def run_instances(
-    path: str | Path, out: str | Path, *, seconds: float | None = None, witnesses: str | Path | None = None, proofs: str | Path | None = None, workers: int = 1,
-    listen: Callable[[Row], None] = lambda row: None,
+    path: str | Path, out: str | Path, *, seconds: float | None = None, counterexamples: str | Path | None = None, proofs: str | Path | None = None,
+    workers: int = 1, listen: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:  # fmt: skip
-    """Decide the instances of a file that have no result yet, and write each result to `out` at once. Returns all rows, old and new.
+    """Decide the instances of a file that have no result yet, and write each result at once.
 
-    seconds: instead of the limits in the file. witnesses: a folder for counterexamples in the competition's format. proofs: a folder for
-    proof files of "unsat". workers: processes; each
-    reads a network once. An instance that cannot be used becomes a row "error" and the others go on. listen: hears of every new row.
+    Results go to `out`. Returns all rows, old and new.
+
+    seconds: instead of the limits in the file. counterexamples: a folder for counterexamples in the competition's format. proofs: a folder for proof files of
+    "unsat". workers: processes; each reads a network once. An instance that cannot be used becomes a row "error" and the others go on. listen: hears of every
+    new row.
     """
     instances, done = read_instances(path), read_results(out)
     open_ones = _left(instances, done)
-    if witnesses is not None:
-        Path(witnesses).mkdir(parents=True, exist_ok=True)
+    if counterexamples is not None:
+        Path(counterexamples).mkdir(parents=True, exist_ok=True)
     if proofs is not None:
         Path(proofs).mkdir(parents=True, exist_ok=True)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +124,7 @@ def run_instances(
     temporary.write_text(whole, encoding="utf-8")
     temporary.replace(out)  # a run that is interrupted here has lost nothing
     with Path(out).open("a", encoding="utf-8") as file:
-        for row in _decided(Path(path).parent, open_ones, seconds, witnesses, proofs, workers):
+        for row in _decided(Path(path).parent, open_ones, seconds, counterexamples, proofs, workers):
             file.write(_line(row) + "\n")
             file.flush()
             done.append(row)
@@ -128,20 +147,20 @@ def _left(instances: list[Instance], done: list[Row]) -> list[Instance]:
 def _line(row: Row) -> str:
     """One line of the table, quoted where a path has a comma."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow((row.network, row.asked, row.result, f"{row.seconds:.4f}", row.rung))
+    csv.writer(text, lineterminator="").writerow((row.network, row.asked, row.result, f"{row.seconds:.4f}", row.verifier))
     return text.getvalue()
 
 
 def _decided(
-    folder: Path, instances: list[Instance], seconds: float | None, witnesses: str | Path | None, proofs: str | Path | None, workers: int
+    folder: Path, instances: list[Instance], seconds: float | None, counterexamples: str | Path | None, proofs: str | Path | None, workers: int
 ) -> Iterator[Row]:  # fmt: skip
     """Rows as they come: in the order of the list, or with several processes as they are done."""
     if workers <= 1 or len(instances) <= 1:
-        yield from (decide_one(folder, one, seconds, witnesses, proofs) for one in instances)
+        yield from (decide_one(folder, one, seconds, counterexamples, proofs) for one in instances)
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
     try:
-        waiting = [pool.submit(decide_one, folder, one, seconds, witnesses, proofs) for one in instances]
+        waiting = [pool.submit(decide_one, folder, one, seconds, counterexamples, proofs) for one in instances]
         yield from (future.result() for future in as_completed(waiting))
     except BrokenProcessPool as error:
         raise SparringError("a process ended on its own, for lack of memory perhaps: the same command continues, with fewer --workers if need be") from error
@@ -155,8 +174,8 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def decide_one(folder: Path, instance: Instance, seconds: float | None, witnesses: str | Path | None, proofs: str | Path | None = None) -> Row:
-    """The row of one instance."""
+def decide_one(folder: Path, instance: Instance, seconds: float | None, counterexamples: str | Path | None, proofs: str | Path | None = None) -> Row:
+    """Return the row of one instance."""
     from sparring.certification.vnnlib.instance import decide_instance
 
     limit = instance.seconds if seconds is None else seconds
@@ -167,13 +186,13 @@ def decide_one(folder: Path, instance: Instance, seconds: float | None, witnesse
         return Row(instance.network, instance.asked, "error", 0.0, "", str(error))
     except Exception as error:  # a slip of ours costs this instance, not the thousands after it
         return Row(instance.network, instance.asked, "error", 0.0, "", f"{type(error).__name__}: {error}")
-    if witnesses is not None:
-        write_answer(Path(witnesses) / f"{instance.name}.txt", answer)
-    return Row(instance.network, instance.asked, answer.result, answer.seconds, answer.rung, answer.reason)
+    if counterexamples is not None:
+        write_answer(Path(counterexamples) / f"{instance.name}.txt", answer)
+    return Row(instance.network, instance.asked, answer.result, answer.seconds, answer.verifier, answer.reason)
 
 
 def write_answer(path: str | Path, answer: "InstanceAnswer") -> None:
-    """The result file of the competition: the word, and for "sat" the counterexample after it."""
+    """Write the result file of the competition: the word, and for "sat" the counterexample."""
     text = answer.result + "\n" + (answer.counterexample.text() if answer.counterexample else "")
     temporary = Path(path).with_name(f"{Path(path).name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ from sparring.certification.vnnlib.formula import (
     Atom,
     Formula,
     Junction,
-    Linear,
+    LinearTerm,
     Unanswerable,
     add,
     at_most,
@@ -40,7 +40,7 @@ TIMES_MINUS_ONE = Fraction(-1)
 
 
 def read_property(path: str | Path) -> Property:
-    """Read a .vnnlib or .vnnlib.gz file of version 1.0, or of 2.0 where the package `vnnlib` is installed.
+    """Read a .vnnlib or .vnnlib.gz file of version 1.0, or of 2.0 with the package `vnnlib`.
 
     The decimals are taken as they are written: boxes are rounded outward and thresholds so that the unsafe set can only grow.
     < and > are read as <= and >=, which only adds the border to the unsafe set. Several assertions hold together.
@@ -53,7 +53,7 @@ def read_property(path: str | Path) -> Property:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file that may be packed by gzip."""
+    """Return the text of a file that may be packed by gzip."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -67,7 +67,9 @@ def read_text(path: str | Path) -> str:
 
 
 def parse_property(text: str, name: str = "property") -> Property:
-    """The property that a text says; `name` is what errors call it. As `read_property` otherwise.
+    """Return the property that a text says; `name` is what errors call it.
+
+    As `read_property` otherwise.
 
     >>> said = "(declare-const X_0 Real) (declare-const Y_0 Real) (assert (<= X_0 0.1)) (assert (>= X_0 0)) (assert (>= Y_0 1))"
     >>> case = parse_property(said).cases[0]
@@ -227,17 +229,17 @@ def _denied(word: str, operands: list[Any], variables: dict[str, int]) -> Formul
     return opposite(operands[0])
 
 
-def _sum(word: str, operands: list[Any], variables: dict[str, int]) -> Linear:
+def _sum(word: str, operands: list[Any], variables: dict[str, int]) -> LinearTerm:
     return add([_term(operand, variables) for operand in operands])
 
 
-def _difference(word: str, operands: list[Any], variables: dict[str, int]) -> Linear:
+def _difference(word: str, operands: list[Any], variables: dict[str, int]) -> LinearTerm:
     terms = [_term(operand, variables) for operand in operands]
     less = [scale(term, TIMES_MINUS_ONE) for term in terms[1:]]
     return add([terms[0], *less]) if less else scale(terms[0], TIMES_MINUS_ONE)
 
 
-def _product(word: str, operands: list[Any], variables: dict[str, int]) -> Linear:
+def _product(word: str, operands: list[Any], variables: dict[str, int]) -> LinearTerm:
     return multiply([_term(operand, variables) for operand in operands])
 
 
@@ -256,15 +258,15 @@ OPERATORS: dict[str, Callable[[str, list[Any], dict[str, int]], Any]] = {
 }
 
 
-def _term(operand: Any, variables: dict[str, int]) -> Linear:
+def _term(operand: Any, variables: dict[str, int]) -> LinearTerm:
     """A number, a variable or a term that was read already."""
-    if isinstance(operand, Linear):
+    if isinstance(operand, LinearTerm):
         return operand
     if not isinstance(operand, str):
         raise _Misread("a comparison stands where a number, a variable or a sum belongs")
     if operand in variables:
-        return Linear({variables[operand]: ONE}, Fraction(0))
-    return Linear({}, _number(operand))
+        return LinearTerm({variables[operand]: ONE}, Fraction(0))
+    return LinearTerm({}, _number(operand))
 
 
 @lru_cache(65536)

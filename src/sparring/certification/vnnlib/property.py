@@ -10,7 +10,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Clause:
-    """A polytope of outputs: all y with rows @ y <= bounds.
+    """Represent a polytope of outputs: all y with rows @ y <= bounds.
 
     rows: float64 [r, outputs], exactly as written, or a whole row times one positive number where that makes it exact.
     bounds: float64 [r], rounded up from what was written, so that the unsafe set can only grow.
@@ -22,13 +22,13 @@ class Clause:
     inner: np.ndarray | None = None
 
     def holds(self, y: np.ndarray, tolerance: float = 0.0) -> bool:
-        """Is y [outputs] in it, or within `tolerance` of each row? False for NaN."""
+        """Return whether y [outputs] is in it, or within `tolerance` of each row; not for NaN."""
         return bool(np.all(self.rows @ np.asarray(y, np.float64) <= (self.bounds if self.inner is None else self.inner) + tolerance))
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A box of inputs, unsafe where the outputs lie in any of the clauses.
+    """Represent a box of inputs, unsafe where the outputs lie in any of the clauses.
 
     low, high: float64 [inputs], rounded outward from what was written. inner_low, inner_high: the same rounded inward, for
     counterexamples; `low` and `high` where None. A side as thin as one decimal that is no float has inner_low above inner_high.
@@ -41,13 +41,19 @@ class Case:
     inner_high: np.ndarray | None = None
 
     def contains(self, x: np.ndarray, tolerance: float = 0.0) -> bool:
-        """Is x [inputs] in the box as written, or within `tolerance` of it? A side without a float inside is measured outward."""
+        """Return whether x is in the box.
+
+        Is x [inputs] in the box as written, or within `tolerance` of it? A side without a float inside is measured outward.
+        """
         low, high = self.inside
         return bool(np.all((low - tolerance <= x) & (x <= high + tolerance)))
 
     @property
     def inside(self) -> tuple[np.ndarray, np.ndarray]:
-        """(low, high) of the floats inside the box; the outward ones on sides without a float inside."""
+        """Return the ends of the box.
+
+        (low, high) of the floats inside the box; the outward ones on sides without a float inside.
+        """
         low = self.low if self.inner_low is None else self.inner_low
         high = self.high if self.inner_high is None else self.inner_high
         thin = low > high
@@ -56,12 +62,18 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Property:
-    """The unsafe set: the union of the cases. inputs, outputs: how many numbers the network takes and gives."""
+    """Represent the unsafe set: the union of the cases.
+
+    inputs, outputs: how many numbers the network takes and gives.
+    """
 
     inputs: int
     outputs: int
     cases: tuple[Case, ...]
 
     def unsafe(self, x: np.ndarray, y: np.ndarray, tolerance: float = 0.0) -> bool:
-        """Do input x [inputs] and output y [outputs] make a counterexample, up to `tolerance`?"""
+        """Return whether input x and output y make a counterexample, up to `tolerance`.
+
+        x: [inputs], y: [outputs].
+        """
         return any(case.contains(x, tolerance) and any(clause.holds(y, tolerance) for clause in case.clauses) for case in self.cases)

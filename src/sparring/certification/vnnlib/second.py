@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from sparring.certification.vnnlib.formula import Formula, Linear, add, at_most, junction, multiply, scale, to_property
+from sparring.certification.vnnlib.formula import Formula, LinearTerm, add, at_most, junction, multiply, scale, to_property
 from sparring.certification.vnnlib.property import Property
 from sparring.core.errors import InputError, LoadError, NeedsError
 
@@ -16,7 +16,9 @@ DEPTH = 500
 
 
 def parse_second(text: str, name: str) -> Property:
-    """The property of one network with one input and one output, numbered in the order of their memory (last index fastest).
+    """Parse a property of version 2.0.
+
+    The property of one network with one input and one output, numbered in the order of their memory (last index fastest).
 
     Decimals are taken from their text and comparisons read as for version 1.0. Raises NeedsError without the package, LoadError with its message for
     what it cannot read, InputError for several networks, inputs or outputs, hidden values, != and what version 1.0 refuses too.
@@ -53,13 +55,13 @@ def _formula(tree: Any, given: str) -> Any:
         place = 0
         for side, index in zip(tree.shape, tree.indices, strict=True):
             place = place * side + index
-        return Linear({place if tree.name == given else -1 - place: Fraction(1)}, Fraction(0))
+        return LinearTerm({place if tree.name == given else -1 - place: Fraction(1)}, Fraction(0))
     if kind in ("Float", "Int"):
-        return Linear({}, Fraction(tree.lexeme))
+        return LinearTerm({}, Fraction(tree.lexeme))
     return _combined(kind, [_formula(child, given) for child in tree.children()])
 
 
-def _combined(kind: str, parts: list[Any]) -> Formula | Linear:
+def _combined(kind: str, parts: list[Any]) -> Formula | LinearTerm:
     match kind:
         case "And" | "Or":
             return junction(kind == "And", tuple(parts))
@@ -80,7 +82,7 @@ def _combined(kind: str, parts: list[Any]) -> Formula | Linear:
     raise InputError(f"{kind} is not supported: comparisons other than != and linear terms are")
 
 
-def _negative(terms: Iterable[Linear]) -> Iterable[Linear]:
+def _negative(terms: Iterable[LinearTerm]) -> Iterable[LinearTerm]:
     return [scale(term, Fraction(-1)) for term in terms]
 
 

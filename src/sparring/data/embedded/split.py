@@ -11,9 +11,10 @@ SPLITS = ("train", "test", "all")
 
 
 def rows_of(split: str, count: int) -> tuple[np.ndarray, list[str]]:
-    """The positions [m] of a split of `count` rows, and for each "train" or "test".
+    """Return the positions [m] of a split of `count` rows, and for each "train" or "test".
 
-    The split depends on positions alone, so it is the same everywhere and for ever."""
+    The split depends on positions alone, so it is the same everywhere and for ever.
+    """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
     positions = np.arange(count)

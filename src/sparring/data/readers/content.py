@@ -12,17 +12,20 @@ from sparring.core.errors import InputError, LoadError, UnknownName
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix in lower case; that of the content where the file is gzipped."""
+    """Return the suffix in lower case; that of the content where the file is gzipped."""
     return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
 def stem_of(path: Path) -> str:
-    """The name without .gz and without its suffix."""
+    """Return the name without .gz and without its suffix."""
     return (Path(path.stem) if path.suffix.lower() == ".gz" else path).stem
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content, unpacked where the name ends in .gz. LoadError for a missing, truncated or empty file."""
+    """Return the content, unpacked where the name ends in .gz.
+
+    LoadError for a missing, truncated or empty file.
+    """
     try:
         content = path.read_bytes()
         if path.suffix.lower() == ".gz":
@@ -41,7 +44,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path, encoding: str | None) -> str:
-    """The content as text: in `encoding`, or UTF-8 and, where that fails, Latin-1. A byte order mark is dropped."""
+    """Return the content as text: in `encoding`, or UTF-8 and, where that fails, Latin-1.
+
+    A byte order mark is dropped.
+    """
     content = read_bytes(path)
     try:
         if encoding:
@@ -55,7 +61,10 @@ def read_text(path: Path, encoding: str | None) -> str:
 
 
 def pick_split(split: str | None, known: Sequence[str], where: Path) -> str:
-    """The split that was asked for, "test" or the first one otherwise. `known`: those that are there."""
+    """Return the split that was asked for, "test" or the first one otherwise.
+
+    `known`: those that are there.
+    """
     if split is None:
         return "test" if "test" in known else known[0]
     if split not in known:
@@ -64,9 +73,10 @@ def pick_split(split: str | None, known: Sequence[str], where: Path) -> str:
 
 
 def number_classes(values: Any, where: str) -> tuple[np.ndarray, list[str]]:
-    """Classes as they stand in a file -> (int64 [n], names), numbered in sorted order as scikit-learn does.
+    """Number the classes of a file in sorted order: int64 [n] and their names.
 
-    InputError for real numbers, and for almost as many classes as samples: such a column is no class.
+    Raises:
+        InputError: For real numbers, and for almost as many classes as samples: such a column is no class.
     """
     array = np.asarray(values)
     if array.dtype.kind == "f":

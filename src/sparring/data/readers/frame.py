@@ -17,9 +17,11 @@ from sparring.domains.table import table
 SUFFIXES = {".csv": "CSV", ".parquet": "Parquet", ".pq": "Parquet"}
 
 
-@reader("table", lambda path: suffix_of(path) in SUFFIXES, files="tables (.csv, .csv.gz, .parquet)", takes={"target", "encoding"}, order=20)
+@reader("table", lambda path: suffix_of(path) in SUFFIXES, files="tables (.csv, .csv.gz, .parquet)", takes={"target", "encoding", "task"}, order=20)
 def frame(path: Path, options: Options) -> Data:
-    """Rows of typed columns; kinds and bounds are read from the values (`domains.table.table`).
+    """Read rows of typed columns; kinds and bounds follow from the values.
+
+    See `domains.table.table`.
 
     The classes stand in the column `target`, by default one called target, label or class, else the last one; they are
     numbered in sorted order. A CSV file whose first line has a number in it has no header: its columns are called
@@ -36,16 +38,18 @@ def frame(path: Path, options: Options) -> Data:
         return from_columns(list(inputs.iloc[:, 0]), list(values), stem_of(path), str(path), range(len(rows)))
     if inputs.shape[1] == 0:
         raise LoadError(f"{path} has the single column {target!r}: columns to attack are needed beside the classes")
-    y, classes = number_classes(values, f"{path}: column {target!r}")
     try:
         domain = table(inputs)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if options.task is not None:
+        return Data.of(inputs, values, domain, name=stem_of(path), task=options.task, source=f"{path}, column {target!r}")
+    y, classes = number_classes(values, f"{path}: column {target!r}")
     return Data.of(inputs, y, domain, name=stem_of(path), classes=classes, source=str(path))
 
 
 def target_of(columns: list[str], asked: str | None, where: str) -> str:
-    """The name of the column with the classes; UnknownName names the nearest."""
+    """Return the name of the column with the classes; UnknownName names the nearest."""
     if asked is not None:
         if asked not in columns:
             raise UnknownName(f"target column of {where}", asked, columns)

@@ -34,7 +34,10 @@ def _accepts(path: Path) -> bool:
 
 @reader("idx", _accepts, files="idx files (...-images-idx3-ubyte, also .gz)", takes={"split", "deployed"}, order=10)
 def idx(path: Path, options: Options) -> Data:
-    """Images [n, h, w] (or [n, c, h, w]) of unsigned bytes, given as the file of the images or as their folder."""
+    """Read images [n, h, w] (or [n, c, h, w]) of unsigned bytes.
+
+    The path is the file of the images or their folder.
+    """
     if path.is_dir():
         known = _image_files(path)
         path = known[pick_split(options.split, sorted(known), path)]
@@ -67,7 +70,10 @@ def _labels_beside(path: Path) -> Path:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An idx file of unsigned bytes as uint8 array. LoadError for a wrong magic number or length."""
+    """Return an idx file of unsigned bytes as uint8 array.
+
+    LoadError for a wrong magic number or length.
+    """
     content = read_bytes(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != 8 or not 1 <= content[3] <= 4:
         raise LoadError(f"{path} begins with {content[:4].hex(' ')}, not with 00 00 08 and the number of dimensions: not an idx file of bytes")

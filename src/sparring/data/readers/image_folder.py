@@ -25,7 +25,9 @@ def _accepts(path: Path) -> bool:
 
 @reader("images", _accepts, files="folders of images, one sub-folder a class", takes={"split", "size", "deployed"}, order=60)
 def image_folder(path: Path, options: Options) -> Data:
-    """Images of one size, or scaled to `size`; grey where all are grey, RGB otherwise (transparency is dropped).
+    """Return images of one size, or scaled to `size`.
+
+    Grey where all are grey, RGB otherwise (transparency is dropped).
 
     Sub-folders that are called train, test, val are splits. Files of other kinds are passed over. Ids are
     name/class/file, so they stay when images come or go.

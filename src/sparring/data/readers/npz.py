@@ -25,15 +25,17 @@ SPLITS = ("train", "test", "val")
 
 
 class Pair(NamedTuple):
-    """Names of the two arrays of a split."""
+    """Hold the names of the two arrays of a split."""
 
     inputs: str
     labels: str
 
 
-@reader("npz", lambda path: path.suffix.lower() == ".npz", files="NumPy archives (.npz)", takes={"split", "deployed"}, order=10)
+@reader("npz", lambda path: path.suffix.lower() == ".npz", files="NumPy archives (.npz)", takes={"split", "deployed", "task"}, order=10)
 def npz(path: Path, options: Options) -> Data:
-    """Images (uint8, or floats in [0, 1]), rows of numbers [n, columns] or strings [n], with classes [n].
+    """Read images, rows of numbers or strings, with their classes [n].
+
+    Images are uint8, or floats in [0, 1]; rows of numbers are [n, columns], strings [n].
 
     Whole-number classes from 0 on stay as they are; others are numbered in sorted order. An array `classes`, if there is
     one, names them. The split "all" joins the others; "test" is the default.
@@ -53,8 +55,9 @@ def npz(path: Path, options: Options) -> Data:
         raise LoadError(f"{path} is not a sound .npz archive ({error}): copy it again") from error
     for one, array in parts.items():
         if array.ndim == 0 or len(array) != len(labels[one]):
-            raise LoadError(f"{path}: {pairs[one].inputs} has shape {array.shape} but {pairs[one].labels} {labels[one].shape}: one label a sample is needed")
-    numbers, classes = _classes(np.concatenate(list(labels.values())), f"{path}: {pairs[chosen[0]].labels}")
+            raise LoadError(f"{path}: {pairs[one].inputs} has shape {array.shape} but {pairs[one].labels} {labels[one].shape}: one label per sample is needed")
+    true = np.concatenate(list(labels.values()))
+    numbers, classes = (true, []) if options.task is not None else _classes(true, f"{path}: {pairs[chosen[0]].labels}")
     starts = dict(zip(labels, np.cumsum([0, *map(len, labels.values())]), strict=False))
     y = np.concatenate([numbers[starts[one] : starts[one] + len(labels[one])] for one in chosen])
     try:
@@ -64,7 +67,8 @@ def npz(path: Path, options: Options) -> Data:
     x, domain = _inputs(joined, f"{path}: {pairs[chosen[0]].inputs}", options)
     name = path.stem
     ids = [f"{name}/{one}/{place:05d}" if one else f"{name}/{place:05d}" for one in chosen for place in range(len(parts[one]))]
-    return Data.of(x, y, domain, name=name, classes=named or classes, ids=ids, source=f"{path}, split {split}" if split else str(path))
+    named = named if options.task is None else None
+    return Data.of(x, y, domain, name=name, classes=named or classes, ids=ids, task=options.task, source=f"{path}, split {split}" if split else str(path))
 
 
 def _pairs(names: list[str], path: Path) -> dict[str, Pair]:
@@ -97,7 +101,7 @@ def _array(archive: Any, name: str, path: Path) -> np.ndarray:
 
 def _classes(labels: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
     if labels.ndim != 1:
-        raise InputError(f"{where} has shape {labels.shape}: give one class a sample, [n] (not one-hot)")
+        raise InputError(f"{where} has shape {labels.shape}: give one class per sample, [n] (not one-hot)")
     if labels.dtype.kind in "iu" and len(labels) and int(labels.min()) >= 0:
         numbers = labels.astype(np.int64)
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]

@@ -8,9 +8,13 @@ CHANNELS = (1, 3, 4)
 
 
 def as_images(array: np.ndarray, where: str) -> np.ndarray:
-    """uint8 or float [n, h, w], [n, h, w, c] or [n, c, h, w] (c one of 1, 3, 4) as float32 [n, c, h, w].
+    """Return images as float32 [n, c, h, w].
 
-    uint8 is divided by 255; floats must lie in [0, 1] already. InputError where the channels cannot be told.
+    The array is uint8 or float [n, h, w], [n, h, w, c] or [n, c, h, w] (c one of 1, 3, 4).
+    uint8 is divided by 255; floats must lie in [0, 1] already.
+
+    Raises:
+        InputError: Where the channels cannot be told.
     """
     if array.ndim == 3:
         array = array[:, None]

@@ -7,15 +7,17 @@ from typing import NamedTuple
 
 from sparring.core.errors import InputError
 from sparring.core.registry import register
+from sparring.core.task import Task
 from sparring.data.dataset import Data
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say about a source; None where nothing was said.
+    """Hold what a user says about a source; None where nothing was said.
 
     split: which part, "test" say. target: name of the column with the classes. size: (height, width) to scale
-    images to. deployed: "float" or "8bit", the form in which images reach the model. encoding: of text files.
+    images to. deployed: "float" or "8bit", the form in which images reach the model. encoding: of text files. task: what is true, where it is
+    no class.
     """
 
     split: str | None = None
@@ -23,9 +25,10 @@ class Options:
     size: int | tuple[int, int] | None = None
     deployed: str | None = None
     encoding: str | None = None
+    task: Task | None = None
 
     def check(self, taken: frozenset[str], what: str) -> None:
-        """InputError for an option that says nothing about this kind of source."""
+        """Raise InputError for an option that says nothing about this kind of source."""
         for option in fields(self):
             value = getattr(self, option.name)
             if value is not None and option.name not in taken:
@@ -34,8 +37,11 @@ class Options:
 
 
 class Reader(NamedTuple):
-    """accepts: does it read this path? read: (path, options) -> Data. takes: the options it knows. files: what it
-    reads, in words. Lower `order` asks first."""
+    """Hold a reader of files and the paths that it accepts.
+
+    accepts: does it read this path? read: (path, options) -> Data. takes: the options it knows. files: what it
+    reads, in words. Lower `order` asks first.
+    """
 
     accepts: Callable[[Path], bool]
     read: Callable[[Path, Options], Data]
@@ -45,7 +51,7 @@ class Reader(NamedTuple):
 
 
 def reader(name: str, accepts: Callable[[Path], bool], *, files: str, takes: set[str], order: int = 50) -> Callable[..., Callable[[Path, Options], Data]]:
-    """Register a function (path, options) -> Data as the reader of the paths that `accepts` says yes to."""
+    """Register a function (path, options) -> Data as the reader of the accepted paths."""
 
     def enter(read: Callable[[Path, Options], Data]) -> Callable[[Path, Options], Data]:
         register("reader", name)(Reader(accepts, read, frozenset(takes), files, order))

@@ -25,8 +25,11 @@ CLASS_FILES = "folders (or patterns, *.txt) of text files, one a class, one sent
 
 @reader("sentences", lambda path: bool(_class_files(path)), files=CLASS_FILES, takes={"encoding"}, order=20)
 def sentences(path: Path, options: Options) -> Data:
-    """One sentence a line, one .txt (.gz) file a class. The class is the name of the file without what all names begin
-    with. Blank lines are no samples; ids hold the line, counted from 0."""
+    """Return one sentence a line, one .txt (.gz) file a class.
+
+    The class is the name of the file without what all names begin with. Blank lines are no samples; ids hold the line,
+    counted from 0.
+    """
     files = _class_files(path)
     shared = _beginning([stem_of(file) for file in files])
     if len(files) < 2:
@@ -56,7 +59,9 @@ def _is_lines(path: Path) -> bool:
 
 @reader("lines", _is_lines, files="text and label divided by a tab (.tsv, .txt, also .gz)", takes={"target", "encoding"}, order=20)
 def lines(path: Path, options: Options) -> Data:
-    """Two columns divided by a tab, with or without a header (a first line such as "text, label").
+    """Read two columns divided by a tab, with or without a header.
+
+    A header is a first line such as "text, label".
 
     `target` names the column of the classes, or is its place ("0" or "1"); without it the header tells, else the column with
     fewer different values. Quotes are letters like any other. Ids hold the line, counted from 0 after the header.
@@ -96,6 +101,6 @@ def _label_column(header: list[str] | None, body: list[list[str]], asked: str | 
 
 
 def from_columns(texts: Sequence[str], labels: Sequence[object], name: str, source: str, places: Sequence[int]) -> Data:
-    """Data of strings and their classes; places: original positions, for the ids."""
+    """Return data of strings and their classes; places: original positions, for the ids."""
     y, classes = number_classes(labels, f"{source}: the column of the classes")
     return Data.of(list(texts), y, text(), name=name, classes=classes, ids=[f"{name}/{place:05d}" for place in places], source=source)

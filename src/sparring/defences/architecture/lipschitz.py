@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 
 class LipschitzLinear(nn.Linear):
-    """A linear layer whose matrix is W D, D diagonal with d_i = (sum_j |W^T W|_ij)^(-1/2), so that its spectral norm is at most 1."""
+    """Compute a linear layer whose spectral norm is at most 1.
+
+    Its matrix is W D, D diagonal with d_i = (sum_j |W^T W|_ij)^(-1/2).
+    """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__(in_features, out_features, bias)
         nn.init.orthogonal_(self.weight)
 
     def scaled(self) -> Tensor:
-        """The weight that is used, [out, in]."""
+        """Return the weight that is used, [out, in]."""
         gram = self.weight.T @ self.weight
         return self.weight * gram.abs().sum(1).clamp_min(1e-12).rsqrt()
 
@@ -25,7 +28,10 @@ class LipschitzLinear(nn.Linear):
 
 
 class LipschitzConv2d(nn.Conv2d):
-    """A convolution with an odd kernel, stride 1 and zeros around it, its input channels scaled so that its spectral norm is at most 1."""
+    """Compute a convolution whose spectral norm is at most 1.
+
+    It has an odd kernel, stride 1 and zeros around it; its input channels are scaled.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True):
         if kernel_size % 2 == 0:
@@ -34,7 +40,7 @@ class LipschitzConv2d(nn.Conv2d):
         nn.init.dirac_(self.weight)
 
     def scaled(self) -> Tensor:
-        """The kernel that is used, [out, in, k, k]."""
+        """Return the kernel that is used, [out, in, k, k]."""
         k = self.kernel_size[0]
         overlap = F.conv2d(self.weight.transpose(0, 1), self.weight.transpose(0, 1), padding=k - 1)
         return self.weight * overlap.abs().sum((1, 2, 3)).clamp_min(1e-12).rsqrt()[None, :, None, None]
@@ -44,7 +50,10 @@ class LipschitzConv2d(nn.Conv2d):
 
 
 class MaxMin(nn.Module):
-    """Channels in pairs, each pair sorted: it keeps distances and bends without flattening. [n, 2 k, ...] to [n, 2 k, ...]."""
+    """Sort channels in pairs, an activation that keeps distances and never flattens.
+
+    [n, 2 k, ...] to [n, 2 k, ...].
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]
@@ -53,7 +62,10 @@ class MaxMin(nn.Module):
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """The same network with plain layers in place of the scaled ones, as bounds want it; [n, ...] to [n, ...] unchanged."""
+    """Return the same network with plain layers in place of the scaled ones, as bounds want it.
+
+    [n, ...] to [n, ...] unchanged.
+    """
     for name, child in module.named_children():
         if isinstance(child, LipschitzLinear | LipschitzConv2d):
             setattr(module, name, _plain(child))

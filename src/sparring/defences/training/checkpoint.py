@@ -16,14 +16,17 @@ NAME = "checkpoint.safetensors"
 
 
 class Progress(NamedTuple):
-    """epoch: how many are done. history: details of each, as they were told."""
+    """Hold the progress of a training.
+
+    epoch: how many are done. history: details of each, as they were told.
+    """
 
     epoch: int
     history: list[dict[str, Any]]
 
 
-def write(file: Path, module: nn.Module, optimiser: torch.optim.Optimizer, dice: torch.Generator, progress: Progress, identity: dict[str, Any]) -> None:
-    """Replace the file whole: whoever reads it, at any moment, finds the old state or the new one."""
+def write(file: Path, module: nn.Module, optimiser: torch.optim.Optimizer, rng: torch.Generator, progress: Progress, identity: dict[str, Any]) -> None:
+    """Replace the file whole: a reader finds the old state or the new one at any moment."""
     tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
     plain: dict[str, dict[str, Any]] = {}
     for number, state in optimiser.state_dict()["state"].items():
@@ -32,9 +35,9 @@ def write(file: Path, module: nn.Module, optimiser: torch.optim.Optimizer, dice:
                 tensors[f"optimiser.{number}.{name}"] = value
             else:
                 plain.setdefault(str(number), {})[name] = value
-    tensors["dice"] = dice.get_state()
+    tensors["rng"] = rng.get_state()
     tensors["global"] = torch.get_rng_state()
-    device = dice.device
+    device = rng.device
     if device.type == "cuda":
         tensors["global.cuda"] = torch.cuda.get_rng_state(device)
     header = {"epoch": progress.epoch, "history": progress.history, "identity": identity, "optimiser": plain}
@@ -51,7 +54,7 @@ def write(file: Path, module: nn.Module, optimiser: torch.optim.Optimizer, dice:
         aside.unlink(missing_ok=True)
 
 
-def resume(file: Path, module: nn.Module, optimiser: torch.optim.Optimizer, dice: torch.Generator, identity: dict[str, Any]) -> Progress:
+def resume(file: Path, module: nn.Module, optimiser: torch.optim.Optimizer, rng: torch.Generator, identity: dict[str, Any]) -> Progress:
     """Put module, optimiser and random states back as they were written; nothing is unpickled.
 
     Raises LoadError for a file that is no checkpoint, PlanError for one of another training, which names what differs.
@@ -72,10 +75,10 @@ def resume(file: Path, module: nn.Module, optimiser: torch.optim.Optimizer, dice
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    dice.set_state(tensors["dice"])
+    rng.set_state(tensors["rng"])
     torch.set_rng_state(tensors["global"])
     if "global.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["global.cuda"], dice.device)
+        torch.cuda.set_rng_state(tensors["global.cuda"], rng.device)
     return Progress(int(header["epoch"]), list(header["history"]))
 
 

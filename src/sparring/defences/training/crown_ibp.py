@@ -4,33 +4,40 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from sparring.certification.bounds.crown import lower, relaxations
-from sparring.defences.training.balance import Balance
+from sparring.certification.networks.bounds.crown import lower, relaxations
 from sparring.defences.training.ibp import interval_leads, mixed, regular
+from sparring.defences.training.initialisation import interval_initialisation
+from sparring.defences.training.recipe import recipe
+from sparring.defences.training.regulariser import Regulariser
 from sparring.defences.training.step import Step
 from sparring.defences.training.worst import rivals, worst_entropy
 
 
+@recipe("crown_ibp", initialisation=interval_initialisation, cites="Zhang et al. 2020, arXiv:1906.06316")
 @dataclass(frozen=True)
 class CrownIbp:
-    """Lower bounds of the lead by CROWN, with intervals for the layers, mixed with those of intervals (Zhang et al. 2020, arXiv:1906.06316, equation 11).
+    """Train on CROWN bounds of the scores, which intervals replace as the radius grows.
+
+    Intervals bound the layers.
+
+    Lower bounds of the lead by CROWN are mixed with those of intervals (Zhang et al. 2020, arXiv:1906.06316, equation 11).
 
     crown: weight of the backward bound at radius 0 and at the full radius, 1 - beta in the paper's terms reversed: (1, 0) starts with CROWN and ends
-    with intervals, as the paper does; (1, 1) keeps CROWN. natural, balance: see `Ibp`. One row a rival class is pulled back; the fusion of
+    with intervals, as the paper does; (1, 1) keeps CROWN. natural, regulariser: see `Ibp`. One row a rival class is pulled back; the fusion of
     the loss into the graph (Xu et al. 2020, arXiv:2002.12920), which needs one row only, pays with hundreds of classes and is not done here.
     """
 
     crown: tuple[float, float] = (1.0, 0.0)
     natural: tuple[float, float] = (0.0, 0.0)
-    balance: Balance | None = field(default_factory=Balance)
+    regulariser: Regulariser | None = field(default_factory=Regulariser)
 
     def __call__(self, step: Step) -> Tensor:
         network = step.network
         values, leads = interval_leads(step, step.box)
         weight = self.crown[0] + (self.crown[1] - self.crown[0]) * step.share
         if weight:
-            bounds = {before: values[before] for bend in network.bends for before in network.nodes[bend].inputs}
+            bounds = {before: values[before] for activation in network.nonlinearities for before in network.nodes[activation].inputs}
             rows = rivals(step.y, network.outputs, step.x.dtype).reshape(len(step.y), -1, *network.shapes[-1])
             backward = lower(network, step.box, len(network.nodes) - 1, rows, relaxations(network, bounds))
             leads = weight * backward + (1 - weight) * leads
-        return mixed(step, worst_entropy(leads), self.natural) + regular(step, values, self.balance)
+        return mixed(step, worst_entropy(leads), self.natural) + regular(step, values, self.regulariser)

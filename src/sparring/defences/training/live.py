@@ -9,12 +9,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from sparring.core.errors import NeedsError
-from sparring.models.network.from_torch import Traced, trace
-from sparring.models.network.network import Network
+from sparring.graph.from_torch import Traced, trace
+from sparring.graph.network import Network
 
 
 class LiveNetwork:
-    """The graph of a module, read once; `network` gives it with the parameters as they are.
+    """Hold the graph of a module, read once; `network` returns it with the current parameters.
 
     Batch normalisation: bounds and attacks of a step use mean and (biased) variance of the clean batch of that step, through which gradients
     flow (Shi et al. 2021, arXiv:2103.17268, section 4.2). They are taken while the module computes its scores in training mode, which also moves its
@@ -28,7 +28,7 @@ class LiveNetwork:
         self._statistics: dict[str, tuple[Tensor, Tensor]] = {}
 
     def scores(self, x: Tensor) -> Tensor:
-        """What the module gives in its present mode; keeps the statistics of this batch."""
+        """Return the scores of the module in its present mode; keeps the statistics of this batch."""
         self._statistics = {}
         hooks = [part.register_forward_pre_hook(self._listener(name)) for name, part in self.norms.items()] if self.module.training else []
         try:
@@ -37,7 +37,10 @@ class LiveNetwork:
             _remove(hooks)
 
     def network(self) -> Network:
-        """The graph, of the module's own floating type. With batch normalisation call `scores` on the clean batch first."""
+        """Return the graph, of the module's own floating type.
+
+        With batch normalisation call `scores` on the clean batch first.
+        """
         if self._traced is None:
             self._traced = trace(self.module, self.shape)
         with self._put():

@@ -29,7 +29,7 @@ from sparring.defences.training import checkpoint
 from sparring.defences.training.checkpoint import Progress
 from sparring.defences.training.live import LiveNetwork
 from sparring.defences.training.optimiser import Adam, Falls, Optimiser, Schedule
-from sparring.defences.training.ramp import Ramp
+from sparring.defences.training.radius_schedule import RadiusSchedule
 from sparring.defences.training.step import Loss, Step
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 Listener = Callable[[str, dict[str, Any]], None]
 """Called with the name of an event and its details; the command line draws them."""
 
-Start = Callable[[nn.Module, torch.Generator], None]
+Initialisation = Callable[[nn.Module, torch.Generator], None]
 """Changes the weights before training begins."""
 
 
@@ -51,21 +51,23 @@ def train(
     batch: int = 256,
     optimiser: Optimiser | None = None,
     schedule: Schedule | None = None,
-    ramp: Ramp | None = None,
-    start: Start | None = None,
+    radius_schedule: RadiusSchedule | None = None,
+    initialisation: Initialisation | None = None,
     clip: float | None = 10.0,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     listen: Listener | None = None,
 ) -> nn.Module:
-    """A copy of the module trained on the data, in evaluation mode; the module itself and the global random state stay as they are.
+    """Return a copy of the module trained on the data, in evaluation mode.
+
+    The module itself and the global random state stay as they are.
 
     module: scores [n, classes] from x; a copy is trained on the device and in the floating type of its weights. data: x float [n, ...].
-    threat: its space, with a radius between 0 and its own as `ramp` says, is what the loss is told of in each step. loss: see `Loss`.
+    threat: its space, with a radius between 0 and its own as `radius_schedule` says, is what the loss is told of in each step. loss: see `Loss`.
 
     epochs, batch: what makes no full batch is left out of an epoch (the order is another in each). optimiser, schedule: by default Adam at 5e-4,
-    which falls to a fifth after 70 and 85 % of the training. start: changes the weights first, `interval_start` say. clip: length to which
-    longer gradients are cut, None for none. seed: of order, start and whatever the loss draws.
+    which falls to a fifth after 70 and 85 % of the training. initialisation: changes the weights first, `interval_initialisation` say. clip: length to which
+    longer gradients are cut, None for none. seed: of order, initialisation and whatever the loss draws.
     folder: a checkpoint is written there after every epoch; where there is one the training goes on from it and ends with the very
     weights that it would have had without interruption (on the same machine with the same threads).
     listen: called after each epoch with ("epoch", {"epoch", "epochs", "loss", "radius", "rate", "seconds"}).
@@ -83,38 +85,39 @@ def train(
     """
     if epochs < 1 or batch < 1 or (clip is not None and not clip > 0):
         raise PlanError(f"epochs={epochs}, batch={batch}, clip={clip}: epochs and batch are at least 1, clip is positive or None")
-    optimiser, schedule, ramp = optimiser or Adam(), schedule or Falls(), ramp or Ramp()
+    optimiser, schedule, radius_schedule = optimiser or Adam(), schedule or Falls(), radius_schedule or RadiusSchedule()
     radius = threat.space.radius
     if not isinstance(radius, int | float):
         raise PlanError("the threat has a radius per sample: training takes one radius for all")
     module = _copied(module)
     x, y = _checked(module, data)
     device = x.device
-    dice = torch.Generator(device).manual_seed(seed)
+    rng = torch.Generator(device).manual_seed(seed)
     tell = listen or (lambda event, details: None)
     with _own_randomness(device, seed), torch.autocast(device.type, enabled=False), torch.enable_grad():
         identity = _identity(
-            module, data, threat, loss, epochs=epochs, batch=batch, optimiser=optimiser, schedule=schedule, ramp=ramp, start=start, clip=clip, seed=seed
-        )
-        if start:
-            start(module, dice)
+            module, data, threat, loss, epochs=epochs, batch=batch, optimiser=optimiser, schedule=schedule, radius_schedule=radius_schedule,
+            initialisation=initialisation, clip=clip, seed=seed,
+        )  # fmt: skip
+        if initialisation:
+            initialisation(module, rng)
         motor = optimiser.make(part for part in module.parameters() if part.requires_grad)
         file = None if folder is None else Path(folder).expanduser() / checkpoint.NAME
-        done = checkpoint.resume(file, module, motor, dice, identity) if file and file.exists() else Progress(0, [])
+        done = checkpoint.resume(file, module, motor, rng, identity) if file and file.exists() else Progress(0, [])
         module.train()
         live, steps = LiveNetwork(module, tuple(x.shape[1:])), max(1, len(x) // batch)
         for epoch in range(done.epoch, epochs):
             began, total = time.monotonic(), 0.0
             share = rate = 0.0
-            for number, rows in enumerate(torch.randperm(len(x), generator=dice, device=device).split(batch)[:steps]):
+            for number, rows in enumerate(torch.randperm(len(x), generator=rng, device=device).split(batch)[:steps]):
                 progress = (epoch * steps + number) / (epochs * steps)
-                share, rate = ramp(progress), optimiser.rate * schedule(progress)
-                step = Step(module, x[rows], y[rows], threat.space.with_radius(share * radius), data.domain, share, dice, live)
+                share, rate = radius_schedule(progress), optimiser.rate * schedule(progress)
+                step = Step(module, x[rows], y[rows], threat.space.with_radius(share * radius), data.domain, share, rng, live)
                 total += _learn(motor, rate, loss(step), clip, f"in epoch {epoch + 1}, step {number + 1} of {steps}, at radius {share * radius:g}")
             told = {"epoch": epoch + 1, "epochs": epochs, "loss": total / steps, "radius": share * radius, "rate": rate}
             done = Progress(epoch + 1, [*done.history, told])
             if file:
-                checkpoint.write(file, module, motor, dice, done, identity)
+                checkpoint.write(file, module, motor, rng, done, identity)
             log.debug("epoch %(epoch)d of %(epochs)d: loss %(loss).4f at radius %(radius).4g", told)
             tell("epoch", {**told, "seconds": time.monotonic() - began})
     return module.eval()
@@ -123,7 +126,7 @@ def train(
 def _learn(motor: torch.optim.Optimizer, rate: float, loss: Tensor, clip: float | None, where: str) -> float:
     """One step of the optimiser; the loss as a number."""
     value = float(loss.detach())
-    cure = "lower the rate of the optimiser or let the radius grow more slowly (ramp)"
+    cure = "lower the rate of the optimiser or let the radius grow more slowly (radius_schedule)"
     if not math.isfinite(value):
         raise PlanError(f"the loss became {value} {where}: {cure}; the checkpoint, if there is one, is of the epoch before")
     motor.zero_grad(set_to_none=True)
@@ -183,12 +186,12 @@ def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def _identity(module: nn.Module, data: Data, threat: Threat, loss: Loss, *, start: Start | None, **settings: Any) -> dict[str, Any]:
+def _identity(module: nn.Module, data: Data, threat: Threat, loss: Loss, *, initialisation: Initialisation | None, **settings: Any) -> dict[str, Any]:
     """What a checkpoint must agree with, as plain JSON."""
     weights = hashlib.sha256()
     for name, value in module.state_dict().items():
         weights.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         weights.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-    named = {"loss": loss, "start": start} | settings
+    named = {"loss": loss, "initialisation": initialisation} | settings
     words = {name: getattr(value, "__qualname__", None) or repr(value) for name, value in named.items()}
     return {"weights": weights.hexdigest(), "data": data.sha256, "threat": threat.space.describe(), **words}

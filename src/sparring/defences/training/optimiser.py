@@ -11,14 +11,17 @@ from sparring.core.errors import PlanError
 
 
 class Schedule(Protocol):
-    """What the rate is multiplied by after a share of the training."""
+    """Represent the factor of the rate after a share of the training."""
 
     def __call__(self, progress: float) -> float: ...
 
 
 @dataclass(frozen=True)
 class Falls:
-    """The rate is multiplied by `factor` at each of these shares of the training; before that it rises from 0 over the share `warm`."""
+    """Multiply the rate by `factor` at each of these shares of the training.
+
+    Before that it rises from 0 over the share `warm`.
+    """
 
     at: tuple[float, ...] = (0.7, 0.85)
     factor: float = 0.2
@@ -30,7 +33,10 @@ class Falls:
 
 @dataclass(frozen=True)
 class Cycle:
-    """The rate rises straight over the share `peak` of the training and falls straight to 0."""
+    """Raise the rate linearly over the share `peak` of the training, then lower it to 0.
+
+    The fall is linear too.
+    """
 
     peak: float = 0.3
 
@@ -39,17 +45,24 @@ class Cycle:
 
 
 class Optimiser(Protocol):
-    """Makes the optimiser of parameters."""
+    """Represent the settings that make an optimiser of parameters."""
 
     @property
-    def rate(self) -> float: ...
+    def rate(self) -> float:
+        """Return the highest learning rate."""
+        ...
 
-    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer: ...
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimiser of these parameters."""
+        ...
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Kingma, Ba 2015, arXiv:1412.6980; decay of weights as in AdamW (Loshchilov, Hutter 2019, arXiv:1711.05101)."""
+    """Hold the settings of AdamW: rate and decay of weights.
+
+    Source: Kingma, Ba 2015, arXiv:1412.6980; decay of weights as in AdamW (Loshchilov, Hutter 2019, arXiv:1711.05101).
+    """
 
     rate: float = 5e-4
     decay: float = 0.0
@@ -58,12 +71,16 @@ class Adam:
         _check(self.rate, self.decay)
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimiser of these parameters."""
         return torch.optim.AdamW(parameters, lr=self.rate, weight_decay=self.decay)
 
 
 @dataclass(frozen=True)
 class Sgd:
-    """Stochastic gradient descent with momentum; decay of weights as part of the gradient."""
+    """Hold the settings of stochastic gradient descent with momentum.
+
+    The decay of weights is part of the gradient.
+    """
 
     rate: float = 0.1
     momentum: float = 0.9
@@ -73,6 +90,7 @@ class Sgd:
         _check(self.rate, self.decay)
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimiser of these parameters."""
         return torch.optim.SGD(parameters, lr=self.rate, momentum=self.momentum, weight_decay=self.decay)
 
 

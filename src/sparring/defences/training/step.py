@@ -7,19 +7,21 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sparring.certification.bounds.inputs import InputSet
+from sparring.certification.networks.bounds.inputs import InputSet
 from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError
-from sparring.core.threat import Space
+from sparring.core.space import Space
 from sparring.defences.training.live import LiveNetwork
-from sparring.models.network.network import Network
+from sparring.graph.network import Network
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One batch. What is expensive is computed when asked for, once.
+    """Represent one batch.
 
-    x: float [n, *in]. y: int64 [n]. space: of the threat, with the radius of this step. share: of the full radius, in [0, 1]. dice: for
+    What is expensive is computed when asked for, once.
+
+    x: float [n, *in]. y: int64 [n]. space: of the threat, with the radius of this step. share: of the full radius, in [0, 1]. rng: for
     random draws. The global random state may be used too: it is put aside while training.
     """
 
@@ -29,24 +31,27 @@ class Step:
     space: Space
     domain: Domain
     share: float
-    dice: torch.Generator
+    rng: torch.Generator
     live: LiveNetwork
 
     @cached_property
     def scores(self) -> Tensor:
-        """[n, classes]: of the clean batch, in training mode."""
+        """Return of the clean batch, in training mode, [n, classes]."""
         return self.live.scores(self.x)
 
     @cached_property
     def network(self) -> Network:
-        """The module as a graph with live parameters, batch normalisation as on the clean batch."""
+        """Return the module as a graph with live parameters and the statistics of the clean batch."""
         if self.live.norms:
             _ = self.scores
         return self.live.network()
 
     @cached_property
     def box(self) -> InputSet:
-        """The allowed inputs of each sample: the ball cut with the box of the domain. NeedsError where these are no boxes."""
+        """Return the allowed inputs of each sample: the ball cut with the box of the domain.
+
+        NeedsError where these are no boxes.
+        """
         region = self.space.around(self.x, self.domain)
         if "paint" not in self.space.offers():
             raise NeedsError(f"bounds of intervals are for boxes; {self.space.kind} allows other sets: train with linf")
@@ -54,6 +59,9 @@ class Step:
 
 
 class Loss(Protocol):
-    """What training makes small: a frozen value with its settings, called with a step, that returns a number with gradients."""
+    """Represent what training minimises: called with a step, it returns a number with gradients.
+
+    A loss is a frozen value with its settings.
+    """
 
     def __call__(self, step: Step) -> Tensor: ...

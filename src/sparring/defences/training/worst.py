@@ -5,7 +5,10 @@ from torch import Tensor
 
 
 def rivals(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """[n, classes - 1, classes]: rows whose product with scores is the lead of the label over each other class."""
+    """Return rows whose product with scores is the label's logit gap over each other class.
+
+    [n, classes - 1, classes].
+    """
     numbers = torch.arange(classes, device=y.device)
     others = numbers.expand(len(y), classes)[numbers != y[:, None]].reshape(len(y), classes - 1)
     unit = torch.eye(classes, dtype=dtype, device=y.device)
@@ -13,7 +16,9 @@ def rivals(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
 
 
 def worst_entropy(leads: Tensor) -> Tensor:
-    """Cross-entropy, the mean over samples, of scores in which the label leads by this much [n, classes - 1].
+    """Return the mean cross-entropy of scores in which the label leads by so much.
+
+    leads: [n, classes - 1].
 
     Of lower bounds it is an upper bound of the cross-entropy of every input they hold for (Gowal et al. 2018, equation 12).
 

@@ -1,16 +1,19 @@
-"""Defocus, glass, motion and zoom blur. Each takes images float64 [n, C, H, W] in [0, 1], a severity and dice."""
+"""Defocus, glass, motion and zoom blur. Each takes images float64 [n, C, H, W] in [0, 1], a severity and rng."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
+from sparring.core.rng import Rng
 from sparring.domains.corruptions.fields import filtered, gaussian, lattice, published, resampled, streaked, unit
 
 
 def disk(radius: float, softness: float) -> Tensor:
-    """float64 [k, k]: an even disk of `radius` pixels, its edge softened by a small Gaussian of `softness` pixels."""
+    """Return an even disk of `radius` pixels, float64 [k, k].
+
+    Its edge is softened by a small Gaussian of `softness` pixels.
+    """
     reach = math.ceil(radius + 0.5)
     line = torch.arange(-reach, reach + 1, dtype=torch.float64)
     distance = (line[:, None] ** 2 + line**2).sqrt()
@@ -22,17 +25,18 @@ def disk(radius: float, softness: float) -> Tensor:
     return soft / soft.sum()
 
 
-def defocus_blur(x: Tensor, severity: int, dice: Dice) -> Tensor:
-    """A lens out of focus: every point becomes a disk."""
+def defocus_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
+    """Blur each image as a lens out of focus does: every point becomes a disk."""
     radius, softness = published(x, severity, ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)), ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)))
     return filtered(x, disk(radius * unit(x), softness * unit(x)))
 
 
-def glass_blur(x: Tensor, severity: int, dice: Dice) -> Tensor:
-    """Frosted glass: blurred, pixels taken from their neighbours, blurred again.
+def glass_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
+    """Blur each image as frosted glass does: blur, exchange near pixels, blur again.
 
     The published tables change blur, reach and rounds against each other, so that some severity changes images less than the one
-    before; here they only grow, and in small images a growing share of the pixels is moved."""
+    before; here they only grow, and in small images a growing share of the pixels is moved.
+    """
     sigma, reach, rounds, share = published(
         x,
         severity,
@@ -44,22 +48,22 @@ def glass_blur(x: Tensor, severity: int, dice: Dice) -> Tensor:
     down, right = (line.long() for line in lattice(x))
     shuffled = gaussian(x, sigma)
     for turn in range(rounds):
-        moves = ((dice.draw(turn).uniform(2, height, width, dtype=x.dtype) * 2 - 1) * (reach + 0.5)).round().long()
-        moves = moves * (dice.draw(f"moved {turn}").uniform(1, height, width) < share)
+        moves = ((rng.draw(turn).uniform(2, height, width, dtype=x.dtype) * 2 - 1) * (reach + 0.5)).round().long()
+        moves = moves * (rng.draw(f"moved {turn}").uniform(1, height, width) < share)
         there = (down + moves[:, 0]).clamp(0, height - 1) * width + (right + moves[:, 1]).clamp(0, width - 1)
         shuffled = shuffled.flatten(2).gather(2, there.flatten(1)[:, None].expand(-1, x.shape[1], -1)).reshape(x.shape)
     return gaussian(shuffled, sigma)
 
 
-def motion_blur(x: Tensor, severity: int, dice: Dice) -> Tensor:
-    """A camera that moves while the shutter is open, within 45 degrees of sideways."""
+def motion_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
+    """Return a camera that moves while the shutter is open, within 45 degrees of sideways."""
     reach, sigma = published(x, severity, ((6, 1), (6, 1.5), (6, 2), (8, 2.25), (9, 2.5)), ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)))
-    angle = (dice.uniform(dtype=x.dtype) - 0.5) * (math.pi / 2)
+    angle = (rng.uniform(dtype=x.dtype) - 0.5) * (math.pi / 2)
     return streaked(x, angle, reach * unit(x), sigma * unit(x))
 
 
-def zoom_blur(x: Tensor, severity: int, dice: Dice) -> Tensor:
-    """A camera that nears its object while the shutter is open: the mean over many enlargements."""
+def zoom_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
+    """Average enlargements, as a camera that nears its object while the shutter is open."""
     most, step = published(
         x,
         severity,

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, NeedsError, UnknownName
+from sparring.core.rng import Rng
 from sparring.domains.corruptions import blurs, digital, noises, weather
 from sparring.domains.image import Image
 
-CORRUPTIONS: dict[str, Callable[[Tensor, int, Dice], Tensor]] = {
+CORRUPTIONS: dict[str, Callable[[Tensor, int, Rng], Tensor]] = {
     "gaussian_noise": noises.gaussian_noise,
     "shot_noise": noises.shot_noise,
     "impulse_noise": noises.impulse_noise,
@@ -36,11 +36,11 @@ NUMBERS_AT_ONCE = 2**23
 """Numbers in one slice of a batch; bounds the memory. Slices do not show: every image is made by itself."""
 
 
-def corrupt(x: Tensor, name: str, severity: int, dice: Dice, domain: Domain) -> Tensor:
-    """Images as they look under a common corruption.
+def corrupt(x: Tensor, name: str, severity: int, rng: Rng, domain: Domain) -> Tensor:
+    """Return images as they look under a common corruption.
 
     x: float [n, channels, height, width] in the bounds of the domain. name: one of `CORRUPTIONS`. severity: 1 to 5; 0 gives x
-    itself. dice: one a sample; the same dice give the same image in any batch, and the same noise in every severity. Returns images
+    itself. rng: one a sample; the same rng give the same image in any batch, and the same noise in every severity. Returns images
     like x, with 256 levels between the bounds, as the published sets have. Raises UnknownName, InputError or NeedsError.
 
     Source: Hendrycks, Dietterich 2019, arXiv:1903.12261; strengths from the published code of ImageNet-C (used for images whose
@@ -54,16 +54,16 @@ def corrupt(x: Tensor, name: str, severity: int, dice: Dice, domain: Domain) -> 
     single images differ from the published ones, and error rates are near theirs but not the same.
     """
     if not isinstance(domain, Image):
-        raise NeedsError(f"common corruptions are of images; this is {domain.say()}")
+        raise NeedsError(f"common corruptions are of images; this is {domain}")
     if name not in CORRUPTIONS:
         raise UnknownName("corruption", name, CORRUPTIONS)
     if severity not in (0, *SEVERITIES):
         raise InputError(f"severity {severity!r}: choose 0 (no change), 1, 2, 3, 4 or 5")
-    if len(dice) != len(x):
-        raise InputError(f"dice for {len(dice)} samples, {len(x)} images: give one stream an image")
+    if len(rng) != len(x):
+        raise InputError(f"rng for {len(rng)} samples, {len(x)} images: give one stream an image")
     if severity == 0 or not len(x):
         return x.clone()
-    span, made = domain.high - domain.low, dice.draw(name)
+    span, made = domain.high - domain.low, rng.draw(name)
     done = []
     for rows in torch.arange(len(x), device=x.device).split(max(1, NUMBERS_AT_ONCE // x[0].numel())):
         shares = ((x[rows].double() - domain.low) / span).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Contrast, elastic, pixelate and JPEG. Each takes images float64 [n, C, H, W] in [0, 1], a severity and dice."""
+"""Contrast, elastic, pixelate and JPEG. Each takes images float64 [n, C, H, W] in [0, 1], a severity and rng."""
 
 import io
 
@@ -6,22 +6,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparring.core.dice import Dice
+from sparring.core.rng import Rng
 from sparring.domains.corruptions.fields import gaussian, lattice, published, resampled, small
 
 
-def contrast(x: Tensor, severity: int, dice: Dice) -> Tensor:
-    """Every channel drawn toward its mean."""
+def contrast(x: Tensor, severity: int, rng: Rng) -> Tensor:
+    """Return every channel drawn toward its mean."""
     kept = published(x, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
     mean = x.mean((2, 3), keepdim=True)
     return mean + kept * (x - mean)
 
 
-def elastic(x: Tensor, severity: int, dice: Dice) -> Tensor:
-    """Stretched as a whole by a random affine map, and in small places by a smooth random field.
+def elastic(x: Tensor, severity: int, rng: Rng) -> Tensor:
+    """Stretch each image by a random affine map, and locally by a smooth random field.
 
     The published tables begin with large affine maps and end with small ones and rough fields, so that images change less with
-    severity; here both grow (from the third severity of large images on the table is the published one)."""
+    severity; here both grow (from the third severity of large images on the table is the published one).
+    """
     strength, sigma, corner = published(
         x,
         severity,
@@ -31,11 +32,11 @@ def elastic(x: Tensor, severity: int, dice: Dice) -> Tensor:
     side = min(x.shape[-2:]) * (1 if small(x) else 244 / 224)  # the published set counts 244 pixels for a side
     down, right = lattice(x)
     height, width = x.shape[-2:]
-    noise = dice.draw("field").uniform(2, height, width, dtype=x.dtype) * 2 - 1
+    noise = rng.draw("field").uniform(2, height, width, dtype=x.dtype) * 2 - 1
     field = gaussian(noise, sigma * side, mirrored=True) * (strength * side)
     rows, columns = down + field[:, 0], right + field[:, 1]
     # three corners of a square in the middle move by up to `corner`; the affine map that does so moves everything else
-    moved = (dice.draw("corners").uniform(3, 2, dtype=x.dtype) * 2 - 1) * (corner * side)
+    moved = (rng.draw("corners").uniform(3, 2, dtype=x.dtype) * 2 - 1) * (corner * side)
     third = max(1, min(height, width) // 3)
     by_column = (moved[:, 0] - moved[:, 1]) / (2 * third)
     by_row = (moved[:, 1] - moved[:, 2]) / (2 * third)
@@ -45,8 +46,8 @@ def elastic(x: Tensor, severity: int, dice: Dice) -> Tensor:
     return resampled(x, rows + shift[0], columns + shift[1], padding="reflection")
 
 
-def pixelate(x: Tensor, severity: int, dice: Dice) -> Tensor:
-    """Made smaller and larger again, each time by boxes."""
+def pixelate(x: Tensor, severity: int, rng: Rng) -> Tensor:
+    """Make each image smaller and larger again, each time by boxes."""
     share = published(x, severity, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25))
     for axis in (2, 3):
         size = x.shape[axis]
@@ -60,8 +61,11 @@ def pixelate(x: Tensor, severity: int, dice: Dice) -> Tensor:
     return x
 
 
-def jpeg(x: Tensor, severity: int, dice: Dice) -> Tensor:
-    """Written as JPEG and read again; other numbers of channels than three each as a grey image."""
+def jpeg(x: Tensor, severity: int, rng: Rng) -> Tensor:
+    """Write each image as JPEG and read it again.
+
+    Channels of other than three-channel images are each a grey image.
+    """
     from PIL import Image as Picture
 
     quality = published(x, severity, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7))

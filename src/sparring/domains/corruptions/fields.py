@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparring.core.dice import Dice
+from sparring.core.rng import Rng
 
 SMALL_SIDE, LARGE_SIDE = 32, 224
 """Sides of the images of the two published sets, CIFAR-10-C and ImageNet-C."""
@@ -16,22 +16,28 @@ Strength = TypeVar("Strength")
 
 
 def small(x: Tensor) -> bool:
-    """Do these images take the strengths of CIFAR-10-C? Below half the side of ImageNet-C the lengths of its blurs are less than a pixel."""
+    """Return whether these images take the strengths of CIFAR-10-C.
+
+    Below half the side of ImageNet-C the lengths of its blurs are less than a pixel.
+    """
     return min(x.shape[-2:]) < LARGE_SIDE / 2
 
 
 def published(x: Tensor, severity: int, cifar: tuple[Strength, ...], imagenet: tuple[Strength, ...]) -> Strength:
-    """The strength of a severity (1 to 5) in the table that fits the size of the images."""
+    """Return the strength of a severity (1 to 5) in the table that fits the size of the images."""
     return (cifar if small(x) else imagenet)[severity - 1]
 
 
 def unit(x: Tensor) -> float:
-    """How many pixels one pixel of the published set is here: lengths are multiplied by it."""
+    """Return how many pixels one pixel of the published set is here, a factor of lengths."""
     return min(x.shape[-2:]) / (SMALL_SIDE if small(x) else LARGE_SIDE)
 
 
 def blur_matrix(size: int, sigma: float, mirrored: bool) -> Tensor:
-    """float64 [size, size]: rows of Gaussian weights; beyond the edge the signal is mirrored, else its last value."""
+    """Return the rows of Gaussian weights.
+
+    Beyond the edge the signal is mirrored, else its last value, float64 [size, size].
+    """
     if sigma <= 0:
         return torch.eye(size, dtype=torch.float64)
     reach = max(1, math.ceil(4 * sigma))
@@ -46,7 +52,7 @@ def blur_matrix(size: int, sigma: float, mirrored: bool) -> Tensor:
 
 
 def gaussian(x: Tensor, sigma: float, mirrored: bool = False) -> Tensor:
-    """x [..., H, W] blurred by a Gaussian of `sigma` pixels."""
+    """Return x [..., H, W] blurred by a Gaussian of `sigma` pixels."""
     if sigma <= 0:
         return x
     down, right = (blur_matrix(size, sigma, mirrored).to(x) for size in x.shape[-2:])
@@ -54,7 +60,10 @@ def gaussian(x: Tensor, sigma: float, mirrored: bool = False) -> Tensor:
 
 
 def filtered(x: Tensor, kernel: Tensor) -> Tensor:
-    """x [n, C, H, W] under a symmetric kernel [k, k] with k odd; beyond the edge the last value goes on. By Fourier transform."""
+    """Return x [n, C, H, W] under a symmetric kernel [k, k] with k odd.
+
+    Beyond the edge the last value goes on. By Fourier transform.
+    """
     reach, (height, width) = kernel.shape[0] // 2, x.shape[-2:]
     padded = functional.pad(x, (reach,) * 4, mode="replicate")
     size = padded.shape[-2:]
@@ -63,14 +72,17 @@ def filtered(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def lattice(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows [H, 1] and columns [1, W] of the pixels of x."""
+    """Return rows [H, 1] and columns [1, W] of the pixels of x."""
     height, width = x.shape[-2:]
     down, right = (torch.arange(size, dtype=x.dtype, device=x.device) for size in (height, width))
     return down[:, None], right[None, :]
 
 
 def resampled(x: Tensor, down: Tensor, right: Tensor, padding: str = "border") -> Tensor:
-    """x [n, C, H, W] read at rows `down` and columns `right` (pixels, [n, h, w]), bilinear. padding: "border", "reflection" or "zeros"."""
+    """Read x [n, C, H, W] at rows `down` and columns `right` (pixels, [n, h, w]), bilinearly.
+
+    padding: "border", "reflection" or "zeros".
+    """
     height, width = x.shape[-2:]
     down, right = torch.broadcast_tensors(down, right)
     grid = torch.stack([right * (2 / max(width - 1, 1)) - 1, down * (2 / max(height - 1, 1)) - 1], dim=-1)
@@ -78,7 +90,10 @@ def resampled(x: Tensor, down: Tensor, right: Tensor, padding: str = "border") -
 
 
 def streaked(x: Tensor, angle: Tensor, reach: float, sigma: float) -> Tensor:
-    """x [n, C, H, W] smeared one way along `angle` (radians, [n]), with half-Gaussian weights of `sigma` pixels up to 2 `reach`."""
+    """Smear x [n, C, H, W] one way along `angle` (radians, [n]).
+
+    The weights are half-Gaussian of `sigma` pixels up to 2 `reach`.
+    """
     count = max(1, min(round(2 * reach), math.ceil(4 * sigma)))
     weights = torch.exp(-0.5 * (torch.arange(count + 1, dtype=torch.float64) / max(sigma, 1e-6)) ** 2)
     weights = (weights / weights.sum()).tolist()
@@ -91,19 +106,22 @@ def streaked(x: Tensor, angle: Tensor, reach: float, sigma: float) -> Tensor:
 
 
 def grown(coarse: Tensor, height: int, width: int) -> Tensor:
-    """A coarse field [n, h, w] drawn smoothly over H x W pixels."""
+    """Return a coarse field [n, h, w] drawn smoothly over H x W pixels."""
     return functional.interpolate(coarse[:, None], (height, width), mode="bicubic", align_corners=True).squeeze(1)
 
 
-def plasma(dice: Dice, height: int, width: int, decay: float) -> Tensor:
-    """float64 [n, H, W] in [0, 1]: a fractal of random fields, each twice as fine and weaker by decay^2 than the one before.
+def plasma(rng: Rng, height: int, width: int, decay: float) -> Tensor:
+    """Return a fractal of random fields, float64 [n, H, W] in [0, 1].
+
+    Each field is twice as fine and weaker by decay^2 than the one before.
 
     The diamond-square fractal of the published fog draws its offsets from +- wibble^2 and divides wibble by `decay` with each
-    halving; a sum of smooth random fields with the same weights has no seams and any size."""
-    total, cells, weight, level = torch.zeros(len(dice), height, width, dtype=torch.float64, device=dice.keys.device), 2, 1.0, 0
+    halving; a sum of smooth random fields with the same weights has no seams and any size.
+    """
+    total, cells, weight, level = torch.zeros(len(rng), height, width, dtype=torch.float64, device=rng.keys.device), 2, 1.0, 0
     while cells <= max(2, height, width):
         shape = (min(cells, max(2, height)) + 1, min(cells, max(2, width)) + 1)
-        total = total + weight * grown(dice.draw(level).uniform(*shape, dtype=torch.float64), height, width)
+        total = total + weight * grown(rng.draw(level).uniform(*shape, dtype=torch.float64), height, width)
         cells, weight, level = cells * 2, weight / decay**2, level + 1
     least, most = total.amin((1, 2), keepdim=True), total.amax((1, 2), keepdim=True)
     return (total - least) / (most - least).clamp_min(1e-12)

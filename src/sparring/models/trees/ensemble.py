@@ -16,8 +16,11 @@ SINGLE = 2.0**-23
 
 
 class Leaves(NamedTuple):
-    """The leaves of all trees, tree after tree. low, high: float64 [leaves, features], both ends belong to the leaf. value: float64
-    [leaves, classes]. tree: int64 [leaves]. features: int64, the columns that any split asks about."""
+    """Represent the leaves of all trees, tree after tree.
+
+    low, high: float64 [leaves, features], both ends belong to the leaf. value: float64 [leaves, classes]. tree: int64
+    [leaves]. features: int64, the columns that any split asks about.
+    """
 
     low: np.ndarray
     high: np.ndarray
@@ -28,7 +31,9 @@ class Leaves(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Trees over float64 rows. A row goes left where `row[feature] <= edge`, and its class is the one with the highest sum.
+    """Hold trees over float64 rows.
+
+    A row goes left where `row[feature] <= edge`, and its class is the one with the highest sum.
 
     Libraries compare in their own way: XGBoost rounds a row to float32 and sends it left below the threshold, scikit-learn
     rounds it to float32 and sends it left up to the float64 threshold, LightGBM compares float64 with float64. Rounding never
@@ -64,14 +69,19 @@ class Ensemble:
 
     @property
     def classes(self) -> int:
+        """Return the number of classes."""
         return self.value.shape[1]
 
     @property
     def trees(self) -> int:
+        """Return the number of trees."""
         return len(self.root)
 
     def scores(self, x: ArrayLike) -> np.ndarray:
-        """float64 [n, classes]: the sums for rows [n, features]; NaN for a row in which a number is missing or infinite."""
+        """Return the sums for rows [n, features].
+
+        NaN for a row in which a number is missing or infinite, float64 [n, classes].
+        """
         rows = self._rows(x)
         total = np.tile(self.base, (len(rows), 1))
         for node in self._nodes(rows).T:
@@ -80,7 +90,10 @@ class Ensemble:
         return total
 
     def label(self, x: ArrayLike) -> np.ndarray:
-        """int64 [n]: the class with the highest sum, of equal ones the first; -1 where a number is missing or infinite."""
+        """Return the class with the highest sum, of equal ones the first.
+
+        -1 where a number is missing or infinite, int64 [n].
+        """
         scores = self.scores(x)
         return np.where(np.isnan(scores).any(1), -1, scores.argmax(1))
 
@@ -102,8 +115,11 @@ class Ensemble:
 
     @cached_property
     def slack(self) -> float:
-        """How far a score as the library computes it may lie from the sum in real arithmetic: every order of summation, the
-        rounding of the base score and of a final sigmoid or softmax (scores nearer to each other than this can come out equal)."""
+        """Return how far a computed score may lie from the sum in real arithmetic.
+
+        It covers every order of summation, the
+        rounding of the base score and of a final sigmoid or softmax (scores nearer to each other than this can come out equal).
+        """
         largest = np.zeros(self.trees)
         leaves = self.leaves
         np.maximum.at(largest, leaves.tree, np.abs(leaves.value).max(1))
@@ -111,7 +127,7 @@ class Ensemble:
 
     @cached_property
     def leaves(self) -> Leaves:
-        """The leaves that any row can reach, and their boxes."""
+        """Return the leaves that any row can reach, and their boxes."""
         low, high, value, tree = [], [], [], []
         for place, root in enumerate(self.root):
             stack = [(int(root), np.full(self.features, -np.inf), np.full(self.features, np.inf))]
@@ -136,7 +152,10 @@ class Ensemble:
         return Leaves(np.array(low), np.array(high), np.array(value), np.array(tree, dtype=np.int64), asked)
 
     def points(self, count: int = 256, seed: int = 0) -> np.ndarray:
-        """float64 [count, features]: rows to compare a reading by; half of the numbers stand on an edge or right behind it."""
+        """Return the rows to compare a reading by.
+
+        Half of the numbers stand on an edge or right behind it, float64 [count, features].
+        """
         draw = np.random.default_rng(seed)
         rows = draw.normal(size=(count, self.features))
         for column in range(self.features):
@@ -152,7 +171,9 @@ class Ensemble:
 
 
 def agree(ensemble: Ensemble, library: str, label: Callable[[np.ndarray], np.ndarray], scores: Callable[[np.ndarray], np.ndarray] | None = None) -> Ensemble:
-    """The ensemble, marked as checked. label: rows to class places, as the library predicts; scores: its raw sums [n] or [n, classes].
+    """Return the ensemble, marked as checked.
+
+    label: rows to class places, as the library predicts; scores: its raw sums [n] or [n, classes].
 
     Raises LoadError where the library says anything else about the points of `Ensemble.points`.
     """
@@ -175,8 +196,11 @@ def agree(ensemble: Ensemble, library: str, label: Callable[[np.ndarray], np.nda
 
 
 class Tree(NamedTuple):
-    """One tree as a reader finds it. feature: int [nodes], -1 at a leaf; edge: float64 [nodes]; left, right: places in this tree;
-    value: float64 [nodes, classes]."""
+    """Represent one tree as a reader finds it.
+
+    feature: int [nodes], -1 at a leaf; edge: float64 [nodes]; left, right: places in this tree; value: float64 [nodes,
+    classes].
+    """
 
     feature: np.ndarray
     edge: np.ndarray
@@ -186,7 +210,7 @@ class Tree(NamedTuple):
 
 
 def gather(trees: Sequence[Tree], base: ArrayLike, features: int, *, unit: float, source: str) -> Ensemble:
-    """Trees put into one ensemble."""
+    """Combine trees into one ensemble."""
     if not trees:
         raise LoadError(f"{source} has no trees: train it first")
     sizes = [len(tree.feature) for tree in trees]
@@ -210,14 +234,14 @@ def gather(trees: Sequence[Tree], base: ArrayLike, features: int, *, unit: float
 
 
 def column(value: np.ndarray, place: int, classes: int) -> np.ndarray:
-    """float64 [nodes, classes]: leaf values [nodes] that count for one class alone."""
+    """Return leaf values [nodes] that count for one class alone, float64 [nodes, classes]."""
     spread = np.zeros((len(value), classes))
     spread[:, place] = value
     return spread
 
 
 def up_to_single(threshold: ArrayLike) -> np.ndarray:
-    """The largest float64 that, rounded to float32, is at most the (float64) threshold.
+    """Return the largest float64 that, rounded to float32, is at most the float64 threshold.
 
     >>> float(up_to_single(0.5)) == 0.5 + 2.0**-25
     True
@@ -232,6 +256,6 @@ def up_to_single(threshold: ArrayLike) -> np.ndarray:
 
 
 def below_single(threshold: ArrayLike) -> np.ndarray:
-    """The largest float64 that, rounded to float32, is below the float32 threshold."""
+    """Return the largest float64 that, rounded to float32, is below the float32 threshold."""
     with np.errstate(over="ignore", under="ignore"):
         return up_to_single(np.nextafter(np.asarray(threshold, dtype=np.float32), np.float32(-np.inf)).astype(np.float64))

@@ -16,7 +16,10 @@ SINGLES = ("DecisionTreeClassifier", "ExtraTreeClassifier")
 
 
 def innermost(model: Any) -> Any:
-    """The classifier of a pipeline whose other steps do nothing; any other model as it is. LoadError where a step changes the rows."""
+    """Return the classifier of a pipeline whose other steps do nothing.
+
+    Any other model as it is. LoadError where a step changes the rows.
+    """
     if not hasattr(model, "steps"):
         return model
     *before, (_, last) = model.steps
@@ -27,7 +30,7 @@ def innermost(model: Any) -> Any:
 
 
 def readable(model: Any) -> str:
-    """Why there is no reader for this model; empty where there is one."""
+    """Return why there is no reader for this model; empty where there is one."""
     try:
         _reader(innermost(model))
     except LoadError as error:
@@ -36,7 +39,9 @@ def readable(model: Any) -> str:
 
 
 def read_estimator(model: Any) -> Ensemble:
-    """The trees of a fitted classifier. Classes are numbered as in `classes_`.
+    """Return the trees of a fitted classifier.
+
+    Classes are numbered as in `classes_`.
 
     model: DecisionTree, ExtraTree, RandomForest, ExtraTrees, GradientBoosting or HistGradientBoosting classifier of scikit-learn; XGBClassifier;
     LGBMClassifier; a pipeline that ends in one and does nothing else. Raises LoadError for other models, and where the

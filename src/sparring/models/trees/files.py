@@ -11,11 +11,13 @@ from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import LoadError
+from sparring.core.fingerprint import digest
 from sparring.core.victim import Victim
-from sparring.models.adapter import adapter, digest
+from sparring.models.adapter import adapter
 from sparring.models.trees.ensemble import Ensemble, agree
 from sparring.models.trees.lightgbm_text import is_text, read_text
 from sparring.models.trees.xgboost_json import is_dump, is_model, read_dump, read_model
+from sparring.tasks.classes import Classes
 
 SUFFIXES = (".json", ".txt")
 
@@ -26,7 +28,9 @@ def _is_file(model: Any) -> bool:
 
 @adapter("trees", _is_file, order=6)
 class TreeVictim(Victim):
-    """An `Ensemble`, or a file of one. Scores are the sums, those of a model with one score standing beside 0.
+    """Represent an `Ensemble`, or a file of one.
+
+    Scores are the sums, those of a model with one score standing beside 0.
 
     model: FILE.json, as `save_model` of XGBoost writes it or a JSON dump; FILE.txt of LightGBM; an `Ensemble`. classes, base, first: see
     `read_dump`; for bare dumps alone. A model file is compared with its library where that is installed.
@@ -35,13 +39,13 @@ class TreeVictim(Victim):
     def __init__(self, model: Any, domain: Domain, *, name: str | None = None, classes: int = 2, base: float = 0.0, first: int = 0):
         columns = len(getattr(domain, "columns", ()))
         if not columns:
-            raise LoadError(f"trees take table rows; the inputs are {domain.say()}")
+            raise LoadError(f"trees take table rows; the inputs are {domain}")
         self.ensemble = model if isinstance(model, Ensemble) else open_trees(Path(model), domain, classes=classes, base=base, first=first)
         if self.ensemble.features != columns:
-            raise LoadError(f"the trees take {self.ensemble.features} columns but the inputs are {domain.say()}")
+            raise LoadError(f"the trees take {self.ensemble.features} columns but the inputs are {domain}")
         self.domain = domain
         self.name = name or self.ensemble.source or "trees"
-        self.classes = self.ensemble.classes
+        self.task = Classes(self.ensemble.classes)
         self.exposes = frozenset({"scores", "labels"})
 
     def scores(self, x: Batch) -> Tensor:
@@ -55,7 +59,10 @@ class TreeVictim(Victim):
 
 
 def open_trees(path: Path, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
-    """The trees in a file. Raises LoadError where it holds none."""
+    """Return the trees in a file.
+
+    Raises LoadError where it holds none.
+    """
     try:
         text = path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -12,12 +12,14 @@ MISSING = 12
 
 
 def is_text(content: str) -> bool:
-    """Is this a model in LightGBM's text form?"""
+    """Return whether this is a model in LightGBM's text form."""
     return content.startswith("tree\n") and "\nTree=" in content
 
 
 def read_text(content: str, source: str = "the LightGBM model", *, features: int | None = None) -> Ensemble:
-    """The ensemble in a model text. features: columns of a row, at least what the model was trained on.
+    """Return the ensemble in a model text.
+
+    features: columns of a row, at least what the model was trained on.
 
     Raises LoadError for splits on categories, zero as missing value, linear trees and objectives that do not classify.
     """

@@ -14,17 +14,19 @@ MANY_SCORES = {"multi:softmax", "multi:softprob"}
 
 
 def is_model(content: Any) -> bool:
-    """Is this parsed JSON a model as `save_model` writes it?"""
+    """Return whether this parsed JSON is a model as `save_model` writes it."""
     return isinstance(content, dict) and isinstance(content.get("learner"), dict)
 
 
 def is_dump(content: Any) -> bool:
-    """Is this parsed JSON a bare dump, a list of nested trees?"""
+    """Return whether this parsed JSON is a bare dump, a list of nested trees."""
     return isinstance(content, list) and bool(content) and all(isinstance(one, dict) and ("leaf" in one or "split_condition" in one) for one in content)
 
 
 def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, features: int | None = None) -> Ensemble:
-    """What `save_model` wrote, parsed. features: columns of a row, at least what the model was trained on.
+    """Read the parsed JSON that `save_model` wrote.
+
+    features: columns of a row, at least as many as the model was trained on.
 
     Raises LoadError for other boosters than gbtree, categorical splits, leaves that hold vectors and objectives that do not classify.
     """
@@ -70,7 +72,9 @@ def _model_tree(tree: dict[str, Any], place: int, classes: int, source: str) -> 
 def read_dump(
     content: list[dict[str, Any]], features: int, *, classes: int = 2, base: float = 0.0, first: int = 0, source: str = "the dump", names: tuple[str, ...] = ()
 ) -> Ensemble:
-    """A bare dump, parsed. It lacks what the sum begins with and what it is for, and nothing can be compared with it.
+    """Return a bare dump, parsed.
+
+    It lacks what the sum begins with and what it is for, and nothing can be compared with it.
 
     features: columns of a row. classes: with two, all trees count for class 1 above 0; with more, the trees take turns. base: what the sum
     begins with, in the unit of the leaves (XGBoost's base_score of 0.5 is 0 here). first: the number the dump gives to column 0 (1 for models

@@ -14,13 +14,13 @@ REASONS = 6
 
 @section(order=45, title="Certificates")
 def certificates(view: View) -> Markup | None:
-    """The ladder of each case: who solved what."""
+    """Return the ladder of each case: who solved what."""
     shown = [case for case in view.cases if case.certifiers and len(case.outcomes)]
     return by_case([(case.name, _case(case)) for case in shown]) if shown else None
 
 
 def _case(case: CaseView) -> Markup:
-    return _contradictions(case) + _lead(case) + _ladder(case) + _open(case)
+    return _contradictions(case) + _lead(case) + _by_certifier(case) + _open(case)
 
 
 def _contradictions(case: CaseView) -> Markup:
@@ -49,7 +49,7 @@ def _lead(case: CaseView) -> Markup:
     )  # fmt: skip
 
 
-def _ladder(case: CaseView) -> Markup:
+def _by_certifier(case: CaseView) -> Markup:
     """One row a method: what it proved, and what is open after it."""
     found = proved(case.judged)
     broken = case.outcomes[case.outcomes.clean & ~case.outcomes.robust]

@@ -19,8 +19,8 @@ ROWS = 20
 
 @section(order=90, title="Classes")
 def classes(view: View) -> Markup | None:
-    """Clean and robust accuracy of every class, and the way samples fall."""
-    shown = [case for case in view.cases if case.attacks and len(case.outcomes)]
+    """Show clean and robust accuracy of every class, and the classes that broken samples become."""
+    shown = [case for case in view.cases if case.attacks and len(case.outcomes) and case.task == "classes"]
     if not shown:
         return None
     return by_case([(case.name, _case(case)) for case in shown])
@@ -52,10 +52,16 @@ def _case(case: CaseView) -> Markup:
 def _answers(case: CaseView) -> pd.DataFrame:
     """One row a sample: label, before (clean prediction) and after (that of the attack that broke it; unchanged where it held)."""
     rows: Any = case.judged
-    before = rows[rows.attack == "clean"].set_index("id").predicted
-    broken = rows[(rows.attack != "clean") & (rows.status == "broken")].drop_duplicates("id").set_index("id").predicted
-    found = case.outcomes[["label"]].assign(before=before.reindex(case.outcomes.index))
+    rows = rows.assign(given=_numbers(rows.given))
+    before = rows[rows.attack == "clean"].set_index("id").given
+    broken = rows[(rows.attack != "clean") & (rows.status == "broken")].drop_duplicates("id").set_index("id").given
+    found = pd.DataFrame({"label": _numbers(case.outcomes.wanted)}).assign(before=before.reindex(case.outcomes.index))
     return found.assign(after=broken.reindex(found.index).fillna(found.before)).dropna(subset=["after"])
+
+
+def _numbers(packed: Any) -> Any:
+    """Classes as numbers, -1 where there was no answer, NaN where nothing was asked."""
+    return pd.to_numeric(packed.replace("", "-1"))
 
 
 def _confusion(case: CaseView) -> Markup:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sparring.core.rate import Rate
 from sparring.metrics.band import band_at
-from sparring.metrics.rate import Rate
 from sparring.report.markup import Column, Markup, details, join, markup, table
 from sparring.report.plots import COLOURS, LINES, SETTINGS, figure, key, svg
 from sparring.report.section import section
@@ -17,7 +17,10 @@ BETWEEN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class Point(NamedTuple):
-    """rate: what attacks left; certified: what is proved, None where nobody asked."""
+    """Hold the rates at one radius.
+
+    rate: what attacks left; certified: what is proved, None where no certifier ran.
+    """
 
     radius: float
     rate: Rate
@@ -26,7 +29,7 @@ class Point(NamedTuple):
 
 @section(order=50, title="Accuracy against the radius")
 def curve(view: View) -> Markup | None:
-    """One plot for every data set and kind of change; one line a model."""
+    """Return one plot for every data set and kind of change; one line a model."""
     plots = [_plot(place, what, lines) for place, (what, lines) in enumerate(_panels(view))]
     if not plots:
         return None

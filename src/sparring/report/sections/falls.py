@@ -24,7 +24,7 @@ STATES = {
 
 @section(order=60, title="Who falls to what")
 def falls(view: View) -> Markup | None:
-    """One map a case."""
+    """Return one map a case."""
     shown = [case for case in view.cases if case.attacks and len(case.outcomes)]
     if not shown:
         return None

@@ -17,7 +17,7 @@ BYTES = 1_000_000
 
 
 class Chosen(NamedTuple):
-    """A sample to show: why, from which attack, and its row there."""
+    """Represent a sample to show: why, from which attack, and its row there."""
 
     rule: str
     stored: Stored
@@ -26,7 +26,7 @@ class Chosen(NamedTuple):
 
 @section(order=100, title="Gallery")
 def gallery(view: View) -> Markup | None:
-    """Per case the smallest, the median and the largest change that broke a sample, and two samples that held."""
+    """Show the smallest, the median and the largest change per case, and two samples that held."""
     parts, dropped = [], 0
     most, room = max(2, CARDS // max(1, len(view.cases))), BYTES // max(1, len(view.cases))
     for case in view.cases:
@@ -86,10 +86,10 @@ def _card(case: CaseView, chosen: Chosen) -> Markup:
     shown = case.domain.show(case.domain.unpack(points.before[place : place + 1]), case.domain.unpack(points.after[place : place + 1]))
     before = case.judged[(case.judged.attack == "clean") & (case.judged.id == row["id"])].iloc[0]
     pairs: list[tuple[object, object]] = [
-        ("true class", case.class_name(row.label)),
-        *([("target", case.class_name(row.target))] if pd.notna(row.target) else []),
-        ("before", _answer(case, before.predicted, before.margin)),
-        ("after", _answer(case, row.predicted, row.margin)),
+        ("true class", case.class_name(row.wanted)),
+        *([("target", case.class_name(row.aimed))] if pd.notna(row.aimed) else []),
+        ("before", _answer(case, before.given, before.margin)),
+        ("after", _answer(case, row.given, row.margin)),
         ("size", f"{number(float(row['size']))} of {number(float(row.radius))}"),
         ("attack", chosen.stored.attack),
     ]
@@ -100,5 +100,5 @@ def _card(case: CaseView, chosen: Chosen) -> Markup:
     )  # fmt: skip
 
 
-def _answer(case: CaseView, predicted: float, margin: float) -> Markup:
-    return markup('<b>{name}</b> <span class="quiet">margin {margin}</span>', name=case.class_name(predicted), margin=number(float(margin), 3))
+def _answer(case: CaseView, given: str | None, margin: float) -> Markup:
+    return markup('<b>{name}</b> <span class="quiet">margin {margin}</span>', name=case.class_name(given), margin=number(float(margin), 3))

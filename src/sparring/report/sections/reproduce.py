@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sparring.core.taxonomy import VERSIONS
 from sparring.report.markup import Cell, Column, Markup, details, markup, table, terms
 from sparring.report.section import section
 from sparring.report.view import View
@@ -18,16 +19,16 @@ GLOSSARY = {
     "held": "The attack ended without finding one.",
     "out of budget": "The budget of the adversary ended before the attack did. The sample counts as standing.",
     "radius": "How large a change may be, measured as the threat says.",
-    "margin": "How far past the adversary's goal the model's scores are. Positive: the goal is met.",
+    "margin": "How far the model's scores are from the adversary's goal. Negative: the goal is met.",
     "95 % interval": "Wilson's interval: if the samples are drawn at random, the true share lies inside in 95 of 100 such evaluations.",
     "query": "One answer of the model. A forward is one pass through it, a backward one gradient.",
     "masked gradients": "A model that hides or destroys its gradients makes attacks fail without being robust.",
 }
 
 
-@section(order=140, title="Reproduce")
+@section(order=140, title="Reproduce", aim=None)
 def reproduce(view: View) -> Markup:
-    """All that is needed to run it again."""
+    """Return all that is needed to run it again."""
     header = view.header
     environment = header.get("environment") or {}
     pairs: list[tuple[object, object]] = [
@@ -72,10 +73,15 @@ def _yaml(plan: dict[str, Any]) -> str:
 def _attacks(view: View) -> Markup:
     different = {cell["attack"]["say"]: cell["attack"] for case in view.cases for cell in case.cells}
     rows: list[tuple[Cell, ...]] = [
-        (said, ", ".join(f"{name}={value}" for name, value in (attack.get("settings") or {}).items()) or DASH, attack.get("cites") or DASH)
+        (
+            said,
+            ", ".join(f"{name}={value}" for name, value in (attack.get("settings") or {}).items()) or DASH,
+            attack.get("cites") or DASH,
+            " · ".join(filter(None, (attack.get("nist"), attack.get("atlas")))) or DASH,
+        )
         for said, attack in different.items()
     ]
-    return table("Attacks", [Column("attack"), Column("settings"), Column("source")], rows, quiet=True)
+    return table("Attacks", [Column("attack"), Column("settings"), Column("source"), Column(f"class ({VERSIONS})")], rows, quiet=True)
 
 
 def _hashes(view: View) -> Markup:

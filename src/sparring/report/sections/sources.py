@@ -10,7 +10,7 @@ from sparring.report.wording import DASH, count, duration, number, short
 
 @section(order=30, title="Model, data, cost")
 def sources(view: View) -> Markup | None:
-    """Where the numbers come from."""
+    """Show which model, data and budget the numbers come from."""
     if not view.cases:
         return None
     models = {str(case.model.get("sha256")): case.model for case in view.cases}
@@ -29,15 +29,24 @@ def _hash(value: object) -> Markup | None:
 
 
 def _model(model: dict[str, Any]) -> Markup:
-    rest = {word: value for word, value in model.items() if word not in ("name", "sha256", "adapter", "exposes", "classes")}
+    rest = {word: value for word, value in model.items() if word not in ("name", "sha256", "adapter", "exposes", "task")}
     pairs: list[tuple[object, object]] = [
         ("Hash", _hash(model.get("sha256"))),
         ("Came in as", model.get("adapter")),
         ("Exposes", ", ".join(model.get("exposes") or [])),
-        ("Classes", model.get("classes")),
+        ("Answers", _answers(model.get("task") or {})),
         *((word, number(value) if isinstance(value, int | float) else str(value)) for word, value in rest.items() if value is not None),
     ]
     return _card("Model", model.get("name", "model"), pairs)
+
+
+def _answers(task: dict[str, Any]) -> str:
+    """What the model answers, in words: "10 classes"."""
+    kind = str(task.get("kind", ""))
+    if kind == "classes" and task.get("classes"):
+        return f"{task['classes']:,} classes"
+    settings = ", ".join(f"{name} {value}" for name, value in task.items() if name != "kind" and value is not None)
+    return f"{kind} ({settings})" if settings else kind
 
 
 def _data(data: dict[str, Any]) -> Markup:

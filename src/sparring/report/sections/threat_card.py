@@ -19,7 +19,10 @@ NOT_COVERED = (
 
 @section(order=20, title="Threat")
 def threat_card(view: View) -> Markup | None:
-    """Every different threat of the run once; threats that differ in the radius alone share a card."""
+    """Return every different threat of the run once.
+
+    Threats that differ in the radius alone share a card.
+    """
     if not view.cases:
         return None
     different: dict[str, list[CaseView]] = {}
@@ -46,7 +49,7 @@ def _card(cases: list[CaseView]) -> Markup:
     pairs = [
         ("What may change", f"{clause[0].upper()}{clause[1:]}."),
         ("Exactly", exactly[0] if len(exactly) == 1 else listing(exactly, "plain")),
-        ("Input", domain.say() if domain else case.domain_kind or DASH),
+        ("Input", str(domain) if domain else case.domain_kind or DASH),
         ("Goal", goal(threat)),
         ("Knowledge", ACCESS.get(str(threat.get("access")), str(threat.get("access")))),
         ("Budget", _budget(threat.get("budget") or {})),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sparring.metrics.rate import Rate
+from sparring.core.rate import Rate
 from sparring.report.markup import Cell, Column, Markup, join, markup, table
 from sparring.report.section import section
 from sparring.report.view import View
@@ -11,7 +11,7 @@ from sparring.report.wording import DASH, count, interval, percent, samples
 
 @section(order=35, title="Transfer")
 def transfer(view: View) -> Markup | None:
-    """Sources by targets, for runs of `transfer_matrix`."""
+    """Show sources by targets, for runs of `transfer_matrix`."""
     about = view.header.get("transfer")
     if not about or not about.get("cells"):
         return None

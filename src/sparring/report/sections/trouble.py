@@ -16,9 +16,9 @@ NOTES = 12
 """Different notes listed per kind."""
 
 
-@section(order=130, title="Trouble")
+@section(order=130, title="Trouble", aim=None)
 def trouble(view: View) -> Markup:
-    """Failed cells, answers that are no numbers, points not counted, budgets that ended, warnings."""
+    """List failed cells, non-finite answers, rejected points, spent budgets and warnings."""
     lines = [*_run(view), *(line for case in view.cases for line in _case(view, case))]
     told = listing(lines) if lines else markup('<p class="none">None: every sample got a verdict from every attack, and nothing was warned about.</p>')
     return told + _skipped(view)
@@ -50,6 +50,8 @@ def _case(view: View, case: CaseView) -> list[object]:
     for status, words in kinds.items():
         for attack, part in rows[rows.status == status].groupby("attack", sort=False):
             lines.append(join([f"{where}under {attack}, {samples(len(part), case.domain_kind)} {words}.", _notes(part.note.tolist())]))
+    if case.aim != "evasion":
+        return lines
     scored = "scores" in (case.model.get("exposes") or ["scores"])
     lost = rows[(rows.status != "skipped") & (rows.status != "error") & rows.margin.isna()]
     if scored and len(lost):

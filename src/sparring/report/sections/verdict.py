@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sparring.metrics.rate import Rate
+from sparring.core.rate import Rate
 from sparring.report.lights import trust
 from sparring.report.markup import Markup, join, listing, markup
 from sparring.report.section import section
@@ -21,7 +21,7 @@ PROVED = "Between what is proved and what held lie samples about which nothing i
 
 @section(order=10, title="Verdict")
 def verdict(view: View) -> Markup:
-    """What came out, in words a newcomer understands."""
+    """State the result in words that a newcomer understands."""
     if not view.cases:
         return markup("<p>This run has no cases: there is nothing to tell.</p>")
     cards = join(_card(view, case) for case in view.cases)

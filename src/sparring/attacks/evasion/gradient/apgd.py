@@ -8,19 +8,22 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.ascent import Order, along, averaged, nearest_classes
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
-from sparring.core.bout import Bout, Loss
-from sparring.core.threat import Reference
+from sparring.core.goal import Criterion
+from sparring.core.problem import Loss, Problem
+from sparring.tasks.classes import ClassCriterion, of_classes
 
 CITES = "Croce, Hein 2020, arXiv:2003.01690, algorithm 1; github.com/fra31/auto-attack"
 
 
 class State(NamedTuple):
-    """x, before: [m, ...], this iterate and the last; g: gradient at x; best...: of highest loss so far.
-    share: step size as a share of the radius; value: loss at x; rises: steps that raised it since the
-    last checkpoint; best_then: best loss at the last checkpoint; halved: did it halve the step there?
-    aim: what the loss is measured against."""
+    """Hold the state of the search, one row per sample.
+
+    x, before: [m, ...], this iterate and the last; g: gradient at x; best...: of highest loss so far. share: step size as a
+    share of the radius; value: loss at x; rises: steps that raised it since the last checkpoint; best_then: best loss at
+    the last checkpoint; halved: did it halve the step there? aim: what the loss is measured against.
+    """
 
     x: Tensor
     before: Tensor
@@ -33,50 +36,71 @@ class State(NamedTuple):
     rises: Tensor
     best_then: Tensor
     halved: Tensor
-    aim: Reference
+    aim: Criterion
 
 
 @attack(needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES)
-def apgd(bout: Bout, *, steps: int = 100, loss: str = "ce", restarts: int = 1, draws: int = 1) -> Tensor:
-    """Auto-PGD without a target class.
+def apgd(problem: Problem, *, steps: int = 100, loss: str = "ce", restarts: int = 1, draws: int = 1) -> Tensor:
+    """Run Auto-PGD: ascend the loss with momentum and a step size that adapts itself.
 
-    steps: gradient steps per restart. loss: "ce" or "dlr" in the paper; any registered one. restarts: for
-    samples that still stand. draws: gradients averaged at each step, for randomised models.
+    Args:
+        steps: Gradient steps per restart.
+        loss: "ce" or "dlr" in the paper; any registered one.
+        restarts: For samples that still stand.
+        draws: Gradients averaged at each step, for randomised models.
 
-    Where we differ: a sample that is broken stops; the random start is uniform in the region, the original's is
+    Source: Croce, Hein 2020, arXiv:2003.01690, algorithm 1; github.com/fra31/auto-attack.
+
+    Differs from the paper: a sample that is broken stops; the random start is uniform in the region, the original's is
     scaled to the surface of the ball; for L1 as the original does it see `apgd_l1`.
     """
-    return ascend(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts, draws)
+    return ascend(problem, loss_of(loss), lambda live, restart: live.criterion, steps, restarts, draws)
 
 
-@attack(needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES + ", section 4.1")
+@attack(tasks={"classes"}, needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES + ", section 4.1")
 def apgd_t(
-    bout: Bout, *, steps: int = 100, loss: str = "dlr", targets: int = 9, restarts: int = 1, order: Order = "scores", skip: int = 0, draws: int = 1
+    problem: Problem, *, steps: int = 100, loss: str = "dlr", targets: int = 9, restarts: int = 1, order: Order = "scores", skip: int = 0, draws: int = 1
 ) -> Tensor:
-    """Auto-PGD toward one wrong class after the other, the most promising of the clean input first.
+    """Run Auto-PGD toward one wrong class after the other, the most promising first.
 
-    steps, restarts: per target. targets: how many classes, after leaving out the first `skip`. order: "scores", the highest
-    first, or "linearised", the nearest by the linearised model first (the latter for a backward a class). Success is
-    the goal of the threat: any wrong class counts when that is untargeted. With C classes there are at most C - 1 targets.
+    Success is the goal of the threat: any wrong class counts when that is untargeted.
+
+    Args:
+        steps: Gradient steps per restart and target.
+        loss: Any registered loss, measured against the target.
+        targets: How many classes, after leaving out the first `skip`; with C classes there are at most C - 1.
+        restarts: Per target.
+        order: "scores", the highest of the clean input first, or "linearised", the nearest by the linearised model first
+            (for one backward per class).
+        skip: How many of the first classes are left out.
+        draws: Gradients averaged at each step, for randomised models.
+
+    Source: Croce, Hein 2020, arXiv:2003.01690, algorithm 1; github.com/fra31/auto-attack, section 4.1.
     """
-    if bout.threat.goal.kind != "untargeted":
-        return ascend(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts, draws)
-    ranked = nearest_classes(bout, bout.x, order)[:, skip : skip + targets]
-    return ascend(bout, loss_of(loss), aim_at(bout, ranked), steps, ranked.shape[1] * restarts, draws)
+    if not of_classes(problem.criterion).untargeted:
+        return ascend(problem, loss_of(loss), lambda live, restart: live.criterion, steps, restarts, draws)
+    ranked = nearest_classes(problem, problem.x, order)[:, skip : skip + targets]
+    return ascend(problem, loss_of(loss), aim_at(problem, ranked), steps, ranked.shape[1] * restarts, draws)
 
 
-def aim_at(bout: Bout, classes: Tensor) -> Callable[[Bout, int], Reference]:
-    """What turn k of a search over `bout` aims at: column k of classes (int64 [n, k]), round and round."""
+def aim_at(problem: Problem, classes: Tensor) -> Callable[[Problem, int], Criterion]:
+    """Return the criteria that a search over `problem` aims at in turn.
 
-    def aim(live: Bout, turn: int) -> Reference:
-        target = classes[torch.searchsorted(bout.rows, live.rows), turn % classes.shape[1]]
-        return Reference(live.reference.label, target, -torch.ones_like(live.reference.sign))
+    Turn k aims at column k of classes (int64 [n, k]), round and round.
+    """
+
+    def aim(live: Problem, turn: int) -> ClassCriterion:
+        target = classes[torch.searchsorted(problem.rows, live.rows), turn % classes.shape[1]]
+        return ClassCriterion.reaching(of_classes(live.criterion).label, target)
 
     return aim
 
 
 def checkpoints(steps: int) -> dict[int, int]:
-    """After which steps the step size is looked at, with the length of the window before (equation 5)."""
+    """Return the steps at which the step size is reviewed, with the length of the window before.
+
+    This is equation 5.
+    """
     window, least, less = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1), max(int(0.03 * steps), 1)
     found, at = {}, window
     while at <= steps:
@@ -86,19 +110,19 @@ def checkpoints(steps: int) -> dict[int, int]:
     return found
 
 
-def ascend(bout: Bout, loss: Loss, aim: Callable[[Bout, int], Reference], steps: int, restarts: int, draws: int = 1) -> Tensor:
-    """Algorithm 1, aiming at what `aim(live bout, restart)` says."""
-    looks = checkpoints(bout.steps(steps))
+def ascend(problem: Problem, loss: Loss, aim: Callable[[Problem, int], Criterion], steps: int, restarts: int, draws: int = 1) -> Tensor:
+    """Run algorithm 1 against the criterion that `aim(live problem, restart)` returns."""
+    looks = checkpoints(problem.steps(steps))
 
-    def start(live: Bout, restart: int) -> State:
-        x, target = cast(Any, live.region).sample(live.dice.draw(restart)), aim(live, restart)
+    def start(live: Problem, restart: int) -> State:
+        x, target = cast(Any, live.region).sample(live.rng.draw(restart)), aim(live, restart)
         graded = averaged(live, x, loss, target, draws)
         zeros = torch.zeros_like(graded.value)
         no, two = zeros.bool(), torch.full_like(zeros, 2.0)
         # "halved" begins as True: the first checkpoint cannot yet say that nothing improved
         return State(x, x, graded.grad, graded.value, x, graded.grad, graded.value, two, zeros, graded.value, ~no, target)
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         z = along(live, state.x, state.g, state.share)
         weight = 0.75 if k else 1.0
         x = cast(Any, live.region).project(state.x + weight * (z - state.x) + (1 - weight) * (state.x - state.before))
@@ -116,7 +140,7 @@ def ascend(bout: Bout, loss: Loss, aim: Callable[[Bout, int], Reference], steps:
         )
         return _look(moved, looks[k + 1]) if k + 1 in looks else moved
 
-    return climb(bout, start, step, steps=steps, restarts=restarts)
+    return iterate(problem, start, step, steps=steps, restarts=restarts)
 
 
 def _look(state: State, window: int) -> State:

@@ -10,10 +10,11 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.apgd import aim_at
 from sparring.attacks.evasion.gradient.ascent import averaged, nearest_classes
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
-from sparring.core.bout import Bout, Loss
-from sparring.core.threat import Reference
+from sparring.core.goal import Criterion
+from sparring.core.problem import Loss, Problem
+from sparring.tasks.classes import of_classes
 
 CITES = "Croce, Hein 2021, arXiv:2103.01208, algorithm 1 and section 4; github.com/fra31/auto-attack"
 
@@ -26,9 +27,12 @@ LEAST, LESS = 10.0, 1.5
 
 
 class State(NamedTuple):
-    """x, g: [m, ...], where each row stands and the gradient there; best...: of highest loss so far in this phase.
-    share: part of the coordinates a step moves; length: of the step, as a share of the phase's radius; sparsity:
-    changed coordinates of the best point at the last checkpoint; aim: what the loss is measured against."""
+    """Hold the state of the search, one row per sample.
+
+    x, g: [m, ...], where each row stands and the gradient there; best...: of highest loss so far in this phase. share: part
+    of the coordinates a step moves; length: of the step, as a share of the phase's radius; sparsity: changed coordinates of
+    the best point at the last checkpoint; aim: what the loss is measured against.
+    """
 
     x: Tensor
     g: Tensor
@@ -38,54 +42,69 @@ class State(NamedTuple):
     share: Tensor
     length: Tensor
     sparsity: Tensor
-    aim: Reference
+    aim: Criterion
 
 
 @attack(needs={"gradients", "scores"}, uses={"project", "sparse"}, cites=CITES)
-def apgd_l1(bout: Bout, *, steps: int = 100, loss: str = "ce", restarts: int = 5, draws: int = 1) -> Tensor:
-    """Auto-PGD in L1 without a target class, over three shrinking radii.
+def apgd_l1(problem: Problem, *, steps: int = 100, loss: str = "ce", restarts: int = 5, draws: int = 1) -> Tensor:
+    """Run Auto-PGD in L1: sparse steps over three shrinking radii.
 
-    steps: gradient steps of all phases together. loss: "ce" or "dlr" in the paper. restarts: for samples that still
-    stand. draws: gradients averaged at each step, for randomised models.
+    Args:
+        steps: Gradient steps of all phases together.
+        loss: "ce" or "dlr" in the paper.
+        restarts: For samples that still stand.
+        draws: Gradients averaged at each step, for randomised models.
 
-    Where we differ: a sample that is broken inside the radius asked for stops, in whatever phase; the projection is exact.
+    Source: Croce, Hein 2021, arXiv:2103.01208, algorithm 1 and section 4; github.com/fra31/auto-attack.
+
+    Differs from the paper: a sample that is broken inside the radius asked for stops, in whatever phase; the projection is exact.
     """
-    return _phases(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts, draws)
+    return _phases(problem, loss_of(loss), lambda live, restart: live.criterion, steps, restarts, draws)
 
 
-@attack(needs={"gradients", "scores"}, uses={"project", "sparse"}, cites=CITES)
-def apgd_l1_t(bout: Bout, *, steps: int = 100, loss: str = "dlr", targets: int = 5, restarts: int = 1, draws: int = 1) -> Tensor:
-    """Auto-PGD in L1 toward the `targets` highest wrong classes of the clean input, one after the other."""
-    if bout.threat.goal.kind != "untargeted":
-        return _phases(bout, loss_of(loss), lambda live, restart: live.reference, steps, restarts, draws)
-    ranked = nearest_classes(bout, bout.x, "scores")[:, :targets]
-    return _phases(bout, loss_of(loss), aim_at(bout, ranked), steps, ranked.shape[1] * restarts, draws)
+@attack(tasks={"classes"}, needs={"gradients", "scores"}, uses={"project", "sparse"}, cites=CITES)
+def apgd_l1_t(problem: Problem, *, steps: int = 100, loss: str = "dlr", targets: int = 5, restarts: int = 1, draws: int = 1) -> Tensor:
+    """Run Auto-PGD in L1 toward the `targets` highest wrong classes, one after the other.
+
+    Args:
+        steps: Gradient steps of all phases together, per target.
+        loss: Any registered loss, measured against the target.
+        targets: How many wrong classes, the highest of the clean input first.
+        restarts: Per target, for samples that are not broken yet.
+        draws: Gradients averaged at each step, for randomised models.
+
+    Source: Croce, Hein 2021, arXiv:2103.01208, algorithm 1 and section 4; github.com/fra31/auto-attack.
+    """
+    if not of_classes(problem.criterion).untargeted:
+        return _phases(problem, loss_of(loss), lambda live, restart: live.criterion, steps, restarts, draws)
+    ranked = nearest_classes(problem, problem.x, "scores")[:, :targets]
+    return _phases(problem, loss_of(loss), aim_at(problem, ranked), steps, ranked.shape[1] * restarts, draws)
 
 
-def _phases(bout: Bout, loss: Loss, aim: Callable[[Bout, int], Reference], steps: int, restarts: int, draws: int) -> Tensor:
+def _phases(problem: Problem, loss: Loss, aim: Callable[[Problem, int], Criterion], steps: int, restarts: int, draws: int) -> Tensor:
     """Every restart goes through the three radii; each phase begins where the best point of the one before is projected to."""
-    allowed = bout.steps(steps)
+    allowed = problem.steps(steps)
     counts = [math.ceil(share * allowed) for share in PHASES[:-1]]
     counts.append(max(allowed - sum(counts), 0))
     for restart in range(restarts):
-        live = bout.take(bout.unfinished())
+        live = problem.take(problem.unfinished())
         if not len(live):
             break
-        begun = live.x + live.dice.draw(restart).normal(*live.x.shape[1:], dtype=live.x.dtype)
+        begun = live.x + live.rng.draw(restart).normal(*live.x.shape[1:], dtype=live.x.dtype)
         rows = live.rows
         for phase, count in zip(RADII, counts, strict=True):
             begun = _one_phase(live, begun, rows, phase, count, loss, aim, restart, draws)
-    return bout.best()
+    return problem.best()
 
 
 def _one_phase(
-    bout: Bout, begun: Tensor, rows: Tensor, phase: float, steps: int, loss: Loss, aim: Callable[[Bout, int], Reference], restart: int, draws: int
+    problem: Problem, begun: Tensor, rows: Tensor, phase: float, steps: int, loss: Loss, aim: Callable[[Problem, int], Criterion], restart: int, draws: int
 ) -> Tensor:
     """The best points of this phase for all rows of the restart, those that finished as they were."""
-    wide = bout.at(bout.region.radius * phase) if phase != 1.0 else bout  # type: ignore[attr-defined]
+    wide = problem.at(problem.region.radius * phase) if phase != 1.0 else problem  # type: ignore[attr-defined]
     checkpoint, reached = max(int(0.04 * steps), 1), begun.clone()
 
-    def start(live: Bout, _: int) -> State:
+    def start(live: Problem, _: int) -> State:
         places = torch.searchsorted(rows, live.rows)
         x = cast(Any, live.region).project(begun[places])
         target = aim(live, restart)
@@ -97,7 +116,7 @@ def _one_phase(
         sparsity = torch.full_like(changed, float(count)) if fresh else changed
         return State(x, graded.grad, x, graded.grad, graded.value, share, torch.ones_like(graded.value), sparsity, target)
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         region = cast(Any, live.region)
         move = region.sparse(state.g, state.share) * _wide(state.length * region.radius.to(state.x.dtype), state.x)
         x = region.project(state.x + move)
@@ -113,7 +132,7 @@ def _one_phase(
         reached[torch.searchsorted(rows, live.rows)] = state.best_x
         return _look(state, live.x) if (k + 1) % checkpoint == 0 else state
 
-    climb(wide, start, step, steps=steps)
+    iterate(wide, start, step, steps=steps)
     return reached
 
 

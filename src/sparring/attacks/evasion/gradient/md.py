@@ -8,18 +8,25 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.pgd import cosine, descend
 from sparring.attacks.losses import margin
-from sparring.core.bout import Bout, Loss
-from sparring.core.threat import Reference
+from sparring.core.problem import Loss, Problem
+from sparring.tasks.classes import ClassCriterion
 
 
 @attack(
-    needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites="Jiang et al. 2020, arXiv:2006.13726, algorithm 1; github.com/HanxunH/MDAttack"
+    tasks={"classes"},
+    needs={"gradients", "scores"},
+    uses={"project", "ascend", "sample"},
+    cites="Jiang et al. 2020, arXiv:2006.13726, algorithm 1; github.com/HanxunH/MDAttack",
 )
-def md(bout: Bout, *, steps: int = 20, restarts: int = 2, step_size: float = 2.0) -> Tensor:
-    """PGD that climbs one term of the margin in the first half of each restart and the whole margin in the second.
+def md(problem: Problem, *, steps: int = 20, restarts: int = 2, step_size: float = 2.0) -> Tensor:
+    """Ascend one logit of the margin first and the whole margin afterwards, in each restart.
 
-    steps: per restart. restarts: by turns the term is the logit to lower and the best of the others to raise. step_size: of the first
-    step of each half, as a share of the radius; it decays by a cosine.
+    Args:
+        steps: Per restart.
+        restarts: By turns the term is the logit to lower and the best of the others to raise.
+        step_size: Of the first step of each half, as a share of the radius; it decays by a cosine.
+
+    Source: Jiang et al. 2020, arXiv:2006.13726, algorithm 1; github.com/HanxunH/MDAttack.
     """
     half = steps // 2
 
@@ -29,14 +36,14 @@ def md(bout: Bout, *, steps: int = 20, restarts: int = 2, step_size: float = 2.0
     def share(k: int) -> float:
         return step_size * (cosine(k, half) if k < half else cosine(k - half, steps - half))
 
-    return descend(bout, loss, share, lambda live, restart: cast(Any, live.region).sample(live.dice.draw(restart)), steps=steps, restarts=restarts)
+    return descend(problem, loss, share, lambda live, restart: cast(Any, live.region).sample(live.rng.draw(restart)), steps=steps, restarts=restarts)
 
 
-def _anchor(scores: Tensor, reference: Reference) -> Tensor:
-    """The logit of the anchor class: down to leave it, up to reach it."""
-    return -reference.sign * scores.gather(1, reference.anchor[:, None]).squeeze(1)
+def _anchor(scores: Tensor, criterion: ClassCriterion) -> Tensor:
+    """The logit of the reference class class: down to leave it, up to reach it."""
+    return -criterion.sign * scores.gather(1, criterion.reference_class[:, None]).squeeze(1)
 
 
-def _rival(scores: Tensor, reference: Reference) -> Tensor:
-    """The highest logit of the other classes: up to leave the anchor, down to reach it."""
-    return reference.sign * scores.scatter(1, reference.anchor[:, None], -torch.inf).amax(1)
+def _rival(scores: Tensor, criterion: ClassCriterion) -> Tensor:
+    """The highest logit of the other classes: up to leave the reference class, down to reach it."""
+    return criterion.sign * scores.scatter(1, criterion.reference_class[:, None], -torch.inf).amax(1)

@@ -8,23 +8,27 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.ascent import along
 from sparring.attacks.evasion.gradient.pgd import cosine
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
+from sparring.tasks.classes import of_classes
 
 CITES = "Tashiro, Song, Ermon 2020, arXiv:2003.06878 (ODI); Liu et al. 2022, arXiv:2203.05154 (A3: biased directions, cosine steps, easiest samples first)"
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. way: [m, C], the direction of the scores its start climbs."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. way: [m, C], the direction of the scores its start climbs.
+    """
 
     x: Tensor
     way: Tensor
 
 
-@attack(needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES)
+@attack(tasks={"classes"}, needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites=CITES)
 def odi(
-    bout: Bout,
+    problem: Problem,
     *,
     steps: int = 20,
     warmup: int = 5,
@@ -34,40 +38,52 @@ def odi(
     bias: float = 0.8,
     warm: bool = False,
 ) -> Tensor:
-    """Projected gradient descent whose starts first climb a random direction of the scores for `warmup` steps.
+    """Run PGD from starts that lie along random directions of the logits.
 
-    steps: after the warm-up, per restart. step_size: of the first step and of those of the warm-up, as a share of the radius;
-    after the warm-up it decays by a cosine. bias: how surely a direction lowers the class to leave and raises its runner-up
-    (0: not at all, as in ODI; A3 found 0.8 of ten classes). warm: read the runner-up at the best point that earlier attacks
-    of a cascade left, else at the clean input.
+    Each start ascends a random direction of the scores for `warmup` steps.
 
-    Where we differ from A3: its bias is learnt across the samples of a run, and which samples are attacked depends on how
+    Args:
+        steps: After the warm-up, per restart.
+        warmup: Steps along the random direction at the start of each restart.
+        restarts: How often that is done, for samples that are not broken yet.
+        loss: Any registered loss, maximised after the warm-up.
+        step_size: Of the first step and of those of the warm-up, as a share of the radius; after the warm-up it decays
+            by a cosine.
+        bias: How surely a direction lowers the class to leave and raises its runner-up (0: not at all, as in ODI; A3
+            found 0.8 of ten classes).
+        warm: Read the runner-up at the best point that earlier attacks of a cascade left, else at the clean input.
+
+    Source: Tashiro, Song, Ermon 2020, arXiv:2003.06878 (ODI); Liu et al. 2022, arXiv:2203.05154 (A3: biased directions,
+    cosine steps, easiest samples first).
+
+    Differs from A3: its bias is learnt across the samples of a run, and which samples are attacked depends on how
     the others do; then one sample's result hangs on the batch. Here each sample is judged by itself.
     """
-    scores = bout.scores(bout.best() if warm else bout.x)
-    lower = _promise(bout, scores)
+    scores = problem.scores(problem.best() if warm else problem.x)
+    lower = _promise(problem, scores)
     climbed = loss_of(loss)
 
-    def start(live: Bout, restart: int) -> State:
-        dice = live.dice.draw(restart)
-        places = torch.searchsorted(bout.rows, live.rows)
-        way = 2 * dice.draw("way").uniform(scores.shape[1], dtype=scores.dtype) - 1
-        sure = dice.draw("sure").uniform(1, dtype=scores.dtype) < bias
+    def start(live: Problem, restart: int) -> State:
+        rng = live.rng.draw(restart)
+        places = torch.searchsorted(problem.rows, live.rows)
+        way = 2 * rng.draw("way").uniform(scores.shape[1], dtype=scores.dtype) - 1
+        sure = rng.draw("sure").uniform(1, dtype=scores.dtype) < bias
         way = torch.where(sure & (lower[places] != 0), lower[places] * way.abs(), way)
-        return State(cast(Any, live.region).sample(dice.draw("start")), way)
+        return State(cast(Any, live.region).sample(rng.draw("start")), way)
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         if k < warmup:
             g = live.gradient(state.x, lambda asked, _: (asked * state.way).sum(1)).grad
             return state._replace(x=along(live, state.x, g, step_size))
         g = live.gradient(state.x, climbed).grad
         return state._replace(x=along(live, state.x, g, step_size * cosine(k - warmup, steps)))
 
-    return climb(bout, start, step, steps=warmup + steps, restarts=restarts, last_look=True)
+    return iterate(problem, start, step, steps=warmup + steps, restarts=restarts, last_look=True)
 
 
-def _promise(bout: Bout, scores: Tensor) -> Tensor:
+def _promise(problem: Problem, scores: Tensor) -> Tensor:
     """[m, C]: -1 for the class to leave and +1 for its runner-up, 0 elsewhere; the other way round for a class to reach."""
-    anchor, sign = bout.reference.anchor[:, None], bout.reference.sign[:, None].to(scores.dtype)
-    rival = scores.scatter(1, anchor, -torch.inf).argmax(1, keepdim=True)
-    return torch.zeros_like(scores).scatter(1, rival, sign).scatter(1, anchor, -sign)
+    criterion = of_classes(problem.criterion)
+    reference_class, sign = criterion.reference_class[:, None], criterion.sign[:, None].to(scores.dtype)
+    rival = scores.scatter(1, reference_class, -torch.inf).argmax(1, keepdim=True)
+    return torch.zeros_like(scores).scatter(1, rival, sign).scatter(1, reference_class, -sign)

@@ -15,28 +15,31 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import Attack
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import InputError, LoadError, NeedsError, PlanError
-from sparring.core.labels import check_labels
-from sparring.core.threat import Reference, Threat
+from sparring.core.fingerprint import digest
+from sparring.core.goal import Criterion
+from sparring.core.problem import Problem
+from sparring.core.rng import Rng
+from sparring.core.threat import Threat
 from sparring.core.victim import Victim
-from sparring.models.adapter import digest
 
 HEADER = "sparring"
 """Key of the description in the header of a file."""
 
 
 class Fooled(NamedTuple):
-    """hits: samples that met the goal. n: samples that were right without attack and did not meet it already."""
+    """Hold a fooling rate.
+
+    hits: samples that met the goal. n: samples that were right without attack and did not meet it already.
+    """
 
     hits: int
     n: int
 
     @property
     def value(self) -> float:
-        """The share in [0, 1]; NaN of none."""
+        """Return the share in [0, 1]; NaN of none."""
         return self.hits / self.n if self.n else math.nan
 
     def __str__(self) -> str:
@@ -45,7 +48,9 @@ class Fooled(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Frozen(ABC):
-    """tensors: what was learned, by name. about: plain JSON that says how and on what, with the shares fooled.
+    """Hold what was learned across samples, frozen.
+
+    tensors: what was learned, by name. about: plain JSON that says how and on what, with the shares fooled.
 
     trained, held_out: share of the samples that were right without attack and are not any more (or reach the target),,
     of what was trained on and of what was not; one try a sample.
@@ -58,17 +63,19 @@ class Frozen(ABC):
 
     @cached_property
     def sha256(self) -> str:
-        """A hash of everything that decides the points."""
+        """Return a hash of everything that decides the points."""
         return digest(
             self.kind, json.dumps(self.about, sort_keys=True), *(part for name in sorted(self.tensors) for part in (name, *_bytes(self.tensors[name])))
         )
 
     @property
     def trained(self) -> Fooled:
+        """Return the share fooled of the samples trained on."""
         return Fooled(*self.about["trained"])
 
     @property
     def held_out(self) -> Fooled:
+        """Return the share fooled of the samples held out."""
         return Fooled(*self.about["held_out"])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -93,9 +100,12 @@ class Frozen(ABC):
         return cls(tensors, about)
 
     def misfit(self, victim: Victim, threat: Threat) -> str | None:
-        """Why what was learned says nothing about this victim under this threat; None where it may."""
+        """Return why what was learned says nothing about this victim under this threat.
+
+        None where it may.
+        """
         if self.about["domain"] != describe_domain(victim.domain):
-            return f"this {self.kind} was learned for other inputs than those of {victim.name} ({victim.domain.say()}): learn one for these"
+            return f"this {self.kind} was learned for other inputs than those of {victim.name} ({victim.domain}): learn one for these"
         if self.about["classes"] != victim.classes:
             return f"this {self.kind} was learned for {self.about['classes']} classes, {victim.name} has {victim.classes}: learn one for these"
         if self.about["threat"]["space"]["kind"] != threat.space.kind:
@@ -104,19 +114,19 @@ class Frozen(ABC):
 
     @abstractmethod
     def attack(self) -> "Carrier":
-        """The attack that applies it, sample by sample."""
+        """Return the attack that applies it, sample by sample."""
 
     def rate(self, victim: Victim, x: Any, y: Any, threat: Threat, *, seed: int = 0, **settings: Any) -> Fooled:
-        """Share of the samples that are right without attack and meet the goal under `attack(**settings)`.
+        """Return the share of initially right samples that meet the goal under `attack(**settings)`.
 
-        seed: of the dice of the attack. Samples whose label is the target do not count.
+        seed: of the rng of the attack. Samples whose label is the target do not count.
         """
         return fooled(self.attack().configure(**settings), victim, x, y, threat, seed)
 
 
 @dataclass(frozen=True)
 class Carrier(Attack):
-    """An attack that applies something frozen: its search is called (bout, learned, **settings)."""
+    """Represent an attack that applies something frozen by search(problem, learned, **settings)."""
 
     learned: Frozen | None = None
 
@@ -124,11 +134,11 @@ class Carrier(Attack):
     def defaults(self) -> dict[str, Any]:
         return {name: value for name, value in Attack.defaults.func(self).items() if name != "learned"}
 
-    def run(self, bout: Bout) -> Batch:
-        def search(own: Bout, **settings: Any) -> Batch:
+    def run(self, problem: Problem) -> Batch:
+        def search(own: Problem, **settings: Any) -> Batch:
             return self.search(own, self.learned, **settings)
 
-        return Attack(self.name, search, self.needs, self.uses, self.cites, self.control, self.settings).run(bout)
+        return Attack(self.name, search, self.needs, self.uses, self.cites, self.control, self.tasks, self.settings).run(problem)
 
     def misfit(self, victim: Victim, threat: Threat) -> str | None:
         found = super().misfit(victim, threat)
@@ -138,19 +148,21 @@ class Carrier(Attack):
         if complaint := self.misfit(victim, threat):
             raise NeedsError(complaint)
 
-    def say(self) -> str:
+    def __str__(self) -> str:
         """As every attack, with the first digits of the hash, so that two that learned different things are told apart."""
         told = {"sha256": self.learned.sha256[:10] if self.learned else "", **self.settings}
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     def describe(self) -> dict[str, Any]:
-        """As every attack, with the hash of what was learned and how that came about."""
+        """Return the description of every attack, with the hash and origin of what was learned."""
         return {**super().describe(), "learned": {"sha256": self.learned.sha256, **self.learned.about} if self.learned else {}}
 
 
 class Lesson:
-    """Samples to learn from: checked, cut into those trained on and those held out. Rows are those that are right without
-    attack and do not meet the goal already; the others teach nothing."""
+    """Hold samples to learn from, checked and split into those trained on and those held out.
+
+    Rows are those that are right without attack and do not meet the goal already; the others teach nothing.
+    """
 
     def __init__(self, victim: Victim, x: Any, y: Any, threat: Threat, held_out: float, seed: int):
         if not 0 <= held_out < 1:
@@ -159,33 +171,35 @@ class Lesson:
             raise PlanError("one thing is learned for all samples: give the threat one radius")
         self.x = victim.domain.check(x)
         if not isinstance(self.x, Tensor):
-            raise NeedsError(f"learning needs inputs that are numbers; {victim.name} takes {victim.domain.say()}")
-        self.y = check_labels(y, len(self.x), victim.classes).to(self.x.device)
+            raise NeedsError(f"learning needs inputs that are numbers; {victim.name} takes {victim.domain}")
+        self.y = victim.task.check(y, len(self.x)).to(self.x.device)
         self.victim, self.threat, self.seed = victim, threat, seed
-        self.dice = Dice.of(seed, range(len(self.x)), self.x.device)
-        self.reference = threat.goal.reference(self.y, self.dice, victim.classes)
+        self.rng = Rng.of(seed, range(len(self.x)), self.x.device)
+        self.criterion: Criterion = threat.goal.freeze(self.y, victim.task, self.rng)
         order = torch.randperm(len(self.x), generator=torch.Generator().manual_seed(seed)).to(self.x.device)
         held = round(held_out * len(self.x))
         self.held = order[:held].sort().values
         with victim.session(seed):
-            good = (victim.label(self.x) == self.y) & ~threat.goal.done(self.y, self.reference)
+            good = (victim.answer(self.x) == self.y) & ~self.criterion.met(self.y)
         rows = order[held:]
         self.rows = rows[good[rows]].sort().values
         if not len(self.rows):
             raise InputError("no sample to learn from: none of those trained on is right without attack and away from the target")
 
     def batches(self, size: int, generator: torch.Generator) -> list[Tensor]:
-        """The rows to train on in a new order, in pieces."""
+        """Return the rows to train on in a new order, in pieces."""
         return list(self.rows[torch.randperm(len(self.rows), generator=generator).to(self.rows.device)].split(max(size, 1)))
 
     def region(self, rows: Tensor) -> Any:
+        """Return the region of these rows."""
         return self.threat.space.around(self.x[rows], self.victim.domain)
 
-    def refer(self, rows: Tensor) -> Reference:
-        return self.reference.take(rows)
+    def refer(self, rows: Tensor) -> Criterion:
+        """Return the criterion of these rows."""
+        return self.criterion.take(rows)
 
     def about(self, **more: Any) -> dict[str, Any]:
-        """Where it was learned, for the record."""
+        """Return where it was learned, for the record."""
         packed = (self.x.detach().cpu().contiguous().numpy().tobytes(), self.y.cpu().numpy().tobytes())
         return {
             "domain": describe_domain(self.victim.domain),
@@ -198,7 +212,10 @@ class Lesson:
         }
 
     def graded(self, made: Frozen, most: int | None = None) -> Any:
-        """The same with its shares fooled written into `about`: of the rows trained on and of those held out, the first `most` of each."""
+        """Return the same with its shares fooled written into `about`.
+
+        They are of the rows trained on and of those held out, the first `most` of each.
+        """
         counts = {}
         for name, rows in (("trained", self.rows), ("held_out", self.held)):
             rows = rows[:most]
@@ -208,20 +225,20 @@ class Lesson:
 
 
 def fooled(attack: Attack, victim: Victim, x: Any, y: Any, threat: Threat, seed: int) -> Fooled:
-    """What the attack makes of the samples that are right without it, asked of the deployed model."""
+    """Return how many samples that are right without the attack it fools, by the deployed model."""
     x = victim.domain.check(x)
-    y = check_labels(y, len(x), victim.classes).to(x.device)
-    dice = Dice.of(seed, range(len(x)), x.device)
-    points = victim.domain.deploy(attack(victim, x, y, threat, dice), x)
-    reference, region = threat.goal.reference(y, dice, victim.classes), threat.space.around(x, victim.domain)
+    y = victim.task.check(y, len(x)).to(x.device)
+    rng = Rng.of(seed, range(len(x)), x.device)
+    points = victim.domain.deploy(attack(victim, x, y, threat, rng), x)
+    criterion, region = threat.goal.freeze(y, victim.task, rng), threat.space.around(x, victim.domain)
     with victim.session(seed):
-        counts = (victim.label(x) == y) & ~threat.goal.done(y, reference)
-        hit = threat.goal.done(victim.label(points), reference) & region.inside(points) & counts
+        counts = (victim.answer(x) == y) & ~criterion.met(y)
+        hit = criterion.met(victim.answer(points)) & region.inside(points) & counts
     return Fooled(int(hit.sum()), int(counts.sum()))
 
 
 def describe_domain(domain: Domain) -> dict[str, Any]:
-    """What the inputs are, whatever form they are deployed in."""
+    """Return the kind of the inputs, whatever form they are deployed in."""
     return {name: value for name, value in domain.describe().items() if name != "deployed"}
 
 

@@ -11,7 +11,10 @@ FIRST, SECOND = 0.9, 0.999
 
 
 class Adam(NamedTuple):
-    """mean, square: [m, ...], running averages of the gradient and of its square. age: int64 [m], steps so far."""
+    """Hold the state of Adam, one per row.
+
+    mean, square: [m, ...], running averages of the gradient and of its square. age: int64 [m], steps so far.
+    """
 
     mean: Tensor
     square: Tensor
@@ -19,22 +22,25 @@ class Adam(NamedTuple):
 
     @classmethod
     def like(cls, x: Tensor) -> "Adam":
-        """Nothing seen yet."""
+        """Return a state that has seen no gradient."""
         return cls(torch.zeros_like(x), torch.zeros_like(x), torch.zeros(len(x), dtype=torch.int64, device=x.device))
 
     def seen(self, g: Tensor) -> "Adam":
-        """After another gradient."""
+        """Return the state after another gradient."""
         return Adam(FIRST * self.mean + (1 - FIRST) * g, SECOND * self.square + (1 - SECOND) * g.square(), self.age + 1)
 
     def direction(self) -> Tensor:
-        """The step of unit rate, to be subtracted in descent."""
+        """Return the step of unit rate, to be subtracted in descent."""
         return self.mean / wide(1 - FIRST ** self.age.double(), self.mean) / self.scale()
 
     def scale(self) -> Tensor:
-        """By what each coordinate is divided; at least so much that coordinates without gradient stay where they are."""
+        """Return the divisor of each coordinate.
+
+        It is large enough that coordinates without gradient stay where they are.
+        """
         return (self.square / wide(1 - SECOND ** self.age.double(), self.square)).sqrt() + torch.finfo(self.mean.dtype).tiny * 1e6
 
     def without(self, rows: Tensor) -> "Adam":
-        """The same, with nothing seen yet in these rows (bool [m])."""
+        """Return the same, with nothing seen yet in these rows (bool [m])."""
         keep = wide(~rows, self.mean)
         return Adam(self.mean * keep, self.square * wide(~rows, self.square), self.age.where(~rows, 0))

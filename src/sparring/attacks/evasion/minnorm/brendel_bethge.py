@@ -8,8 +8,8 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.boundary import Plane, bisect, boxed, last_look, nearest_plane, wide
 from sparring.attacks.evasion.minnorm.shrinking import free
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
 
 START_GROWTH = 1.3
 """By how much each step that looks for a first point is longer than the one before."""
@@ -19,15 +19,18 @@ GROWN, SHRUNK = 1.5, 0.5
 
 
 class State(NamedTuple):
-    """x: [m, ...], the point to ask. found: the smallest point that met the goal, or where the row stands while there is none;
-    size: float64 [m], its size, inf for none; normal, margin: of the boundary as seen from there. trust: float64 [m], length of a step
-    as a share of the size. missed: int64 [m], questions since the last smaller success."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], the point to ask. found: the smallest point that met the goal, or where the row stands while there is none;
+    size: float64 [m], its size, inf for none; normal, loss: of the boundary as seen from there. trust: float64 [m],
+    length of a step as a share of the size. missed: int64 [m], questions since the last smaller success.
+    """
 
     x: Tensor
     found: Tensor
     size: Tensor
     normal: Tensor
-    margin: Tensor
+    loss: Tensor
     trust: Tensor
     missed: Tensor
 
@@ -37,15 +40,22 @@ class State(NamedTuple):
     uses={"onto_plane", "ascend", "dual", "project"},
     cites="Brendel, Rauber, Kuemmerer, Ustyuzhaninov, Bethge 2019, arXiv:1907.01003; github.com/bethgelab/foolbox",
 )
-def brendel_bethge(bout: Bout, *, steps: int = 100, trust: float = 0.3, overshoot: float = 1.0, start_steps: int = 30, search: int = 10) -> Tensor:
-    """Follow the boundary to its nearest point: every step goes to the point of the local boundary nearest to the clean input, as far
-    as the linearised model is trusted.
+def brendel_bethge(problem: Problem, *, steps: int = 100, trust: float = 0.3, overshoot: float = 1.0, start_steps: int = 30, search: int = 10) -> Tensor:
+    """Follow the decision boundary to its point nearest to the clean input.
 
-    steps: gradients along the boundary. trust: length of a step along it at most, as a share of the size of the smallest change so far;
-    each row shortens it after a failure and lengthens it after a success. overshoot: margin aimed at beyond the boundary, as a share of that
-    before the step. start_steps: gradients to get beyond the boundary at first. search: bisections between the clean input and that point.
+    Every step goes to the point of the local boundary nearest to the clean input, as far as the linearised model is trusted.
 
-    Where we differ: the start comes from growing steps up the gradient, not from a sample of another class, so that a target needs
+    Args:
+        steps: Gradients along the boundary.
+        trust: Length of a step along it at most, as a share of the size of the smallest change so far; each row
+            shortens it after a failure and lengthens it after a success.
+        overshoot: Margin aimed at beyond the boundary, as a share of that before the step.
+        start_steps: Gradients to get beyond the boundary at first.
+        search: Bisections between the clean input and that point.
+
+    Source: Brendel, Rauber, Kuemmerer, Ustyuzhaninov, Bethge 2019, arXiv:1907.01003; github.com/bethgelab/foolbox.
+
+    Differs from the paper: the start comes from growing steps up the gradient, not from a sample of another class, so that a target needs
     none. Where the trust does not reach, the step goes so far along the straight way from the projection of the point onto
     the boundary to that of the clean input, both exact within bounds and in the norm of the threat (the paper solves a quadratic
     programme in a Euclidean trust region; where the trust reaches both give the same point). The trust adapts to each row (the
@@ -53,17 +63,17 @@ def brendel_bethge(bout: Bout, *, steps: int = 100, trust: float = 0.3, overshoo
     is none either, the row goes on from its smallest success with half the trust. There is no momentum.
     """
 
-    def start(live: Bout, restart: int) -> State:
+    def start(live: Problem, restart: int) -> State:
         x, found = live.x, live.x.clone()
         first, size = (torch.full((len(live),), value, dtype=torch.float64, device=x.device) for value in (0.0, torch.inf))
-        for k in range(bout.steps(start_steps)):
+        for k in range(problem.steps(start_steps)):
             rows = ((size == torch.inf) & live.unfinished()).nonzero().squeeze(1)
             if not len(rows):
                 break
             some, here = live.take(rows), found[rows]
             region, plane = cast(Any, some.region), nearest_plane(some, here, None)
             if k == 0:
-                first[rows] = plane.margin.double().abs().nan_to_num(0.0) / region.dual(plane.normal).clamp_min(1e-30)
+                first[rows] = plane.loss.double().abs().nan_to_num(0.0) / region.dual(plane.normal).clamp_min(1e-30)
             there = boxed(some, region.ascend(here, free(some, here, plane.normal), first[rows] * START_GROWTH**k), here)
             found[rows] = torch.where(wide(plane.done, here), here, there)
             size[rows] = torch.where(plane.done, region.size(here), torch.inf)
@@ -71,7 +81,7 @@ def brendel_bethge(bout: Bout, *, steps: int = 100, trust: float = 0.3, overshoo
         size = torch.where(size < torch.inf, live.region.size(x), torch.inf)
         return State(x, x, size, torch.zeros_like(x), x.new_zeros(len(x)), torch.full_like(size, trust), torch.zeros_like(live.rows))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         if k == wanted:
             last_look(live, state.found)
             return state
@@ -82,21 +92,21 @@ def brendel_bethge(bout: Bout, *, steps: int = 100, trust: float = 0.3, overshoo
         missed = torch.where(anew, 0, state.missed + 1)
         back = missed > 1
         found, size = torch.where(wide(anew, state.x), state.x, state.found), torch.where(better, here, state.size)
-        normal, margin = torch.where(wide(anew, state.x), plane.normal, state.normal), torch.where(anew, plane.margin, state.margin)
+        normal, loss = torch.where(wide(anew, state.x), plane.normal, state.normal), torch.where(anew, plane.loss, state.loss)
         pace = torch.where(back, state.trust * SHRUNK, torch.where(better, (state.trust * GROWN).clamp(max=trust), state.trust))
         x, reach = torch.where(wide(back, state.x), found, state.x), torch.where(size < torch.inf, size, here) * pace
-        plane = Plane(torch.where(back, margin, plane.margin), torch.where(wide(back, x), normal, plane.normal), plane.done, plane.past)
+        plane = Plane(torch.where(back, loss, plane.loss), torch.where(wide(back, x), normal, plane.normal), plane.done, plane.past)
         near, goal = _ends(live, x, plane, overshoot)
         share = (reach / region.size(live.x + (goal - near)).clamp_min(1e-300)).clamp(max=1) * (missed != 1)
         x = boxed(live, near + wide(share, near) * (goal - near), x)
-        return State(x, found, size, normal, margin, pace, torch.where(back, 0, missed))
+        return State(x, found, size, normal, loss, pace, torch.where(back, 0, missed))
 
-    wanted = bout.steps(steps)
-    return climb(bout, start, step, steps=wanted + 1)
+    wanted = problem.steps(steps)
+    return iterate(problem, start, step, steps=wanted + 1)
 
 
-def _ends(live: Bout, x: Tensor, plane: Plane, overshoot: float) -> tuple[Tensor, Tensor]:
+def _ends(live: Problem, x: Tensor, plane: Plane, overshoot: float) -> tuple[Tensor, Tensor]:
     """The points of the boundary, seen from x, that are nearest to x and to the clean input."""
-    region, beyond = cast(Any, live.region), overshoot * plane.margin.double().abs()
+    region, beyond = cast(Any, live.region), overshoot * plane.loss.double().abs()
     near, goal = (region.onto_plane(point, plane.normal, plane.gap(x, point) + beyond) for point in (x, live.x))
     return near, goal

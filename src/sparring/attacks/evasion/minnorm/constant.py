@@ -7,9 +7,12 @@ from torch import Tensor
 
 
 class Constant(NamedTuple):
-    """value: float64 [m], the weight of the goal now. low, high: the largest that failed and the smallest that succeeded so far.
+    """Hold the state of the search for the constant.
+
+    value: float64 [m], the weight of the goal now. low, high: the largest that failed and the smallest that succeeded so far.
     age: int64 [m], steps with this value. hit: bool [m], did one of them meet the goal? best: least loss of these steps;
-    since: steps since it was lowered."""
+    since: steps since it was lowered.
+    """
 
     value: Tensor
     low: Tensor
@@ -21,22 +24,28 @@ class Constant(NamedTuple):
 
     @classmethod
     def of(cls, value: Tensor) -> "Constant":
-        """A search that begins at this value (float64 [m])."""
+        """Return a search that begins at this value (float64 [m])."""
         zeros, never = torch.zeros_like(value), torch.full_like(value, torch.inf)
         return cls(value, zeros, never, zeros.long(), zeros.bool(), never, zeros.long())
 
 
 class Turn(NamedTuple):
-    """constant: after the step. anew: bool [m], rows that begin again with another value."""
+    """Hold the outcome of one step of the search for the constant.
+
+    constant: after the step. anew: bool [m], rows that begin again with another value.
+    """
 
     constant: Constant
     anew: Tensor
 
 
 def turn(old: Constant, hit: Tensor, loss: Tensor, *, most: int, patience: int, growth: float = 4.0) -> Turn:
-    """What a step with this outcome does to the search: a value is left after `most` steps, or once the loss (float64 [m]) was not
+    """Update the search for the constant after a step with this outcome.
+
+    A value is left after `most` steps, or once the loss (float64 [m]) was not
     lowered by a thousandth for `patience` steps. After a success the middle below is tried, else the middle above, or `growth`
-    times the value where nothing has succeeded yet."""
+    times the value where nothing has succeeded yet.
+    """
     lowered = loss < old.best * (1 - 1e-3 * old.best.sign())
     age, hits = old.age + 1, old.hit | hit
     best, since = torch.where(lowered, loss, old.best), torch.where(lowered, 0, old.since + 1)

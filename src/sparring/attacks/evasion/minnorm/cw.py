@@ -9,9 +9,9 @@ from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.adam import Adam
 from sparring.attacks.evasion.minnorm.constant import Constant, turn
 from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 from sparring.threats.balls import box
 
 LEAST_RATE = 0.02
@@ -25,8 +25,11 @@ FASTER = 2.0
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. rate: float64 [m], by how much Adam moves a coordinate before the first success.
-    found: bool [m], has there been one?"""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. rate: float64 [m], by how much Adam moves a coordinate before the first success.
+    found: bool [m], has there been one?
+    """
 
     x: Tensor
     adam: Adam
@@ -36,28 +39,35 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"onto"}, cites="Carlini, Wagner 2017, arXiv:1608.04644, section VI-A; github.com/carlini/nn_robust_attacks")
-def cw(bout: Bout, *, steps: int = 200, turns: int = 4, step_size: float = 3.0, start: float = 40.0) -> Tensor:
-    """Carlini and Wagner: Adam on the squared size plus a constant times the lack of margin, the constant searched for each sample.
+def cw(problem: Problem, *, steps: int = 200, turns: int = 4, step_size: float = 3.0, start: float = 40.0) -> Tensor:
+    """Minimise the squared L2 size plus a weighted lack of margin, with a search for the weight.
 
-    steps: gradients in all. turns: constants tried, at least. step_size: first rate of Adam, as a multiple of the root mean
-    square change at the boundary as the clean gradient has it. start: first constant, as a multiple of the one that reaches
-    that boundary.
+    The optimiser is Adam; the weight (the constant) is searched for each sample.
 
-    Where we differ: rate and first constant come from the clean gradient (the usual 0.01 and 0.001 fail on most models). That
+    Args:
+        steps: Gradients in all.
+        turns: Constants tried, at least.
+        step_size: First rate of Adam, as a multiple of the root mean square change at the boundary as the clean
+            gradient has it.
+        start: First constant, as a multiple of the one that reaches that boundary.
+
+    Source: Carlini, Wagner 2017, arXiv:1608.04644, section VI-A; github.com/carlini/nn_robust_attacks.
+
+    Differs from the paper: rate and first constant come from the clean gradient (the usual 0.01 and 0.001 fail on most models). That
     gradient may mislead, so from the first success on the rate is the root mean square of the smallest change, falling to a
     fiftieth, and the constant twice the one that holds the balance at that success; until then the rate doubles with each
     constant that fails. The variable is clipped to the box instead of going through tanh, so that the box may be unbounded; a new
     constant goes on from the smallest success so far, else from where the row stands; no confidence is demanded; the length
     never exceeds the radius of the threat; each row leaves a constant on its own, once its loss stalls.
     """
-    total = bout.steps(steps)
+    total = problem.steps(steps)
     most = max(total // max(turns, 1), 1)
 
-    def begin(live: Bout, restart: int) -> State:
+    def begin(live: Problem, restart: int) -> State:
         zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
         return State(live.x, Adam.like(live.x), zeros, Constant.of(zeros), zeros.bool())
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         region, root = cast(Any, live.region), state.x[0].numel() ** 0.5
         graded = live.gradient(state.x, margin)
         hit, lack = met(live, graded.scores), gap(live, graded.scores)
@@ -82,4 +92,4 @@ def cw(bout: Bout, *, steps: int = 200, turns: int = 4, step_size: float = 3.0, 
         x = torch.where(wide(far, x).bool(), region.onto(x, region.radius), x) if bool(far.any()) else x
         return State(x, adam.without(anew), rate, constant, state.found | hit)
 
-    return climb(bout, begin, step, steps=steps, last_look=True)
+    return iterate(problem, begin, step, steps=steps, last_look=True)

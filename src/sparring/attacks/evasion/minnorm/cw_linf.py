@@ -8,9 +8,9 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.adam import Adam
 from sparring.attacks.evasion.minnorm.shrinking import free, gap, met, wide
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 LEAST_RATE = 0.02
 """Share of the rate that is left at the end."""
@@ -23,9 +23,13 @@ GROWTH = 2.0
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. rate: float64 [m], by how much Adam moves a coordinate before the first success.
-    constant: float64 [m], the weight of the margin. free_size: float64 [m], the size that costs nothing. cut: float64 [m], by what
-    share it is below the smallest success. age: int64 [m], steps since that became smaller. size: float64 [m], of that success."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. rate: float64 [m], by how much Adam moves a coordinate before the first success.
+    constant: float64 [m], the weight of the margin. free_size: float64 [m], the size that costs nothing. cut: float64 [m],
+    by what share it is below the smallest success. age: int64 [m], steps since that became smaller. size: float64 [m], of
+    that success.
+    """
 
     x: Tensor
     adam: Adam
@@ -42,26 +46,34 @@ class State(NamedTuple):
     uses={"excess", "project", "dual"},
     cites="Carlini, Wagner 2017, arXiv:1608.04644, section VI-C; github.com/carlini/nn_robust_attacks",
 )
-def cw_linf(bout: Bout, *, steps: int = 200, patience: int = 20, step_size: float = 1.0, start: float = 0.3, cut: float = 0.1) -> Tensor:
-    """Carlini and Wagner in Linf: Adam on what goes beyond a size (tau) plus a constant times the lack of margin; tau shrinks with successes.
+def cw_linf(problem: Problem, *, steps: int = 200, patience: int = 20, step_size: float = 1.0, start: float = 0.3, cut: float = 0.1) -> Tensor:
+    """Minimise the excess over a size tau plus a weighted lack of margin; successes lower tau.
 
-    steps: gradients in all. patience: steps without a smaller success after which a constant is given up. step_size: first rate of
-    Adam, as a multiple of the distance to the boundary as the clean gradient has it. start: first constant, as a multiple of the
-    one at which the coordinate of largest clean gradient is worth its penalty. cut: share by which tau is put below the smallest success.
+    The optimiser is Adam, in Linf.
 
-    Where we differ: tau begins at the radius of the threat and follows every success at once, a row at a time, while the walk goes on (the
+    Args:
+        steps: Gradients in all.
+        patience: Steps without a smaller success after which a constant is given up.
+        step_size: First rate of Adam, as a multiple of the distance to the boundary as the clean gradient has it.
+        start: First constant, as a multiple of the one at which the coordinate of largest clean gradient is worth its
+            penalty.
+        cut: Share by which tau is put below the smallest success.
+
+    Source: Carlini, Wagner 2017, arXiv:1608.04644, section VI-C; github.com/carlini/nn_robust_attacks.
+
+    Differs from the paper: tau begins at the radius of the threat and follows every success at once, a row at a time, while the walk goes on (the
     paper starts anew from each solution); a constant tried in vain doubles and halves the cut, and the row goes on from its
     smallest success; rates and the first constant come from the model, not from images in [0, 1]: after the first success the rate
     is a tenth of the smallest size, falling to a fiftieth of that; before it the rate doubles with the constant. The variable is
     clipped to box and radius instead of going through tanh; no confidence is demanded.
     """
-    total = bout.steps(steps)
+    total = problem.steps(steps)
 
-    def begin(live: Bout, restart: int) -> State:
+    def begin(live: Problem, restart: int) -> State:
         zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
         return State(live.x, Adam.like(live.x), zeros, zeros, cast(Any, live.region).radius, zeros + cut, zeros.long(), zeros + torch.inf)
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         region = cast(Any, live.region)
         graded = live.gradient(state.x, margin)
         hit = met(live, graded.scores)
@@ -91,4 +103,4 @@ def cw_linf(bout: Bout, *, steps: int = 200, patience: int = 20, step_size: floa
             size=torch.where(better, smallest, state.size),
         )
 
-    return climb(bout, begin, step, steps=steps, last_look=True)
+    return iterate(problem, begin, step, steps=steps, last_look=True)

@@ -7,17 +7,20 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.shrinking import cosine, free, gap, length, met, wide
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of, margin
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 LEAST_FACTOR = 0.02
 """What is left of the factor on the size at the end, as a share."""
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. size: float64 [m], the length its change was to have. found: bool [m], has the
-    goal been met?"""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. size: float64 [m], the length its change was to have. found: bool [m], has the goal
+    been met?
+    """
 
     x: Tensor
     size: Tensor
@@ -25,24 +28,31 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"onto", "steepest"}, cites="Rony et al. 2019, arXiv:1811.09600; github.com/jeromerony/fast_adversarial")
-def ddn(bout: Bout, *, steps: int = 100, factor: float = 0.1, start: float = 3.0, loss: str = "ce") -> Tensor:
-    """Decoupled direction and norm: the gradient turns the change, its length shrinks after a success and grows else.
+def ddn(problem: Problem, *, steps: int = 100, factor: float = 0.1, start: float = 3.0, loss: str = "ce") -> Tensor:
+    """Turn the change by the gradient, and let success alone decide its length.
 
-    steps: gradients. factor: by how much the length changes in a step at first; it falls to a fiftieth along a cosine. start:
-    first length, as a multiple of the distance to the boundary as the clean gradient has it. loss: what is climbed.
+    The length shrinks after a success and grows otherwise.
 
-    Where we differ: the first length and the steps are in units of that distance, not of images in [0, 1]; the length is that
+    Args:
+        steps: Gradients.
+        factor: By how much the length changes in a step at first; it falls to a fiftieth along a cosine.
+        start: First length, as a multiple of the distance to the boundary as the clean gradient has it.
+        loss: What is climbed.
+
+    Source: Rony et al. 2019, arXiv:1811.09600; github.com/jeromerony/fast_adversarial.
+
+    Differs from the paper: the first length and the steps are in units of that distance, not of images in [0, 1]; the length is that
     of the change after it met the box (the paper scales, then clips); coordinates at an edge take no part in a step; before
     the first success the length grows twice as fast; the factor falls; nothing is rounded to grey levels; the length never
     exceeds the radius of the threat, so without a wish for the smallest change this is an attack at that radius.
     """
-    climbed, total = loss_of(loss), bout.steps(steps)
+    climbed, total = loss_of(loss), problem.steps(steps)
 
-    def begin(live: Bout, restart: int) -> State:
+    def begin(live: Problem, restart: int) -> State:
         zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
         return State(live.x, zeros, zeros.bool())
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         region, share = cast(Any, live.region), cosine(k, total)
         graded = live.gradient(state.x, climbed if k else margin)
         way, hit = region.steepest(free(live, state.x, graded.grad)), met(live, graded.scores)
@@ -56,4 +66,4 @@ def ddn(bout: Bout, *, steps: int = 100, factor: float = 0.1, start: float = 3.0
         x = state.x + way * wide(size * (0.01 + 0.99 * share), way)
         return State(region.onto(x, size), size, found)
 
-    return climb(bout, begin, step, steps=steps, last_look=True)
+    return iterate(problem, begin, step, steps=steps, last_look=True)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, rivals
+from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, rivals_to_leave
 from sparring.attacks.loop import drop_finished, take
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 CITES = "Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599, algorithms 1 and 2; github.com/LTS4/DeepFool"
 
@@ -17,7 +17,11 @@ GROWTH = 5.0
 
 
 class State(NamedTuple):
-    """x: [m, ...], the point to ask. classes: int64 [m, k] or None, see `nearest_plane`. place: int64 [m], which row of the bout."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], the point to ask. classes: int64 [m, k] or None, see `nearest_plane`. place: int64 [m], which row of the
+    problem.
+    """
 
     x: Tensor
     classes: Tensor | None
@@ -25,23 +29,27 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"plain_step", "dual", "project"}, cites=CITES)
-def deepfool(bout: Bout, *, steps: int = 50, candidates: int = 10, overshoot: float = 0.02, search: int = 8) -> Tensor:
-    """Fool the model along the way to its nearest linearised boundary, a handful of gradients in all.
+def deepfool(problem: Problem, *, steps: int = 50, candidates: int = 10, overshoot: float = 0.02, search: int = 8) -> Tensor:
+    """Step onto the nearest boundary of the linearised model until the goal is met.
 
-    steps: at most. candidates: wrong classes looked at, the highest of the clean input, a backward each. overshoot: share by which
-    the first step is lengthened; it grows by five times itself a step. search: bisections of the way from the clean input to the point
-    found, a forward each; 0 for none.
+    Args:
+        steps: At most.
+        candidates: Wrong classes looked at, the highest of the clean input, a backward each.
+        overshoot: Share by which the first step is lengthened; it grows by five times itself a step.
+        search: Bisections of the way from the clean input to the point found, a forward each; 0 for none.
 
-    Where we differ: the point found is brought back to the boundary by bisection (the paper: none), which helps most where the
+    Source: Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599, algorithms 1 and 2; github.com/LTS4/DeepFool.
+
+    Differs from the paper: the point found is brought back to the boundary by bisection (the paper: none), which helps most where the
     gradient at the clean input misleads; each step is lengthened, more and more, instead of the whole change at the end; coordinates at an
     edge of the box take no part, and the others are clipped there (the paper ignores bounds); L1 too; a target is reached
     over the boundary with its best rival; where the goal was met outside the radius only, the point drawn back into it is tried.
     """
-    scores = bout.scores(bout.x)
-    classes = rivals(scores, bout.reference.anchor, candidates) if bout.threat.goal.kind == "untargeted" else None
-    reached, size = bout.x.clone(), torch.full((len(bout),), torch.inf, dtype=torch.float64, device=bout.rows.device)
-    live, state = drop_finished(bout, State(bout.x, classes, torch.arange(len(bout), device=bout.rows.device)))
-    wanted = bout.steps(steps)
+    scores = problem.scores(problem.x)
+    classes = rivals_to_leave(problem, scores, candidates)
+    reached, size = problem.x.clone(), torch.full((len(problem),), torch.inf, dtype=torch.float64, device=problem.rows.device)
+    live, state = drop_finished(problem, State(problem.x, classes, torch.arange(len(problem), device=problem.rows.device)))
+    wanted = problem.steps(steps)
     for k in range(wanted):
         if not len(live):
             break
@@ -53,8 +61,8 @@ def deepfool(bout: Bout, *, steps: int = 50, candidates: int = 10, overshoot: fl
         state = state._replace(x=boxed(live, state.x + (1 + overshoot * (1 + GROWTH * k)) * (moved - state.x), state.x))
         reached[state.place] = state.x
     if len(live) and wanted:
-        past = live.margins(state.x, probe=True)
+        past = live.losses(state.x, probe=True)
         size[state.place] = torch.where(past > 0, live.region.size(state.x), torch.inf)
-    bisect(bout, reached, size, search)
-    last_look(bout, reached)
-    return bout.best()
+    bisect(problem, reached, size, search)
+    last_look(problem, reached)
+    return problem.best()

@@ -8,14 +8,17 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.constant import Constant, turn
 from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide, within
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 
 class State(NamedTuple):
-    """x, before: [m, ...], where each row stands and stood. asked: like x, the point ahead of both. scale: float64 [m], largest
-    coordinate of the shortest change to the boundary as the clean gradient has it."""
+    """Hold the state of the search, one row per sample.
+
+    x, before: [m, ...], where each row stands and stood. asked: like x, the point ahead of both. scale: float64 [m],
+    largest coordinate of the shortest change to the boundary as the clean gradient has it.
+    """
 
     x: Tensor
     before: Tensor
@@ -25,25 +28,33 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"shrunk", "within"}, cites="Chen et al. 2018, arXiv:1709.04114; github.com/ysharma1126/EAD_Attack")
-def ead(bout: Bout, *, steps: int = 200, turns: int = 8, step_size: float = 0.1, elastic: float = 1.0, start: float = 4.0) -> Tensor:
-    """Elastic net: accelerated proximal descent on squared length, weighted size and a constant times the lack of margin.
+def ead(problem: Problem, *, steps: int = 200, turns: int = 8, step_size: float = 0.1, elastic: float = 1.0, start: float = 4.0) -> Tensor:
+    """Minimise squared length, weighted size and a weighted lack of margin by proximal descent.
 
-    steps: gradients in all. turns: constants tried, at least. step_size: of the descent, as a share of the step that
-    lands on the minimum of the squared length; it falls with the root of what is left of the steps. elastic: weight of the
-    size, in units of the largest coordinate of the shortest change to the boundary as the clean gradient
-    has it. start: first constant, as a multiple of the one that reaches that boundary.
+    The descent is accelerated, and the constant is searched.
 
-    Where we differ: constants and weights come from the clean gradient; a new constant goes on from the smallest success so far;
+    Args:
+        steps: Gradients in all.
+        turns: Constants tried, at least.
+        step_size: Of the descent, as a share of the step that lands on the minimum of the squared length; it falls with
+            the root of what is left of the steps.
+        elastic: Weight of the size, in units of the largest coordinate of the shortest change to the boundary as the
+            clean gradient has it.
+        start: First constant, as a multiple of the one that reaches that boundary.
+
+    Source: Chen et al. 2018, arXiv:1709.04114; github.com/ysharma1126/EAD_Attack.
+
+    Differs from the paper: constants and weights come from the clean gradient; a new constant goes on from the smallest success so far;
     the size is that of the threat, in L1 the paper's; the size never exceeds the radius of the threat.
     """
-    total = bout.steps(steps)
+    total = problem.steps(steps)
     most = max(total // max(turns, 1), 1)
 
-    def begin(live: Bout, restart: int) -> State:
+    def begin(live: Problem, restart: int) -> State:
         zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
         return State(live.x, live.x, live.x, zeros, Constant.of(zeros))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         region = cast(Any, live.region)
         graded = live.gradient(state.asked, margin)
         g, hit, lack = free(live, state.asked, graded.grad), met(live, graded.scores), gap(live, graded.scores)
@@ -64,4 +75,4 @@ def ead(bout: Bout, *, steps: int = 200, turns: int = 8, step_size: float = 0.1,
         ahead = x + (x - state.x) * (constant.age.double() / (constant.age + 3)).to(x.dtype).reshape(wide(hit, x).shape)
         return State(x, state.x, torch.where(again, x, within(live, ahead, region.radius)), scale, constant)
 
-    return climb(bout, begin, step, steps=steps, last_look=True)
+    return iterate(problem, begin, step, steps=steps, last_look=True)

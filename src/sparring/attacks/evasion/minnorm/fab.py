@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.boundary import Plane, boxed, last_look, nearest_plane, rivals, wide
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
+from sparring.attacks.evasion.minnorm.boundary import Plane, boxed, last_look, nearest_plane, rivals, rivals_to_leave, wide
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
+from sparring.tasks.classes import of_classes
 
 CITES = "Croce, Hein 2020, arXiv:1907.02044, algorithm 1; github.com/fra31/fab-attack"
 
@@ -18,8 +19,12 @@ SECANTS = 3
 
 
 class State(NamedTuple):
-    """x: [m, ...], the point to ask next. classes: int64 [m, k] or None, see `nearest_plane`. found: the smallest point that met the
-    goal, of size `size` (float64, inf: none) and margin `past`; near: a point before it that does not, of margin `short`."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], the point to ask next. classes: int64 [m, k] or None, see `nearest_plane`. found: the smallest point that
+    met the goal, of size `size` (float64, inf: none) and margin `past`; near: a point before it that does not, of margin
+    `short`.
+    """
 
     x: Tensor
     classes: Tensor | None
@@ -31,40 +36,64 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"onto_plane", "dual", "sample", "project"}, cites=CITES)
-def fab(bout: Bout, *, steps: int = 100, restarts: int = 1, candidates: int = 10, overshoot: float = 0.05, bias: float = 0.1, backward: float = 0.9) -> Tensor:
-    """Fast adaptive boundary: step onto the nearest boundary of the linearised model, drawn to the clean input.
+def fab(
+    problem: Problem, *, steps: int = 100, restarts: int = 1, candidates: int = 10, overshoot: float = 0.05, bias: float = 0.1, backward: float = 0.9
+) -> Tensor:
+    """Alternate between the nearest linearised boundary and a pull back to the clean input.
 
-    steps: gradients per restart. restarts: the first begins at the clean input, others at a random point within half of what is to
-    be beaten. candidates: wrong classes looked at, the highest of the clean input, a backward each. overshoot: how much further
-    than the plane, as a share of the step. bias: largest weight of the projection of the clean input (alpha_max).
-    backward: how much is kept of a change that met the goal before going on (beta).
+    Args:
+        steps: Gradients per restart.
+        restarts: The first begins at the clean input, others at a random point within half of what is to be beaten.
+        candidates: Wrong classes looked at, the highest of the clean input, a backward each.
+        overshoot: How much further than the plane, as a share of the step.
+        bias: Largest weight of the projection of the clean input (alpha_max).
+        backward: How much is kept of a change that met the goal before going on (beta).
 
-    Where we differ: after a success the boundary as seen from the successful point serves the step from the shortened
+    Source: Croce, Hein 2020, arXiv:1907.02044, algorithm 1; github.com/fra31/fab-attack.
+
+    Differs from the paper: after a success the boundary as seen from the successful point serves the step from the shortened
     change too, so an iteration is one question, not two; where any change within the radius will do, a row stops at the first;
     a target is reached over the boundary with its best rival at each point.
     """
-    scores = bout.scores(bout.x)
-    classes = rivals(scores, bout.reference.anchor, candidates) if bout.threat.goal.kind == "untargeted" else None
-    return _walk(bout, scores, lambda turn: classes, restarts, 1, steps, 1 + overshoot, bias, backward)
+    scores = problem.scores(problem.x)
+    classes = rivals_to_leave(problem, scores, candidates)
+    return _walk(problem, scores, lambda turn: classes, restarts, 1, steps, 1 + overshoot, bias, backward)
 
 
-@attack(needs={"gradients", "scores"}, uses={"onto_plane", "dual", "sample", "project"}, cites=CITES + "; github.com/fra31/auto-attack (FAB-T)")
-def fab_t(bout: Bout, *, steps: int = 100, targets: int = 9, restarts: int = 1, overshoot: float = 0.05, bias: float = 0.1, backward: float = 0.9) -> Tensor:
-    """FAB over the boundary with one wrong class after the other, for one backward a step.
+@attack(
+    tasks={"classes"}, needs={"gradients", "scores"}, uses={"onto_plane", "dual", "sample", "project"}, cites=CITES + "; github.com/fra31/auto-attack (FAB-T)"
+)
+def fab_t(
+    problem: Problem, *, steps: int = 100, targets: int = 9, restarts: int = 1, overshoot: float = 0.05, bias: float = 0.1, backward: float = 0.9
+) -> Tensor:
+    """Run FAB over the boundary with one wrong class after the other.
 
-    targets: the highest wrong classes of the clean input, at most C - 1. steps, restarts: per target. Any class counts as success where
-    the goal is untargeted; where it is not, this is `fab`. The others as in `fab`, with the same differences.
+    It costs one backward per step. Any class counts as success where the goal is untargeted; where it is not, this is `fab`.
+
+    Args:
+        steps: Gradients per restart and target.
+        targets: The highest wrong classes of the clean input, at most C - 1.
+        restarts: Per target.
+        overshoot: As in `fab`.
+        bias: As in `fab`.
+        backward: As in `fab`.
+
+    Source: Croce, Hein 2020, arXiv:1907.02044, algorithm 1; github.com/fra31/fab-attack; github.com/fra31/auto-attack
+    (FAB-T).
+
+    Differs from the paper: as `fab` does.
     """
-    scores = bout.scores(bout.x)
-    if bout.threat.goal.kind != "untargeted":
-        return _walk(bout, scores, lambda turn: None, restarts, 1, steps, 1 + overshoot, bias, backward)
-    ranked = rivals(scores, bout.reference.anchor, targets)
+    scores = problem.scores(problem.x)
+    criterion = of_classes(problem.criterion)
+    if not criterion.untargeted:
+        return _walk(problem, scores, lambda turn: None, restarts, 1, steps, 1 + overshoot, bias, backward)
+    ranked = rivals(scores, criterion.reference_class, targets)
     count = ranked.shape[1] - 1
-    return _walk(bout, scores, lambda turn: ranked[:, [0, 1 + turn % count]], count * restarts, count, steps, 1 + overshoot, bias, backward)
+    return _walk(problem, scores, lambda turn: ranked[:, [0, 1 + turn % count]], count * restarts, count, steps, 1 + overshoot, bias, backward)
 
 
 def _walk(
-    bout: Bout,
+    problem: Problem,
     scores: Tensor,
     classes_of: Callable[[int], Tensor | None],
     turns: int,
@@ -75,16 +104,16 @@ def _walk(
     backward: float,
 ) -> Tensor:
     """`turns` walks of so many steps, the `first` of them from the clean input."""
-    clean = bout.threat.goal.margin(scores, bout.reference)
+    clean = problem.criterion.loss(scores)
 
-    def start(live: Bout, turn: int) -> State:
-        places, classes = torch.searchsorted(bout.rows, live.rows), classes_of(turn)
+    def start(live: Problem, turn: int) -> State:
+        places, classes = torch.searchsorted(problem.rows, live.rows), classes_of(turn)
         beat = torch.minimum(live.smallest(), cast(Any, live.region).radius)
-        x = live.x if turn < first else cast(Any, live.at(beat / 2).region).sample(live.dice.draw(turn))
+        x = live.x if turn < first else cast(Any, live.at(beat / 2).region).sample(live.rng.draw(turn))
         short, nothing = clean[places], torch.full_like(beat, torch.inf)
         return State(x, None if classes is None else classes[places], live.x, nothing, short, live.x, short)
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         if k == wanted + SECANTS:
             last_look(live, torch.where(wide(state.size < torch.inf, state.x), state.found, state.x))
             return state
@@ -101,11 +130,11 @@ def _walk(
             past=torch.where(better, plane.past, state.past),
         )
 
-    wanted = bout.steps(steps)
-    return climb(bout, start, step, steps=wanted + SECANTS + 1, restarts=turns)
+    wanted = problem.steps(steps)
+    return iterate(problem, start, step, steps=wanted + SECANTS + 1, restarts=turns)
 
 
-def _drawn(live: Bout, x: Tensor, base: Tensor, plane: Plane, reach: float, bias: float) -> Tensor:
+def _drawn(live: Problem, x: Tensor, base: Tensor, plane: Plane, reach: float, bias: float) -> Tensor:
     """The step: the projections of base and clean input onto the plane, mixed by their lengths (equations 8 to 10)."""
     region = cast(Any, live.region)
     here = region.onto_plane(base, plane.normal, plane.gap(x, base)) - base
@@ -115,7 +144,7 @@ def _drawn(live: Bout, x: Tensor, base: Tensor, plane: Plane, reach: float, bias
     return boxed(live, (1 - weight) * (base + reach * here) + weight * (live.x + reach * there), base)
 
 
-def _secant(live: Bout, state: State) -> State:
+def _secant(live: Problem, state: State) -> State:
     """Where the straight way from `near` to `found` crosses the boundary, if the margin is linear between; rows without a point rest."""
     rows = (state.size < torch.inf).nonzero().squeeze(1)
     if not len(rows):
@@ -123,13 +152,13 @@ def _secant(live: Bout, state: State) -> State:
     found, near, past, short = state.found[rows], state.near[rows], state.past[rows], state.short[rows]
     share = 0.999 * (past / (past - short).clamp_min(torch.finfo(past.dtype).tiny)).clamp(0, 1)  # on the far side of the plane
     point = found + wide(share, found) * (near - found)
-    margin = live.take(rows).margins(point, probe=True)
-    hit = margin > 0
+    loss = live.take(rows).losses(point, probe=True)
+    hit = loss > 0
     size = torch.where(hit, live.region.take(rows).size(point), state.size[rows])
     return state._replace(
         found=state.found.index_copy(0, rows, torch.where(wide(hit, point), point, found)),
         size=state.size.index_copy(0, rows, size),
-        past=state.past.index_copy(0, rows, torch.where(hit, margin, past)),
+        past=state.past.index_copy(0, rows, torch.where(hit, loss, past)),
         near=state.near.index_copy(0, rows, torch.where(wide(hit, point), near, point)),
-        short=state.short.index_copy(0, rows, torch.where(hit, short, margin)),
+        short=state.short.index_copy(0, rows, torch.where(hit, short, loss)),
     )

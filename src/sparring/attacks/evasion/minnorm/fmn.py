@@ -7,17 +7,20 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.shrinking import cosine, free, gap, length, met, wide, within
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 LEAST_FACTOR, LEAST_STEP = 0.02, 0.01
 """What is left at the end of the factor on the size and of the step size, as shares."""
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. size: float64 [m], how large its change may be. found: bool [m], has the goal been
-    met? stride: float64 [m], Euclidean length of the first steps."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. size: float64 [m], how large its change may be. found: bool [m], has the goal been
+    met? stride: float64 [m], Euclidean length of the first steps.
+    """
 
     x: Tensor
     size: Tensor
@@ -30,25 +33,33 @@ class State(NamedTuple):
     uses={"project", "steepest"},
     cites="Pintor et al. 2021, arXiv:2102.12827; github.com/pralab/Fast-Minimum-Norm-FMN-Attack",
 )
-def fmn(bout: Bout, *, steps: int = 100, step_size: float = 1.0, factor: float = 0.1, start: float = 3.0, loss: str = "margin") -> Tensor:
-    """Fast minimum norm, for any norm: a normalised step, then the projection onto a ball whose size follows the successes.
+def fmn(problem: Problem, *, steps: int = 100, step_size: float = 1.0, factor: float = 0.1, start: float = 3.0, loss: str = "margin") -> Tensor:
+    """Take normalised steps, each projected onto a ball whose size follows the successes.
 
-    steps: gradients. step_size: of the first steps, as a multiple of the Euclidean length of the change; it falls to a
-    hundredth along a cosine. factor: by how much the size of the ball changes in a step at first; it falls to a fiftieth.
-    start: first size, as a multiple of the distance to the boundary as the clean gradient has it. loss: what is climbed.
+    It serves every norm.
 
-    Where we differ: first size and steps are in units of that distance, not of images in [0, 1]; coordinates at an edge of the
+    Args:
+        steps: Gradients.
+        step_size: Of the first steps, as a multiple of the Euclidean length of the change; it falls to a hundredth
+            along a cosine.
+        factor: By how much the size of the ball changes in a step at first; it falls to a fiftieth.
+        start: First size, as a multiple of the distance to the boundary as the clean gradient has it.
+        loss: What is climbed.
+
+    Source: Pintor et al. 2021, arXiv:2102.12827; github.com/pralab/Fast-Minimum-Norm-FMN-Attack.
+
+    Differs from the paper: first size and steps are in units of that distance, not of images in [0, 1]; coordinates at an edge of the
     box take no part in a step; before the first success the ball grows by at least twice the factor, so that a
     distance that the gradient calls too small is overcome; the size never exceeds the radius of the threat, so without a wish
     for the smallest change this is an attack at that radius.
     """
-    climbed, total = loss_of(loss), bout.steps(steps)
+    climbed, total = loss_of(loss), problem.steps(steps)
 
-    def begin(live: Bout, restart: int) -> State:
+    def begin(live: Problem, restart: int) -> State:
         zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
         return State(live.x, zeros, zeros.bool(), zeros)
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         region, share = cast(Any, live.region), cosine(k, total)
         graded = live.gradient(state.x, climbed)
         g, hit = free(live, state.x, graded.grad), met(live, graded.scores)
@@ -68,4 +79,4 @@ def fmn(bout: Bout, *, steps: int = 100, step_size: float = 1.0, factor: float =
         x = state.x + g * wide(pace / length(g).clamp_min(1e-30), g)
         return State(within(live, x, size), size, found, stride)
 
-    return climb(bout, begin, step, steps=steps, last_look=True)
+    return iterate(problem, begin, step, steps=steps, last_look=True)

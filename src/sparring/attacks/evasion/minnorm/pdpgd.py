@@ -8,9 +8,9 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide, within
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 MEMORY = 0.9
 """Share of the running average of gradients that a step keeps (Adam's)."""
@@ -21,10 +21,12 @@ GROWTH = 1.1
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. mean: like x, running average of the gradients, each of length 1, 0 where the goal was
-    met. reach: float64 [m], Euclidean distance of the boundary as the clean gradient has it.
-    steep: float64 [m], margin gained by a change of size 1 there. dual: float64 [m], logarithm of the weight of the size, as a
-    share of `steep`."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. mean: like x, running average of the gradients, each of length 1, 0 where the goal
+    was met. reach: float64 [m], Euclidean distance of the boundary as the clean gradient has it. steep: float64 [m], margin
+    gained by a change of size 1 there. dual: float64 [m], logarithm of the weight of the size, as a share of `steep`.
+    """
 
     x: Tensor
     mean: Tensor
@@ -34,25 +36,30 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"shrunk", "within", "steepest"}, cites="Matyasko, Chau 2021, arXiv:2106.01538; github.com/aam-at/cpgd")
-def pdpgd(bout: Bout, *, steps: int = 100, step_size: float = 1.0, weight: float = 0.1, dual_step: float = 0.2) -> Tensor:
-    """Primal-dual proximal gradient descent: a gradient step on the lack of margin, then the proximal step of the weighted size.
+def pdpgd(problem: Problem, *, steps: int = 100, step_size: float = 1.0, weight: float = 0.1, dual_step: float = 0.2) -> Tensor:
+    """Alternate gradient steps on the lack of margin with proximal steps of the weighted size.
 
-    steps: gradients. step_size: first step, as a multiple of the Euclidean distance to the boundary as the clean gradient has
-    it; it falls to a hundredth. weight: of the size against the margin at first, as a share of what a change of size 1 gains.
-    dual_step: by how much the logarithm of the weight rises after a success, or falls; it decreases to a tenth.
+    Args:
+        steps: Gradients.
+        step_size: First step, as a multiple of the Euclidean distance to the boundary as the clean gradient has it; it
+            falls to a hundredth.
+        weight: Of the size against the margin at first, as a share of what a change of size 1 gains.
+        dual_step: By how much the logarithm of the weight rises after a success, or falls; it decreases to a tenth.
 
-    Where we differ: steps follow the running average of gradients of length 1 instead of Adam, so that the proximal step is
+    Source: Matyasko, Chau 2021, arXiv:2106.01538; github.com/aam-at/cpgd.
+
+    Differs from the paper: steps follow the running average of gradients of length 1 instead of Adam, so that the proximal step is
     exact and needs no inner iterations; while the goal is met no step along the gradient is made (the paper:
     softplus); before the first success every step is a tenth longer than the last; weights and steps are in units of the clean
     gradient; iterates stay within the radius of the threat.
     """
-    total = bout.steps(steps)
+    total = problem.steps(steps)
 
-    def begin(live: Bout, restart: int) -> State:
+    def begin(live: Problem, restart: int) -> State:
         zeros = torch.zeros(len(live), dtype=torch.float64, device=live.x.device)
         return State(live.x, torch.zeros_like(live.x), zeros, zeros, zeros + math.log(max(weight, 1e-30)))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         region = cast(Any, live.region)
         graded = live.gradient(state.x, margin)
         g, hit = free(live, state.x, graded.grad), met(live, graded.scores)
@@ -69,4 +76,4 @@ def pdpgd(bout: Bout, *, steps: int = 100, step_size: float = 1.0, weight: float
         change = dual_step * (1 - 0.9 * k / max(total, 1))
         return State(x, mean, reach, steep, (state.dual + torch.where(hit, change, -change)).clamp(-14, 14))
 
-    return climb(bout, begin, step, steps=steps, last_look=True)
+    return iterate(problem, begin, step, steps=steps, last_look=True)

@@ -8,15 +8,18 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.adam import Adam
 from sparring.attacks.evasion.minnorm.shrinking import cosine, met, wide
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 from sparring.threats.sparse import on, pixels
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. threshold: float64 [m], changes below it, as shares of the way from edge to edge of
-    the box, are taken back."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. threshold: float64 [m], changes below it, as shares of the way from edge to edge of
+    the box, are taken back.
+    """
 
     x: Tensor
     threshold: Tensor
@@ -24,22 +27,31 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"changed"}, cites="Cinà et al. 2025, arXiv:2402.01879; github.com/sigma0-advx/sigma-zero")
-def sigma_zero(bout: Bout, *, steps: int = 100, step_size: float = 1.0, softness: float = 1e-3, threshold: float = 0.3, threshold_step: float = 0.01) -> Tensor:
-    """Few changed places: descent on the lack of margin plus a smooth count of the changes, then small changes are taken back.
+def sigma_zero(
+    problem: Problem, *, steps: int = 100, step_size: float = 1.0, softness: float = 1e-3, threshold: float = 0.3, threshold_step: float = 0.01
+) -> Tensor:
+    """Minimise a smooth count of the changed places, and take small changes back.
 
-    steps: gradients. step_size: largest move of a coordinate in the first step, as a share of its way from edge to
-    edge; it falls to a tenth along a cosine. softness: sigma of the count d^2 / (d^2 + sigma). threshold: first size of a
-    change that is taken back; it rises by `threshold_step` times the step after a success, and falls else.
+    Args:
+        steps: Gradients.
+        step_size: Largest move of a coordinate in the first step, as a share of its way from edge to edge; it falls to
+            a tenth along a cosine.
+        softness: Sigma of the count d^2 / (d^2 + sigma).
+        threshold: First size of a change that is taken back; it rises by `threshold_step` times the step after a
+            success, and falls otherwise.
+        threshold_step: Step of that threshold, as a multiple of the step of the coordinates.
 
-    Where we differ: a place with several channels counts once, by its Euclidean length; coordinates are in units of
+    Source: Cinà et al. 2025, arXiv:2402.01879; github.com/sigma0-advx/sigma-zero.
+
+    Differs from the paper: a place with several channels counts once, by its Euclidean length; coordinates are in units of
     their way from edge to edge, so that any box will do.
     """
-    total = bout.steps(steps)
+    total = problem.steps(steps)
 
-    def begin(live: Bout, restart: int) -> State:
+    def begin(live: Problem, restart: int) -> State:
         return State(live.x, torch.full((len(live),), threshold, dtype=torch.float64, device=live.x.device), Adam.like(live.x))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         region = cast(Any, live.region)
         way = (region.high - region.low).clamp_min(torch.finfo(state.x.dtype).tiny)
         graded = live.gradient(state.x, margin, probe=True)
@@ -57,4 +69,4 @@ def sigma_zero(bout: Bout, *, steps: int = 100, step_size: float = 1.0, softness
         moved = (state.threshold + torch.where(hit, pace, -pace) * threshold_step).clamp(0, 1)
         return State(on(far, x, live.x), moved, adam)
 
-    return climb(bout, begin, step, steps=steps)
+    return iterate(problem, begin, step, steps=steps)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, rivals, wide
+from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, rivals_to_leave, wide
 from sparring.attacks.loop import drop_finished, take
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 
 CITES = "Abdollahpoor et al. 2023, arXiv:2303.12481, algorithm 2; github.com/alirezaabdollahpour/SuperDeepFool"
 
@@ -17,8 +17,11 @@ PROGRESS = 0.999
 
 
 class State(NamedTuple):
-    """x: [m, ...], the point to ask. projected: bool [m], is x the clean input moved onto a boundary? classes: int64 [m, k] or None, see
-    `nearest_plane`. place: int64 [m], which row of the bout."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], the point to ask. projected: bool [m], is x the clean input moved onto a boundary? classes: int64 [m, k] or
+    None, see `nearest_plane`. place: int64 [m], which row of the problem.
+    """
 
     x: Tensor
     projected: Tensor
@@ -27,23 +30,30 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"onto_plane", "dual", "project"}, cites=CITES)
-def superdeepfool(bout: Bout, *, steps: int = 100, candidates: int = 10, overshoot: float = 0.02, search: int = 10) -> Tensor:
-    """DeepFool whose change is kept at a right angle to the boundary: SDF(infinity, 1) of the paper.
+def superdeepfool(problem: Problem, *, steps: int = 100, candidates: int = 10, overshoot: float = 0.02, search: int = 10) -> Tensor:
+    """Alternate DeepFool with the projection of the clean input onto the boundary found.
 
-    steps: gradients at most. candidates: wrong classes looked at, the highest of the clean input, a backward each. overshoot: share by
-    which a step onto a boundary is lengthened. search: bisections of the way from the clean input to the best point at the end.
+    This is SDF(infinity, 1) of the paper: the change is kept at a right angle to the boundary.
 
-    Where we differ: a row also stops where a walk to the boundary no longer comes nearer; in L2, on one naturally trained network,
+    Args:
+        steps: Gradients at most.
+        candidates: Wrong classes looked at, the highest of the clean input, a backward each.
+        overshoot: Share by which a step onto a boundary is lengthened.
+        search: Bisections of the way from the clean input to the best point at the end.
+
+    Source: Abdollahpoor et al. 2023, arXiv:2303.12481, algorithm 2; github.com/alirezaabdollahpour/SuperDeepFool.
+
+    Differs from the paper: a row also stops where a walk to the boundary no longer comes nearer; in L2, on one naturally trained network,
     that saved a fifth of the gradients and cost no size, while in other norms and on hardened networks it may cost some. The question
     that finds a point beyond the boundary gives the boundary there too; projections are exact inside the bounds of the input and
     in Linf and L1 too (the paper: L2); the search is the official code's, not the paper's.
     """
-    scores = bout.scores(bout.x)
-    classes = rivals(scores, bout.reference.anchor, candidates) if bout.threat.goal.kind == "untargeted" else None
-    everyone = torch.arange(len(bout), device=bout.rows.device)
-    reached, size = bout.x.clone(), torch.full((len(bout),), torch.inf, dtype=torch.float64, device=bout.rows.device)
-    live, state = drop_finished(bout, State(bout.x, torch.zeros_like(everyone, dtype=torch.bool), classes, everyone))
-    for _ in range(bout.steps(steps)):
+    scores = problem.scores(problem.x)
+    classes = rivals_to_leave(problem, scores, candidates)
+    everyone = torch.arange(len(problem), device=problem.rows.device)
+    reached, size = problem.x.clone(), torch.full((len(problem),), torch.inf, dtype=torch.float64, device=problem.rows.device)
+    live, state = drop_finished(problem, State(problem.x, torch.zeros_like(everyone, dtype=torch.bool), classes, everyone))
+    for _ in range(problem.steps(steps)):
         if not len(live):
             break
         plane = nearest_plane(live, state.x, state.classes)
@@ -62,6 +72,6 @@ def superdeepfool(bout: Bout, *, steps: int = 100, candidates: int = 10, oversho
         gap = torch.where(plane.done, through, (1 + overshoot) * plane.gap(state.x, state.x))
         x = boxed(live, cast(Any, live.region).onto_plane(base, plane.normal, gap), base)
         state = state._replace(x=x, projected=plane.done)
-    bisect(bout, reached, size, search)
-    last_look(bout, reached)
-    return bout.best()
+    bisect(problem, reached, size, search)
+    last_look(problem, reached)
+    return problem.best()

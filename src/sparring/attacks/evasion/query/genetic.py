@@ -7,16 +7,19 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.query.crowd import ask_crowd, spread
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
 
 PATIENCE = 100
 """Generations without a better point after which mutation gets gentler (the official code's)."""
 
 
 class State(NamedTuple):
-    """points: [m, population, ...]. values: float64 [m, population], their margins. best: float64 [m], the highest so far.
-    waited: int64 [m], generations since it rose. plateaus: int64 [m], how often that was too long."""
+    """Hold the state of the search, one row per sample.
+
+    points: [m, population, ...]. values: float64 [m, population], their margins. best: float64 [m], the highest so far.
+    waited: int64 [m], generations since it rose. plateaus: int64 [m], how often that was too long.
+    """
 
     points: Tensor
     values: Tensor
@@ -28,33 +31,40 @@ class State(NamedTuple):
 @attack(
     needs={"scores"}, uses={"sample", "project"}, cites="Alzantot et al. 2019, arXiv:1805.11090, algorithm 1, section 4; github.com/nesl/adversarial_genattack"
 )
-def genetic(bout: Bout, *, generations: int = 500, population: int = 6, rate: float = 0.5, reach: float = 0.4) -> Tensor:
-    """Genetic search: the best point stays, the others are children of parents drawn by fitness.
+def genetic(problem: Problem, *, generations: int = 500, population: int = 6, rate: float = 0.5, reach: float = 0.4) -> Tensor:
+    """Breed a small population of points by crossing and mutation, and keep the best.
 
-    generations: after the first. population: points of a sample; each generation asks all but one anew. rate: share
-    of the numbers that mutate at first. reach: how far they go at first, as a share of the way to a random point of
-    the region. Both fall by a tenth whenever the best point stood still for 100 generations.
+    Parents are drawn by fitness.
 
-    Where we differ: fitness is the margin, ranked by a softmax over its spread in the population (the paper: logs of
+    Args:
+        generations: After the first.
+        population: Points of a sample; each generation asks all but one anew.
+        rate: Share of the numbers that mutate at first.
+        reach: How far they go at first, as a share of the way to a random point of the region. Both fall by a tenth
+            whenever the best point stood still for 100 generations.
+
+    Source: Alzantot et al. 2019, arXiv:1805.11090, algorithm 1, section 4; github.com/nesl/adversarial_genattack.
+
+    Differs from the paper: fitness is the margin, ranked by a softmax over its spread in the population (the paper: logs of
     probabilities, at a temperature of its own); a mutation goes toward a random point of the region, so that it suits
     any space, where the paper adds uniform noise in Linf; the reduced dimension is left out.
     """
     count = max(population, 1)
 
-    def start(live: Bout, restart: int) -> State:
-        first = torch.stack([cast(Any, live.region).sample(live.dice.draw(f"first {one}")) for one in range(count)], 1)
+    def start(live: Problem, restart: int) -> State:
+        first = torch.stack([cast(Any, live.region).sample(live.rng.draw(f"first {one}")) for one in range(count)], 1)
         values = ask_crowd(live, count, lambda some, rows, turns: first[rows][:, turns.start : turns.stop]).nan_to_num(-torch.inf)
         zeros = torch.zeros(len(live), dtype=torch.int64, device=live.rows.device)
         return State(first, values, values.amax(1), zeros, zeros)
 
-    def step(live: Bout, state: State, k: int) -> State:
-        dice, rows = live.dice.draw(f"generation {k}"), torch.arange(len(live), device=live.rows.device)
+    def step(live: Problem, state: State, k: int) -> State:
+        rng, rows = live.rng.draw(f"generation {k}"), torch.arange(len(live), device=live.rows.device)
         gentle = 0.9 ** state.plateaus.double()
         elite = state.points[rows, state.values.argmax(1)]
         chance = torch.softmax(_standing(state.values), 1)
         children = []
         for child in range(1, count):
-            drawn = dice.draw(child)
+            drawn = rng.draw(child)
             mother, father = (_drawn(chance, drawn.draw(name).uniform(1, dtype=torch.float64)) for name in ("mother", "father"))
             share = chance[rows, mother] / (chance[rows, mother] + chance[rows, father])
             crossed = torch.where(
@@ -74,7 +84,7 @@ def genetic(bout: Bout, *, generations: int = 500, population: int = 6, rate: fl
         tired = waited >= PATIENCE
         return State(points, values, values.amax(1), torch.where(tired, 0, waited), state.plateaus + tired.long())
 
-    return climb(bout, start, step, steps=generations if count > 1 else 0)
+    return iterate(problem, start, step, steps=generations if count > 1 else 0)
 
 
 def _standing(values: Tensor) -> Tensor:
@@ -83,6 +93,6 @@ def _standing(values: Tensor) -> Tensor:
     return (known - known.mean(1, keepdim=True)) / known.std(1, correction=0, keepdim=True).clamp_min(1e-12)
 
 
-def _drawn(chance: Tensor, luck: Tensor) -> Tensor:
+def _drawn(chance: Tensor, uniform: Tensor) -> Tensor:
     """int64 [m]: one place of each row, with these chances [m, k] and luck [m, 1] in [0, 1)."""
-    return (chance.cumsum(1) <= luck).sum(1).clamp(max=chance.shape[1] - 1)
+    return (chance.cumsum(1) <= uniform).sum(1).clamp(max=chance.shape[1] - 1)

@@ -9,14 +9,17 @@ from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.ascent import along
 from sparring.attacks.evasion.query.crowd import ask_crowd
 from sparring.attacks.evasion.query.walk import coins
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
-from sparring.core.bout import Bout
+from sparring.core.problem import Problem
 from sparring.threats.balls import box
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. velocity: like x, the running mean of the estimates."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. velocity: like x, the running mean of the estimates.
+    """
 
     x: Tensor
     velocity: Tensor
@@ -28,7 +31,7 @@ class State(NamedTuple):
     cites="Ilyas et al. 2018, arXiv:1804.08598, algorithm 1; SPSA: Uesato et al. 2018, arXiv:1802.05666, algorithm 1",
 )
 def nes(
-    bout: Bout,
+    problem: Problem,
     *,
     steps: int = 100,
     samples: int = 50,
@@ -38,30 +41,36 @@ def nes(
     momentum: float = 0.9,
     loss: str = "margin",
 ) -> Tensor:
-    """Projected ascent along gradients estimated from pairs of points on both sides of x.
+    """Ascend gradients that are estimated from scores at pairs of points on both sides of x.
 
-    steps: moves. samples: points asked for one estimate, in pairs; each move costs one query more. reach: how far the
-    points lie from x, in the units of the input (a standard deviation). step_size: as a share of the radius.
-    directions: "gaussian" is NES, "signs" is SPSA. momentum: share of the old direction in the new one. loss: what is
-    climbed, the name of a registered one.
+    Args:
+        steps: Moves.
+        samples: Points asked for one estimate, in pairs; each move costs one query more.
+        reach: How far the points lie from x, in the units of the input (a standard deviation).
+        step_size: As a share of the radius.
+        directions: "gaussian" is NES, "signs" is SPSA.
+        momentum: Share of the old direction in the new one.
+        loss: What is climbed, the name of a registered one.
 
-    Where we differ: probes stay inside the bounds of the input; steps have a fixed size, and SPSA moves along its
+    Source: Ilyas et al. 2018, arXiv:1804.08598, algorithm 1; SPSA: Uesato et al. 2018, arXiv:1802.05666, algorithm 1.
+
+    Differs from the paper: probes stay inside the bounds of the input; steps have a fixed size, and SPSA moves along its
     estimate as NES does, where the paper gives it to Adam; a sample that is broken stops.
     """
     climbed, pairs = loss_of(loss), max(samples // 2, 1)
 
-    def start(live: Bout, restart: int) -> State:
+    def start(live: Problem, restart: int) -> State:
         return State(live.x, torch.zeros_like(live.x))
 
-    def step(live: Bout, state: State, k: int) -> State:
-        dice = live.dice.draw(f"probes {k}")
+    def step(live: Problem, state: State, k: int) -> State:
+        rng = live.rng.draw(f"probes {k}")
         low, high = box(live.victim.domain, live.x)
 
-        def noise(some: Bout, rows: Tensor, turn: int) -> Tensor:
-            drawn = dice.take(rows).draw(turn)
+        def noise(some: Problem, rows: Tensor, turn: int) -> Tensor:
+            drawn = rng.take(rows).draw(turn)
             return drawn.normal(*live.x.shape[1:], dtype=live.x.dtype) if directions == "gaussian" else coins(drawn, live.x[rows])
 
-        def points(some: Bout, rows: Tensor, turns: range) -> Tensor:
+        def points(some: Problem, rows: Tensor, turns: range) -> Tensor:
             moved = [state.x[rows] + (1 - 2 * (turn % 2)) * reach * noise(some, rows, turn // 2) for turn in turns]
             return torch.stack([one.clamp(low, high) for one in moved], 1)
 
@@ -82,4 +91,4 @@ def nes(
         some.scores(x[open_])
         return State(x, velocity)
 
-    return climb(bout, start, step, steps=steps)
+    return iterate(problem, start, step, steps=steps)

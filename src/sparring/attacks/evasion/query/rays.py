@@ -7,8 +7,8 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.query.walk import asked, wide
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
 from sparring.threats.balls import box
 
 PRECISION = 1 / 128
@@ -16,28 +16,35 @@ PRECISION = 1 / 128
 
 
 class State(NamedTuple):
-    """signs: [m, ...], the best direction. size: float64 [m], distance of the boundary along it; infinite until one is found."""
+    """Hold the state of the search, one row per sample.
+
+    signs: [m, ...], the best direction. size: float64 [m], distance of the boundary along it; infinite until one is found.
+    """
 
     signs: Tensor
     size: Tensor
 
 
 @attack(needs={"labels"}, uses={"paint", "toward"}, cites="Chen, Gu 2020, arXiv:2006.12792, algorithms 2 and 3; github.com/uclaml/RayS")
-def rays(bout: Bout, *, flips: int = 10000) -> Tensor:
-    """Flip the signs of one block of coordinates after the other, in blocks of half the length in every round, and keep
-    a flip that brings the boundary nearer.
+def rays(problem: Problem, *, flips: int = 10000) -> Tensor:
+    """Flip the signs of blocks of coordinates, and keep a flip that brings the boundary nearer.
 
-    flips: blocks tried, the plain direction included. Blocks are runs of coordinates in the order of the input.
+    The blocks have half the length in every round.
 
-    Where we differ: distance is Linf (the official code: the L2 length of the same ray before the box cuts it); bisection
+    Args:
+        flips: Blocks tried, the plain direction included. Blocks are runs of coordinates in the order of the input.
+
+    Source: Chen, Gu 2020, arXiv:2006.12792, algorithms 2 and 3; github.com/uclaml/RayS.
+
+    Differs from the paper: distance is Linf (the official code: the L2 length of the same ray before the box cuts it); bisection
     goes no nearer than the radius, where the sample is broken, and stops at 1/128 of the distance; where a column has
     no bounds, a ray reaches as far as (1 + |value|), further with every flip until one succeeds. There is no randomness.
     """
 
-    def start(live: Bout, restart: int) -> State:
+    def start(live: Problem, restart: int) -> State:
         return State(torch.ones_like(live.x), torch.full((len(live),), torch.inf, dtype=torch.float64, device=live.x.device))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         first, last = block_of(k, live.x[0].numel())
         flat = state.signs.flatten(1).clone()
         flat[:, first:last] *= -1
@@ -52,13 +59,16 @@ def rays(bout: Bout, *, flips: int = 10000) -> Tensor:
         nearest = _bisect(live.take(better), signs[better], edge[better], size[better])
         return State(state.signs.index_copy(0, better, signs[better]), state.size.index_copy(0, better, nearest))
 
-    return climb(bout, start, step, steps=flips)
+    return iterate(problem, start, step, steps=flips)
 
 
 def block_of(turn: int, dimensions: int) -> tuple[int, int]:
-    """First and one past the last coordinate of the block that is flipped at this turn; none at turn 0.
+    """Return the bounds of the block that is flipped at this turn; an empty block at turn 0.
 
-    Round r has 2^r blocks; once blocks hold one coordinate, rounds go over all of them again and again."""
+    They are the first and one past the last coordinate.
+
+    Round r has 2^r blocks; once blocks hold one coordinate, rounds go over all of them again and again.
+    """
     turn -= 1
     if turn < 0:
         return 0, 0
@@ -75,23 +85,23 @@ def block_of(turn: int, dimensions: int) -> tuple[int, int]:
             blocks *= 2
 
 
-def _edge(bout: Bout, signs: Tensor, k: int) -> Tensor:
+def _edge(problem: Problem, signs: Tensor, k: int) -> Tensor:
     """Where the ray leaves the box; where that has no end, what stands in for it."""
-    low, high = box(bout.victim.domain, signs)
+    low, high = box(problem.victim.domain, signs)
     edge = torch.where(signs > 0, high.expand_as(signs), low.expand_as(signs))
-    return torch.where(edge.isfinite(), edge, bout.x + signs * (1 + bout.x.abs()) * min(1.25**k, 2.0**20))
+    return torch.where(edge.isfinite(), edge, problem.x + signs * (1 + problem.x.abs()) * min(1.25**k, 2.0**20))
 
 
-def _bisect(bout: Bout, signs: Tensor, edge: Tensor, size: Tensor) -> Tensor:
+def _bisect(problem: Problem, signs: Tensor, edge: Tensor, size: Tensor) -> Tensor:
     """float64 [m]: distance of the boundary along each ray that is adversarial at `size`."""
-    region, radius = cast(Any, bout.region), cast(Any, bout.region).radius
+    region, radius = cast(Any, problem.region), cast(Any, problem.region).radius
     low, high, tolerance = torch.zeros_like(size), size.clone(), size * PRECISION
-    while bool((open_ := (high - low > tolerance) & bout.unfinished()).any()):
+    while bool((open_ := (high - low > tolerance) & problem.unfinished()).any()):
         rows = open_.nonzero().squeeze(1)
         middle = torch.maximum((low + high) / 2, torch.minimum(radius, high))[rows]
         part = region.take(rows)
         inside = wide(middle <= radius[rows], signs)
-        hit = asked(bout, torch.where(inside, part.paint(signs[rows]), part.toward(edge[rows], middle)), rows)
+        hit = asked(problem, torch.where(inside, part.paint(signs[rows]), part.toward(edge[rows], middle)), rows)
         high[rows] = torch.where(hit, middle, high[rows])
         low[rows] = torch.where(hit, low[rows], middle)
     return high

@@ -6,15 +6,18 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
 
 
 class State(NamedTuple):
-    """signs: [m, d], +1 or -1. margin: [m], of the point they lead to."""
+    """Hold the state of the search, one row per sample.
+
+    signs: [m, d], +1 or -1. loss: [m], of the point they lead to.
+    """
 
     signs: Tensor
-    margin: Tensor
+    loss: Tensor
 
 
 @attack(
@@ -22,36 +25,41 @@ class State(NamedTuple):
     uses={"project", "ascend"},
     cites="Al-Dujaili, O'Reilly 2020, arXiv:1902.06894, algorithm 1; github.com/ash-aldujaili/blackbox-adv-examples-signhunter",
 )
-def signhunter(bout: Bout, *, queries: int = 5000) -> Tensor:
-    """Divide and conquer over a vector of signs: turn over one part, keep it if the margin grew.
+def signhunter(problem: Problem, *, queries: int = 5000) -> Tensor:
+    """Flip ever smaller parts of a vector of signs, and keep flips that raise the loss.
 
-    queries: per sample. The parts are the whole, its halves, quarters and so on down to single numbers; then all again.
-    The point is as far from the clean input as the region allows in the direction of the signs. Made for Linf and L2.
+    Args:
+        queries: Per sample. The parts are the whole, its halves, quarters and so on down to single numbers; then all
+            again. The point is as far from the clean input as the region allows in the direction of the signs. Made for
+            Linf and L2.
 
-    Where we differ: parts are cut from the numbers in their order, channel by channel, as in the paper; a part whose
+    Source: Al-Dujaili, O'Reilly 2020, arXiv:1902.06894, algorithm 1;
+    github.com/ash-aldujaili/blackbox-adv-examples-signhunter.
+
+    Differs from the paper: parts are cut from the numbers in their order, channel by channel, as in the paper; a part whose
     turn would change nothing inside the bounds is asked all the same, so that all samples spend alike.
     """
-    parts = _parts(bout.x[0].numel() if len(bout) else 1)
+    parts = _parts(problem.x[0].numel() if len(problem) else 1)
 
-    def start(live: Bout, restart: int) -> State:
+    def start(live: Problem, restart: int) -> State:
         signs = torch.ones_like(live.x).flatten(1)
-        return State(signs, live.margins(_point(live, signs)))
+        return State(signs, live.losses(_point(live, signs)))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         first, last = parts[k % len(parts)]
         signs = state.signs.clone()
         signs[:, first:last] *= -1
-        margin = live.margins(_point(live, signs))
-        better = margin - state.margin > 8 * torch.finfo(margin.dtype).eps * margin.abs()  # else a rounding would pass for a gain
-        return State(torch.where(better[:, None], signs, state.signs), torch.where(better, margin, state.margin))
+        loss = live.losses(_point(live, signs))
+        better = loss - state.loss > 8 * torch.finfo(loss.dtype).eps * loss.abs()  # else a rounding would pass for a gain
+        return State(torch.where(better[:, None], signs, state.signs), torch.where(better, loss, state.loss))
 
-    return climb(bout, start, step, steps=max(queries - 1, 0))
+    return iterate(problem, start, step, steps=max(queries - 1, 0))
 
 
-def _point(bout: Bout, signs: Tensor) -> Tensor:
+def _point(problem: Problem, signs: Tensor) -> Tensor:
     """The allowed point nearest to the clean input moved by the radius in every number."""
-    reach = cast(Any, bout.region).radius.to(bout.x.dtype).reshape(-1, *[1] * (bout.x.ndim - 1))
-    return cast(Any, bout.region).project(bout.x + reach * signs.reshape(bout.x.shape))
+    reach = cast(Any, problem.region).radius.to(problem.x.dtype).reshape(-1, *[1] * (problem.x.ndim - 1))
+    return cast(Any, problem.region).project(problem.x + reach * signs.reshape(problem.x.shape))
 
 
 def _parts(count: int) -> list[tuple[int, int]]:

@@ -9,64 +9,73 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.ascent import along
 from sparring.attacks.evasion.query.square import layout
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
+from sparring.core.rng import Rng
 
 
 class State(NamedTuple):
-    """x: [m, ...], the best point. margin: [m], how far it is past the goal. order: int64 [m, d], the basis vectors in turn."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], the best point. loss: [m], how far it is past the goal. order: int64 [m, d], the basis vectors in turn.
+    """
 
     x: Tensor
-    margin: Tensor
+    loss: Tensor
     order: Tensor
 
 
 @attack(needs={"scores"}, uses={"ascend", "project"}, cites="Guo et al. 2019, arXiv:1905.07121, algorithm 1; github.com/cg563/simple-blackbox-attack")
-def simba(bout: Bout, *, steps: int = 5000, step_size: float = 0.5, basis: Literal["pixel", "dct"] = "pixel", frequencies: float = 0.125) -> Tensor:
-    """Coordinate search in a random order: a step along a basis vector, else one against it, kept where the margin grew.
+def simba(problem: Problem, *, steps: int = 5000, step_size: float = 0.5, basis: Literal["pixel", "dct"] = "pixel", frequencies: float = 0.125) -> Tensor:
+    """Try a step along one basis vector after the other, then against it, in random order.
 
-    steps: basis vectors tried; each costs one or two queries. When all were tried they come again in another order.
-    step_size: as a share of the radius. basis: "pixel", single numbers, or "dct", cosine waves. frequencies: of the
-    waves, the share of the side that comes first; higher ones follow ring by ring.
+    A step is kept where the loss grew.
 
-    Where we differ: each step ends in the region of the threat, by its own steepest step and projection (in the
+    Args:
+        steps: Basis vectors tried; each costs one or two queries. When all were tried they come again in another order.
+        step_size: As a share of the radius.
+        basis: "pixel", single numbers, or "dct", cosine waves.
+        frequencies: Of the waves, the share of the side that comes first; higher ones follow ring by ring.
+
+    Source: Guo et al. 2019, arXiv:1905.07121, algorithm 1; github.com/cg563/simple-blackbox-attack.
+
+    Differs from the paper: each step ends in the region of the threat, by its own steepest step and projection (in the
     paper the steps are Euclidean and nothing bounds their sum but their number), and the step is a share of the
     radius where the paper's is 0.2 in the units of the image; smaller ones broke fewer MNIST images in 1,000 queries.
     """
-    channels, height, width = layout(bout.x)
+    channels, height, width = layout(problem.x)
 
-    def start(live: Bout, restart: int) -> State:
-        return State(live.x, live.margins(live.x), _order(live.dice.draw("order 0"), basis, frequencies, channels, height, width))
+    def start(live: Problem, restart: int) -> State:
+        return State(live.x, live.losses(live.x), _order(live.rng.draw("order 0"), basis, frequencies, channels, height, width))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         turn, order = k % state.order.shape[1], state.order
         if k and turn == 0:
-            order = _order(live.dice.draw(f"order {k}"), basis, frequencies, channels, height, width)
+            order = _order(live.rng.draw(f"order {k}"), basis, frequencies, channels, height, width)
         way = _vector(order[:, turn], basis, channels, height, width, live.x)
-        x, margin = state.x, state.margin
+        x, loss = state.x, state.loss
         for sign in (1, -1):
-            rows = ((margin == state.margin) & live.unfinished()).nonzero().squeeze(1)
+            rows = ((loss == state.loss) & live.unfinished()).nonzero().squeeze(1)
             if not len(rows):
                 break
             some = live.take(rows)
             tried = along(some, state.x[rows], sign * way[rows], step_size)
-            answer = some.margins(tried).to(margin.dtype)  # without any answer the type is not the victim's
+            answer = some.losses(tried).to(loss.dtype)  # without any answer the type is not the victim's
             moved = (tried != state.x[rows]).flatten(1).any(1)  # else a rounding of the same answer would pass for a gain
-            better = moved & (answer - state.margin[rows] > 8 * torch.finfo(answer.dtype).eps * answer.abs())
-            x, margin = x.index_copy(0, rows[better], tried[better]), margin.index_copy(0, rows[better], answer[better])
-        return State(x, margin, order)
+            better = moved & (answer - state.loss[rows] > 8 * torch.finfo(answer.dtype).eps * answer.abs())
+            x, loss = x.index_copy(0, rows[better], tried[better]), loss.index_copy(0, rows[better], answer[better])
+        return State(x, loss, order)
 
-    return climb(bout, start, step, steps=steps)
+    return iterate(problem, start, step, steps=steps)
 
 
-def _order(dice: Dice, basis: str, frequencies: float, channels: int, height: int, width: int) -> Tensor:
+def _order(rng: Rng, basis: str, frequencies: float, channels: int, height: int, width: int) -> Tensor:
     """int64 [n, d]: a random order of the basis; of waves, low frequencies first."""
-    luck = dice.uniform(channels * height * width, dtype=torch.float64)
+    uniform = rng.uniform(channels * height * width, dtype=torch.float64)
     if basis == "dct":
-        down, right = (torch.arange(length, device=luck.device) // max(math.ceil(frequencies * length), 1) for length in (height, width))
-        luck = luck + torch.maximum(down[:, None], right[None, :]).expand(channels, -1, -1).flatten()
-    return luck.argsort(1)
+        down, right = (torch.arange(length, device=uniform.device) // max(math.ceil(frequencies * length), 1) for length in (height, width))
+        uniform = uniform + torch.maximum(down[:, None], right[None, :]).expand(channels, -1, -1).flatten()
+    return uniform.argsort(1)
 
 
 def _vector(places: Tensor, basis: str, channels: int, height: int, width: int, like: Tensor) -> Tensor:

@@ -8,17 +8,20 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.query.square import AHEAD, layout, warmed, window_at, window_side
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
-from sparring.core.dice import Dice
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
+from sparring.core.rng import Rng
 
 
 class State(NamedTuple):
-    """x: [m, ...], the best point. margin: [m], how far it is past the goal. drawn: [m, AHEAD, 5 + channels], shares that
-    place, turn and sign the windows of the coming steps."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], the best point. loss: [m], how far it is past the goal. drawn: [m, AHEAD, 5 + channels], shares that
+    place, turn and sign the windows of the coming steps.
+    """
 
     x: Tensor
-    margin: Tensor
+    loss: Tensor
     drawn: Tensor
 
 
@@ -27,39 +30,47 @@ class State(NamedTuple):
     uses={"stretch"},  # what only the L2 ball offers
     cites="Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 and 3, equation 2; github.com/max-andr/square-attack",
 )
-def square_l2(bout: Bout, *, queries: int = 5000, share: float = 0.8, restarts: int = 1, warm: bool = False) -> Tensor:
-    """Random search for L2: move the length that two windows hold into the first, in the shape of two opposite bumps.
+def square_l2(problem: Problem, *, queries: int = 5000, share: float = 0.8, restarts: int = 1, warm: bool = False) -> Tensor:
+    """Move the L2 length of two random windows into one, in the shape of two opposite bumps.
 
-    queries: per restart and sample. share: part of the pixels in a window at first. restarts: new tiles and windows,
-    for samples that still stand. warm: begin at the best point that is known, if any was asked about, and not with
-    tiles. Inputs without height and width are taken as one row of pixels.
+    Args:
+        queries: Per restart and sample.
+        share: Part of the pixels in a window at first.
+        restarts: New tiles and windows, for samples that still stand.
+        warm: Begin at the best point that is known, if any was asked about, and not with tiles. Inputs without height
+            and width are taken as one row of pixels.
 
-    Where we differ: every sample draws windows of its own, which may reach the last row and column; what the
+    Source: Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 and 3, equation 2; github.com/max-andr/square-attack.
+
+    Differs from the paper: every sample draws windows of its own, which may reach the last row and column; what the
     edge of the box cuts off a change goes to the coordinates that still have room, so that each point
     has the full radius (the original clips, and makes up for it in later windows). The first share is that of
     AutoAttack; the paper's 0.1 broke fewer MNIST images.
     """
-    return bumpy_search(bout, 2, 2, queries, share, restarts, warm)
+    return bumpy_search(problem, 2, 2, queries, share, restarts, warm)
 
 
-def bumpy_search(bout: Bout, order: int, fall: int, queries: int, share: float, restarts: int, warm: bool) -> Tensor:
-    """The search in the norm of this order, with bumps whose rings fall with that power; for the rest see `square_l2`."""
+def bumpy_search(problem: Problem, order: int, fall: int, queries: int, share: float, restarts: int, warm: bool) -> Tensor:
+    """Return the search in the norm of this order, with bumps whose rings fall with that power.
+
+    For the rest see `square_l2`.
+    """
     turn = 0
 
-    def start(live: Bout, restart: int) -> State:
+    def start(live: Problem, restart: int) -> State:
         nonlocal turn
         turn = restart
-        x = stretched(live, _tiles(live.x, live.dice.draw(f"tiles {restart}"), order, fall), order)
+        x = stretched(live, _tiles(live.x, live.rng.draw(f"tiles {restart}"), order, fall), order)
         if warm and restart == 0:
             x = warmed(live, x)
-        return State(x, live.margins(x), live.x.new_empty(len(live), AHEAD, 5 + layout(live.x)[0]))
+        return State(x, live.losses(x), live.x.new_empty(len(live), AHEAD, 5 + layout(live.x)[0]))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         channels, height, width = layout(live.x)
         side = max(window_side(share, k + 1, queries, height, width), 3) | 1
         tall, wide = min(side, height), min(side, width)
         if k % AHEAD == 0:
-            state = state._replace(drawn=live.dice.draw(f"windows {k // AHEAD} of {turn}").uniform(AHEAD, 5 + channels))
+            state = state._replace(drawn=live.rng.draw(f"windows {k // AHEAD} of {turn}").uniform(AHEAD, 5 + channels))
         drawn = state.drawn[:, k % AHEAD]
         here, there = (_window(drawn[:, first : first + 2], height, width, tall, wide) for first in (0, 2))
         delta = (state.x - live.x).reshape(-1, channels, height, width)
@@ -72,18 +83,21 @@ def bumpy_search(bout: Bout, order: int, fall: int, queries: int, share: float, 
         held = ((total - outside).clamp_min(0) + unused) ** (1 / order)
         delta = left + new * (held.to(delta.dtype) / _length(new, order).clamp_min(1e-10))
         x = stretched(live, delta, order)
-        margin = live.margins(x)
-        better = margin > state.margin
+        loss = live.losses(x)
+        better = loss > state.loss
         kept = torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, state.x)
-        return State(kept, torch.where(better, margin, state.margin), state.drawn)
+        return State(kept, torch.where(better, loss, state.loss), state.drawn)
 
-    return climb(bout, start, step, steps=max(queries - 1, 0), restarts=restarts)
+    return iterate(problem, start, step, steps=max(queries - 1, 0), restarts=restarts)
 
 
-def stretched(bout: Bout, delta: Tensor, order: int) -> Tensor:
-    """The clean input moved along delta until the change has the radius for its length: each number goes min(t |d|, room) with one
-    t a row. The numbers at the edge only become more from round to round, so few rounds suffice."""
-    region, x = cast(Any, bout.region), bout.x
+def stretched(problem: Problem, delta: Tensor, order: int) -> Tensor:
+    """Move the clean input along delta until the change has the radius for its length.
+
+    Each number goes min(t |d|, room) with one
+    t per row. The numbers at the edge only become more from round to round, so few rounds suffice.
+    """
+    region, x = cast(Any, problem.region), problem.x
     d = delta.reshape(x.shape)
     far, room = (part.flatten(1).abs() for part in (d, torch.where(d > 0, region.high - x, region.low - x)))
     if order != 1:
@@ -104,7 +118,10 @@ def stretched(bout: Bout, delta: Tensor, order: int) -> Tensor:
 
 
 def bump(height: int, width: int, order: int = 2, fall: int = 2) -> Tensor:
-    """float64 [height, width]: equation 2, rings that fall from the middle outward; of length 1 in the norm of that order."""
+    """Return equation 2, rings that fall from the middle outward.
+
+    Of length 1 in the norm of that order, float64 [height, width].
+    """
     down, right = torch.arange(height) - height // 2, torch.arange(width) - width // 2
     ring = torch.maximum(down.abs()[:, None], right.abs()[None, :])
     sums = torch.cat([torch.zeros(1, dtype=torch.float64), torch.arange(1, max(height, width) // 2 + 2, dtype=torch.float64).pow(-fall).cumsum(0)])
@@ -113,7 +130,10 @@ def bump(height: int, width: int, order: int = 2, fall: int = 2) -> Tensor:
 
 
 def two_bumps(height: int, width: int, order: int = 2, fall: int = 2) -> Tensor:
-    """float64 [height, width]: one half up, the other down, cut across the longer side; of length 1."""
+    """Return one half up, the other down, cut across the longer side.
+
+    Of length 1, float64 [height, width].
+    """
     if width > height:
         return two_bumps(width, height, order, fall).T
     half = height // 2
@@ -146,13 +166,13 @@ def _window(shares: Tensor, height: int, width: int, tall: int, wide: int) -> Te
     return (down[:, :, None] & right[:, None, :])[:, None]
 
 
-def _tiles(x: Tensor, dice: Dice, order: int, fall: int) -> Tensor:
+def _tiles(x: Tensor, rng: Rng, order: int, fall: int) -> Tensor:
     """[m, channels, height, width]: five by five pairs of bumps, every channel of each with a random sign."""
     channels, height, width = layout(x)
     tall, wide = max(height // 5, 1), max(width // 5, 1)
     down, right = min(5, height // tall), min(5, width // wide)
     top, left = (height - down * tall) // 2, (width - right * wide) // 2
-    signs = dice.signs(channels, down, right, dtype=x.dtype).repeat_interleave(tall, 2).repeat_interleave(wide, 3)
+    signs = rng.signs(channels, down, right, dtype=x.dtype).repeat_interleave(tall, 2).repeat_interleave(wide, 3)
     tiled = torch.zeros(len(x), channels, height, width, dtype=x.dtype, device=x.device)
     tiled[:, :, top : top + down * tall, left : left + right * wide] = signs * two_bumps(tall, wide, order, fall).to(x).repeat(down, right)
     return tiled

@@ -6,14 +6,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout, Loss
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Loss, Problem
 
 MOMENTUM = 0.9
 
 
 class State(NamedTuple):
-    """x: [m, ...], where each row stands. parameters: [m, ...], what made it. velocity: like parameters."""
+    """Hold the state of the search, one row per sample.
+
+    x: [m, ...], where each row stands. parameters: [m, ...], what made it. velocity: like parameters.
+    """
 
     x: Tensor
     parameters: Tensor
@@ -21,40 +24,44 @@ class State(NamedTuple):
 
 
 def climb_parameters(
-    bout: Bout,
-    start: Callable[[Bout, int], Tensor],
-    make: Callable[[Bout, Tensor], Tensor],
+    problem: Problem,
+    start: Callable[[Problem, int], Tensor],
+    make: Callable[[Problem, Tensor], Tensor],
     *,
     loss: Loss,
     steps: int,
     restarts: int,
-    pull: Callable[[Tensor], Tensor] | None = None,
+    regulariser: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Ascend `loss` over parameters by signs of a gradient with momentum; a step begins at half the radius and ends at none.
+    """Return Ascend `loss` over parameters by signs of a gradient with momentum.
 
-    start: (bout, restart) to parameters float64 [m, ...]. make: (bout, parameters) to points, differentiable; it keeps them allowed.
-    pull: a direction added to the gradient, which has a mean size of 1. Returns the best points.
+    A step begins at half the radius and ends at none.
+
+    Args:
+        start: (problem, restart) to parameters float64 [m, ...].
+        make: (problem, parameters) to points, differentiable; it keeps them allowed.
+        regulariser: A direction added to the gradient, which has a mean size of 1. Returns the best points.
     """
 
-    def begin(live: Bout, restart: int) -> State:
+    def begin(live: Problem, restart: int) -> State:
         parameters = start(live, restart)
         return State(make(live, parameters), parameters, torch.zeros_like(parameters))
 
-    def step(live: Bout, state: State, k: int) -> State:
+    def step(live: Problem, state: State, k: int) -> State:
         with torch.enable_grad():
             parameters = state.parameters.detach().requires_grad_(True)
             x = make(live, parameters)
             upon = live.gradient(x.detach(), loss).grad
             (g,) = torch.autograd.grad(x, parameters, upon.to(x.dtype))
         g = _even(g.nan_to_num(0.0, 0.0, 0.0))
-        velocity = MOMENTUM * state.velocity + (g if pull is None else g + pull(state.parameters))
+        velocity = MOMENTUM * state.velocity + (g if regulariser is None else g + regulariser(state.parameters))
         length = live.region.radius * (0.5 * (1 - k / max(steps, 1)))  # type: ignore[attr-defined]
         moved = state.parameters + velocity.sign() * length.reshape(-1, *[1] * (g.ndim - 1))
         most = live.region.radius.reshape(-1, *[1] * (g.ndim - 1))  # type: ignore[attr-defined]
         moved = torch.minimum(torch.maximum(moved, -most), most)
         return State(make(live, moved), moved, velocity)
 
-    return climb(bout, begin, step, steps=steps, restarts=restarts, last_look=True)
+    return iterate(problem, begin, step, steps=steps, restarts=restarts, last_look=True)
 
 
 def _even(g: Tensor) -> Tensor:

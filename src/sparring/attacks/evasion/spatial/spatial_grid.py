@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
 
 
 class Nothing(NamedTuple):
-    """One combination knows nothing of the next."""
+    """Hold nothing, as each try is independent of the others."""
 
 
 @attack(
@@ -19,20 +19,24 @@ class Nothing(NamedTuple):
     uses={"turned", "combinations", "reach"},
     cites="Engstrom et al. 2019, arXiv:1712.02779, section 3; github.com/MadryLab/adversarial_spatial",
 )
-def spatial_grid(bout: Bout) -> Tensor:
-    """Every angle and shift of the space, the smallest first: the exact worst case over the grid.
+def spatial_grid(problem: Problem) -> Tensor:
+    """Try every rotation and shift of the space, the smallest first.
+
+    This is the exact worst case over the grid.
 
     One query a combination; a sample that breaks stops, so the size of its change in the record is the least that breaks it.
 
-    Where we differ: the paper asks all 775 combinations and keeps the one of highest loss; which samples break is the same.
+    Source: Engstrom et al. 2019, arXiv:1712.02779, section 3; github.com/MadryLab/adversarial_spatial.
+
+    Differs from the paper: the paper asks all 775 combinations and keeps the one of highest loss; which samples break is the same.
     """
 
-    def step(live: Bout, state: Nothing, k: int) -> Nothing:
+    def step(live: Problem, state: Nothing, k: int) -> Nothing:
         region = cast(Any, live.region)
         rows = (region.reach(torch.full_like(live.rows, k)) <= region.radius).nonzero().squeeze(1)
         if len(rows):
             some = live.take(rows)
-            some.margins(cast(Any, some.region).turned(torch.full_like(some.rows, k)))
+            some.losses(cast(Any, some.region).turned(torch.full_like(some.rows, k)))
         return state
 
-    return climb(bout, lambda live, restart: Nothing(), step, steps=cast(Any, bout.region).combinations())
+    return iterate(problem, lambda live, restart: Nothing(), step, steps=cast(Any, problem.region).combinations())

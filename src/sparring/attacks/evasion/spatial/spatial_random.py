@@ -5,25 +5,28 @@ from typing import Any, NamedTuple, cast
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.loop import climb
-from sparring.core.bout import Bout
+from sparring.attacks.loop import iterate
+from sparring.core.problem import Problem
 
 
 class Nothing(NamedTuple):
-    """One try knows nothing of the next."""
+    """Hold nothing, as each try is independent of the others."""
 
 
 @attack(needs={"labels"}, uses={"turned", "sample"}, cites="Engstrom et al. 2019, arXiv:1712.02779, section 3 (worst-of-k)")
-def spatial_random(bout: Bout, *, tries: int = 10) -> Tensor:
-    """Random angles and shifts of the space; keep whichever breaks.
+def spatial_random(problem: Problem, *, tries: int = 10) -> Tensor:
+    """Try random rotations and shifts of the space, and keep the first that breaks.
 
-    tries: combinations asked about per sample, the k of worst-of-k.
+    Args:
+        tries: Combinations asked about per sample, the k of worst-of-k.
 
-    Where we differ: combinations are drawn from the grid of the space, not from the intervals between its ends.
+    Source: Engstrom et al. 2019, arXiv:1712.02779, section 3 (worst-of-k).
+
+    Differs from the paper: combinations are drawn from the grid of the space, not from the intervals between its ends.
     """
 
-    def step(live: Bout, state: Nothing, turn: int) -> Nothing:
-        live.margins(cast(Any, live.region).sample(live.dice.draw(turn)))
+    def step(live: Problem, state: Nothing, turn: int) -> Nothing:
+        live.losses(cast(Any, live.region).sample(live.rng.draw(turn)))
         return state
 
-    return climb(bout, lambda live, restart: Nothing(), step, steps=tries)
+    return iterate(problem, lambda live, restart: Nothing(), step, steps=tries)

@@ -7,19 +7,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.attacks.ascend import ascend
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 from sparring.models.adapter import victim as as_victim
+from sparring.models.wanted import VictimLike, victim_of
 
 HELD_OUT = 0.2
 """Share of the seeds that measures the agreement and is not trained on."""
 
 
 class Substitute(NamedTuple):
-    """victim: the trained network, differentiable. agreement: share of the held-out seeds on which it answers as the victim
-    does, in [0, 1]. held_out: how many these are. queries: labels asked of the victim, those of the held-out seeds included."""
+    """Hold a trained substitute and what it cost.
+
+    victim: the trained network, differentiable. agreement: share of the held-out seeds on which it answers as the victim
+    does, in [0, 1]. held_out: how many these are. queries: labels asked of the victim, those of the held-out seeds included.
+    """
 
     victim: Victim
     agreement: float
@@ -28,26 +33,32 @@ class Substitute(NamedTuple):
 
 
 def substitute(
-    victim: Victim, seed_data: Data, *, network: Callable[[], nn.Module] | None = None, rounds: int = 4, step: float = 0.1, epochs: int = 20,
+    victim: VictimLike, seed_data: Data, *, network: Callable[[], nn.Module] | None = None, rounds: int = 4, step: float = 0.1, epochs: int = 20,
     learning_rate: float = 0.001, queries: int | None = None, seed: int = 0,
 ) -> Substitute:  # fmt: skip
-    """Train a network on labels of the victim, asked at points that its own Jacobian chooses (JBDA: Papernot et al. 2017,
-    arXiv:1602.02697, algorithm 1).
+    """Train a network on labels of the victim, at points that its own Jacobian chooses.
 
-    seed_data: inputs like the victim's; their own labels are not looked at. network: makes an untrained torch module
-    [n, ...] -> [n, classes]; a small one for inputs of this shape if left out. rounds: of augmentation; each doubles the
-    points. step: how far a new point lies from its old one in every coordinate, in the input's own units. epochs: of Adam
-    at `learning_rate`, in batches of 32, in every round. queries: the most labels to ask for, None for no limit.
-    seed: of weights, orders and choices; the global random state stays as it is.
+    This is Jacobian-based data augmentation (JBDA: Papernot et al. 2017, arXiv:1602.02697, algorithm 1).
+
+    Args:
+        seed_data: Inputs like the victim's; their own labels are not looked at.
+        network: Makes an untrained torch module [n, ...] -> [n, classes]; a small one for inputs of this shape if left
+            out.
+        rounds: Of augmentation; each doubles the points.
+        step: How far a new point lies from its old one in every coordinate, in the input's own units.
+        epochs: Of Adam at `learning_rate`, in batches of 32, in every round.
+        queries: The most labels to ask for, None for no limit.
+        seed: Of weights, orders and choices; the global random state stays as it is.
 
     Raises PlanError, InputError or NeedsError before the first question. `sp.transfer(found.victim)` goes on from here.
 
-    Where we differ: a fifth of the seeds is held out, to measure the agreement on points that nothing was trained on; when
+    Differs from the paper: a fifth of the seeds is held out, to measure the agreement on points that nothing was trained on; when
     the limit does not reach for all new points, those asked are drawn at random, where the paper draws a reservoir in all later rounds.
     """
+    victim = victim_of(victim, seed_data.domain)
     x = seed_data.x
     if not isinstance(x, Tensor):
-        raise NeedsError(f"a substitute needs inputs that are numbers; {victim.name} takes {victim.domain.say()}")
+        raise NeedsError(f"a substitute needs inputs that are numbers; {victim.name} takes {victim.domain}")
     x = victim.domain.check(x)
     held = max(1, round(HELD_OUT * len(x)))
     if len(x) < 2:
@@ -56,29 +67,29 @@ def substitute(
         raise PlanError(f"queries={queries}: the {len(x)} seeds alone take {len(x)} labels: allow more, or give fewer seeds")
     if min(rounds, epochs) < 0 or step < 0 or learning_rate <= 0:
         raise PlanError(f"rounds={rounds}, epochs={epochs}, step={step}, learning_rate={learning_rate}: none may be negative, the last not 0")
-    dice = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(x), generator=dice)
+    rng = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(x), generator=rng)
     with torch.random.fork_rng(), victim.session(seed):
         probe, points = x[order[:held]], x[order[held:]]
         truth, labels = victim.label(probe), victim.label(points)
         asked = len(x)
-        model = _trained(network, points, labels, victim.classes, epochs, learning_rate, dice, seed)
+        model = _trained(network, points, labels, victim.classes, epochs, learning_rate, rng, seed)
         for _ in range(rounds):
             fresh = _along_jacobian(model, points, labels, step, victim.domain)
             if queries is not None and asked + len(fresh) > queries:
-                fresh = fresh[torch.randperm(len(fresh), generator=dice)[: queries - asked].sort().values]
+                fresh = fresh[torch.randperm(len(fresh), generator=rng)[: queries - asked].sort().values]
             if not len(fresh):
                 break
             points, labels = torch.cat([points, fresh]), torch.cat([labels, victim.label(fresh)])
             asked += len(fresh)
-            model = _trained(network, points, labels, victim.classes, epochs, learning_rate, dice, seed)
+            model = _trained(network, points, labels, victim.classes, epochs, learning_rate, rng, seed)
         made = as_victim(model, victim.domain, name=f"substitute of {victim.name}")
         agreement = float((made.label(probe) == truth).double().mean())
     return Substitute(made, agreement, held, asked)
 
 
 def _trained(
-    network: Callable[[], nn.Module] | None, x: Tensor, labels: Tensor, classes: int, epochs: int, learning_rate: float, dice: torch.Generator, seed: int
+    network: Callable[[], nn.Module] | None, x: Tensor, labels: Tensor, classes: int, epochs: int, learning_rate: float, rng: torch.Generator, seed: int
 ) -> nn.Module:
     """A network of the same first weights in every round, trained on all points so far. Points without an answer are left out."""
     torch.manual_seed(seed)  # inside fork_rng
@@ -89,7 +100,7 @@ def _trained(
     optimiser = torch.optim.Adam(model.parameters(), learning_rate)
     with torch.enable_grad():
         for _ in range(epochs):
-            for rows in torch.randperm(len(x), generator=dice).split(32):
+            for rows in torch.randperm(len(x), generator=rng).split(32):
                 if len(rows) < 2 <= len(x):
                     continue  # batch normalisation cannot take one sample
                 optimiser.zero_grad()
@@ -100,12 +111,12 @@ def _trained(
 
 def _along_jacobian(model: nn.Module, x: Tensor, labels: Tensor, step: float, domain: Domain) -> Tensor:
     """One new point for every point: along the sign of the gradient of the score of the victim's label, inside the bounds."""
-    with torch.enable_grad():
-        point = x.detach().requires_grad_(True)
-        own = model(point).gather(1, labels.clamp_min(0)[:, None]).sum()
-        (grad,) = torch.autograd.grad(own, point)
     low, high = (torch.as_tensor(getattr(domain, edge), dtype=x.dtype, device=x.device) for edge in ("low", "high"))
-    return domain.deploy((x + step * grad.sign()).clamp(low, high), x)
+
+    def own(point: Tensor) -> Tensor:
+        return model(point).gather(1, labels.clamp_min(0)[:, None])
+
+    return domain.deploy(ascend(x, own, lambda x, g, _: (x + step * g.sign()).clamp(low, high), steps=1), x)
 
 
 class _Standardised(nn.Module):

@@ -10,14 +10,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sparring.attacks.evasion.transfer.changes import unit
-from sparring.core.bout import Loss
-from sparring.core.dice import number_of
+from sparring.attacks.evasion.transfer.change import unit
 from sparring.core.domain import Domain
+from sparring.core.fingerprint import digest
+from sparring.core.goal import Criterion
+from sparring.core.problem import Loss
 from sparring.core.registry import everything
-from sparring.core.threat import Reference
+from sparring.core.rng import number_of
 from sparring.core.victim import Victim
-from sparring.models.adapter import digest
 from sparring.models.factory import made_by
 from sparring.models.load import load_model
 
@@ -36,48 +36,53 @@ class _Inputs:
 
 
 def parts_of(written: str) -> list[str]:
-    """The references between plus signs: `digits-plain+digits-robust` are two."""
+    """Return the references between plus signs: `digits-plain+digits-robust` are two."""
     return [f"zoo:{part.strip()}" if part.strip() in everything("model") else part.strip() for part in written.split("+") if part.strip()]
 
 
-def identity_of(reference: str) -> str:
-    """A hash of the model behind a reference, found without knowing what its inputs are."""
-    kind, _, rest = reference.partition(":")
+def identity_of(criterion: str) -> str:
+    """Return a hash of the model behind a criterion, found without knowing what its inputs are."""
+    kind, _, rest = criterion.partition(":")
     if kind == "zoo":
-        return load_model(reference).fingerprint
-    path = Path(reference).expanduser()
+        return load_model(criterion).fingerprint
+    path = Path(criterion).expanduser()
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
     if not rest:
-        load_model(reference)  # says what is wrong with it
+        load_model(criterion)  # says what is wrong with it
     made = made_by(kind, rest)
     if isinstance(made, Victim):
         return made.fingerprint
     state = made.state_dict() if isinstance(made, nn.Module) else {}
     weights = [value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for value in state.values() if value.numel()]
-    return digest(reference, repr(made) if state else "", *weights)
+    return digest(criterion, repr(made) if state else "", *weights)
 
 
 @functools.lru_cache(maxsize=16)
-def opened(reference: str, identity: str, domain: Domain, classes: int) -> Victim:
-    """The model of a reference for inputs of this domain; `identity` keeps one that changed from being taken for the old one."""
-    return load_model(reference, _Inputs(domain, [str(number) for number in range(classes)]))
+def opened(criterion: str, identity: str, domain: Domain, classes: int) -> Victim:
+    """Return the model of a criterion for inputs of this domain.
+
+    `identity` keeps one that changed from being taken for the old one.
+    """
+    return load_model(criterion, _Inputs(domain, [str(number) for number in range(classes)]))
 
 
 def complaint(surrogate: Victim, victim: Victim) -> str | None:
-    """Why gradients of the surrogate say nothing about the victim; None where they may."""
+    """Return why gradients of the surrogate say nothing about the victim; None where they may."""
     if "gradients" not in surrogate.exposes:
         return f"the surrogate {surrogate.name} exposes {', '.join(sorted(surrogate.exposes))}, not gradients: give a differentiable one"
     ours, theirs = ({name: value for name, value in one.domain.describe().items() if name != "deployed"} for one in (surrogate, victim))
     if ours != theirs:
-        return f"the surrogate {surrogate.name} takes {surrogate.domain.say()}, the victim {victim.name} {victim.domain.say()}: give one for the same inputs"
+        return f"the surrogate {surrogate.name} takes {surrogate.domain}, the victim {victim.name} {victim.domain}: give one for the same inputs"
     if surrogate.classes != victim.classes:
         return f"the surrogate {surrogate.name} has {surrogate.classes} classes, the victim {victim.name} {victim.classes}: give one for the same classes"
     return None
 
 
-def fused(surrogates: Sequence[Victim], loss: Loss, way: Together) -> Callable[[Tensor, Reference, int], Tensor]:
-    """(points, reference, turn) -> gradient of the loss of all surrogates together, shaped like the points.
+def fused(surrogates: Sequence[Victim], loss: Loss, way: Together) -> Callable[[Tensor, Criterion, int], Tensor]:
+    """Return (points, criterion, turn) -> gradient of the loss of all surrogates together.
+
+    The gradient is shaped like the points.
 
     Each is asked in a session of its own, seeded by the turn, so that the victim's random state is not touched.
     """
@@ -90,15 +95,15 @@ def fused(surrogates: Sequence[Victim], loss: Loss, way: Together) -> Callable[[
         with surrogate.session(number_of(f"surrogate {turn}")):
             return surrogate.search_scores(x)
 
-    def asked(x: Tensor, reference: Reference, turn: int) -> Tensor:
+    def asked(x: Tensor, criterion: Criterion, turn: int) -> Tensor:
         if way != "logits" or len(surrogates) == 1:
-            found = [gradient(one, x, lambda scores: loss(scores, reference), turn) for one in surrogates]
+            found = [gradient(one, x, lambda scores: loss(scores, criterion), turn) for one in surrogates]
             return sum((unit(one) if way == "gradients" else one for one in found), torch.zeros_like(x)) / len(found)
         said = [scores(one, x, turn) for one in surrogates]
         total = torch.zeros_like(x)
         for place, one in enumerate(surrogates):
             rest = sum((other for turned, other in enumerate(said) if turned != place), torch.zeros_like(said[place]))
-            total += gradient(one, x, lambda own, rest=rest: loss((own + rest.to(own)) / len(said), reference), turn)
+            total += gradient(one, x, lambda own, rest=rest: loss((own + rest.to(own)) / len(said), criterion), turn)
         return total
 
     return asked

@@ -8,34 +8,43 @@ from torch import Tensor
 
 from sparring.attacks.evasion.learned.frozen import Carrier, Frozen, Lesson
 from sparring.attacks.evasion.universal.forms import Added, Form, Laid, form_of
-from sparring.attacks.loop import climb
+from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
-from sparring.core.bout import Bout
 from sparring.core.errors import NeedsError, PlanError
+from sparring.core.problem import Problem
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
+from sparring.models.wanted import threat_of, victim_of
 
 LOOKED_AT = 1000
 """Samples trained on, the first ones, that decide after every epoch whether the change is the best so far."""
 
 
 class Universal(Frozen):
-    """One change for all samples. perturbation: [...] as a sample, to be added; or a patch [channels, side, side] in shares of
-    the way between the bounds. `attack()` applies it, `rate(...)` is its fooling rate on other samples."""
+    """Hold one change for all samples.
+
+    perturbation: [...] as a sample, to be added; or a patch [channels, side, side] in shares of
+    the way between the bounds. `attack()` applies it, `rate(...)` is its fooling rate on other samples.
+    """
 
     kind: ClassVar[str] = "universal"
 
     @property
     def perturbation(self) -> Tensor:
+        """Return the change that was learned."""
         return self.tensors["perturbation"]
 
     @property
     def form(self) -> Form:
+        """Return how the change is put on samples."""
         laid = self.about["form"]
         return Laid(laid["rotation"], laid["smallest"]) if laid else Added()
 
     def attack(self) -> Carrier:
-        """The attack `universal` that puts this change on each sample; settings by `configure`: tries."""
+        """Return the attack `universal` that puts this change on each sample.
+
+        Settings by `configure`: tries.
+        """
         return Carrier("universal", search, frozenset({"labels"}), frozenset({"project"}), CITES, learned=self)
 
 
@@ -43,44 +52,61 @@ CITES = "Moosavi-Dezfooli et al. 2017, arXiv:1610.08401; Shafahi et al. 2018, ar
 
 
 class Nothing(NamedTuple):
-    """A try knows nothing of those before."""
+    """Hold nothing, as each try is independent of the others."""
 
 
-def search(bout: Bout, learned: Universal, *, tries: int = 1) -> Tensor:
-    """One change for all samples, added to each and cut off at the edge of the region; a patch at random places.
+def search(problem: Problem, learned: Universal, *, tries: int = 1) -> Tensor:
+    """Add one learned change to all samples, cut off at the edge of the region.
 
-    tries: places and turns of a patch that are tried, one query each; a change that is added has one try.
+    A patch is laid on random places.
+
+    A patch at random places.
+
+    Args:
+        tries: Places and turns of a patch that are tried, one query each; a change that is added has one try.
     """
     form = learned.form
 
-    def step(live: Bout, state: Nothing, k: int) -> Nothing:
-        put = form.put(learned.perturbation, live.x, live.victim.domain, live.dice.draw(f"try {k}"))
-        live.margins(cast(Any, live.region).project(put))
+    def step(live: Problem, state: Nothing, k: int) -> Nothing:
+        put = form.put(learned.perturbation, live.x, live.victim.domain, live.rng.draw(f"try {k}"))
+        live.losses(cast(Any, live.region).project(put))
         return state
 
-    return climb(bout, lambda live, restart: Nothing(), step, steps=tries if isinstance(form, Laid) else min(tries, 1))
+    return iterate(problem, lambda live, restart: Nothing(), step, steps=tries if isinstance(form, Laid) else min(tries, 1))
 
 
 def universal(
     victim: Victim, x: Any, y: Any, threat: Threat, *, epochs: int = 20, batch: int = 50, step: float = 0.1, momentum: float = 0.9,
     loss: Literal["ce", "margin"] = "ce", cap: float = 9.0, rotation: float = 20.0, smallest: float = 0.9, held_out: float = 0.2, seed: int = 0,
 ) -> Universal:  # fmt: skip
-    """Learn one change for all samples by projected mini-batch gradient ascent; under `patch S`, one patch for all samples.
+    """Learn one change for all samples by gradient ascent; under `patch S`, learn one patch.
 
-    victim: exposes gradients. x, y: samples and classes to learn from. threat: a ball or a patch, with one radius; a target,
-    say Targeted(3), makes a change that leads everything there. epochs: passes through the samples. batch: samples a step.
-    step: as a share of the radius (of a patch: of the way between the bounds), falling to nothing along half a cosine.
-    momentum: decay of the velocity. loss: what is climbed. cap: loss above which a sample counts no more, so that those long
-    fooled do not drown the rest. rotation, smallest: a patch is turned by up to so many degrees and shrunk to no less than
-    this share of its side. held_out: share of the samples that is not trained on. seed: of every draw.
+    Args:
+        victim: Exposes gradients.
+        x: Samples and classes to learn from.
+        y: Samples and classes to learn from.
+        threat: A ball or a patch, with one radius; a target, say Targeted(3), makes a change that leads everything
+            there.
+        epochs: Passes through the samples.
+        batch: Samples a step.
+        step: As a share of the radius (of a patch: of the way between the bounds), falling to nothing along half a
+            cosine.
+        momentum: Decay of the velocity.
+        loss: What is climbed.
+        cap: Loss above which a sample counts no more, so that those long fooled do not drown the rest.
+        rotation: A patch is turned by up to so many degrees and shrunk to no less than this share of its side.
+        smallest: A patch is turned by up to so many degrees and shrunk to no less than this share of its side.
+        held_out: Share of the samples that is not trained on.
+        seed: Of every draw.
 
     Returns a frozen `Universal` with `trained` and `held_out`, two different rates. Raises UsageError before the first step.
 
-    Where we differ: ascent by momentum along the steepest direction of the space, where Moosavi-Dezfooli et al. run DeepFool
+    Differs from the paper: ascent by momentum along the steepest direction of the space, where Moosavi-Dezfooli et al. run DeepFool
     sample by sample and Shafahi et al. take Adam or sign steps; samples already wrong are left out; of the changes after
     each epoch the one that fools most of the samples trained on is kept. A patch is cut with the square the threat allows, so
     corners that turn out of it are lost.
     """
+    victim, threat = victim_of(victim), threat_of(threat)
     form = form_of(threat.space, rotation, smallest)
     if form is None:
         raise NeedsError(f"one change for all samples is defined for balls and patches, not for {threat.space.kind}: try linf, l2, l1 or patch")
@@ -107,10 +133,10 @@ def _ascend(lesson: Lesson, form: Form, epochs: int, batch: int, step: float, mo
     total = epochs * math.ceil(len(lesson.rows) / batch)
     for epoch in range(epochs):
         for rows in lesson.batches(batch, generator):
-            reference, leaf = lesson.refer(rows), parameter.detach().requires_grad_(True)
+            criterion, leaf = lesson.refer(rows), parameter.detach().requires_grad_(True)
             with torch.enable_grad():
-                put = form.put(leaf, lesson.x[rows], domain, lesson.dice.take(rows).draw(f"epoch {epoch}"))
-            slope = victim.gradient(put.detach(), lambda scores, aim=reference: climbed(scores, aim).clamp_max(cap)).grad.to(put)
+                put = form.put(leaf, lesson.x[rows], domain, lesson.rng.take(rows).draw(f"epoch {epoch}"))
+            slope = victim.gradient(put.detach(), lambda scores, aim=criterion: climbed(scores, aim).clamp_max(cap)).grad.to(put)
             (g,) = torch.autograd.grad(put, leaf, slope)
             velocity = momentum * velocity + g / g.abs().mean().clamp_min(1e-30)
             parameter = form.move(parameter, velocity, step * (1 + math.cos(math.pi * turn / total)) / 2, space, domain)
@@ -124,6 +150,6 @@ def _ascend(lesson: Lesson, form: Form, epochs: int, batch: int, step: float, mo
 def _look(lesson: Lesson, form: Form, parameter: Tensor) -> tuple[int, float]:
     """(samples that meet the goal, mean margin) of the first samples trained on."""
     rows = lesson.rows[:LOOKED_AT]
-    put = lesson.region(rows).project(form.put(parameter, lesson.x[rows], lesson.victim.domain, lesson.dice.take(rows).draw("look")))
-    margins = lesson.threat.goal.margin(lesson.victim.search_scores(put), lesson.refer(rows)).double()
-    return int((margins > 0).sum()), float(margins.mean())
+    put = lesson.region(rows).project(form.put(parameter, lesson.x[rows], lesson.victim.domain, lesson.rng.take(rows).draw("look")))
+    losses = lesson.refer(rows).loss(lesson.victim.search_scores(put)).double()
+    return int((losses > 0).sum()), float(losses.mean())

@@ -1,0 +1,163 @@
+"""A case of evasion: a model, data, a threat, certifiers and attacks; and how a batch of it is carried out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from sparring.aims.case import Case, Cell, Progress, Settings
+from sparring.aims.evasion.batch import Batch, carry_out_attack, carry_out_clean
+from sparring.aims.evasion.certificates import certify_batch, check_against
+from sparring.attacks.attack import Attack
+from sparring.attacks.loop import iterate
+from sparring.certification.certifier import Certifier
+from sparring.core.code import code_of
+from sparring.core.errors import InputError, LoadError, NeedsError, SparringError
+from sparring.core.problem import Problem
+from sparring.core.rng import Rng
+from sparring.core.threat import Threat
+from sparring.core.victim import Victim
+from sparring.data.dataset import Data
+from sparring.diagnosis.doctor import Finding, examine, trust
+from sparring.diagnosis.reevaluate import reevaluate
+from sparring.judge.judge import judge
+from sparring.metrics.outcome import CLEAN
+from sparring.records.record import key_of
+
+
+@dataclass(frozen=True)
+class EvasionCase(Case):
+    """Represent one model on one data set under one threat.
+
+    The certifiers are asked first, then the attacks are tried in order.
+    """
+
+    aim: ClassVar[str] = "evasion"
+
+    name: str
+    victim: Victim
+    data: Data
+    threat: Threat
+    attacks: tuple[Attack, ...]
+    certifiers: tuple[Certifier, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Controls go last, wherever they were written: a sample fell to a search, if to any."""
+        object.__setattr__(self, "attacks", tuple(sorted(self.attacks, key=lambda attack: attack.control)))
+
+    @property
+    def units(self) -> list[str]:
+        return self.data.ids
+
+    @property
+    def subject(self) -> str:
+        return self.victim.name
+
+    def check(self) -> None:
+        """Refuse what cannot work, before the first question to the victim."""
+        if self.victim.domain.describe()["kind"] != self.data.domain.kind:
+            raise InputError(f"{self.name}: the model takes {self.victim.domain}, the data is {self.data.domain}")
+        self.victim.domain.check(self.data.x)
+        if self.victim.task.kind != self.data.task.kind:
+            raise InputError(f"{self.name}: the model answers {self.victim.task}, the data holds {self.data.task}: give model and data the same task=")
+        try:
+            self.victim.task.check(self.data.y, len(self.data))
+        except InputError as error:
+            raise InputError(f"{self.name}: the data does not fit what the model answers: {error}") from error
+        if not self.attacks:
+            raise NeedsError(f"{self.name}: no attack to run")
+        for attack in self.attacks:
+            attack.check(self.victim, self.threat)
+        for certifier in self.certifiers:
+            certifier.check(self.victim, self.threat)
+        self.threat.space.around(self.data.x, self.victim.domain)
+        self.threat.goal.freeze(self.data.y, self.victim.task, Rng.of(0, self.data.ids))
+
+    def ask_once(self) -> None:
+        """Ask the model about two samples, before a record is begun.
+
+        Raises LoadError where it cannot answer.
+        """
+        with self.victim.session():
+            try:
+                self.victim.answer(self.data.x[:2])
+            except SparringError:
+                raise
+            except Exception as error:  # the user's model may raise anything
+                said = str(error).strip().splitlines() or [""]
+                raise LoadError(f"{self.victim.name} cannot take {self.data.domain}: {type(error).__name__}: {said[0]}") from error
+
+    def clean_threat(self) -> Threat:
+        """Return the threat without a change, under which any wrong answer counts."""
+        return replace(self.threat.at(0.0), goal=self.threat.goal.clean())
+
+    def examine(self, settings: Settings) -> dict[str, Any]:
+        findings = examine(self.victim, self.data, self.threat)
+        about: dict[str, Any] = {"checks": [check.describe() for check in findings]}
+        if settings.self_check and settings.shard[0] == 0:
+            try:
+                look = self.reevaluate(findings, settings.seed)
+            except Exception as error:  # a foreign model may fail in any way; the evaluation itself goes on
+                about["warning"] = f"no re-evaluation: {type(error).__name__}: {error}"
+            else:
+                about.update({"reevaluation": look} if look else {})
+        return about
+
+    def reevaluate(self, findings: Sequence[Finding], seed: int) -> dict[str, Any] | None:
+        """Return what the remedies find where a check failed and gradients are granted; else None.
+
+        The result is plain JSON.
+        """
+        steep = {"project", "ascend", "sample"} <= self.threat.space.offers()
+        if trust(findings) != "unreliable" or not steep or "gradients" not in self.victim.exposes & self.threat.grants:
+            return None
+        return reevaluate(self.victim, self.data, self.threat, seed=seed).describe()
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "model": self.victim.describe(),
+            "data": self.data.describe(),
+            "threat": {**self.threat.describe(), "say": str(self.threat.space), "say_short": self.threat.space.label},
+        }
+
+    def cells(self, settings: Settings) -> list[Cell]:
+        """Return the clean rows first, then those of the certifiers, then those of the attacks.
+
+        In a cascade an attack sees what the earlier ones left, so its key contains theirs.
+        """
+        model = {name: value for name, value in self.victim.describe().items() if name != "name"}
+        base = {"model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": settings.seed}
+        clean = {"name": CLEAN, "settings": {}, "cites": ""}
+        found = [Cell(CLEAN, key_of({**base, "attack": CLEAN, "threat": [self.threat.goal.describe()]}), clean)]
+        for one in self.certifiers:
+            found.append(self._cell(base, one, "certifier", [cell.key for cell in found]))
+        proofs, searched = [cell.key for cell in found[1:]], list[str]()
+        for one in self.attacks:
+            cell = self._cell(base, one, "attack", [*proofs, *searched] if settings.cascade and not one.control else [])
+            found.append(cell)
+            if not one.control:
+                searched.append(cell.key)
+        return found
+
+    def _cell(self, base: dict[str, Any], method: Attack | Certifier, role: str, earlier: list[str]) -> Cell:
+        what = {role: method.describe(), "code": code_of_method(method, self.threat), "threat": self.threat.describe(), "earlier": earlier}
+        named = {"nist": method.nist, "atlas": method.atlas} if isinstance(method, Attack) and not method.control else {}
+        return Cell(str(method), key_of({**base, **what}), {**method.describe(), **named})
+
+    def carry_out(self, places: Tensor, progress: Progress) -> None:
+        batch = Batch.open(self.victim, self.data, self.threat, places, progress)
+        resuming = [attack for attack in self.attacks if attack.resumes and batch.lacks(str(attack))]
+        statistical = {str(one) for one in self.certifiers if one.statistical}
+        carry_out_clean(batch, self.clean_threat().take(places))
+        for certifier in self.certifiers:
+            certify_batch(batch, certifier)
+        for turn, attack in enumerate(self.attacks):
+            needed = any(later in resuming for later in self.attacks[turn + 1 :])
+            carry_out_attack(batch, attack, audits=turn == 0, needed=needed)
+            check_against(batch, attack, statistical)
+
+
+def code_of_method(method: Attack | Certifier, threat: Threat) -> str:
+    """Return a hash of the code that searches or proves under a threat, and of the judge."""
+    return code_of(method, iterate, Problem, threat, threat.space, threat.goal, judge, Batch)

@@ -1,0 +1,58 @@
+"""`@attack_set`: one file adds a named, versioned list of attacks, tried in order, each only where it fits victim and threat."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sparring.core.registry import everything, register
+
+
+class Entry(NamedTuple):
+    """Represent an attack as written in a plan.
+
+    unless: leave it out where the adversary may ask for this ("gradients", "scores"), or where the attack of this name
+    stands in the set and fits.
+    """
+
+    attack: str
+    unless: str | None = None
+
+
+@dataclass(frozen=True)
+class AttackSet:
+    """Represent a registered set.
+
+    name: with its version, because what a set holds never changes. aliases: shorter names, which may move to a newer
+    version. cites: paper and official code where the set is theirs.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    aliases: tuple[str, ...] = ()
+    cites: str = ""
+
+
+def attack_set(name: str, *, aliases: tuple[str, ...] = (), cites: str = "") -> Callable[[Callable[[], Iterable[Entry]]], AttackSet]:
+    """Register what a function without arguments returns as a set of attacks; see `AttackSet`."""
+
+    def enter(made: Callable[[], Iterable[Entry]]) -> AttackSet:
+        found = AttackSet(name, tuple(made()), aliases, cites)
+        object.__setattr__(found, "__doc__", made.__doc__)
+        object.__setattr__(found, "__module__", made.__module__)
+        return register("set", name)(found)
+
+    return enter
+
+
+def known_sets() -> dict[str, AttackSet]:
+    """Return all sets by their names and then by their aliases.
+
+    ValueError where two sets claim one name.
+    """
+    found: dict[str, AttackSet] = everything("set")
+    for one in list(found.values()):
+        for alias in one.aliases:
+            if alias in found:
+                raise ValueError(f"two sets of attacks are called {alias!r}: {found[alias].name} and {one.name}")
+            found[alias] = one
+    return found

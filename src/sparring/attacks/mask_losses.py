@@ -1,0 +1,67 @@
+"""What gradient attacks maximise where the answers are masks: the losses of classes, pixel by pixel.
+
+Each is a mean over the pixels that count. Only pixels that are still right have a gradient, as in the masked losses of SEA (Croce, Singh, Hein 2024,
+arXiv:2306.12941), so no step is spent on pixels that have fallen. A fallen pixel enters with the highest value that a right one can have,
+so that the loss rises with every pixel that falls and two points can be compared.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from sparring.attacks.losses import cross_entropy, difference_of_logits_ratio, loss, margin, probability_margin, scaled_cross_entropy
+from sparring.core.problem import Loss
+from sparring.tasks.classes import ClassCriterion
+from sparring.tasks.mask import MaskCriterion, pixel_gaps
+
+
+def by_pixel(scores: Tensor, criterion: MaskCriterion, of_classes: Loss, fallen: float) -> Tensor:
+    """Return the mean of a loss of classes over the pixels that count, [n].
+
+    Pixels that are not right have the value `fallen`.
+    """
+    counted = criterion.counted
+    right = counted & (pixel_gaps(scores.detach(), criterion.truth) > 0)
+    rows = right.nonzero()[:, 0]
+    labels = criterion.truth[right]
+    values = of_classes(scores.movedim(1, -1)[right], ClassCriterion.leaving(labels))
+    total = torch.zeros(len(scores), dtype=scores.dtype, device=scores.device).index_add(0, rows, values)
+    many = counted.flatten(1).sum(1)
+    return (total + fallen * (many - right.flatten(1).sum(1))) / many.clamp_min(1)
+
+
+@loss("ce", MaskCriterion)
+def mask_cross_entropy(scores: Tensor, criterion: MaskCriterion) -> Tensor:
+    """Return cross-entropy over pixels.
+
+    A pixel that has fallen has the logarithm of the number of classes: a right pixel has no more.
+    """
+    return by_pixel(scores, criterion, cross_entropy, math.log(scores.shape[1]))
+
+
+@loss("pixel_margin", MaskCriterion)
+def pixel_margin(scores: Tensor, criterion: MaskCriterion) -> Tensor:
+    """Return the mean over pixels of the best other logit minus that of the true class.
+
+    It is 0 for a pixel that has fallen; for masks only.
+    """
+    return by_pixel(scores, criterion, margin, 0.0)
+
+
+@loss("pm", MaskCriterion)
+def mask_probability_margin(scores: Tensor, criterion: MaskCriterion) -> Tensor:
+    """Return the margin in probabilities, pixel by pixel."""
+    return by_pixel(scores, criterion, probability_margin, 0.0)
+
+
+@loss("dlr", MaskCriterion)
+def mask_difference_of_logits_ratio(scores: Tensor, criterion: MaskCriterion) -> Tensor:
+    """Return the difference of logits ratio, pixel by pixel."""
+    return by_pixel(scores, criterion, difference_of_logits_ratio, 0.0)
+
+
+@loss("mifpe", MaskCriterion)
+def mask_scaled_cross_entropy(scores: Tensor, criterion: MaskCriterion) -> Tensor:
+    """Return the mean margin, with the gradient of cross-entropy at a scale per pixel."""
+    return by_pixel(scores, criterion, scaled_cross_entropy, 0.0)

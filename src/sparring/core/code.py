@@ -1,0 +1,505 @@
+"""A hash of the code that decides a result: that of the things given and of all modules of their own packages that they import.
+
+Comments, docstrings and layout do not count. Nothing is executed to find out what is imported: modules are located, read and parsed. Modules of other
+packages (torch, numpy) do not count; they are named by their versions in the environment of a record.
+"""
+
+import ast
+import dis
+import functools
+import hashlib
+import importlib.abc
+import importlib.util
+import inspect
+import os
+import sys
+import sysconfig
+import textwrap
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import Any, NamedTuple
+
+OWN = "sparring"
+"""The package that is followed from everywhere."""
+
+PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
+INSTALLED = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+class Import(NamedTuple):
+    """Hold an import statement.
+
+    level: dots before the name. names: what is taken from the module, None for `import module`.
+    """
+
+    level: int
+    module: str
+    names: tuple[str, ...] | None
+
+
+class Analysis(NamedTuple):
+    """Hold what one file says.
+
+    lazy: imports for type checkers of a module with a `__getattr__`, by the name that it hands out. mentioned: names of attributes.
+    """
+
+    digest: str
+    imports: tuple[Import, ...]
+    lazy: Mapping[str, Import]
+    hands_out: bool
+    mentioned: frozenset[str]
+
+
+class Place(NamedTuple):
+    """Say where a module lies.
+
+    file: None for a namespace package. folders: in which its submodules lie, empty for a plain module.
+    """
+
+    name: str
+    file: str | None
+    folders: tuple[str, ...]
+    spec: ModuleSpec | None = None
+
+
+def code_of(*things: Any) -> str:
+    """Return a hash of the code of these things, 16 hexadecimal digits.
+
+    A function or class stands for its module and for all modules that this imports, directly or not, within its own top-level package, within
+    `sparring`, and beside its file in a folder where nothing is installed. A value stands for its class, for the functions and classes that it
+    holds, and for those named by its `parts` where it has such a property. What has no file (a cell of a notebook, a program read from a pipe, `exec`)
+    stands for its own source or, without one, its bytecode, and for what it names of its globals.
+
+    Args:
+        things: Functions, classes, modules or values; plain values (text, numbers) count by themselves.
+
+    Example:
+        >>> code_of(code_of) == code_of(code_of), len(code_of(code_of))
+        (True, 16)
+    """
+    walk = _Walk()
+    for thing in things:
+        walk.add(thing)
+    return hashlib.sha256("\n".join(sorted(walk.found)).encode()).hexdigest()[:16]
+
+
+class _Walk:
+    """What one question has found so far. found: lines that make up the hash. packages, folders: in which imports are followed."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self.packages = {OWN}
+        self.folders: set[str] = set()
+        self.seen: dict[str, Analysis | None] = {}
+        self.done: set[int] = set()
+        self.kept: list[Any] = []  # so that no id of what is done is given to something else
+
+    def add(self, thing: Any) -> None:
+        """Take in a thing that was given or that another one holds."""
+        if isinstance(thing, PLAIN):
+            self.found.add(f"value {thing!r}")
+            return
+        if id(thing) in self.done:
+            return
+        self.done.add(id(thing))
+        self.kept.append(thing)
+        if isinstance(thing, types.ModuleType):
+            self._open(thing.__name__, getattr(thing, "__file__", None))
+        elif isinstance(thing, functools.partial):
+            for part in (thing.func, *thing.args, *thing.keywords, *thing.keywords.values()):
+                self.add(part)
+        elif isinstance(thing, types.MethodType):
+            self.add(thing.__func__)
+            self.add(thing.__self__)
+        elif isinstance(thing, types.FunctionType):
+            self._function(thing)
+        elif isinstance(thing, type):
+            self._class(thing)
+        elif not isinstance(thing, types.BuiltinFunctionType):
+            self._value(thing)
+
+    def _value(self, thing: Any) -> None:
+        self.add(type(thing))
+        for part in getattr(thing, "parts", ()) if not isinstance(getattr(type(thing), "parts", None), types.FunctionType) else ():
+            self.add(part)
+        held = thing._asdict() if hasattr(thing, "_asdict") else getattr(thing, "__dict__", {})
+        for value in held.values():
+            for one in _spread(value):
+                if isinstance(one, types.FunctionType | type | types.MethodType | functools.partial):
+                    self.add(one)
+
+    def _function(self, function: types.FunctionType) -> None:
+        self.found.add(f"function {function.__qualname__}")
+        if isinstance(inner := getattr(function, "__wrapped__", None), types.FunctionType):
+            self.add(inner)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                self._named(name, cell.cell_contents)
+            except ValueError:  # a cell that is still empty
+                continue
+        file = function.__code__.co_filename
+        if Path(file).is_file() or _zipped(function.__module__):
+            self._open(function.__module__, file)
+            return
+        source = _source_of(function)
+        self.found.add(f"{function.__qualname__} {source or _bytecode(function.__code__, function.__doc__)}")
+        for name, value in _defaults(function):
+            self._named(f"{function.__qualname__}({name})", value)
+        self._names(function.__code__, function.__globals__)
+
+    def _class(self, kind: type) -> None:
+        self.found.add(f"class {kind.__qualname__}")
+        module = sys.modules.get(kind.__module__)
+        file = getattr(module, "__file__", None)
+        bodies = [one for one in map(_body, vars(kind).values()) if one]
+        if not bodies and (kind.__module__ in sys.builtin_module_names or kind.__module__ in sys.stdlib_module_names):
+            return
+        generated = hasattr(kind, "__dataclass_fields__") or issubclass(kind, tuple)
+        files = [one.__code__.co_filename for one in bodies if not (generated and one.__code__.co_filename.startswith("<"))]
+        if file and (all(Path(one).is_file() for one in files) or _zipped(kind.__module__)):
+            self._open(kind.__module__, file)
+            return
+        if source := _source_of(kind):
+            self.found.add(f"{kind.__qualname__} {source}")
+        for name, value in vars(kind).items():
+            if body := _body(value):
+                self.add(body)
+            elif not name.startswith("__"):
+                self._named(f"{kind.__qualname__}.{name}", value)
+        for base in kind.__bases__:
+            self.add(base)
+
+    def _names(self, code: types.CodeType, space: Mapping[str, Any]) -> None:
+        """Take in what a piece of code without a file names."""
+        for one in dis.get_instructions(code):
+            if one.opname == "IMPORT_NAME" and (module := sys.modules.get(str(one.argval))):
+                self._reached(module)
+        for name in code.co_names:
+            if name in space:
+                self._named(name, space[name])
+        for inner in code.co_consts:
+            if isinstance(inner, types.CodeType):
+                self._names(inner, space)
+
+    def _named(self, name: str, value: Any) -> None:
+        """Take in a global, a cell or a default: code by its code, other values by their content as far as this is stable."""
+        if isinstance(value, types.ModuleType):
+            self._reached(value)
+        elif isinstance(value, types.FunctionType | type):
+            if not _foreign(value.__module__):
+                self.add(value)
+        elif isinstance(value, types.MethodType | functools.partial):
+            self.add(value)
+        elif (content := _content(value)) is not None:
+            self.found.add(f"{name} = {content}")
+        elif not _foreign(type(value).__module__):
+            self.add(value)
+
+    def _reached(self, module: types.ModuleType) -> None:
+        if not _foreign(module.__name__):
+            self.add(module)
+
+    def _open(self, name: str, file: str | None) -> None:
+        """Begin at a module: its package is followed from here on, and its folder where nothing is installed there."""
+        if name == "__main__":
+            spec = getattr(sys.modules.get(name), "__spec__", None)
+            name = spec.name if spec else Path(file or name).stem
+            place = Place(name, file, ())
+        else:
+            place = _locate(name, self.folders)
+            if place is None or (file and place.file and file.endswith(".py") and not _same(place.file, file)):
+                place = Place(name, file, ())
+        top = name.partition(".")[0]
+        if top != OWN and top not in self.packages and place.file:
+            installed = _installed(place.file)
+            if installed and not _rests_on_us(place):
+                self._keep(place)
+                return
+            self.packages.add(top)
+            depth = name.count(".") + bool(place.folders)
+            if not installed:
+                self.folders.add(str(Path(place.file).resolve().parents[depth]))
+        self._follow(place)
+
+    def _follow(self, first: Place) -> None:
+        waiting = [first]
+        while waiting:
+            place = waiting.pop()
+            if place.name in self.seen:
+                continue
+            if (analysis := self._keep(place)) is None:
+                continue
+            for parent in _parents(place.name):
+                if parent not in self.seen and (found := self._find(parent)) and not ((read := _analyse(found)) and read.hands_out):
+                    waiting.append(found)
+            for one in analysis.imports:
+                waiting += self._targets(one, place, analysis)
+
+    def _keep(self, place: Place) -> Analysis | None:
+        self.seen[place.name] = analysis = _analyse(place)
+        if analysis:
+            self.found.add(f"module {place.name} {analysis.digest}")
+        return analysis
+
+    def _targets(self, one: Import, place: Place, analysis: Analysis) -> Iterator[Place]:
+        """The modules of ours that an import statement stands for."""
+        module = _absolute(one, place)
+        top = module.partition(".")[0]
+        if not top or (top not in self.packages and not self._beside(top)):
+            return
+        for name in [module] if one.names is not None else [*_parents(module), module]:
+            found = self._find(name)
+            if found is None:
+                continue
+            yield found
+            taken = set(one.names or ())
+            for name in taken:
+                if inner := self._find(f"{module}.{name}") if name != "*" else None:
+                    yield inner
+            read = _analyse(found)
+            if read and read.hands_out:
+                for name, lazy in read.lazy.items():
+                    if "*" in taken or name in taken or name in analysis.mentioned:
+                        yield from self._targets(lazy, found, read)
+
+    def _beside(self, top: str) -> bool:
+        """Whether there is such a module in a folder that is followed."""
+        places = [Path(folder) for folder in self.folders]
+        return any((place / f"{top}.py").is_file() or (place / top).is_dir() for place in places)
+
+    def _find(self, name: str) -> Place | None:
+        return _locate(name, self.folders)
+
+
+def _locate(name: str, folders: Iterable[str]) -> Place | None:
+    """Find a module without importing anything; None where there is none."""
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None)
+    if module is not None and (file := getattr(module, "__file__", None) or (spec.origin if spec and spec.has_location else None)):
+        return Place(name, file, tuple(getattr(module, "__path__", ())), spec)
+    if module is not None and hasattr(module, "__path__"):
+        return Place(name, None, tuple(module.__path__))
+    parent, _, tail = name.rpartition(".")
+    if not parent:
+        try:
+            spec = PathFinder.find_spec(name, list(folders)) if folders else None
+            spec = spec or importlib.util.find_spec(name)
+        except (ImportError, ValueError, AttributeError):
+            return None
+        return _placed(name, spec)
+    above = _locate(parent, folders)
+    if above is None or not above.folders:
+        return None
+    try:
+        spec = PathFinder.find_spec(name, list(above.folders))
+    except (ImportError, KeyError):  # a namespace package below one that is not imported
+        spec = None
+    if spec is None:
+        inner = tuple(str(path) for path in (Path(folder) / tail for folder in above.folders) if path.is_dir())
+        return Place(name, None, inner) if inner else None
+    return _placed(name, spec)
+
+
+def _placed(name: str, spec: ModuleSpec | None) -> Place | None:
+    if spec is None or spec.origin in ("built-in", "frozen"):
+        return None
+    try:
+        folders = tuple(spec.submodule_search_locations or ())
+    except KeyError:
+        folders = ()
+    return Place(name, spec.origin if spec.has_location else None, folders, spec)
+
+
+def _absolute(one: Import, place: Place) -> str:
+    if not one.level:
+        return one.module
+    parts = place.name.split(".") if place.folders else place.name.split(".")[:-1]
+    base = ".".join(parts[: len(parts) - one.level + 1])
+    return f"{base}.{one.module}" if base and one.module else base or one.module
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _analyse(place: Place) -> Analysis | None:
+    """What the file of a module says; None where there is none to read."""
+    if place.file is None:
+        return None
+    try:
+        stat = Path(place.file).stat()
+    except OSError:
+        loader = place.spec.loader if place.spec else None
+        source = loader.get_source(place.name) if isinstance(loader, importlib.abc.InspectLoader) else None
+        return _read(source.encode()) if source else None
+    return _analyse_file(place.file, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _analyse_file(file: str, changed: int, size: int) -> Analysis | None:
+    try:
+        content = Path(file).read_bytes()
+    except OSError:
+        return None
+    return _read(content) if file.endswith((".py", ".pyw")) else Analysis(hashlib.sha256(content).hexdigest(), (), {}, False, frozenset())
+
+
+def _read(content: bytes) -> Analysis:
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):
+        return Analysis(hashlib.sha256(content).hexdigest(), (), {}, False, frozenset())
+    hands_out = any(isinstance(one, ast.FunctionDef) and one.name == "__getattr__" for one in tree.body)
+    imports: list[Import] = []
+    lazy: dict[str, Import] = {}
+    mentioned: set[str] = set()
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while waiting:
+        node, unread = waiting.pop()
+        for one in _imports(node):
+            if not unread:
+                imports.append(one)
+        if unread and isinstance(node, ast.ImportFrom):
+            lazy |= {alias.asname or alias.name: Import(node.level, node.module or "", (alias.name,)) for alias in node.names}
+        if isinstance(node, ast.Attribute):
+            mentioned.add(node.attr)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in (getattr(node.test, "id", ""), getattr(node.test, "attr", "")):
+            waiting += [(one, True) for one in node.body] + [(one, unread) for one in node.orelse]
+        else:
+            waiting += [(one, unread) for one in ast.iter_child_nodes(node)]
+    return Analysis(_digest(tree), tuple(dict.fromkeys(imports)), lazy, hands_out, frozenset(mentioned))
+
+
+def _imports(node: ast.AST) -> list[Import]:
+    """The imports that a node stands for: a statement, or a call of `import_module` with a name written out."""
+    match node:
+        case ast.Import(names=names):
+            return [Import(0, alias.name, None) for alias in names]
+        case ast.ImportFrom(level=level, module=module, names=names):
+            return [Import(level, module or "", tuple(alias.name for alias in names))]
+        case ast.Call(func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(name)), *_]):
+            dots = len(name) - len(name.lstrip("."))
+            return [Import(dots, name[dots:], () if dots else None)]
+    return []
+
+
+def _digest(tree: ast.AST) -> str:
+    """A hash of a syntax tree without docstrings and places, the same in every version of Python that has the same nodes."""
+    written: list[str] = []
+    waiting: list[Any] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if node.__class__ is list:
+            written.append(f"[{len(node)}")
+            waiting += node
+        elif isinstance(node, ast.AST):
+            written.append(node.__class__.__name__)
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if name == "body" and isinstance(value, list) and isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    value = value[_has_docstring(value) :]
+                if value is not None and value != [] and name not in ("ctx", "type_comment", "kind"):
+                    written.append(name)
+                    waiting.append(value)
+        else:
+            written.append(repr(node))
+    return hashlib.sha256("\n".join(written).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _has_docstring(body: list[ast.stmt]) -> bool:
+    return bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)
+
+
+def _source_of(thing: types.FunctionType | type) -> str | None:
+    """A hash of the source of a thing without a file; None where nobody kept it, or where what was kept is something else."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    except (OSError, TypeError, SyntaxError, IndexError):
+        return None
+    named = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    if thing.__name__ != "<lambda>" and thing.__name__ not in [one.name for one in named[:1]]:
+        return None
+    return _digest(tree)
+
+
+def _bytecode(code: types.CodeType, doc: str | None = None) -> str:
+    constants = []
+    for one in code.co_consts:
+        if isinstance(one, types.CodeType):
+            constants.append(_bytecode(one))
+        elif not (doc is not None and one == doc):
+            constants.append(_content(one))
+    parts = (code.co_code.hex(), constants, code.co_names, code.co_varnames, code.co_freevars, code.co_argcount, code.co_kwonlyargcount)
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _content(value: Any) -> str | None:
+    """A plain value, a collection of them or an array as text that is the same in every process; None for other things."""
+    if isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = [_content(one) for one in value]
+        if None in parts:
+            return None
+        return f"{type(value).__name__}{sorted(map(str, parts)) if isinstance(value, set | frozenset) else parts}"
+    if isinstance(value, dict):
+        pairs = [(_content(name), _content(one)) for name, one in value.items()]
+        return None if any(None in pair for pair in pairs) else f"dict{pairs}"
+    if hasattr(value, "__array__") and hasattr(value, "shape"):
+        try:
+            array = (value.detach().cpu() if hasattr(value, "detach") else value).__array__()
+            return None if array.dtype.hasobject else f"array {array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+        except (TypeError, ValueError, RuntimeError, AttributeError):
+            return None
+    return None
+
+
+def _spread(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple | set | frozenset) else (value,)
+
+
+def _body(value: Any) -> types.FunctionType | None:
+    """The function behind an attribute of a class; None where it is something else."""
+    inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or getattr(value, "func", None) or value
+    return inner if isinstance(inner, types.FunctionType) else None
+
+
+def _defaults(function: types.FunctionType) -> list[tuple[str, Any]]:
+    return [*((str(place), one) for place, one in enumerate(function.__defaults__ or ())), *(function.__kwdefaults__ or {}).items()]
+
+
+def _zipped(name: str) -> bool:
+    """Whether a module was loaded from an archive, which keeps its source."""
+    loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
+    return type(loader).__module__ == "zipimport"
+
+
+def _installed(file: str) -> bool:
+    path = os.path.realpath(file)
+    return path.startswith(INSTALLED) or f"{os.sep}site-packages{os.sep}" in path or f"{os.sep}dist-packages{os.sep}" in path
+
+
+def _foreign(name: str) -> bool:
+    """Whether a module belongs to Python or to an installed package that has nothing to do with this one."""
+    if name == "__main__":
+        return False
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        return True
+    place = _locate(name, ())
+    return place is not None and place.file is not None and _installed(place.file) and name.partition(".")[0] != OWN and not _rests_on_us(place)
+
+
+def _rests_on_us(place: Place) -> bool:
+    """Whether a module imports sparring, or is part of a package that does."""
+    names = [*_parents(place.name), place.name]
+    read = (_analyse(found) for name in names if (found := _locate(name, ())))
+    return any(one.module.partition(".")[0] == OWN for analysis in read if analysis for one in analysis.imports)
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)

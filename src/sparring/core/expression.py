@@ -1,0 +1,92 @@
+"""Reads the small language of plans: `pgd(steps=50, loss="dlr")`, `linf 8/255`, `targeted next`."""
+
+import ast
+from typing import Any, NamedTuple
+
+from sparring.core.errors import PlanError
+
+
+class Expression(NamedTuple):
+    """Hold a name with positional and named arguments, all plain values."""
+
+    name: str
+    arguments: list[Any]
+    settings: dict[str, Any]
+
+
+def parse(text: str) -> Expression:
+    """Read `name`, `name(value, key=value)` or `name value value`.
+
+    Values are numbers, fractions such as 8/255, true and false, lists such as [64, 32], and strings, which need no quotes in the
+    last form.
+
+    Raises:
+        PlanError: Quotes the text and says what is wrong with it.
+    """
+    text = text.strip()
+    if "(" not in text:
+        name, *rest = text.split()[:1] + text.split()[1:] or [""]
+        return Expression(_name(name, text), [_word(part) for part in rest], {})
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise PlanError(f"cannot read {text!r}: {error.msg}") from error
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
+        raise PlanError(f"cannot read {text!r}: write name(key=value, ...)")
+    settings = {}
+    for keyword in tree.keywords:
+        if keyword.arg is None:
+            raise PlanError(f"cannot read {text!r}: write name(key=value, ...)")
+        if keyword.arg in settings:
+            raise PlanError(f"cannot read {text!r}: {keyword.arg} stands twice")
+        settings[keyword.arg] = _value(keyword.value, text)
+    return Expression(tree.func.id, [_value(argument, text) for argument in tree.args], settings)
+
+
+def split_list(text: str, separator: str = ",") -> list[str]:
+    """Split at separators outside brackets: `pgd(steps=5, restarts=2), apgd` gives two parts."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _name(name: str, text: str) -> str:
+    if not name.replace("-", "_").isidentifier():
+        raise PlanError(f"cannot read {text!r}: it must begin with a name")
+    return name
+
+
+def _word(part: str) -> Any:
+    try:
+        return _value(ast.parse(part, mode="eval").body, part)
+    except (SyntaxError, PlanError):
+        return part
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    match node:
+        case ast.Constant(value=value) if value is None or isinstance(value, bool | int | float | str):
+            return value
+        case ast.Name(id=name):
+            return {"true": True, "false": False, "none": None}.get(name, name)
+        case ast.List(elts=elements):
+            return [_value(element, text) for element in elements]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_number(_value(operand, text), text)
+        case ast.BinOp(op=ast.Div(), left=left, right=right):
+            below = _number(_value(right, text), text)
+            if below == 0:
+                raise PlanError(f"cannot read {text!r}: division by zero")
+            return _number(_value(left, text), text) / below
+    raise PlanError(f"cannot read {text!r}: values are numbers, fractions, true, false, strings and lists of them")
+
+
+def _number(value: Any, text: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PlanError(f"cannot read {text!r}: {value!r} is not a number")
+    return value

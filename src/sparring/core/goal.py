@@ -1,0 +1,68 @@
+"""Defines the adversary's goal, and the frozen criterion that says whether it is met."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+
+from torch import Tensor
+
+from sparring.core.rng import Rng
+
+if TYPE_CHECKING:
+    from sparring.core.task import Task
+
+
+@runtime_checkable
+class Criterion(Protocol):
+    """Represent what success is measured against, frozen by a goal before the first query.
+
+    A criterion is a NamedTuple of tensors with the sample first. Nothing else in the code knows what success means.
+    """
+
+    def take(self, rows: Tensor) -> Self:
+        """Return the criterion of some of the samples (an index tensor or a bool mask)."""
+        ...
+
+    def loss(self, scores: Tensor) -> Tensor:
+        """Return the values that an attack maximises, float [n].
+
+        They grow toward the goal and are positive exactly where the scores meet it.
+        """
+        ...
+
+    def met(self, answer: Tensor) -> Tensor:
+        """Return bool [n]: whether these answers meet the goal. A missing answer meets no goal."""
+        ...
+
+    def aimed(self) -> list[str | None]:
+        """Return the answer to reach per sample, as the record writes it; None where there is none."""
+        ...
+
+
+class Goal(ABC):
+    """Represent what the adversary wants.
+
+    A goal is frozen. `kind` is its name in plans; `tasks` are the kinds of task that it makes sense for, empty for all of them.
+    """
+
+    kind: ClassVar[str]
+    tasks: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def freeze(self, truth: Tensor, task: "Task", rng: Rng) -> Criterion:
+        """Return the criterion of success for samples with these true answers.
+
+        Raises:
+            InputError: Where the goal asks for something that the task does not have.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return the goal as plain JSON that names everything that matters."""
+
+    def take(self, rows: Tensor) -> "Goal":
+        """Return the goal for some of the samples."""
+        return self
+
+    def clean(self) -> "Goal":
+        """Return the goal by which an answer is wrong without any attack."""
+        return self

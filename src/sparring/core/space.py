@@ -1,0 +1,115 @@
+"""Defines what may change and by how much: a space, and the region it allows around each clean input."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sparring.core.domain import Batch, Domain
+from sparring.core.errors import InputError
+
+
+class Region(ABC):
+    """Hold the points allowed around each clean input of one batch: a space bound to rows.
+
+    All methods are row-wise: row i of the answer depends on row i alone. Besides the three abstract
+    methods a region offers what it can, and an attack states what it `uses`:
+
+    - `project(x)`: the nearest allowed points;
+    - `steepest(g)`: the direction of unit size along which g ascends fastest; `ascend(x, g, length)`: a step along it;
+    - `sample(rng)`: random allowed points;      - `corner(rng)`: random extreme points;
+    - `paint(signs)`: edge points chosen per coordinate by sign (boxes only);
+    - `toward(x, size)`: points at most `size` from the origin on the way to x (for label attacks);
+    - `moves(x, row)`: all allowed one-place changes of one row (discrete spaces, tables).
+    """
+
+    origin: Batch
+    domain: Domain
+
+    @abstractmethod
+    def take(self, rows: Tensor) -> "Region":
+        """Return the region of these rows (an index tensor or a bool mask)."""
+
+    @abstractmethod
+    def size(self, x: Batch) -> Tensor:
+        """Return the size of the change from the origin, float64 [n], in the unit of the radius."""
+
+    @abstractmethod
+    def inside(self, x: Batch) -> Tensor:
+        """Return bool [n]: whether x is allowed, by an exact check."""
+
+    def complaint(self, x: Batch) -> list[str]:
+        """Return the reason why each row is not allowed, or an empty string where it is."""
+        sizes, inside = self.size(x).tolist(), self.inside(x).tolist()
+        return ["" if good else f"size {size:.6g} is outside" for size, good in zip(sizes, inside, strict=True)]
+
+
+class Space(ABC):
+    """Describe what may change and by how much.
+
+    A space is frozen. `radius` is a float, or a float64 tensor with one radius per sample.
+    """
+
+    kind: ClassVar[str]
+    region: ClassVar[type[Region]]
+    parse: ClassVar[Callable[..., "Space"]]
+    """The space from the arguments written in a plan: `linf 8/255` calls `parse(8 / 255)`."""
+
+    radius: float | Tensor
+
+    @abstractmethod
+    def around(self, origin: Batch, domain: Domain) -> Region:
+        """Return the region of allowed points around `origin` ([n, ...])."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the space as plain JSON that names everything that matters.
+
+        It is part of the record's key. Spaces with further settings add them.
+        """
+        return {"kind": self.kind, "radius": self.radius.tolist() if isinstance(self.radius, Tensor) else float(self.radius)}
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The space in words and formula, for the threat card."""
+
+    @property
+    def label(self) -> str:
+        """Return the space as it is written in a plan, such as "linf 0.1"."""
+        return f"{self.kind} {'per sample' if isinstance(self.radius, Tensor) else format(self.radius, 'g')}"
+
+    @classmethod
+    def offers(cls) -> frozenset[str]:
+        """Return what an attack may use here: the names of the public methods of the region."""
+        return frozenset(name for name in dir(cls.region) if not name.startswith("_"))
+
+    def take(self, rows: Tensor) -> "Space":
+        """Return this space for some of the samples, with their radii where these differ."""
+        if isinstance(self.radius, Tensor):
+            return self.with_radius(self.radius[rows.to(self.radius.device)])
+        return self
+
+    def with_radius(self, radius: float | Tensor) -> "Space":
+        """Return the same space with another radius."""
+        return dataclasses.replace(self, radius=radius)  # type: ignore[type-var]
+
+    def radii(self, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return the radius of every sample, float64 [count]."""
+        radius = torch.as_tensor(self.radius, dtype=torch.float64, device=device)
+        if radius.ndim and len(radius) != count:
+            raise InputError(f"{len(radius)} radii for {count} samples: give one radius, or one per sample")
+        return radius.expand(count)
+
+
+def check_radius(radius: float | Tensor) -> None:
+    """Refuse radii that are not numbers, negative or not finite."""
+    if not isinstance(radius, Real | Tensor):
+        raise InputError(f"radius is {radius!r}: give a number, or a tensor of one number per sample")
+    values = torch.as_tensor(radius, dtype=torch.float64)
+    if values.ndim > 1:
+        raise InputError(f"radius has shape {tuple(values.shape)}: give a number, or one number per sample")
+    if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
+        raise InputError(f"radius must be finite and at least 0, got {radius}")

@@ -1,0 +1,110 @@
+"""Defines what a model answers, what the truth is, and how good an answer is."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from sparring.core.errors import NeedsError
+from sparring.core.goal import Criterion
+
+
+class Task(ABC):
+    """Describe one kind of answer. A task is frozen, and equal tasks describe equal answers.
+
+    Scores are what a model computes (logits, values, a map of logits), float [n, *score_shape]. An answer is what it
+    says as deployed (a class, the values, a mask). The truth has the form of an answer. All of them have the sample first.
+    """
+
+    kind: ClassVar[str]
+    """Name in the registry; `describe()["kind"]` leads back here."""
+
+    @property
+    @abstractmethod
+    def score_shape(self) -> tuple[int, ...]:
+        """Return the shape of the scores of one sample.
+
+        Raises:
+            NeedsError: Where the task does not know it yet (see `fitted`).
+        """
+
+    @abstractmethod
+    def scores(self, output: Any, name: str) -> Tensor:
+        """Return as scores what the model called `name` computed.
+
+        Raises:
+            LoadError: Where the output cannot be the scores of this task.
+        """
+
+    @abstractmethod
+    def fitted(self, scores: Tensor, name: str) -> Self:
+        """Return this task with the sizes that these scores of the model `name` show.
+
+        Raises:
+            LoadError: Where the scores do not fit the task.
+        """
+
+    def measured(self, truth: Tensor) -> Self:
+        """Return this task with what the true answers of the data show, such as the scale of values."""
+        return self
+
+    @abstractmethod
+    def answer(self, scores: Tensor) -> Tensor:
+        """Return what a model with these scores answers as deployed."""
+
+    @abstractmethod
+    def answered(self, answer: Tensor) -> Tensor:
+        """Return bool [n]: whether there is an answer."""
+
+    @abstractmethod
+    def no_answer(self, like: Tensor) -> Tensor:
+        """Return `len(like)` answers that say nothing, on the device of `like`."""
+
+    @abstractmethod
+    def check(self, truth: Any, count: int) -> Tensor:
+        """Return `truth` as the true answers to `count` samples.
+
+        Raises:
+            InputError: where they do not fit the task or the number of samples.
+        """
+
+    @abstractmethod
+    def wrong(self, truth: Tensor) -> Criterion:
+        """Return the criterion of the untargeted goal: an answer that counts as wrong."""
+
+    @abstractmethod
+    def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
+        """Return the quality of each answer, float64 [n]: 1 for the truth, 0 without an answer."""
+
+    def training_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
+        """Return [n], differentiable: what a fit makes small.
+
+        By default the mean squared error of scores of the form of the truth.
+
+        Raises:
+            NeedsError: where the truth is no array of numbers like the scores.
+        """
+        if not truth.is_floating_point() or truth.shape != scores.shape:
+            raise NeedsError(f"{self} have no loss to train on: scores are {tuple(scores.shape[1:])}, the truth is {truth.dtype} {tuple(truth.shape[1:])}")
+        return (scores - truth).square().flatten(1).mean(1)
+
+    @abstractmethod
+    def pack(self, answer: Tensor) -> list[str]:
+        """Return each answer as a short string for the record; an empty one where there is none."""
+
+    @abstractmethod
+    def unpack(self, packed: list[str]) -> Tensor:
+        """Return the answers that `pack` wrote; `no_answer` for empty strings."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return plain JSON, with "kind"; `restore` is its inverse."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, description: dict[str, Any]) -> "Task":
+        """Return the task that `describe` wrote as this JSON."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Return the task in words: "3 classes"."""

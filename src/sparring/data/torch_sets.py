@@ -1,0 +1,181 @@
+"""Torch `Dataset` and `DataLoader` as arrays: items (x, y), in their order, read once and held in memory."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+
+from sparring.core.domain import Domain
+from sparring.core.errors import InputError, SparringError
+
+MOST_BYTES = 4 * 2**30
+"""Inputs that are read without `take`; all of them are held in memory."""
+
+
+def is_torch_set(given: Any) -> bool:
+    """Return whether this is a torch `Dataset` or `DataLoader`."""
+    return isinstance(given, Dataset | DataLoader)
+
+
+def collected(source: Any, domain: Domain, take: int | None = None, name: str = "data") -> tuple[Any, Any]:
+    """Return (x, y) of a torch `Dataset` or of a `DataLoader` that does not shuffle.
+
+    PIL images and arrays of whole bytes become float images [channels, height, width]: divided by 255 where the bounds of the domain
+    are 0 and 1, as they are where the bounds are 0 and 255.
+
+    Args:
+        source: Items, or batches of a loader, are pairs (x, y).
+        domain: What the inputs are.
+        take: The number of samples read, the first ones; None for all.
+        name: The name of the set, for errors.
+
+    Raises:
+        InputError: For a loader that shuffles or drops samples, items of another form, and sets that are too large for the memory.
+    """
+    if take is not None and (isinstance(take, bool) or not isinstance(take, int) or take < 1):
+        raise InputError(f"{name}: take={take!r}: give a whole number of at least 1")
+    if isinstance(source, DataLoader):
+        _refuse_order(source, name)
+    _refuse_chance(source.dataset if isinstance(source, DataLoader) else source, name)
+    pairs = _of_batches(source, name) if isinstance(source, DataLoader) else _of_items(source, domain, take, name)
+    inputs, truths, held = [], [], 0
+    for one, truth in islice(pairs, take):
+        inputs.append(_input(one, domain, f"{name}, sample {len(inputs)}"))
+        truths.append(truth)
+        held += _bytes(inputs[-1])
+        if take is None and held > MOST_BYTES:
+            raise InputError(f"{name}: the first {len(inputs)} samples fill {held / 2**30:.1f} GiB of memory: read some of them with take=1000")
+    if not inputs:
+        raise InputError(f"{name}: there are no samples")
+    return _stacked(inputs, name), _truth(truths)
+
+
+def _refuse_order(loader: "DataLoader[Any]", name: str) -> None:
+    """Samples are known by their positions, so a loader gives each of them, in the same order every time."""
+    inner = getattr(loader.batch_sampler, "sampler", loader.sampler) if type(loader.batch_sampler) is BatchSampler else loader.batch_sampler or loader.sampler
+    if not isinstance(loader.dataset, IterableDataset) and type(inner) is not SequentialSampler:
+        raise InputError(
+            f"{name}: the loader takes samples in the order of a {type(inner).__name__}, but they are known by their positions, "
+            "so a record would name others each time: give DataLoader(dataset, shuffle=False), or the dataset itself"
+        )
+    if loader.drop_last:
+        raise InputError(f"{name}: the loader leaves out samples, drop_last=True: give one with drop_last=False, or the dataset itself")
+
+
+def _refuse_chance(dataset: Any, name: str) -> None:
+    """The first item is looked at twice: a transform that draws at random makes another one each time."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not len(dataset):
+        return
+    with torch.random.fork_rng(devices=[]):
+        first, again = (np.asarray(_pair(dataset[0], f"{name}, sample 0")[0]) for _ in range(2))
+    if first.dtype != object and not np.array_equal(first, again):
+        raise InputError(f"{name}: sample 0 differs when it is read twice: leave out the transforms that draw at random")
+
+
+def _of_batches(loader: Iterable[Any], name: str) -> Iterator[tuple[Any, Any]]:
+    """The samples of each batch, one by one."""
+    with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
+        for number, batch in enumerate(loader):
+            x, y = _pair(batch, f"{name}, batch {number}")
+            if len(x) != len(y):
+                raise InputError(f"{name}, batch {number}: {len(y)} labels for {len(x)} samples")
+            yield from zip(x, y, strict=True)
+
+
+def _of_items(dataset: Any, domain: Domain, take: int | None, name: str) -> Iterator[tuple[Any, Any]]:
+    """The items of a dataset, by position where it has a length."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        if not hasattr(dataset, "__iter__"):
+            raise InputError(f"{name}: {type(dataset).__name__} has neither a length nor an iterator: give a Dataset with __len__ and __getitem__")
+        items: Iterable[Any] = dataset
+    else:
+        count = len(dataset)
+        items = (dataset[place] for place in range(count if take is None else min(count, take)))
+        first = _bytes(_input(_pair(dataset[0], f"{name}, sample 0")[0], domain, f"{name}, sample 0")) if take is None and count else 0
+        if first * count > MOST_BYTES:
+            raise InputError(f"{name}: {count} samples of {first} bytes are {first * count / 2**30:.1f} GiB in memory: read some of them with take=1000")
+    for place, item in enumerate(items):
+        yield _pair(item, f"{name}, sample {place}")
+
+
+def _pair(item: Any, where: str) -> tuple[Any, Any]:
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    held = f"a dict of {', '.join(map(str, item))}" if isinstance(item, dict) else f"a {type(item).__name__}"
+    held += f" of {len(item)}" if isinstance(item, tuple | list) else ""
+    raise InputError(f"{where} is {held}: items must be pairs (x, y); wrap the dataset in one that returns them")
+
+
+def _input(given: Any, domain: Domain, where: str) -> Any:
+    """One input: text as it is, numbers as a tensor, pictures as floats with the channels first."""
+    if isinstance(given, str):
+        return given
+    made = _tensor(given, where)
+    if domain.kind != "image":
+        return made
+    shape: tuple[int, int, int] = domain.shape  # type: ignore[attr-defined]
+    if made.dtype == torch.uint8:
+        made = _levels(_channels_first(made, shape), domain, where)
+    return made
+
+
+def _tensor(given: Any, where: str) -> Tensor:
+    if isinstance(given, Tensor):
+        return given.detach()
+    picture: Callable[..., Any] | None = getattr(given, "convert", None) if hasattr(given, "getbands") else None
+    if picture is not None and given.mode not in ("L", "RGB", "RGBA"):
+        given = picture("L" if given.mode == "1" else "RGB")
+    try:
+        return torch.as_tensor(np.array(given))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} is a {type(given).__name__}: give a tensor, an array, a PIL image or a string ({error})") from error
+
+
+def _channels_first(levels: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Bytes [h, w] or [h, w, c] as [c, h, w], where the domain says that this is their shape."""
+    if levels.ndim == 2:
+        levels = levels[None]
+    channels, height, width = shape
+    if tuple(levels.shape) == (height, width, channels) != shape:
+        levels = levels.permute(2, 0, 1)
+    return levels
+
+
+def _levels(levels: Tensor, domain: Any, where: str) -> Tensor:
+    """Bytes as the floats that the domain speaks of."""
+    if (domain.low, domain.high) == (0, 1):
+        return levels.float() / 255
+    if domain.low <= 0 and domain.high >= 255:
+        return levels.float()
+    raise InputError(
+        f"{where} holds bytes, 0 to 255, but the values of the domain lie in [{domain.low:g}, {domain.high:g}]: "
+        "use a transform that makes floats, or put the normalisation into the model and give sp.image(...) with bounds 0 and 1"
+    )
+
+
+def _bytes(one: Any) -> int:
+    if isinstance(one, Tensor | np.ndarray):
+        return int(one.nbytes)
+    return len(one) if isinstance(one, str) else 0
+
+
+def _stacked(inputs: list[Any], name: str) -> Any:
+    if isinstance(inputs[0], str):
+        return inputs
+    for place, one in enumerate(inputs):
+        if not isinstance(one, Tensor) or one.shape != inputs[0].shape:
+            shape = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
+            raise InputError(f"{name}: sample {place} is {shape}, the first one is {tuple(inputs[0].shape)}: use a transform that makes all of one size")
+    return torch.stack(inputs)
+
+
+def _truth(truths: list[Any]) -> Any:
+    """Labels as one tensor where they are numbers or tensors of one shape; else the list, for the task to check."""
+    try:
+        return torch.stack([torch.as_tensor(one) for one in truths])
+    except (TypeError, ValueError, RuntimeError, SparringError):
+        return truths

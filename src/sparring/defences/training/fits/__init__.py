@@ -1,0 +1,1 @@
+"""Fits: one file each, registered with `@register("fit", "name")`."""

@@ -1,0 +1,22 @@
+"""MTL-IBP: a weighted mean of two losses."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sparring.defences.training.expressive import Expressive
+from sparring.defences.training.initialisation import interval_initialisation
+from sparring.defences.training.recipe import recipe
+from sparring.defences.training.worst import worst_entropy
+
+
+@recipe("mtl_ibp", initialisation=interval_initialisation, cites="De Palma et al. 2024, arXiv:2305.13991, section 4.3")
+@dataclass(frozen=True)
+class MtlIbp(Expressive):
+    """Train on the weighted mean of an adversarial loss and an interval bound.
+
+    De Palma et al. 2024, arXiv:2305.13991, section 4.3. Its settings are those of `Expressive`.
+    """
+
+    def joined(self, reached: Tensor, bound: Tensor) -> Tensor:
+        return (1 - self.weight) * worst_entropy(reached) + self.weight * worst_entropy(bound)

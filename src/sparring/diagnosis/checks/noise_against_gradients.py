@@ -1,0 +1,25 @@
+"""D23: do random points break what gradients leave standing? Costs 82 passes with gradients and 100 forwards."""
+
+from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.probe import SLACK, attempt, notable, standing, unfit
+
+TRIES = 100
+
+
+@check(code="D23", title="Noise against gradients", needs={"gradients", "scores"}, cost=200)
+def noise_against_gradients(subject: Subject) -> Opinion:
+    """Try random points and corners on the samples that PGD did not break.
+
+    PGD runs on cross-entropy and on the margin (Carlini et al. 2019).
+    """
+    if (no := unfit(subject, "pgd", "noise")) is not None:
+        return no
+    left = standing(subject)
+    if not len(left.rows):
+        return Opinion("ok", "Gradients leave nothing standing.", value=0.0, threshold=SLACK)
+    extra = int(attempt(subject, f"noise(tries={TRIES})", rows=left.rows).broken.sum())
+    seen = f"{TRIES} random points break {extra} of the {len(left.rows)} samples that gradients left standing."
+    cure = "Gradients are masked: use query attacks, and mend the gradients by EOT or BPDA."
+    if notable(extra, left.count):
+        return Opinion("bad", seen, cure, extra / left.count, SLACK)
+    return Opinion("caution" if extra else "ok", seen, cure if extra else "Nothing to do.", extra / left.count, SLACK)

@@ -1,0 +1,34 @@
+"""D20: does an attack that may do anything break everything? Costs 40 forwards and backwards."""
+
+import math
+
+import torch
+
+from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.probe import SLACK, attempt, notable, right, unfit
+from sparring.threats.balls import Ball, box
+
+
+@check(code="D20", title="Unbounded attack", needs={"gradients", "scores"}, cost=80)
+def unbounded_attack(subject: Subject) -> Opinion:
+    """Run PGD with the whole box to move in, which must break every sample.
+
+    Source: indicator I6 of IoAF, Pintor et al. 2022.
+    """
+    if (no := unfit(subject, "pgd")) is not None:
+        return no
+    if not isinstance(subject.threat.space, Ball):
+        return Opinion("not applicable", f"A space of kind {subject.threat.space.kind} has no largest radius.")
+    low, high = box(subject.victim.domain, subject.x)
+    far = torch.where(subject.x - low > high - subject.x, low.expand_as(subject.x), high.expand_as(subject.x))
+    if not bool(torch.isfinite(far).all()):
+        return Opinion("not applicable", "The inputs have no bounds.")
+    size = subject.threat.space.around(subject.x, subject.victim.domain).size(far)
+    radii = subject.threat.space.radii(len(subject), size.device).clamp_min(1e-12)
+    share = math.ceil(float((size / radii)[right(subject)].max()) * 100) / 100
+    broken = attempt(subject, 'pgd(steps=40, loss="ce")', share=share).broken
+    count, left = len(broken), int((~broken).sum())
+    seen = f"With the whole box to move in, PGD leaves {left} of {count} samples standing."
+    if notable(left, count):
+        return Opinion("bad", seen, "An attack that cannot win without limits proves nothing within them: find out what stops it.", left / count, SLACK)
+    return Opinion("ok", seen, value=left / count, threshold=SLACK)

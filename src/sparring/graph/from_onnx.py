@@ -1,0 +1,243 @@
+"""ONNX files as networks, read from their protobuf."""
+
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.core.errors import LoadError
+from sparring.graph.agreement import SPREADS, check_agreement
+from sparring.graph.builder import Builder, Built, Edge, Unsupported, Value
+from sparring.graph.network import Network
+from sparring.graph.onnx_operators import READERS, Call
+from sparring.graph.operators import Shape
+
+TOLERANCE = 1e-4
+"""How far the network may be from onnxruntime in float32, as a share of the largest answer."""
+
+
+class Source(NamedTuple):
+    """Describe the input of the file.
+
+    shape: of one input without the batch; batched: is there a batch axis; rows: its size where fixed.
+    """
+
+    input: str
+    output: str
+    shape: Shape
+    batched: bool
+    rows: int | None
+    kind: str
+
+
+def from_onnx(model: str | Path | bytes, *, shape: Shape | None = None, dtype: torch.dtype = torch.float64) -> Network:
+    """Read an ONNX file as a network that agrees with onnxruntime.
+
+    The file is .onnx, .onnx.gz or its bytes.
+
+    The first axis of the input is the batch if it is 1, symbolic, or also the first axis of the output; else the file takes one
+    input at a time. shape: of one input without the batch, where the file leaves it open. Raises Unsupported where an operator
+    cannot be bounded or there is more than one input or output; LoadError where the file cannot be read or the two do not agree.
+    """
+    return import_onnx(model, shape=shape, dtype=dtype).network
+
+
+def import_onnx(
+    model: str | Path | bytes, *, shape: Shape | None = None, dtype: torch.dtype = torch.float64, runtime: Any = None, thorough: bool = True,
+    maps: bool = False,
+) -> Built:  # fmt: skip
+    """Read an ONNX file as `from_onnx` does, and return also what was omitted at the end.
+
+    runtime: an onnxruntime session of the same file, if there is one.
+    thorough: compare on all ranges of inputs, not on the first only.
+    maps: the output may have more axes than [n, k]; it is flattened to one row per input.
+    """
+    name = "the ONNX network" if isinstance(model, bytes) else Path(model).name
+    content = read_content(model)
+    runtime = runtime or start(content, name)
+    proto = parse(content, name)
+    refused: list[LoadError] = []
+    for source in _sources(proto, runtime, name, shape):
+        try:
+            return _import(proto, source, runtime, name, dtype, SPREADS if thorough else SPREADS[:1], maps)
+        except LoadError as error:
+            refused.append(error)
+    raise refused[0]
+
+
+def _import(proto: Any, source: Source, runtime: Any, name: str, dtype: torch.dtype, spreads: Sequence[tuple[float, float]], maps: bool) -> Built:
+    with torch.no_grad():
+        built = _build(proto, source, name, dtype, maps)
+    kind = {"tensor(double)": torch.float64, "tensor(float16)": torch.float16}.get(source.kind, torch.float32)
+    tolerance = 0.02 if kind == torch.float16 else TOLERANCE
+    check_agreement(built, lambda x: _ask(runtime, source, x), tolerance=tolerance, name=name, dtype=kind, spreads=spreads)
+    return built
+
+
+def read_content(model: str | Path | bytes) -> bytes:
+    """Return the bytes of the file, unpacked."""
+    if isinstance(model, bytes):
+        content = model
+    else:
+        path = Path(model)
+        if not path.is_file():
+            raise LoadError(f"{path} does not exist")
+        content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is a damaged gzip file: {error}") from error
+    if not content:
+        raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is empty: no ONNX network")
+    return content
+
+
+def start(content: bytes, name: str) -> Any:
+    """Return an onnxruntime session on the processor."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise LoadError("ONNX files need onnxruntime: pip install 'sparring[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise LoadError(f"{name} is not an ONNX network that onnxruntime can read: {str(error).splitlines()[0]}") from error
+
+
+def parse(content: bytes, name: str) -> Any:
+    """Return the file as onnx.ModelProto."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise LoadError("reading ONNX files needs onnx: pip install 'sparring[onnx]'") from error
+    try:
+        proto = onnx.load_from_string(content)
+    except DecodeError as error:
+        raise LoadError(f"{name} is not an ONNX file: {error}") from error
+    if not proto.graph.node:
+        raise LoadError(f"{name} has no operators")
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in proto.graph.initializer):
+        raise LoadError(f"{name} keeps its weights in other files: save it as one file")
+    return proto
+
+
+def _sources(proto: Any, runtime: Any, name: str, shape: Shape | None) -> list[Source]:
+    """The ways to understand the first axis of the input, the likeliest first."""
+    constants = {one.name for one in proto.graph.initializer}
+    inputs = [one.name for one in proto.graph.input if one.name not in constants]
+    outputs = [one.name for one in proto.graph.output]
+    for what, names in (("inputs", inputs), ("outputs", outputs)):
+        if len(names) != 1:
+            raise Unsupported(f"{name} has {len(names)} {what} ({', '.join(names)}): one is supported")
+    taken = next(one for one in runtime.get_inputs() if one.name == inputs[0])
+    if not taken.type.startswith("tensor(") or taken.type not in ("tensor(float)", "tensor(double)", "tensor(float16)"):
+        raise Unsupported(f"{name} takes {taken.type}: floating point tensors are supported")
+    sides = [side if isinstance(side, int) and side > 0 else None for side in taken.shape]
+    first_out = (runtime.get_outputs()[0].shape or [None])[0]
+    ways = [True] if len(sides) > 1 and sides[0] in (None, 1) else [True, False] if len(sides) > 1 and sides[0] == first_out else [False]
+    ways = [batched for batched in ways if shape is None or len(shape) == len(sides) - batched] or ways[:1]
+    return [
+        Source(inputs[0], outputs[0], _inner(taken.shape, sides[batched:], shape, name), batched, sides[0] if batched else None, taken.type) for batched in ways
+    ]
+
+
+def _inner(said: Any, sides: list[int | None], shape: Shape | None, name: str) -> Shape:
+    """The shape of one input, from the file and from the caller."""
+    if shape is not None:
+        if len(shape) != len(sides) or any(side not in (None, given) for side, given in zip(sides, shape, strict=True)):
+            raise LoadError(f"{name} takes inputs {said}, not {list(shape)}")
+        return tuple(shape)
+    found = tuple(side for side in sides if side is not None)
+    if len(found) < len(sides) or not sides:
+        raise LoadError(f"{name} takes inputs {said}: give the shape of one input without the batch")
+    return found
+
+
+def _build(proto: Any, source: Source, name: str, dtype: torch.dtype, maps: bool) -> Built:
+    from onnx import helper, numpy_helper
+
+    builder = Builder(source.shape, batched=source.batched, rows=source.rows or 1, dtype=dtype)
+    opset = next((one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")), 1)
+    values: dict[str, Value | None] = {one.name: _tensor(numpy_helper.to_array(one)) for one in proto.graph.initializer}
+    values |= {source.input: builder.input, "": None}
+    total = len(proto.graph.node)
+    for place, node in enumerate(proto.graph.node, 1):
+        where = f"node {node.name or node.output[0]}, {place} of {total}"
+        if missing := [each for each in node.input if each not in values]:
+            raise LoadError(f"{name}: {node.op_type} ({where}) takes {missing[0]}, which is neither a weight nor computed before")
+        inputs = [values[each] for each in node.input]
+        settings = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        if node.domain not in ("", "ai.onnx"):
+            raise Unsupported(f"operator {node.domain}.{node.op_type} ({where}) has no bound: only ONNX's own operators are supported")
+        if node.op_type == "Shape" and isinstance(inputs[0], Edge):
+            found: Any = torch.tensor(inputs[0].shape)[slice(settings.get("start", 0), settings.get("end"))]
+        elif not any(isinstance(each, Edge) for each in inputs):
+            found = _folded(proto, node, inputs, where)
+        elif node.op_type not in READERS:
+            raise Unsupported(f"operator {node.op_type} ({where}) has no bound: supported are {', '.join(sorted(READERS))}")
+        else:
+            call = Call(builder, node.op_type, inputs, settings, sum(1 for each in node.output if each), opset)
+            found = _read(call, where)
+        for each, value in zip(node.output, found if isinstance(found, list) else [found], strict=False):
+            values[each] = value
+    output = values[source.output]
+    if output is None:
+        raise LoadError(f"{name} never computes its output {source.output}")
+    return builder.finish(output, maps)
+
+
+def _read(call: Call, where: str) -> Any:
+    try:
+        return READERS[call.operator](call)
+    except Unsupported as error:
+        raise Unsupported(f"operator {call.operator} ({where}) has no bound: {error}") from None
+    except (RuntimeError, TypeError, IndexError, ValueError, KeyError) as error:
+        raise Unsupported(f"operator {call.operator} ({where}) cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array))
+
+
+def _folded(proto: Any, node: Any, inputs: list[Any], where: str) -> list[Tensor]:
+    """The outputs of a node whose inputs are all constant, by onnx's criterion evaluator."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {key: value.numpy() for key, value in zip(node.input, inputs, strict=True) if key}
+    taken = [helper.make_tensor_value_info(key, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape) for key, value in feeds.items()]
+    given = [helper.make_empty_tensor_value_info(each) for each in node.output if each]
+    try:
+        model = helper.make_model(helper.make_graph([node], "constant", taken, given), opset_imports=proto.opset_import, ir_version=proto.ir_version)
+        return [_tensor(np.asarray(value)) for value in ReferenceEvaluator(model).run(None, feeds)]
+    except Exception as error:  # whatever the criterion implementation of the operator raises
+        raise Unsupported(f"constant operator {node.op_type} ({where}) cannot be computed: {str(error).splitlines()[0]}") from error
+
+
+def _ask(runtime: Any, source: Source, x: Tensor) -> Tensor:
+    """onnxruntime's answers [n, ...], in pieces of the batch size that the file fixes."""
+    return torch.cat(list(_answers(runtime, source, x.numpy())))
+
+
+def _answers(runtime: Any, source: Source, x: np.ndarray) -> Iterator[Tensor]:
+    size = (source.rows or len(x)) if source.batched else 1
+    for start_at in range(0, len(x), size):
+        part = x[start_at : start_at + size]
+        full = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)]) if len(part) < size else part
+        try:
+            answer = np.asarray(runtime.run([source.output], {source.input: full if source.batched else full[0]})[0])
+        except Exception as error:  # onnxruntime's errors share no base class
+            raise LoadError(f"onnxruntime cannot answer an input {full.shape}: {str(error).splitlines()[0]}") from error
+        if not source.batched or size == 1:
+            yield torch.from_numpy(answer.reshape(1, -1).copy())
+        else:
+            yield torch.from_numpy(answer[: len(part)].copy())

@@ -1,0 +1,53 @@
+"""How well an attack tells members of the training data from others. All read the scores of one cell."""
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from sparring.core.errors import PlanError
+from sparring.core.rate import Rate
+from sparring.metrics.metric import metric
+
+
+def scores(cell: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of the members and those of the others, float64."""
+    scored = cell[cell.status == "scored"]
+    member = (scored.wanted == "member").to_numpy()
+    values = scored.score.to_numpy(dtype=np.float64)
+    return values[member], values[~member]
+
+
+@metric("auc", aim="membership", per_cell=True)
+def auc(cell: pd.DataFrame) -> Rate:
+    """Return the probability that a member scores higher than a non-member, ties by half.
+
+    The interval is that of DeLong (1988).
+    """
+    members, others = scores(cell)
+    m, n = len(members), len(others)
+    if m < 2 or n < 2:
+        return Rate.of(0, 0)
+    ranks = rankdata(np.concatenate([members, others]))
+    above = (ranks[:m] - rankdata(members)) / n  # per member the share of the others that score lower
+    below = 1 - (ranks[m:] - rankdata(others)) / m
+    value = float(above.mean())
+    half = float(ndtri(0.975)) * float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
+    return Rate(value, max(0.0, value - half), min(1.0, value + half), m + n)
+
+
+@metric("tpr", aim="membership", per_cell=True)
+def tpr(cell: pd.DataFrame, fpr: float = 0.01) -> Rate:
+    """Return the share of members found where at most a share fpr of the others is accused.
+
+    A non-member that scores as high as the threshold is accused. The interval is Wilson's for a threshold that is given; with few
+    others at so low a rate the threshold itself is uncertain.
+    """
+    if not 0 < fpr < 1:
+        raise PlanError(f"tpr(fpr={fpr:g}): the rate of false alarms lies between 0 and 1")
+    members, others = scores(cell)
+    if not len(members) or not len(others):
+        return Rate.of(0, 0)
+    allowed = int(fpr * len(others) + 1e-9)
+    threshold = np.sort(others)[::-1][allowed] if allowed < len(others) else -np.inf
+    return Rate.of(int((members > threshold).sum()), len(members))

@@ -1,0 +1,73 @@
+"""`@metric`: one file adds a rate that gates and summaries know by name."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sparring.core.errors import PlanError, UnknownName
+from sparring.core.rate import Rate
+from sparring.core.registry import register
+
+Measure = Callable[..., Rate]
+"""From rows as `Record.table()` has them, and settings by name, to a rate."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Describe a registered metric.
+
+    Attributes:
+        name: As in gates.
+        measure: `(rows, **settings) -> Rate`. rows: of one case, or of one cell where `per_cell`.
+        aim: The kind of evaluation whose rows it reads.
+        task: The kind of answers it is for, None for all.
+        per_cell: Whether it is about a single attack; a case is then as bad as its worst attack.
+    """
+
+    name: str
+    measure: Measure
+    aim: str = "evasion"
+    task: str | None = None
+    per_cell: bool = False
+
+    def __call__(self, rows: pd.DataFrame, **settings: Any) -> Rate:
+        return self.measure(rows, **settings)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Return the settings and their defaults."""
+        return {name: one.default for name, one in list(inspect.signature(self.measure).parameters.items())[1:]}
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that the metric does not have, or that are no numbers in place of numbers."""
+        for name, value in settings.items():
+            if name not in self.defaults:
+                raise UnknownName(f"setting of {self.name}", name, self.defaults)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise PlanError(f"{self.name}({name}={value!r}): give a number, such as {name}={self.defaults[name]!r}")
+
+    def of_case(self, rows: pd.DataFrame, attacks: Sequence[str], **settings: Any) -> list[tuple[str, Rate]]:
+        """Return (cell, rate) of each attack of a case that the metric can measure.
+
+        A metric of the whole case gives one rate with an empty name.
+        """
+        if not self.per_cell:
+            return [("", self(rows, **settings))]
+        found = [(said, self(rows[rows.attack == said], **settings)) for said in attacks]
+        return [one for one in found if one[1].n] or [("", Rate.of(0, 0))]
+
+
+def metric(name: str, *, aim: str = "evasion", task: str | None = None, per_cell: bool = False) -> Callable[[Measure], Measure]:
+    """Register a function `(rows, **settings) -> Rate` as a metric; see `Metric`."""
+
+    def enter(measure: Measure) -> Measure:
+        made = Metric(name, measure, aim, task, per_cell)
+        object.__setattr__(made, "__doc__", measure.__doc__)
+        object.__setattr__(made, "__module__", measure.__module__)
+        register("metric", name)(made)
+        return measure
+
+    return enter

@@ -1,0 +1,28 @@
+"""What poisoning did: accuracy of the models trained, and what they lost against their clean twins. All count the trials of one cell."""
+
+import pandas as pd
+
+from sparring.core.rate import Rate
+from sparring.metrics.metric import metric
+
+
+@metric("trained_accuracy", aim="poisoning", per_cell=True)
+def trained_accuracy(cell: pd.DataFrame) -> Rate:
+    """Return the test accuracy of the models trained, averaged over the trials."""
+    return Rate.mean(cell.quality.dropna())
+
+
+@metric("accuracy_drop", aim="poisoning", per_cell=True)
+def accuracy_drop(cell: pd.DataFrame) -> Rate:
+    """Return the test accuracy lost against the clean twins, averaged over the trials."""
+    return Rate.mean(-cell.margin.dropna(), low=-1.0)
+
+
+@metric("damaged", aim="poisoning", per_cell=True)
+def damaged(cell: pd.DataFrame) -> Rate:
+    """Return the share of trials whose model is significantly worse than its clean twin.
+
+    The test is the exact McNemar test at 5 %.
+    """
+    judged = cell[cell.status.isin(["broken", "held"])]
+    return Rate.of(int((judged.status == "broken").sum()), len(judged))

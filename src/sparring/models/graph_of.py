@@ -1,0 +1,65 @@
+"""The network of a victim, for whoever proves something about it."""
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from sparring.core.domain import Domain
+from sparring.core.victim import Victim
+from sparring.graph.builder import Unsupported
+from sparring.graph.from_onnx import from_onnx
+from sparring.graph.from_torch import from_torch
+from sparring.graph.network import Network, Node
+from sparring.graph.operators import Input, Linear, Reshape, Shape
+from sparring.models.onnx import OnnxVictim
+from sparring.models.torch import TorchVictim
+
+_known: "WeakKeyDictionary[Victim, tuple[str, Network]]" = WeakKeyDictionary()
+
+
+def network_of(victim: Victim) -> Network:
+    """Return the graph of the victim in float64, from inputs to as many scores as classes.
+
+    Read once for each victim, and again when its weights have changed. Softmax at the end is left out (see `notes`): compare
+    classes, not probabilities. Raises Unsupported for other kinds of models and for networks with operators that cannot be
+    bounded, LoadError where the network and the model do not agree.
+    """
+    stamp, known = victim.fingerprint, _known.get(victim)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    network = _fitted(_read(victim), victim)
+    _known[victim] = (stamp, network)
+    return network
+
+
+def _read(victim: Victim) -> Network:
+    if isinstance(victim, TorchVictim):
+        with victim.session():
+            return from_torch(victim.program or victim.module, shape_of(victim.domain))
+    if isinstance(victim, OnnxVictim):
+        return from_onnx(victim.content, shape=victim.inner(shape_of(victim.domain)))
+    raise Unsupported(f"{victim.name} is a {type(victim).__name__}: bounds need a network, that is a torch module, an exported program or an ONNX file")
+
+
+def shape_of(domain: Domain) -> Shape:
+    """Return the shape of one input of numbers."""
+    shape = getattr(domain, "shape", None)
+    if shape is not None:
+        return tuple(shape)
+    columns = getattr(domain, "columns", None)
+    if columns is None:
+        raise Unsupported(f"the inputs are {domain.kind}: bounds need inputs that are numbers")
+    return (len(columns),)
+
+
+def _fitted(network: Network, victim: Victim) -> Network:
+    """From the shape of the domain, and with the score 0 of class 0 where the model gives only that of class 1."""
+    nodes, shape = list(network.nodes), shape_of(victim.domain)
+    if network.input_shape != shape:
+        moved = [Node(node.operator, tuple(place + 1 for place in node.inputs)) for node in nodes[1:]]
+        nodes = [Node(Input(shape)), Node(Reshape(network.input_shape), (0,)), *moved]
+    if network.outputs == 1 and victim.classes == 2:
+        column: Tensor = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        nodes.append(Node(Linear(column), (len(nodes) - 1,)))
+    return Network(tuple(nodes), network.notes)

@@ -1,0 +1,77 @@
+"""What a public function wants, from what people pass: a victim, a module, a threat."""
+
+import os
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from sparring.core.domain import Domain
+from sparring.core.errors import InputError
+from sparring.core.threat import Threat
+from sparring.core.victim import Victim
+from sparring.models.adapter import victim
+
+VictimLike: TypeAlias = Victim | tuple[Any, Domain] | str
+"""A victim, a pair of a model and the domain of its inputs, or a model of the zoo such as "zoo:digits-plain"."""
+
+
+def victim_of(given: Any, domain: Domain | None = None, what: str = "the victim") -> Victim:
+    """Return as a victim whatever stands for one.
+
+    A victim stays as it is; a pair (model, domain), a model of the zoo, and with a domain at hand any model become one.
+
+    Args:
+        given: A victim, a pair, a torch module, an estimator, a path, an address or a callable.
+        domain: The domain of the inputs, where the data or another victim has told it.
+        what: The name of the argument, for the error.
+
+    Raises:
+        InputError: Where the domain is not known; the message says how to name it.
+        LoadError: Where no adapter fits.
+    """
+    if isinstance(given, Victim):
+        return given
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Domain):
+        given, domain = given
+    if isinstance(given, str) and given.startswith("zoo:"):
+        from sparring.models.load import load_model
+
+        return load_model(given)
+    if domain is not None and given is not None:
+        return victim(os.fspath(given) if isinstance(given, os.PathLike) else given, domain)
+    raise InputError(
+        f"{what} is a {type(given).__name__}, and nothing says what its inputs are: "
+        "wrap the model with sp.victim(model, domain), or give the pair (model, domain), where the domain is sp.image(28, 28), sp.table(frame) or sp.text()"
+    )
+
+
+def listed_of(given: Any) -> list[Any]:
+    """Return as a list what stands for one or several victims.
+
+    A pair (model, domain) is one of them.
+    """
+    pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Domain)
+    return list(given) if isinstance(given, list | tuple) and not pair else [given]
+
+
+def module_of(given: Any) -> Any:
+    """Return the torch module of a victim or of a pair, and anything else as it is."""
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Domain):
+        given = given[0]
+    held = getattr(given, "module", None) if isinstance(given, Victim) else given
+    if isinstance(given, Victim) and not isinstance(held, nn.Module):
+        raise InputError(f"{given.name} is a {type(given).__name__} without a torch module: give the module that is to be trained")
+    return held
+
+
+def threat_of(given: Any) -> Threat:
+    """Return a threat as it is.
+
+    Raises:
+        InputError: Where it is none; the message says where a radius belongs.
+    """
+    if isinstance(given, Threat):
+        return given
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        raise InputError(f"the threat is {given!r}: a radius belongs to a threat, give sp.linf({given:g}), sp.l2(0.5) or another")
+    raise InputError(f"the threat is {given!r}"[:200] + ": give sp.linf(0.1), sp.l2(0.5), sp.rules(...) or another")

@@ -1,0 +1,107 @@
+"""What the adversary wants of values: that they move away from the truth, in one direction, or past a bound."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sparring.core.errors import InputError, PlanError
+from sparring.core.goal import Goal
+from sparring.core.registry import register
+from sparring.core.rng import Rng
+from sparring.core.task import Task
+from sparring.tasks.values import ValueCriterion, Values
+from sparring.threats.goals import Untargeted
+
+
+@dataclass(frozen=True)
+class ValueGoal(Goal):
+    """Lead an answer past `bound` in some output, as the goals below say.
+
+    Args:
+        bound: A number in the unit of the values.
+    """
+
+    bound: float
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"values"})
+    distance: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.bound, int | float) and not isinstance(self.bound, bool) and math.isfinite(self.bound)
+        if not number or (self.distance and self.bound < 0):
+            raise PlanError(f"goal {self.kind} {self.bound!r}: give a finite number{' of at least 0' if self.distance else ''}, such as {self.kind} 0.5")
+
+    def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
+        if not isinstance(task, Values):
+            raise InputError(f"the goal {self.kind} needs a model that answers values; this model answers {task}: choose another goal")
+        return self.interval(truth)
+
+    def interval(self, truth: Tensor) -> ValueCriterion:
+        """Return the interval around the true values that an answer must leave."""
+        raise NotImplementedError
+
+    def clean(self) -> Untargeted:
+        return Untargeted()
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "bound": self.bound}
+
+
+@register("goal", "away")
+@dataclass(frozen=True)
+class Away(ValueGoal):
+    """Move an answer away from the truth by more than `bound`."""
+
+    kind: ClassVar[str] = "away"
+
+    def interval(self, truth: Tensor) -> ValueCriterion:
+        return ValueCriterion(truth - self.bound, truth + self.bound)
+
+
+@register("goal", "up")
+@dataclass(frozen=True)
+class Up(ValueGoal):
+    """Raise an answer to more than `bound` above the truth."""
+
+    kind: ClassVar[str] = "up"
+
+    def interval(self, truth: Tensor) -> ValueCriterion:
+        return ValueCriterion(torch.full_like(truth, -math.inf), truth + self.bound)
+
+
+@register("goal", "down")
+@dataclass(frozen=True)
+class Down(ValueGoal):
+    """Lower an answer to more than `bound` below the truth."""
+
+    kind: ClassVar[str] = "down"
+
+    def interval(self, truth: Tensor) -> ValueCriterion:
+        return ValueCriterion(truth - self.bound, torch.full_like(truth, math.inf))
+
+
+@register("goal", "above")
+@dataclass(frozen=True)
+class Above(ValueGoal):
+    """Raise an answer above `bound`, whatever the truth is."""
+
+    kind: ClassVar[str] = "above"
+    distance: ClassVar[bool] = False
+
+    def interval(self, truth: Tensor) -> ValueCriterion:
+        return ValueCriterion(torch.full_like(truth, -math.inf), torch.full_like(truth, self.bound))
+
+
+@register("goal", "below")
+@dataclass(frozen=True)
+class Below(ValueGoal):
+    """Lower an answer below `bound`, whatever the truth is."""
+
+    kind: ClassVar[str] = "below"
+    distance: ClassVar[bool] = False
+
+    def interval(self, truth: Tensor) -> ValueCriterion:
+        return ValueCriterion(torch.full_like(truth, self.bound), torch.full_like(truth, math.inf))

@@ -1,0 +1,77 @@
+"""Rates of membership, poisoning and extraction against scikit-learn, textbook and hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from sparring.core.errors import PlanError
+from sparring.core.rate import Rate
+from sparring.metrics.extraction import copy_accuracy, fidelity
+from sparring.metrics.membership import auc, tpr
+from sparring.metrics.poisoning import accuracy_drop, damaged, trained_accuracy
+
+
+def cell(members, others):
+    wanted = ["member"] * len(members) + ["non-member"] * len(others)
+    return pd.DataFrame({"wanted": wanted, "score": [*members, *others], "status": "scored"})
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("levels", [4, 1000])
+def test_auc_and_tpr_against_scikit_learn(seed, levels):
+    """With many ties and with few."""
+    rng = np.random.default_rng(seed)
+    members, others = (rng.integers(0, levels, n) + shift for n, shift in ((83, 0.3 * levels), (131, 0.0)))
+    rows = cell(members.round(), others)
+    truth = (rows.wanted == "member").to_numpy()
+    assert auc(rows).value == pytest.approx(roc_auc_score(truth, rows.score), abs=1e-12)
+    false, true, _ = roc_curve(truth, rows.score, drop_intermediate=False)
+    for most in (0.001, 0.01, 0.05, 0.3):
+        assert tpr(rows, fpr=most).value == pytest.approx(true[false <= most].max(), abs=1e-12)
+        assert tpr(rows, fpr=most).n == 83
+
+
+def test_the_interval_of_auc_covers():
+    """DeLong's interval covers the known area of two normal distributions in about 95 of 100 samples."""
+    rng = np.random.default_rng(0)
+    known = 0.5 * (1 + math.erf(0.8 / 2))
+    hits = 0
+    for _ in range(400):
+        found = auc(cell(rng.normal(0.8, 1, 60), rng.normal(0, 1, 80)))
+        hits += found.low <= known <= found.high
+    assert 0.91 <= hits / 400 <= 0.985
+
+
+def test_nobody_is_found_without_records():
+    assert auc(cell([], [1.0, 2.0])).n == tpr(cell([], [1.0])).n == 0
+    with pytest.raises(PlanError, match="between 0 and 1"):
+        tpr(cell([1.0], [0.0]), fpr=1.5)
+
+
+def test_fidelity_counts_copies_within_the_queries():
+    """Errors count for nothing; a copy of more queries is not looked at."""
+    rows = pd.DataFrame({"status": ["broken", "broken", "held", "error"], "budget": 100, "quality": [1.0, 0.0, 1.0, math.nan]})
+    assert (fidelity(rows).value, fidelity(rows).n) == (pytest.approx(2 / 3), 3)
+    assert fidelity(rows, queries=99).n == 0
+    assert fidelity(rows, queries=100).n == 3
+    assert copy_accuracy(rows).value == pytest.approx(2 / 3)
+
+
+def test_trials_by_hand():
+    """The mean with Student's interval: 0.8, 0.9, 0.7 have the mean 0.8 and the half width 4.302653 x 0.1 / sqrt 3."""
+    rows = pd.DataFrame({"quality": [0.8, 0.9, 0.7], "margin": [-0.1, 0.0, -0.2], "status": ["broken", "held", "broken"]})
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    assert (trained_accuracy(rows).value, trained_accuracy(rows).low) == (pytest.approx(0.8), pytest.approx(0.8 - half, abs=1e-6))
+    assert trained_accuracy(rows).high == 1.0
+    assert (accuracy_drop(rows).value, accuracy_drop(rows).low) == (pytest.approx(0.1), pytest.approx(0.1 - half, abs=1e-6))
+    assert damaged(rows).value == pytest.approx(2 / 3)
+
+
+def test_a_mean_of_few():
+    """One value says nothing about the spread; none says nothing at all."""
+    assert (Rate.mean([0.4]).low, Rate.mean([0.4]).high) == (0.0, 1.0)
+    assert Rate.mean([]).n == 0
+    assert math.isnan(Rate.mean([]).value)

@@ -1,0 +1,271 @@
+"""Poisoning, membership and extraction from the plan to the record: controls, limits, resumption, planted faults."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import sparring as sp
+from sparring.aims.case import Settings
+from sparring.aims.extraction import ExtractionCase
+from sparring.aims.membership import MembershipCase
+from sparring.aims.poisoning import PoisoningCase
+from sparring.attacks.extraction.probe import ExtractionProbe
+from sparring.attacks.method import Method, methods_of
+from sparring.bench.evaluate import carry_out
+from sparring.bench.plan import Plan
+from sparring.core.errors import InputError, NeedsError, PlanError, UnknownName
+from sparring.core.fit import read_fit
+from sparring.models.zoo import digits_plain
+from sparring.records.record import Record
+from sparring.threats.tampering import LabelTampering
+
+PLANS = {
+    "corruption": {"aim": "corruption", "model": "zoo:digits-plain", "data": "digits", "take": 30, "batch": 20},
+    "poisoning": {"aim": "poisoning", "data": "digits", "threat": "labels 0.1", "trials": 4, "fit": "linear", "batch": 2},
+    "membership": {"aim": "membership", "data": "digits", "split": "all", "fit": "mlp(epochs=4)", "batch": 300},
+    "extraction": {"aim": "extraction", "model": "zoo:digits-plain", "data": "digits", "fit": "linear", "batch": 200},
+}
+
+
+def content(run):
+    return run.table().drop(columns="seconds").sort_values(["case", "attack", "position"], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run of each plan, never interrupted."""
+    return {name: Plan.of({**plan, "out": str(tmp_path_factory.mktemp(name))}).run() for name, plan in PLANS.items()}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_controls_are_there_and_nothing_failed(name, whole):
+    """Every table has its baseline and its controls; the record says what they are."""
+    run = whole[name]
+    (case,) = run.record.header["cases"]
+    assert {case["aim"]["baseline"], *case["aim"]["controls"]} <= set(run.table().attack)
+    assert run.status == "done"
+    assert run.summary()[0]["errors"] == 0
+    assert run.report().endswith("report.html")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_batches_shards_and_a_second_run(name, whole, tmp_path, monkeypatch):
+    """The same rows for another batch and from shards; a finished run writes nothing."""
+    plan = {**PLANS[name], "batch": 1000, "out": str(tmp_path / "one")}
+    pd.testing.assert_frame_equal(content(Plan.of(plan).run()), content(whole[name]))
+    for turn in ("2/2", "1/2"):
+        last = Plan.of({**PLANS[name], "shard": turn, "out": str(tmp_path / "shards")}).run()
+    pd.testing.assert_frame_equal(content(last), content(whole[name]))
+    monkeypatch.setattr(Record, "add_part", lambda *any: pytest.fail("a part was written"))
+    Plan.of({**PLANS[name], "out": str(Path(whole[name].path).parent)}).run()
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_kill_9(name, whole, tmp_path):
+    """Killed as soon as there is a part, then run again: the same rows."""
+    program = "import sys, json, torch; torch.set_num_threads(1); from sparring.bench.plan import Plan; Plan.of(json.loads(sys.argv[1])).run()"
+    plan = {**PLANS[name], "out": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", program, json.dumps(plan)], env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        while process.poll() is None and not list(tmp_path.rglob("part-*.parquet")):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    run = Plan.of(plan).run()
+    assert run.record.header["resumed"] >= 1
+    pd.testing.assert_frame_equal(content(run), content(whole[name]))
+
+
+# Poisoning
+
+
+def poisoned(tmp_path, *methods, share=0.1, trials=2, fit="linear"):
+    train, test = sp.load("digits", split="train", take=400), sp.load("digits", take=200)
+    case = PoisoningCase("one", read_fit(fit), train, test, LabelTampering(share), methods, trials)
+    return case, carry_out([case], tmp_path, {}, Settings()).table()
+
+
+def planted(aim, work, control=False):
+    return Method(work.__name__, work, aim, "", control)
+
+
+def too_many(workshop):
+    return replace(workshop.data, y=(workshop.data.y + 1) % 10)
+
+
+def other_inputs(workshop):
+    return replace(workshop.data, x=workshop.data.x * 0.5)
+
+
+def fails(workshop):
+    raise RuntimeError("out of ideas")
+
+
+def test_the_judge_of_poisoning(tmp_path):
+    """More labels than allowed, or other inputs, are infeasible; a failure is an error of its own and the twin is still measured."""
+    _, rows = poisoned(tmp_path, *(planted("poisoning", one) for one in (too_many, other_inputs, fails)))
+    found = {said: set(part.status) for said, part in rows.groupby("attack")}
+    assert found == {"clean": {"held"}, "too_many": {"infeasible"}, "other_inputs": {"infeasible"}, "fails": {"error"}}
+    assert set(rows[rows.attack == "fails"].note) == {"RuntimeError: out of ideas"}
+
+
+def test_the_clean_twin_is_the_model_trained_by_hand(tmp_path):
+    """Its accuracy, by trial, and that of the attack on the same seed."""
+    (flip,) = [one for one in methods_of("poisoning", "default") if one.name == "label_flip"]
+    case, rows = poisoned(tmp_path, flip, trials=4, fit="mlp(epochs=2)")
+    from sparring.core.rng import number_of
+
+    for trial in range(4):
+        victim = case.fit(case.train, number_of(f"0 trial {trial}") % 2**31)
+        right = float((victim.answer(case.test.x) == case.test.y).double().mean())
+        own = rows[rows.position == trial].set_index("attack")
+        assert own.quality["clean"] == pytest.approx(right)
+        assert own.margin["label_flip"] == pytest.approx(own.quality["label_flip"] - right)
+        assert own["size"]["label_flip"] == pytest.approx(0.1)
+    assert rows[rows.attack == "clean"].quality.nunique() > 1, "trials differ"
+
+
+def test_nothing_changed_damages_nothing(tmp_path):
+    """At share 0 every model is its clean twin."""
+    _, rows = poisoned(tmp_path, *methods_of("poisoning", "default"), share=0.0)
+    assert rows.margin.eq(0).all()
+    assert rows.status.eq("held").all()
+
+
+def test_flipping_everything_to_one_class_is_damage(tmp_path):
+    """Significantly worse than the twin in every trial."""
+
+    def ruin(workshop):
+        return replace(workshop.data, y=torch.zeros_like(workshop.data.y))
+
+    _, rows = poisoned(tmp_path, planted("poisoning", ruin), share=1.0)
+    assert set(rows[rows.attack == "ruin"].status) == {"broken"}
+
+
+# Membership
+
+
+def membership(tmp_path, data, fit, *methods):
+    case = MembershipCase("one", read_fit(fit), data, methods or tuple(methods_of("membership", "default")), 0)
+    run = carry_out([case], tmp_path, {}, Settings())
+    return {one["cell"]: one["value"] for one in run.summary()[0]["measures"] if one["metric"] == "auc"}, run.table()
+
+
+def noisy(count=300):
+    """Digits with random labels, which can only be learnt by heart."""
+    data = sp.load("digits", split="train", take=count)
+    return replace(data, y=torch.randint(10, (count,), generator=torch.Generator().manual_seed(1)))
+
+
+def test_what_is_learnt_by_heart_is_found(tmp_path):
+    """Random labels, trained long: members have a far smaller loss; after one epoch they do not; the blind control sees nothing."""
+    found, rows = membership(tmp_path / "long", noisy(), "mlp(epochs=300, hidden=128, rate=0.005)")
+    assert found["loss_threshold"] > 0.95
+    assert 0.35 < found["blind"] < 0.65
+    assert set(rows.wanted) == {"member", "non-member"}
+    short, _ = membership(tmp_path / "short", noisy(), "mlp(epochs=1, rate=0.0001)")
+    assert 0.35 < short["loss_threshold"] < 0.65
+
+
+def test_scores_that_are_no_numbers_are_errors(tmp_path):
+    def nothing(probe):
+        return torch.full((len(probe.data),), torch.nan)
+
+    def one_number(probe):
+        return torch.zeros(1)
+
+    _, rows = membership(tmp_path, noisy(100), "linear", planted("membership", nothing), planted("membership", one_number))
+    assert set(rows.status) == {"error"}
+    assert rows.note.str.contains("one finite number per record is needed").all()
+
+
+def test_nobody_trains_on_the_others(tmp_path):
+    """Members, others and background share no record and are all of the data."""
+    case = MembershipCase("one", read_fit("linear"), noisy(200), (), 3)
+    ids = [set(part.ids) for part in case.parts]
+    assert sum(map(len, ids)) == len(set().union(*ids)) == 200
+    assert set(case.units) == ids[0] | ids[1]
+
+
+# Extraction
+
+
+def test_queries_are_counted_and_never_exceeded(tmp_path):
+    """The victim is asked for as many answers as the attack may have, and for those of the test; the control asks for none."""
+    asked = []
+
+    class Counted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = digits_plain()
+
+        def forward(self, x):
+            asked.append(len(x))
+            return self.inner(x)
+
+    pool, test = sp.load("digits", split="train", take=300), sp.load("digits", take=50)
+    victim = sp.victim(Counted(), pool.domain, name="counted", search="plain")
+    for written, most in (("knockoff(queries=120)", 120), ("knockoff(queries=5000)", 300), ("no_victim", 0)):
+        (method,) = [one for one in methods_of("extraction", [written]) if one.name == written.split("(")[0]]
+        probe = ExtractionProbe(victim, pool, lambda data: read_fit("linear")(data, 0), 0)
+        asked.clear()
+        method(probe)
+        assert probe.queries == sum(asked) == most
+    case = ExtractionCase("one", victim, pool, test, read_fit("linear"), tuple(methods_of("extraction", ["knockoff(queries=120)"])), 0)
+    table = carry_out([case], tmp_path, {}, Settings()).table()
+    assert table.groupby("attack").budget.first().to_dict() == {"knockoff(queries=120)": 120, "no_victim": 0}
+
+
+def test_a_larger_budget_asks_about_the_same_and_more():
+    pool = sp.load("digits", split="train", take=300)
+    probe = ExtractionProbe(None, pool, None, 0)
+    assert set(probe.order()[:50].tolist()) < set(probe.order()[:120].tolist())
+    assert sorted(probe.order().tolist()) == list(range(300))
+
+
+def test_the_model_itself_is_a_perfect_copy(tmp_path):
+    """Fidelity 1, and accuracy that of the model."""
+
+    def steal(probe):
+        return probe.victim
+
+    pool, test = sp.load("digits", split="train", take=50), sp.load("digits", take=80)
+    victim = sp.victim(digits_plain(), pool.domain, name="plain")
+    run = carry_out([ExtractionCase("one", victim, pool, test, read_fit("linear"), (planted("extraction", steal),), 0)], tmp_path, {}, Settings())
+    measured = {one["metric"]: one["value"] for one in run.summary()[0]["measures"]}
+    assert measured["fidelity"] == 1.0
+    assert measured["copy_accuracy"] == pytest.approx(float((victim.answer(test.x) == test.y).double().mean()))
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "said"),
+    [
+        ({"aim": "membership", "certify": "none"}, PlanError, "'certify' says nothing to aim=membership"),
+        ({"aim": "stealing"}, UnknownName, "aim"),
+        ({"aim": "poisoning", "threat": "labels 1.5"}, PlanError, "between 0 and 1"),
+        ({"aim": "poisoning", "threat": "linf 0.1"}, UnknownName, "labels"),
+        ({"aim": "poisoning"}, PlanError, "no threat"),
+        ({"aim": "poisoning", "threat": "labels 0.1", "attacks": "knockoff"}, NeedsError, "attack of extraction"),
+        ({"aim": "poisoning", "threat": "labels 0.1", "attacks": "pgd"}, UnknownName, "label_flip"),
+        ({"aim": "poisoning", "threat": "labels 0.1", "trials": 0}, PlanError, "trials=0"),
+        ({"aim": "extraction"}, PlanError, "no model"),
+        ({"aim": "membership", "gate": "robust_accuracy >= 0.1"}, PlanError, "measures evasion"),
+        ({"aim": "membership", "gate": "tpr(fqr=0.1) <= 0.1"}, UnknownName, "fpr"),
+        ({"aim": "membership", "take": 20}, InputError, "too few"),
+    ],
+)
+def test_wrong_use_is_refused_before_anything_is_computed(keys, error, said, tmp_path, monkeypatch):
+    monkeypatch.setattr("sparring.core.fit.Fit.cached", lambda *any, **more: pytest.fail("trained"))
+    with pytest.raises(error, match=said):
+        Plan.of({"data": "digits", **keys, "out": str(tmp_path)}).run()
+    assert not list(tmp_path.iterdir())
