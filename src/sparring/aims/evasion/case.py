@@ -54,6 +54,10 @@ class EvasionCase(Case):
     def subject(self) -> str:
         return self.victim.name
 
+    @property
+    def task(self) -> str:
+        return self.data.task.kind
+
     def check(self) -> None:
         """Refuse what cannot work, before the first question to the victim."""
         if self.victim.domain.describe()["kind"] != self.data.domain.kind:
