@@ -110,7 +110,7 @@ def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
     cost = {name: int(rows[name].sum()) for name in ("forwards", "backwards")}
     common = {"errors": int((rows.status == "error").sum()), **cost, "seconds": float(rows.seconds.sum())}
     if aim_of(case) != "evasion":
-        measured = [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "control": one.control} for one in measures(case, rows)]
+        measured = [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "role": one.role, "control": one.control} for one in measures(case, rows)]
         return {"case": case["name"], "aim": aim_of(case), "measures": measured, **common}
     certifiers = {cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("certificate")}
     taken = outcomes(rows).fell_to.value_counts()
