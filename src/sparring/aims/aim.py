@@ -30,6 +30,7 @@ class Request:
         fits: Training procedures.
         trials: How often a random experiment is repeated.
         seed: Of all random draws.
+        sources: Models on which points are found that others are asked about, each alone or several together; None for the models themselves.
     """
 
     data: Data
@@ -41,6 +42,7 @@ class Request:
     fits: Sequence[Any] = ()
     trials: int = 10
     seed: int = 0
+    sources: Sequence[Sequence[Victim]] | None = None
 
 
 Cases = Callable[[Request], list[Case]]

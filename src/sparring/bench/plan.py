@@ -44,9 +44,12 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    aim: str = Field(default="evasion", description="evasion, poisoning, membership, extraction or corruption: the kind of harm (spar ls aims)")
+    aim: str = Field(default="evasion", description="evasion, poisoning, membership, extraction, transfer or corruption: the kind of harm (spar ls aims)")
     model: list[str] = Field(
         default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, FILE.json or FILE.txt of trees, or https://HOST/PATH"
+    )
+    source: list[str] = Field(
+        default=[], description="of aim=transfer: models that points are found on, with + between several together; without it the models themselves"
     )
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
     search: str | None = Field(default=None, description="fast, bfloat16 or plain: how gradients of torch models are taken")
@@ -90,7 +93,7 @@ class Plan(BaseModel):
         for name in values:
             if name not in cls.model_fields:
                 raise UnknownName("plan key", str(name), cls.model_fields, hint=ours(name, cls.model_fields))
-        for name in ("model", "threat", "gate", "attacks", "certify", "fit"):
+        for name in ("model", "source", "threat", "gate", "attacks", "certify", "fit"):
             if isinstance(values.get(name), str):
                 values[name] = split_list(values[name])
         try:
@@ -145,7 +148,7 @@ class Plan(BaseModel):
         `spar certify` and `spar doctor` need them.
         """
         found = self.cases()
-        if other := [one for one in found if not isinstance(one, EvasionCase)]:
+        if other := [one for one in found if one.aim != "evasion"]:
             raise PlanError(f"this command is about evasion, the plan has aim={other[0].aim}: use spar run")
         return [one for one in found if isinstance(one, EvasionCase)]
 
@@ -162,10 +165,11 @@ class Plan(BaseModel):
         data = load(str(self.data), split=self.split, take=self.take, target=self.target, deployed=self.deployed, task=self.task)
         settings = {"search": self.search} if self.search else {}
         victims = [load_model(reference, data, weights=self.weights, settings=settings) for reference in self.model]
+        sources = [[load_model(part.strip(), data, settings=settings) for part in written.split("+")] for written in self.source]
         threats = [self._threat(written) if chosen.threat == "space" else read(chosen.threat, written) for written in self.threat]
         fits = [read_fit(written) for written in self.fit]
         train = load(str(self.data), split="train", target=self.target, deployed=self.deployed) if "fit" in chosen.keys and self.split != "train" else None
-        return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed)
+        return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None)
 
     def _threat(self, written: str) -> Threat:
         expression, goal = parse(written), parse(self.goal)
@@ -189,7 +193,7 @@ class Plan(BaseModel):
 
         It can be run again.
         """
-        known = known_sets()
+        known = known_sets(self.aim)
         silent = set() if self.evaluations else _keys_of_others(find("aim", self.aim))
         plain = self.model_dump(exclude={"shard", *silent}, exclude_defaults=bool(self.evaluations))
         return {**plain, "attacks": [known[name].name if name in known else name for name in self.attacks]}

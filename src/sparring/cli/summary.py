@@ -118,7 +118,7 @@ def _print_measures(console: Console, row: dict[str, Any]) -> None:
         table.add_column(name.replace("_", " "), justify="right", overflow="fold")
     for cell in dict.fromkeys(one["cell"] for one in row["measures"]):
         own = {one["metric"]: one for one in row["measures"] if one["cell"] == cell}
-        role = "" if not cell else "control" if any(one["control"] for one in own.values()) else "attack"
+        role = next(iter(own.values()))["role"]
         said = [f"{own[name]['value']:.1%} ({own[name]['low']:.1%} to {own[name]['high']:.1%})" if own[name]["n"] else "" for name in metrics]
         table.add_row(cell or "all together", role, *said)
     console.print(table)
