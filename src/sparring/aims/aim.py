@@ -8,6 +8,7 @@ from sparring.aims.case import Case
 from sparring.attacks.attack import Attack
 from sparring.certification.certifier import Certifier
 from sparring.core.registry import register
+from sparring.core.signature import check_signature
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 
@@ -93,6 +94,7 @@ def aim(name: str, **facts: Any) -> Callable[[Cases], Aim]:
     """Register a function `(request) -> cases` as an aim; for the facts see `Aim`."""
 
     def enter(cases: Cases) -> Aim:
+        check_signature("aim", cases, ("request",), settings=False)
         made = Aim(name, cases=cases, **facts)
         object.__setattr__(made, "__doc__", cases.__doc__)
         object.__setattr__(made, "__module__", cases.__module__)

@@ -10,7 +10,7 @@ from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.extraction.probe import ExtractionProbe
 from sparring.attacks.method import Method, methods_of
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, PlanError
 from sparring.core.fit import Fit
 from sparring.core.victim import Victim
@@ -50,6 +50,7 @@ class ExtractionCase(Case):
     def cells(self, settings: Settings) -> list[Cell]:
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
         base = {"aim": self.aim, "model": model, "fit": self.fit.describe(), "fit code": code_of(self.fit), "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.test, self.victim)
         return cells_of({**base, "pool": self.pool.sha256, "test": self.test.sha256}, None, self.methods, ExtractionCase)
 
     def describe(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sparring.core.registry import everything, register
+from sparring.core.registry import everything, is_ours, origin, register, warn_of_plugin
 
 
 class Entry(NamedTuple):
@@ -48,14 +48,20 @@ def attack_set(name: str, *, aliases: tuple[str, ...] = (), cites: str = "", aim
 def known_sets(aim: str = "evasion") -> dict[str, AttackSet]:
     """Return all sets of an aim by their names and then by their aliases.
 
-    ValueError where two sets claim one name.
+    A plugin cannot take an alias away from one of our sets: it keeps its name only, with a warning.
+
+    Raises:
+        ValueError: Where two of our sets claim one name.
     """
     found: dict[str, AttackSet] = {name: one for name, one in everything("set").items() if one.aim == aim}
-    for one in list(found.values()):
+    for one in sorted(found.values(), key=lambda one: not is_ours(origin(one))):
         for alias in one.aliases:
-            if alias in found:
+            if alias not in found:
+                found[alias] = one
+            elif is_ours(origin(one)):
                 raise ValueError(f"two sets of attacks are called {alias!r}: {found[alias].name} and {one.name}")
-            found[alias] = one
+            else:
+                warn_of_plugin(origin(one), f"the set {one.name} of {origin(one)} is not called {alias}, as {found[alias].name} is: give it another alias")
     return found
 
 

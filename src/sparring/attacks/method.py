@@ -10,6 +10,7 @@ from sparring.attacks.attack_set import known_sets, written_in
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.expression import parse
 from sparring.core.registry import everything, find, register
+from sparring.core.signature import check_signature
 from sparring.core.taxonomy import Taxonomy
 
 
@@ -80,6 +81,7 @@ def method(*, aim: str, cites: str, control: bool = False, taxonomy: Taxonomy | 
     """Register a function as an attack of an aim under its own name; see `Method`."""
 
     def enter(carry_out: Callable[..., Any]) -> Method:
+        check_signature("method", carry_out, ("subject",))
         made = Method(carry_out.__name__, carry_out, aim, cites, control, {}, *(taxonomy or ("", "")))
         object.__setattr__(made, "__doc__", carry_out.__doc__)
         object.__setattr__(made, "__module__", carry_out.__module__)

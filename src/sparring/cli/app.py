@@ -3,14 +3,15 @@
 import os
 import sys
 import traceback
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
 from sparring import __version__
 from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, new, report, run, show
 from sparring.cli.process import tame_threads
-from sparring.core.errors import SparringError
+from sparring.core.errors import PluginWarning, SparringError
 
 app = typer.Typer(
     name="spar",
@@ -62,7 +63,9 @@ def main() -> None:
     tame_threads()
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
-        code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False, complete_var="_SPAR_COMPLETE")
+        with warnings.catch_warnings():
+            warnings.showwarning = _telling_of_plugins(warnings.showwarning)
+            code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False, complete_var="_SPAR_COMPLETE")
     except SparringError as error:
         sys.stderr.write(f"spar: {error}\n")
         code = error.exit_code
@@ -80,6 +83,18 @@ def main() -> None:
     if code == INTERRUPTED:
         sys.stderr.write("interrupted: the record is valid, the same command continues\n")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _telling_of_plugins(show: Any) -> Any:
+    """A way to show warnings that puts those about plugins in one line, without the place in our code where they were noticed."""
+
+    def told(message: Warning | str, category: type[Warning], *more: Any) -> None:
+        if issubclass(category, PluginWarning):
+            sys.stderr.write(f"spar: {message}\n")
+        else:
+            show(message, category, *more)
+
+    return told
 
 
 if __name__ == "__main__":
