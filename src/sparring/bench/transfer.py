@@ -1,4 +1,4 @@
-"""Transfer matrix: points found on one network, put to another, on the samples that every network gets right."""
+"""Transfer matrix: points found on one network and evaluated on another."""
 
 import hashlib
 import os
@@ -85,7 +85,7 @@ class TransferMatrix:
             if (one.attack, one.source, one.target) == (attack, source, target):
                 return one.rate
         known = "; ".join(f"{one.attack} from {one.source} to {one.target}" for one in self.cells[:6])
-        raise InputError(f"no cell {attack} from {source} to {target}: there are {known} ...")
+        raise InputError(f"no cell {attack} from {source} to {target}; the cells include {known} ...")
 
     def save(self, folder: str | os.PathLike[str]) -> str:
         """Copy the record to a folder or fsspec URL, with the table as transfer.csv.
@@ -114,7 +114,7 @@ def transfer_matrix(
     sources: Sequence[Source], targets: Sequence[Victim], data: Data, threat: Threat, attacks: Sequence[str | Attack] = ("transfer",), *,
     seed: int = 0, batch: int = 250, out: str | os.PathLike[str] = "runs", listen: Listener | None = None,
 ) -> TransferMatrix:  # fmt: skip
-    """Attack every source, put the points to every target, and let the judge decide.
+    """Attack every source, evaluate the points on every target, and let the judge decide.
 
     The same call continues an interrupted run.
 
@@ -145,10 +145,10 @@ def transfer_matrix(
     crafted = [_crafted(attack, group, threat) for attack in chosen for group in groups]
     said = [str(one) for one in crafted]
     if twice := {one for one in said if said.count(one) > 1}:
-        raise PlanError(f"{twice.pop()} stands twice: give every source a name of its own, sp.victim(..., name=...)")
+        raise PlanError(f"two sources are called {twice.pop()}: give every source its own name, sp.victim(..., name=...)")
     right = _right_everywhere(victims, data, threat, seed)
     if not bool(right.any()):
-        raise InputError(f"none of the {len(data)} samples is right on all of {', '.join(one.name for one in victims)}: no transfer can be counted")
+        raise InputError(f"none of the {len(data)} samples is classified correctly by all of {', '.join(one.name for one in victims)}: use other samples")
     common = data if bool(right.all()) else data.rows(right.nonzero().squeeze(1))
     seen = threat.seeing("labels").take(right.nonzero().squeeze(1))
     names = [f"{target.name} · {threat.space.label}" for target in targets]
@@ -168,7 +168,7 @@ def transfer_matrix(
 
 @dataclass(frozen=True)
 class Crafted(Attack):
-    """Put points that an attack finds on its sources to the victim once, for a label.
+    """Evaluate points that an attack finds on its sources once on the victim.
 
     They are found once per sample, whoever asks.
     """
@@ -199,7 +199,7 @@ class Crafted(Attack):
         return problem.best()
 
     def _search(self, problem: Problem, rows: Tensor) -> Tensor:
-        """The points found on the sources for these rows; nothing of it is charged to the victim."""
+        """Return the points found on the sources for these rows, at no cost to the victim."""
         source, part = self.sources[0], problem.take(rows)
         threat = replace(problem.threat.take(part.rows), access="gradients", budget=Budget())
         with source.session():
@@ -207,12 +207,12 @@ class Crafted(Attack):
 
 
 def on_sources(attack: Attack, sources: tuple[Victim, ...]) -> Attack:
-    """Return the attack with the sources in the place of its surrogate, where it takes one."""
+    """Return the attack with the sources as its surrogate, if it takes one."""
     return replace(attack, surrogates=sources, needs=frozenset({"labels"})) if isinstance(attack, Transfer) else attack
 
 
 def _key(problem: Problem, row: int) -> str:
-    """What the point of a row depends on: input, goal, radius and rng."""
+    """Return everything that decides the point of a row: input, goal, radius and rng."""
     parts = [
         problem.x[row],
         problem.rng.keys[row],
@@ -226,39 +226,39 @@ def _group(source: Any, domain: Domain) -> tuple[Victim, ...]:
     """A source, one victim or several that are attacked together. A pair (model, domain) is one victim."""
     group = tuple(victim_of(one, domain, "a source") for one in listed_of(source))
     if not group:
-        raise InputError("a source is an empty list: give a victim, sp.victim(model, domain), or a list of them")
+        raise InputError("a source is an empty list: give a victim, sp.victim(model, domain), or a list of victims")
     return group
 
 
 def _all_victims(groups: Sequence[tuple[Victim, ...]], targets: Sequence[Victim], data: Data) -> list[Victim]:
     """Every network once. InputError where one does not take the data, or two have one name."""
     if not groups or not targets:
-        raise InputError(f"a transfer matrix needs sources and targets; got {len(groups)} and {len(targets)}")
+        raise InputError(f"a transfer matrix needs sources and targets, got {len(groups)} and {len(targets)}")
     found: dict[str, Victim] = {}
     for one in [*(victim for group in groups for victim in group), *targets]:
         found.setdefault(one.fingerprint, one)
         one.domain.check(data.x)
         if one.classes != targets[0].classes:
             raise InputError(
-                f"{one.name} has {one.classes} classes, {targets[0].name} has {targets[0].classes}: the networks must agree on what they tell apart"
+                f"{one.name} has {one.classes} classes, {targets[0].name} has {targets[0].classes}: use networks with the same classes"
             )
     if len({one.fingerprint for one in targets}) < len(targets):
         raise InputError(f"a target is listed twice: {', '.join(one.name for one in targets)}")
     names = [one.name for one in found.values()]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"two networks are called {twice.pop()!r}: give each a name of its own, sp.victim(model, domain, name=...)")
+        raise InputError(f"two networks are called {twice.pop()!r}: give each its own name, sp.victim(model, domain, name=...)")
     if not isinstance(data.x, Tensor):
-        raise InputError(f"a transfer matrix needs inputs that are numbers; the data is {data.domain}")
+        raise InputError(f"a transfer matrix needs numerical inputs, the data is {data.domain}")
     return list(found.values())
 
 
 def _crafted(attack: Attack, group: tuple[Victim, ...], threat: Threat) -> Crafted:
-    """The attack on these sources, checked."""
+    """Return the attack on these sources, after checks."""
     first = group[0]
     if isinstance(attack, Transfer) and (attack.surrogates or attack.settings.get("surrogate")):
-        raise PlanError(f"{attack} brings its own surrogate: leave it out, in a matrix the sources are the surrogates")
+        raise PlanError(f"{attack} names its own surrogate: leave it out, because the sources of a matrix are the surrogates")
     if len(group) > 1 and not isinstance(attack, Transfer):
-        raise PlanError(f"{attack.name} works on one network, {' and '.join(one.name for one in group)} are {len(group)}: use transfer for an ensemble")
+        raise PlanError(f"{attack.name} attacks one network, the source {' and '.join(one.name for one in group)} has {len(group)}: use transfer")
     on_sources(attack, group).check(first, threat.seeing("gradients"))
     return Crafted(attack.name, attack.search, frozenset({"labels"}), frozenset(), attack.cites, attack.control, sources=group, inner=attack)
 
