@@ -1,4 +1,4 @@
-"""`transfer_matrix`: the aim "transfer" for Python, and its table."""
+"""Transfer matrix: points found on one network and evaluated on another."""
 
 import os
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ class TransferMatrix:
             if (one.attack, one.source, one.target) == (attack, source, target):
                 return one.rate
         known = "; ".join(f"{one.attack} from {one.source} to {one.target}" for one in self.cells[:6])
-        raise InputError(f"no cell {attack} from {source} to {target}: there are {known} ...")
+        raise InputError(f"no cell {attack} from {source} to {target}; the cells include {known} ...")
 
     def save(self, folder: str | os.PathLike[str]) -> str:
         """Copy the record to a folder or fsspec URL, with the table as transfer.csv.
@@ -112,7 +112,7 @@ def transfer_matrix(
     sources: Sequence[Source], targets: Sequence[Victim], data: Data, threat: Threat, attacks: Sequence[str | Attack] = ("transfer",), *,
     seed: int = 0, batch: int = 250, out: str | os.PathLike[str] = "runs", listen: Listener | None = None,
 ) -> TransferMatrix:  # fmt: skip
-    """Attack every source, put the points to every target, and let the judge decide.
+    """Attack every source, evaluate the points on every target, and let the judge decide.
 
     The same call continues an interrupted run, and so does `spar run aim=transfer`.
 
