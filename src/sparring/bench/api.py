@@ -90,7 +90,7 @@ def evaluate(
     if not threats or not all(isinstance(one, Threat) for one in threats):
         threat_of(threat if not threats else next(one for one in threats if not isinstance(one, Threat)))
     cases = find("aim", "evasion").cases(Request(data, [model], threats, attacks, certify, seed=seed))
-    check_gate(gate, {case.name: case.aim for case in cases})
+    check_gate(gate, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
     settings = Settings(seed, batch, cascade, points, self_check=self_check)
     listed = [attacks] if isinstance(attacks, Attack) else attacks
     said = listed if isinstance(listed, str) else [str(one) if isinstance(one, Attack) else one for one in listed]

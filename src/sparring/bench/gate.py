@@ -8,7 +8,7 @@ from sparring.bench.run import Run
 from sparring.core.errors import PlanError
 from sparring.core.expression import parse
 from sparring.core.registry import find
-from sparring.metrics.measures import aim_of, attacks_of
+from sparring.metrics.measures import aim_of, attacks_of, task_of
 from sparring.metrics.metric import Metric
 
 RULE = re.compile(r"^\s*(?P<metric>\w+\s*(\([^()]*\))?)\s*(\[(?P<which>[^\]]*)\])?\s*(?P<compare>>=|>|<=|<)\s*(?P<bound>[\d.eE%+-]+)\s*$")
@@ -53,10 +53,10 @@ def read_rule(text: str) -> Rule:
     return Rule(metric, expression.settings, (found["which"] or "").strip(), found["compare"].startswith("<"), bound)
 
 
-def check_gate(rules: Sequence[str], cases: Mapping[str, str]) -> None:
+def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[str, str] | None = None) -> None:
     """Refuse rules that cannot be read or are about no case, before anything is computed.
 
-    The argument `cases` leads from their names to their aims.
+    The argument `cases` leads from their names to their aims, `tasks` to the kinds of their answers, where they are known.
     """
     if isinstance(rules, str):
         raise PlanError(f"gate={rules!r}: give a list of rules, [{rules!r}]")
@@ -66,6 +66,8 @@ def check_gate(rules: Sequence[str], cases: Mapping[str, str]) -> None:
             raise PlanError(f"the gate {written!r} is about no case: they are {', '.join(cases)}")
         if not any(rule.which in name and aim == rule.metric.aim for name, aim in cases.items()):
             raise PlanError(f"the gate {written!r} measures {rule.metric.aim}; the cases are about {', '.join(sorted(set(cases.values())))}")
+        if tasks and not any(rule.which in name and rule.metric.fits(cases[name], task) for name, task in tasks.items()):
+            raise PlanError(f"the gate {written!r} is for answers of the kind {rule.metric.task}; the models answer {', '.join(sorted(set(tasks.values())))}")
 
 
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
@@ -76,12 +78,13 @@ def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
     judged = []
     headers = {case["name"]: case for case in run.record.header["cases"]}
     aims = {name: aim_of(case) for name, case in headers.items()}
-    check_gate(rules, aims)
+    tasks = {name: task_of(case) for name, case in headers.items()}
+    check_gate(rules, aims, tasks)
     cases = run.cases() if rules else {}
     for written in rules:
         rule = read_rule(written)
         for name, rows in cases.items():
-            if rule.which not in name or aims[name] != rule.metric.aim:
+            if rule.which not in name or not rule.metric.fits(aims[name], tasks[name]):
                 continue
             found = rule.metric.of_case(rows, attacks_of(headers[name]), **rule.settings)
             said, rate = max(found, key=lambda one: one[1].high) if rule.below else min(found, key=lambda one: one[1].low)

@@ -200,7 +200,7 @@ class Plan(BaseModel):
 
         settings = self.settings()
         cases = self.cases()
-        check_gate(self.gate, {case.name: case.aim for case in cases})
+        check_gate(self.gate, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
         run = carry_out(cases, self.out, self.resolved(), settings, listen)
         run.record.header["gate"] = judge_gate(run, self.gate)
         run.record.save_header()

@@ -9,7 +9,7 @@ from sparring.core.errors import RecordError
 from sparring.core.rate import Rate
 from sparring.core.show import facts_table, rows_table
 from sparring.metrics.band import Band, band, certified_accuracy, proved_by
-from sparring.metrics.measures import aim_of, measures
+from sparring.metrics.measures import Measure, aim_of, measures, measures_of_task
 from sparring.metrics.outcome import CLEAN, clean_accuracy, outcomes, robust_accuracy
 from sparring.records.record import Record
 from sparring.report.html import write_report
@@ -110,8 +110,7 @@ def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
     cost = {name: int(rows[name].sum()) for name in ("forwards", "backwards")}
     common = {"errors": int((rows.status == "error").sum()), **cost, "seconds": float(rows.seconds.sum())}
     if aim_of(case) != "evasion":
-        measured = [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "control": one.control} for one in measures(case, rows)]
-        return {"case": case["name"], "aim": aim_of(case), "measures": measured, **common}
+        return {"case": case["name"], "aim": aim_of(case), "measures": _plain(measures(case, rows)), **common}
     certifiers = {cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("certificate")}
     taken = outcomes(rows).fell_to.value_counts()
     order = [attack for attack in dict.fromkeys(rows.attack) if attack != CLEAN and (attack not in certifiers or attack in taken)]
@@ -122,5 +121,11 @@ def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
         "certified_accuracy": vars(certified_accuracy(rows)) if certifiers else None,
         "proved_by": proved_by(rows),
         "fell_to": {attack: int(taken.get(attack, 0)) for attack in order},
+        "of_the_task": _plain(measures_of_task(case, rows)),
         **common,
     }
+
+
+def _plain(measured: list[Measure]) -> list[dict[str, Any]]:
+    """Measures in plain JSON."""
+    return [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "control": one.control} for one in measured]

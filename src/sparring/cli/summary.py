@@ -38,6 +38,8 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
     for row in run.summary():
         if "measures" in row:
             _print_measures(console, row)
+        elif row["of_the_task"]:
+            _print_of_the_task(console, row)
     for found in findings(run):
         console.print(found, markup=False)
     view = View.of(run.record).about("evasion", "")
@@ -89,6 +91,19 @@ def _print_evasion(console: Console, run: Run) -> None:
         certified = row["certified_accuracy"]
         proved = f"{certified['value']:.1%}" if certified else ""
         table.add_row(row["case"], str(clean["n"]), f"{clean['value']:.1%}", proved, f"{robust['value']:.1%}", interval, fell or "nothing")
+    console.print(table)
+
+
+def _print_of_the_task(console: Console, row: dict[str, Any]) -> None:
+    """What the metrics of the task say of a case about evasion."""
+    console.print(row["case"], markup=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("metric", overflow="fold")
+    for title in ("value", "95 % interval", "of"):
+        table.add_column(title, justify="right")
+    for one in row["of_the_task"]:
+        said = (f"{one['value']:.1%}", f"{one['low']:.1%} to {one['high']:.1%}") if one["n"] else ("", "")
+        table.add_row(one["metric"].replace("_", " "), *said, str(one["n"]))
     console.print(table)
 
 

@@ -76,6 +76,15 @@ class Task(ABC):
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
         """Return the quality of each answer, float64 [n]: 1 for the truth, 0 without an answer."""
 
+    @property
+    def mistake(self) -> str:
+        """Return which answers count as wrong, as a clause: "it is any class but the true one"."""
+        return "it is not the truth"
+
+    def named(self, packed: str) -> str:
+        """Return in a few words, for people, an answer that `pack` wrote."""
+        return packed or "no answer"
+
     def training_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
         """Return [n], differentiable: what a fit makes small.
 

@@ -50,6 +50,28 @@ def attacks_of(case: Mapping[str, Any]) -> list[str]:
     return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"]["say"] not in controls]
 
 
+def task_of(case: Mapping[str, Any]) -> str:
+    """Return the kind of answers that a case is about.
+
+    Headers from the time before there were several tasks are about classes.
+    """
+    return str(((case.get("data") or {}).get("task") or {}).get("kind", "classes"))
+
+
+def measures_of_task(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
+    """Return what the metrics that are for the task of a case alone say of the case as a whole.
+
+    Args:
+        case: As in the header.
+        rows: Of the case, as in `Record.table()`.
+    """
+    if not len(rows):
+        return []
+    known: dict[str, Metric] = everything("metric")
+    own = [one for one in known.values() if one.task and one.fits(aim_of(case), task_of(case)) and not one.per_cell and not one.defaults]
+    return [Measure("", one.name, one(rows), False) for one in own]
+
+
 def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
     """Return what the metrics of the aim say of a case, cell by cell.
 

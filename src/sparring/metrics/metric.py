@@ -41,6 +41,10 @@ class Metric:
         """Return the settings and their defaults."""
         return {name: one.default for name, one in list(inspect.signature(self.measure).parameters.items())[1:]}
 
+    def fits(self, aim: str, task: str) -> bool:
+        """Return whether it can measure cases of this aim whose answers are of this kind."""
+        return self.aim == aim and self.task in (None, task)
+
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings that the metric does not have, or that are no numbers in place of numbers."""
         for name, value in settings.items():

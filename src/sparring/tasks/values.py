@@ -127,6 +127,21 @@ class Values(Task):
         tolerance = self._sizes(self.tolerance, "tolerance", truth)
         return ValueCriterion(truth - tolerance, truth + tolerance)
 
+    @property
+    def mistake(self) -> str:
+        if self.tolerance is None:
+            return "it differs from the truth by more than the tolerance"
+        sizes = self.tolerance if isinstance(self.tolerance, tuple) else (self.tolerance,)
+        said = (
+            f"{sizes[0]:.4g}"
+            if len(set(sizes)) == 1
+            else f"the tolerance of some output ({', '.join(f'{one:.4g}' for one in sizes[:5])}{', …' if sizes[5:] else ''})"
+        )
+        return f"it differs from the truth by more than {said}"
+
+    def named(self, packed: str) -> str:
+        return ", ".join(f"{float(one):.4g}" for one in packed.split()) or "no answer"
+
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
         """Return max(0, 1 - (error / scale)^2), the mean over outputs."""
         share = (1 - ((answer.double() - truth) / self._sizes(self.scale, "scale", truth)) ** 2).clamp(min=0).mean(1)

@@ -34,6 +34,19 @@ class ValueGoal(Goal):
         if not number or (self.distance and self.bound < 0):
             raise PlanError(f"goal {self.kind} {self.bound!r}: give a finite number{' of at least 0' if self.distance else ''}, such as {self.kind} 0.5")
 
+    @property
+    def wish(self) -> str:
+        return f"an answer {self.where}"
+
+    @property
+    def sentence(self) -> str:
+        return f"An answer that lies {self.where} in some output is a success."
+
+    @property
+    def where(self) -> str:
+        """Return where an answer is a success, as words that follow "lies"."""
+        raise NotImplementedError
+
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
         if not isinstance(task, Values):
             raise InputError(f"the goal {self.kind} needs a model that answers values; this model answers {task}: choose another goal")
@@ -57,6 +70,10 @@ class Away(ValueGoal):
 
     kind: ClassVar[str] = "away"
 
+    @property
+    def where(self) -> str:
+        return f"more than {self.bound:g} away from the truth"
+
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(truth - self.bound, truth + self.bound)
 
@@ -68,6 +85,10 @@ class Up(ValueGoal):
 
     kind: ClassVar[str] = "up"
 
+    @property
+    def where(self) -> str:
+        return f"more than {self.bound:g} above the truth"
+
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(torch.full_like(truth, -math.inf), truth + self.bound)
 
@@ -78,6 +99,10 @@ class Down(ValueGoal):
     """Lower an answer to more than `bound` below the truth."""
 
     kind: ClassVar[str] = "down"
+
+    @property
+    def where(self) -> str:
+        return f"more than {self.bound:g} below the truth"
 
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(truth - self.bound, torch.full_like(truth, math.inf))
@@ -91,6 +116,10 @@ class Above(ValueGoal):
     kind: ClassVar[str] = "above"
     distance: ClassVar[bool] = False
 
+    @property
+    def where(self) -> str:
+        return f"above {self.bound:g}"
+
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(torch.full_like(truth, -math.inf), torch.full_like(truth, self.bound))
 
@@ -102,6 +131,10 @@ class Below(ValueGoal):
 
     kind: ClassVar[str] = "below"
     distance: ClassVar[bool] = False
+
+    @property
+    def where(self) -> str:
+        return f"below {self.bound:g}"
 
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(torch.full_like(truth, self.bound), torch.full_like(truth, math.inf))

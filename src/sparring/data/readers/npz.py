@@ -20,7 +20,7 @@ from sparring.domains.table import table
 from sparring.domains.text import text
 
 INPUTS = ("x", "X", "images", "data")
-LABELS = ("y", "Y", "labels", "targets", "target")
+LABELS = ("y", "Y", "labels", "targets", "target", "mask", "masks")
 SPLITS = ("train", "test", "val")
 
 

@@ -7,7 +7,7 @@ from sparring.report.lights import trust
 from sparring.report.markup import Markup, join, listing, markup
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import changes, count, interval, number, percent, samples
+from sparring.report.wording import changes, count, interval, number, percent, samples, wish
 
 MEANING = {
     "reliable": "All checks are in order.",
@@ -49,10 +49,10 @@ def _sentence(case: CaseView) -> Markup:
     )  # fmt: skip
     if not case.attacks:
         return markup("{begin} No attack has been run yet, so nothing is known about its robustness.", begin=begin)
-    wish = " and the adversary pushes toward one chosen class" if case.threat.get("goal", {}).get("kind") == "targeted" else ""
+    wanted = f" (wanted: {said})" if (said := wish(case.threat)) else ""
     return markup(
-        "{begin} When {changes}{wish}, <strong>{stay}</strong> stay right ({level} interval {interval}){proved}.",
-        begin=begin, proved=_proved(case), changes=changes(case.threat, case.domain_kind), wish=wish, interval=interval(robust), level=percent(0.95, 0),
+        "{begin} When {changes}{wanted}, <strong>{stay}</strong> stay right ({level} interval {interval}){proved}.",
+        begin=begin, proved=_proved(case), changes=changes(case.threat, case.domain_kind), wanted=wanted, interval=interval(robust), level=percent(0.95, 0),
         stay="none" if robust.value == 0 else f"no more than {percent(robust.value)}",
     )  # fmt: skip
 
