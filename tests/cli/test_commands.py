@@ -13,7 +13,6 @@ import pytest
 
 from sparring.attacks.attack import Attack
 from sparring.bench.run import Run
-from sparring.core.registry import find
 from sparring.records.record import Record
 
 SOURCES = Path(__file__).parents[2] / "src"
@@ -414,7 +413,6 @@ def test_new_writes_an_attack_that_works(spar):
     (about / "entry_points.txt").write_text("[sparring]\nnovelty = novelty\n")
     program = """
 import sys
-from sparring.core.registry import find
 import sparring as sp, torch
 novelty = find("attack", "novelty")
 data = sp.load("digits", take=20)

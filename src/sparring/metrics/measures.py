@@ -19,12 +19,14 @@ class Measure(NamedTuple):
         metric: The metric as written.
         rate: Its value.
         control: Whether the cell is the baseline or a control.
+        share: Whether the value lies in [0, 1]; else it has the unit of the answers.
     """
 
     cell: str
     metric: str
     rate: Rate
     control: bool
+    share: bool = True
 
 
 def aim_of(case: Mapping[str, Any]) -> str:
@@ -69,7 +71,7 @@ def measures_of_task(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measur
         return []
     known: dict[str, Metric] = everything("metric")
     own = [one for one in known.values() if one.task and one.fits(aim_of(case), task_of(case)) and not one.per_cell and not one.defaults]
-    return [Measure("", one.name, one(rows), False) for one in own]
+    return [Measure("", one.name, one(rows), False, one.share) for one in own]
 
 
 def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
