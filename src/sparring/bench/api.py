@@ -169,8 +169,8 @@ def reevaluate(victim: Any, data: Any, threat: Threat, *, plain: str = PLAIN, se
 
 
 def _victim(given: Any, data: Any) -> Victim:
-    """The model as a victim; what its inputs are may follow from the data."""
-    return victim_of(given, data.domain if isinstance(data, Data) else None)
+    """The model as a victim; what its inputs and answers are may follow from the data."""
+    return victim_of(given, data.domain, task=data.task) if isinstance(data, Data) else victim_of(given)
 
 
 def _reaches(threat: Threat) -> bool:
