@@ -202,7 +202,7 @@ def files(tmp_path_factory):
     write("header.csv", "a,b,target\n")
     write("ragged.csv", "a,b,target\n1,2,0\n1,2,3,4,5,0\n")
     write("missing.csv", "a,b,target\n1,,0\n2,3,1\n")
-    write("no-class.csv", "a,b,target\n" + "".join(f"{k},{k},{k}.5\n" for k in range(60)))
+    write("no-class.csv", "a,b,target\n" + "".join(f"{k},{k},{k % 9}.5\n" for k in range(60)))
     write("cut.parquet", _parquet(table)[:200])
     write("text.parquet", "not parquet")
     write("sound.tsv", "".join(f"{'good' if k % 2 else 'bad'} film number {k}\t{k % 2}\n" for k in range(30)))

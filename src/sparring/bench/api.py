@@ -169,8 +169,8 @@ def reevaluate(victim: Any, data: Any, threat: Threat, *, plain: str = PLAIN, se
 
 
 def _victim(given: Any, data: Any) -> Victim:
-    """Return the model as a victim; its domain may follow from the data."""
-    return victim_of(given, data.domain if isinstance(data, Data) else None)
+    """Return the model as a victim; its domain and task may follow from the data."""
+    return victim_of(given, data.domain, task=data.task) if isinstance(data, Data) else victim_of(given)
 
 
 def _reaches(threat: Threat) -> bool:

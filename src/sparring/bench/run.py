@@ -128,4 +128,4 @@ def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
 
 def _plain(measured: list[Measure]) -> list[dict[str, Any]]:
     """Measures in plain JSON."""
-    return [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "role": one.role, "control": one.control} for one in measured]
+    return [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "role": one.role, "control": one.control, "share": one.share} for one in measured]

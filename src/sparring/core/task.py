@@ -48,6 +48,10 @@ class Task(ABC):
         """Return this task with what the true answers of the data show, such as the scale of values."""
         return self
 
+    def told(self, known: "Task") -> Self:
+        """Return this task with what it leaves open filled in from a task of the same kind, that of the data."""
+        return self
+
     @abstractmethod
     def answer(self, scores: Tensor) -> Tensor:
         """Return what a model with these scores answers as deployed."""
