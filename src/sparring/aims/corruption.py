@@ -10,7 +10,7 @@ from torch import Tensor
 from sparring.aims.aim import Request, aim
 from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.domain import Batch
 from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.rng import Rng
@@ -58,8 +58,9 @@ class CorruptionCase(Case):
     def cells(self, settings: Settings) -> list[Cell]:
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
         base = {"aim": self.aim, "model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.data, self.victim)
         code = code_of(corrupt, CorruptionCase)
-        found = [Cell(CLEAN, key_of({**base, "cell": CLEAN}), {"name": CLEAN, "settings": {}, "cites": ""})]
+        found = [Cell(CLEAN, key_of({**base, "cell": CLEAN, "code": code_of(CorruptionCase)}), {"name": CLEAN, "settings": {}, "cites": ""})]
         for name in self.names:
             for severity in self.severities:
                 about = {"name": name, "settings": {"severity": severity}, "cites": CITES, "control": False}

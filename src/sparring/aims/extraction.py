@@ -10,14 +10,11 @@ from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.extraction.probe import ExtractionProbe
 from sparring.attacks.method import Method, methods_of
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, PlanError
 from sparring.core.fit import Fit
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
-
-BUDGETS = (100, 300, 1000)
-"""Queries of the default attacks."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class ExtractionCase(Case):
     def cells(self, settings: Settings) -> list[Cell]:
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
         base = {"aim": self.aim, "model": model, "fit": self.fit.describe(), "fit code": code_of(self.fit), "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.test, self.victim)
         return cells_of({**base, "pool": self.pool.sha256, "test": self.test.sha256}, None, self.methods, ExtractionCase)
 
     def describe(self) -> dict[str, Any]:
@@ -105,11 +103,9 @@ def extraction(request: Request) -> list[Case]:
         raise PlanError("extraction needs a model and data with a training split for the adversary to ask about: add model=... and data=digits")
     if not request.fits:
         raise PlanError("extraction needs a fit, which trains the copy: add fit=mlp")
-    methods = methods_of("extraction", request.attacks)
-    if request.attacks in ("default", ["default"]):
-        methods = [one.configure(queries=most) for one in methods if not one.control for most in BUDGETS] + [one for one in methods if one.control]
+    methods = tuple(methods_of("extraction", request.attacks))
     return [
-        ExtractionCase(f"{victim.name} · copied by {fit}", victim, request.train, request.data, fit, tuple(methods), request.seed)
+        ExtractionCase(f"{victim.name} · copied by {fit}", victim, request.train, request.data, fit, methods, request.seed)
         for victim in request.victims
         for fit in request.fits
     ]

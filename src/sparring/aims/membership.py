@@ -12,7 +12,7 @@ from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.membership.probe import Probe
 from sparring.attacks.method import Method, methods_of
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, PlanError
 from sparring.core.fit import Fit
 from sparring.core.rng import Rng
@@ -72,6 +72,7 @@ class MembershipCase(Case):
 
     def cells(self, settings: Settings) -> list[Cell]:
         base = {"aim": self.aim, "fit": self.fit.describe(), "fit code": code_of(self.fit), "data": self.data.sha256, "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.data)
         return cells_of(base, None, self.methods, MembershipCase)
 
     def describe(self) -> dict[str, Any]:

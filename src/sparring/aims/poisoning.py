@@ -11,7 +11,7 @@ from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.method import Method, methods_of
 from sparring.attacks.poisoning.workshop import Workshop
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, PlanError
 from sparring.core.fit import Fit
 from sparring.core.rng import number_of
@@ -69,8 +69,9 @@ class PoisoningCase(Case):
             "train": self.train.sha256,
             "test": self.test.sha256,
             "seed": settings.seed,
+            "subject code": code_of_subject(self.test),
         }
-        twin = cells_of(base, (TWIN, "trains on the clean data with the same seed"), ())
+        twin = cells_of(base, (TWIN, "trains on the clean data with the same seed"), (), PoisoningCase)
         return twin + cells_of({**base, "threat": self.threat.describe()}, None, self.methods, PoisoningCase)
 
     def describe(self) -> dict[str, Any]:

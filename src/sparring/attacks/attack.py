@@ -21,6 +21,7 @@ from sparring.core.foreign import ours
 from sparring.core.problem import Problem
 from sparring.core.registry import everything, find, named_in, register
 from sparring.core.rng import Rng, number_of
+from sparring.core.signature import check_signature
 from sparring.core.taxonomy import BLACK_BOX, WHITE_BOX, Taxonomy
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim, say_set
@@ -254,6 +255,7 @@ def attack(
     """Register a search function `(problem, *, settings) -> points` as an attack; see `Attack`."""
 
     def enter(search: Callable[Concatenate[Problem, Chosen], Batch]) -> Attack[Chosen]:
+        check_signature("attack", search, ("problem",))
         made = Attack(search.__name__, search, frozenset(needs), frozenset(uses), cites, control, frozenset(tasks), {}, *(taxonomy or ("", "")))
         object.__setattr__(made, "__module__", search.__module__)
         return register("attack", made.name)(made)

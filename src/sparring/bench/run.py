@@ -1,4 +1,4 @@
-"""What an evaluation gives back: numbers, table, report."""
+"""The result of an evaluation: numbers, table, report."""
 
 import os
 from typing import Any
@@ -52,7 +52,7 @@ class Run:
         return self.record.header["status"]
 
     def table(self) -> pd.DataFrame:
-        """Return one row for every sample under every attack; columns as in `records.record.ROW`."""
+        """Return one row per sample and attack; columns as in `records.record.ROW`."""
         return self.record.table()
 
     def cases(self) -> dict[str, pd.DataFrame]:
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def certified_accuracy(self) -> Rate:
-        """Return the share of samples right and proved to stay so; for runs with one case."""
+        """Return the share of samples that are right and certified; for runs with one case."""
         return certified_accuracy(self._only())
 
     @property
@@ -86,11 +86,11 @@ class Run:
     def _only(self) -> pd.DataFrame:
         cases = self.cases()
         if len(cases) != 1:
-            raise RecordError(f"this run has {len(cases)} cases: use summary(), or cases() and sparring.metrics")
+            raise RecordError(f"this run has {len(cases)} cases, not one: use summary(), or cases() and sparring.metrics")
         return next(iter(cases.values()))
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return per case, in plain JSON, rates with their intervals and what each attack took.
+        """Return, per case, the rates with intervals and the count that each attack broke.
 
         The cost is there too, and `measures` for what is not evasion.
         """
@@ -106,7 +106,7 @@ class Run:
 
 
 def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
-    """One case in plain JSON."""
+    """Return one case as plain JSON."""
     cost = {name: int(rows[name].sum()) for name in ("forwards", "backwards")}
     common = {"errors": int((rows.status == "error").sum()), **cost, "seconds": float(rows.seconds.sum())}
     if aim_of(case) != "evasion":
@@ -128,4 +128,4 @@ def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
 
 def _plain(measured: list[Measure]) -> list[dict[str, Any]]:
     """Measures in plain JSON."""
-    return [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "control": one.control} for one in measured]
+    return [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "role": one.role, "control": one.control} for one in measured]

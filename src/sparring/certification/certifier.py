@@ -14,6 +14,7 @@ from sparring.core.errors import NeedsError, UnknownName
 from sparring.core.foreign import ours
 from sparring.core.registry import named_in, register
 from sparring.core.rng import Rng
+from sparring.core.signature import check_signature
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim, say_set
 
@@ -97,6 +98,8 @@ def certifier(
     """Register `prove` as a certifier. Lower `order` is asked first where several fit."""
 
     def enter(prove: Callable[..., Sequence[Certificate]]) -> Certifier:
+        check_signature("certifier", prove, ("victim", "x", "y", "threat", "rng"))
+
         def fits(victim: Victim, threat: Threat) -> str:
             if victim.task.kind not in tasks:
                 return f"it proves things about {say_set(frozenset(tasks))}; the model answers {victim.task}"

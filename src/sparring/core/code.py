@@ -85,6 +85,22 @@ def code_of(*things: Any) -> str:
     return hashlib.sha256("\n".join(sorted(walk.found)).encode()).hexdigest()[:16]
 
 
+def code_of_subject(data: Any, victim: Any = None) -> str:
+    """Return a hash of the code that decides what is asked of a model and what its answers mean.
+
+    Args:
+        data: Data with a `domain` and a `task`: how samples are written, what is true, what counts as wrong.
+        victim: A victim, with all that it wraps; None where the model is made by a fit, whose code counts by itself.
+    """
+    things: list[Any] = [data.domain, data.task]
+    if victim is not None:
+        things += [victim.domain, victim.task]
+    while victim is not None:
+        things.append(type(victim))
+        victim = getattr(victim, "inner", None)
+    return code_of(*things)
+
+
 class _Walk:
     """What one question has found so far. found: lines that make up the hash. packages, folders: in which imports are followed."""
 

@@ -79,3 +79,7 @@ class Contradiction(SparringError):
 
 class RecordError(SparringError):
     """Report a run folder that contradicts itself."""
+
+
+class PluginWarning(UserWarning):
+    """Warn of a plugin that cannot be loaded, in whole or in part; everything else works as without it."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import InputError, PlanError, SparringError, UnknownName
 from sparring.core.expression import parse
@@ -282,8 +282,8 @@ def canonical(data: Samples) -> tuple[Samples, list[str]]:
 
 
 def content_of(digests: Sequence[str], data: Samples) -> str:
-    """Return a hash of samples, given by their hashes, and of the kinds of inputs and answers."""
-    return digest(json.dumps([data.domain.describe(), data.task.describe()], sort_keys=True), *digests)
+    """Return a hash of samples, given by their hashes, and of the kinds of inputs and answers with their code."""
+    return digest(json.dumps([data.domain.describe(), data.task.describe()], sort_keys=True), code_of_subject(data), *digests)
 
 
 def _order(data: Samples) -> tuple[Tensor, list[str]]:

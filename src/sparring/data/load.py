@@ -50,7 +50,7 @@ def load(
         >>> load("digits", take=2).ids
         ['digits/test/00002', 'digits/test/00005']
     """
-    options = Options(split, target, size, deployed, encoding, read_task(task))
+    options = Options(split, target, size, deployed, encoding, read_task(task) if isinstance(task, str) else task)
     sets = everything("dataset")
     if isinstance(source, str) and source in sets:
         options.check(frozenset({"split"}), f"the embedded set {source!r}")
@@ -61,10 +61,8 @@ def load(
     return reader.read(path, options).take(take, seed)
 
 
-def read_task(written: Task | str | None) -> Task | None:
+def read_task(written: str) -> Task | None:
     """Return the task that is written as `values(tolerance=20)`; None for classes."""
-    if written is None or isinstance(written, Task):
-        return written
     expression = parse(written)
     kind = find("task", expression.name)
     try:

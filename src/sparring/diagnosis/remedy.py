@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sparring.attacks.attack import Attack, read_attack
 from sparring.core.registry import everything, register
+from sparring.core.signature import check_signature
 from sparring.core.victim import Victim
 from sparring.diagnosis.doctor import Subject
 from sparring.diagnosis.probe import ascent_of
@@ -40,6 +41,7 @@ def remedy(name: str, *, order: int, only_if_doubtful: bool = False) -> Callable
     """Register a function `(subject) -> attacks to try` as a remedy; see `Remedy`."""
 
     def enter(attempts: Callable[[Subject], Iterable[Trying]]) -> Remedy:
+        check_signature("remedy", attempts, ("subject",), settings=False)
         made = Remedy(name, order, attempts, only_if_doubtful)
         object.__setattr__(made, "__doc__", attempts.__doc__)
         object.__setattr__(made, "__module__", attempts.__module__)

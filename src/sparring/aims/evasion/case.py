@@ -12,7 +12,7 @@ from sparring.aims.evasion.certificates import certify_batch, check_against
 from sparring.attacks.attack import Attack
 from sparring.attacks.loop import iterate
 from sparring.certification.certifier import Certifier
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, LoadError, NeedsError, SparringError
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
@@ -137,8 +137,9 @@ class EvasionCase(Case):
         """
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
         base = {"model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.data, self.victim)
         clean = {"name": CLEAN, "settings": {}, "cites": ""}
-        found = [Cell(CLEAN, key_of({**base, "attack": CLEAN, "threat": [self.threat.goal.describe()]}), clean)]
+        found = [Cell(CLEAN, key_of({**base, "attack": CLEAN, "code": code_of(judge, Batch), "threat": [self.threat.goal.describe()]}), clean)]
         for one in self.certifiers:
             found.append(self._cell(base, one, "certifier", [cell.key for cell in found]))
         proofs, searched = [cell.key for cell in found[1:]], list[str]()

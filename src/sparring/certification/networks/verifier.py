@@ -13,6 +13,7 @@ from torch import Tensor
 from sparring.certification.networks.chances import Chance, even
 from sparring.certification.networks.state import VerificationState
 from sparring.core.registry import register
+from sparring.core.signature import check_signature
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def verifier(
     """Register a method of the portfolio; for the arguments see `Verifier`."""
 
     def enter(run: VerifierRun) -> Verifier:
+        check_signature("verifier", run, ("state",))
         made = Verifier(name, run, order, misfit, cites, by_default, keeps_proofs, efforts or {}, schedule or VerifierSchedule())
         register("verifier", name)(made)
         return made

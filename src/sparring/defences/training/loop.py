@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparring.core.code import code_of
 from sparring.core.errors import InputError, LoadError, PlanError
 from sparring.core.threat import Threat
 from sparring.data.dataset import Data
@@ -194,4 +195,5 @@ def _identity(module: nn.Module, data: Data, threat: Threat, loss: Loss, *, init
         weights.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
     named = {"loss": loss, "initialisation": initialisation} | settings
     words = {name: getattr(value, "__qualname__", None) or repr(value) for name, value in named.items()}
-    return {"weights": weights.hexdigest(), "data": data.sha256, "threat": threat.space.describe(), **words}
+    code = code_of(loss, initialisation, threat.space, train)
+    return {"weights": weights.hexdigest(), "data": data.sha256, "threat": threat.space.describe(), **words, "code": code}
