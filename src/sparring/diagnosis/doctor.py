@@ -94,7 +94,7 @@ class Answers(NamedTuple):
 
 
 class Decisions(NamedTuple):
-    """Hold the choices between classes that answers consist of: one per sample, or one per pixel.
+    """Hold the choices between classes that answers consist of, per sample or per pixel.
 
     scores: [m, C]. truth: int64 [m]. sample: int64 [m], the sample that each belongs to.
     """
@@ -149,7 +149,10 @@ class Subject:
 
     @property
     def task(self) -> Task:
-        """Return what the victim answers, with what these samples show of it where nobody said, such as the tolerance of values."""
+        """Return what the victim answers.
+
+        What nobody said, such as the tolerance of values, is taken from these samples.
+        """
         return self.kept("task", lambda: self.victim.task.measured(self.y))
 
     @property
@@ -164,7 +167,10 @@ class Subject:
         return LOSSES if None not in functions and len(functions) == len(LOSSES) else OWN_LOSS
 
     def decisions(self, scores: Tensor) -> Decisions | None:
-        """Return the choices between classes that scores [n, C, ...] stand for, where the truth counts them; None where answers are no such choices."""
+        """Return the choices between classes that scores [n, C, ...] stand for.
+
+        Those count that the truth counts. None where answers are no such choices.
+        """
         y = self.y.to(scores.device)
         if y.is_floating_point() or scores.ndim != y.ndim + 1:
             return None
@@ -178,7 +184,10 @@ class Subject:
         return answers.labels.to(self.y.device) == (self.y if self.y.ndim == 1 and not self.y.is_floating_point() else 1)
 
     def mixture(self, scores: Tensor) -> Tensor:
-        """Return one number per sample, [n], in which every score has a part: for classes the margin, else a sum with fixed random signs."""
+        """Return one number per sample, [n], in which every score has a part.
+
+        For classes it is the margin, else the sum of the scores with fixed random signs.
+        """
         if self.y.ndim == 1 and not self.y.is_floating_point():
             return self.criterion.loss(scores)
         signs = torch.randint(0, 2, scores.shape[1:], generator=torch.Generator().manual_seed(self.seed)) * 2 - 1
@@ -204,7 +213,10 @@ class Subject:
         return Answers(self.told(self.task.answer(scores), truth), scores)
 
     def told(self, answer: Tensor, truth: Tensor | None = None) -> Tensor:
-        """Return answers as labels, see `Answers`; truth: where they are not about the first samples."""
+        """Return answers as labels, see `Answers`.
+
+        truth: where they are not about the first samples.
+        """
         if answer.ndim == 1 and not answer.is_floating_point():
             return answer
         right = self.task.right(answer, (self.y[: len(answer)] if truth is None else truth).to(answer.device))

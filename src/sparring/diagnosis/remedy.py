@@ -61,7 +61,7 @@ def fitting(subject: Subject, *texts: str) -> list[Attack]:
 
 
 def margin_of_the_goal(subject: Subject) -> list[Attack]:
-    """Return PGD on the goal's own margin as the loss, where the usual losses do not know what the goal wants."""
+    """Return PGD on the goal's own margin, where the usual losses do not know the goal."""
     wanted = subject.threat.goal.freeze(subject.y, subject.task, Rng.of(subject.seed, range(len(subject)), subject.y.device))
     usual = cast(NamedLoss, loss_of("ce")).fits(type(wanted))
     return [ascent_of("margin of the goal", restarts=2)] if fitting(subject, "pgd") and not usual else []

@@ -12,9 +12,9 @@ MANY = 0.5  # share of samples with a gap above GAP
 
 @check(code="D9", title="Saturation", needs={"gradients", "scores"}, tasks=EVERY_TASK)
 def saturation(subject: Subject) -> Opinion:
-    """Count samples or pixels whose softmax is saturated in float32, and values at the end of their range: gradients vanish there.
+    """Count samples or pixels whose softmax is saturated in float32, and clipped values.
 
-    They have p_y exactly 1 in float32, or the best two logits far apart; the value is their share. Values count that are exactly the lowest or the
+    Gradients vanish there. Saturated ones have p_y exactly 1 in float32, or the best two logits far apart; the value is their share. Values count that are exactly the lowest or the
     highest of an output and are shared by several samples, as a clipped output gives them.
     """
     scores = subject.clean.scores
