@@ -76,6 +76,10 @@ class Task(ABC):
     def wrong(self, truth: Tensor) -> Criterion:
         """Return the criterion of the untargeted goal: an answer that counts as wrong."""
 
+    def right(self, answer: Tensor, truth: Tensor) -> Tensor:
+        """Return bool [n]: whether there is an answer, and it does not count as wrong."""
+        return self.answered(answer) & ~self.wrong(truth).met(answer)
+
     @abstractmethod
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
         """Return the quality of each answer, float64 [n]: 1 for the truth, 0 without an answer."""

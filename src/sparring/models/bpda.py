@@ -39,7 +39,7 @@ class BpdaVictim(Wrapped):
 
     def __init__(self, inner: Any, module_name: str, backward: Backward = "identity", *, repaired: bool = False):
         plain: Any = TorchVictim
-        super().__init__(inner if isinstance(inner, BpdaVictim) else plain(inner.module, inner.domain, name=inner.name, search="plain"))
+        super().__init__(inner if isinstance(inner, BpdaVictim) else plain(inner.module, inner.domain, name=inner.name, search="plain", task=inner.task))
         self.module: nn.Module = inner.module
         parts = dict(self.module.named_modules())
         if module_name not in parts or not module_name:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sparring.diagnosis.doctor import Answers, Opinion, Subject, check, compare
+from sparring.diagnosis.doctor import EVERY_TASK, Answers, Opinion, Subject, check, compare
 
 ALONE = 8
 
@@ -11,7 +11,7 @@ MODAL = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, 
 """Modules that behave differently in training."""
 
 
-@check(code="D3", title="Batch dependence and training mode", needs={"labels"})
+@check(code="D3", title="Batch dependence and training mode", needs={"labels"}, tasks=EVERY_TASK)
 def batch_dependence(subject: Subject) -> Opinion:
     """Ask the first samples alone and compare with their answers inside the batch."""
     tolerance, training = subject.tolerance, _in_training(subject)
@@ -51,6 +51,6 @@ def _head(answers: Answers, count: int) -> Answers:
 
 def _alone(subject: Subject) -> Answers:
     """The first samples asked one by one."""
-    each = [subject.ask(subject.x[place : place + 1]) for place in range(min(ALONE, len(subject)))]
+    each = [subject.ask(subject.x[place : place + 1], subject.y[place : place + 1]) for place in range(min(ALONE, len(subject)))]
     rows = [one.scores for one in each if one.scores is not None]
     return Answers(torch.cat([one.labels for one in each]), torch.cat(rows) if rows else None)

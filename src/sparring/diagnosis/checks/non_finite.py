@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 
 
-@check(code="D7", title="Non-finite scores or gradients", needs={"labels"})
+@check(code="D7", title="Non-finite scores or gradients", needs={"labels"}, tasks=EVERY_TASK)
 def non_finite(subject: Subject) -> Opinion:
     """Count samples with NaN or infinite scores or gradients.
 
@@ -33,4 +33,4 @@ def _rows(flags: Tensor) -> int:
 def _wild_gradients(subject: Subject) -> int:
     if "gradients" not in subject.offers & subject.threat.grants:
         return 0
-    return _rows(~torch.isfinite(subject.gradient("cross-entropy").grad))
+    return _rows(~torch.isfinite(subject.gradient(next(iter(subject.losses))).grad))

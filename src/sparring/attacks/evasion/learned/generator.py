@@ -18,6 +18,8 @@ from sparring.tasks.classes import of_classes
 from sparring.threats.balls import box
 
 CITES = "Xiao et al. 2018 (AdvGAN), arXiv:1801.02610; Naseer et al. 2019 (CDA), arXiv:1905.11736"
+TASKS = frozenset({"classes"})
+"""Its network is told the class to leave or to reach."""
 
 STEEP = 1.5
 """Size of the numbers of a sample before the tanh."""
@@ -64,7 +66,7 @@ class Generator(Frozen):
 
     def attack(self) -> Carrier:
         """Return the attack `generated`: one forward pass of the generator and one query a sample."""
-        return Carrier("generated", search, frozenset({"labels"}), frozenset({"project", "dual"}), CITES, learned=self)
+        return Carrier("generated", search, frozenset({"labels"}), frozenset({"project", "dual"}), CITES, tasks=TASKS, learned=self)
 
     def network(self, x: Tensor) -> Network:
         """Return the network in float64, so that rounding in a batch does not reach the points."""
@@ -134,7 +136,7 @@ def generator(
         raise NeedsError(f"a generator learns from gradients; {surrogate.name} exposes {', '.join(sorted(surrogate.exposes))}: train it on a substitute")
     if min(epochs, batch, width) < 1 or learning_rate <= 0:
         raise PlanError(f"epochs={epochs}, batch={batch}, width={width}, learning_rate={learning_rate}: at least 1, 1, 1, above 0")
-    lesson = Lesson(surrogate, x, y, threat, held_out, seed)
+    lesson = Lesson(surrogate, x, y, threat, held_out, seed, TASKS)
     with torch.random.fork_rng(), surrogate.session(seed):
         torch.manual_seed(seed)
         network = Network(lesson.x.shape[1], surrogate.classes, width).to(lesson.x)

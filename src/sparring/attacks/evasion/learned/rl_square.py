@@ -20,6 +20,8 @@ from sparring.models.wanted import threat_of, victim_of
 from sparring.tasks.classes import of_classes
 
 CITES = "policy gradient: Williams 1992; the search: Andriushchenko et al. 2020, arXiv:1912.00049"
+TASKS = frozenset({"classes"})
+"""Its network is told the class to leave or to reach."""
 LEAP, TOP = 9.0, 3.0
 """A gain counts up to so many times the mean of its step, and up to so many deviations above it; a few rows leap."""
 
@@ -57,7 +59,7 @@ class Learner(Frozen):
         Settings by `configure`: queries, share.
         """
         settings = {name: self.about["settings"][name] for name in ("queries", "share")}
-        return Carrier("rl_square", search, frozenset({"scores"}), frozenset({"paint"}), CITES, settings=settings, learned=self)
+        return Carrier("rl_square", search, frozenset({"scores"}), frozenset({"paint"}), CITES, tasks=TASKS, settings=settings, learned=self)
 
     def untrained(self) -> "Learner":
         """Return the policy as it was before it learned."""
@@ -171,7 +173,7 @@ def reinforce(
         raise NeedsError(f"the policy learns from margins; {victim.name} exposes {', '.join(sorted(victim.exposes))}, not scores")
     if min(queries, batch) < 1 or learning_rate <= 0 or entropy < 0:
         raise PlanError(f"queries={queries}, batch={batch}, learning_rate={learning_rate}, entropy={entropy}: at least 1, 1, above 0, at least 0")
-    lesson = Lesson(victim, x, y, threat, held_out, seed)
+    lesson = Lesson(victim, x, y, threat, held_out, seed, TASKS)
     channels = lesson.x.shape[1]
     with torch.random.fork_rng(), victim.session(seed):
         torch.manual_seed(seed)

@@ -138,7 +138,7 @@ def _prepared(surrogates: Sequence[Victim], changes: Sequence[Change]) -> list[V
 
 def named(written: str, victim: Victim) -> list[Victim]:
     """Return the surrogates of a plan, for the inputs of this victim."""
-    return [opened(part, identity_of(part), victim.domain, victim.classes) for part in parts_of(written)]
+    return [opened(part, identity_of(part), victim.domain, victim.task) for part in parts_of(written)]
 
 
 def pool_of(source: "str | Data | None") -> Pool | None:
