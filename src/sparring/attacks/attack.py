@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Concatenate, Generic, ParamSpec, Self, cast, get_args, get_type_hints
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, cast, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -60,6 +60,8 @@ class Attack(Generic[Chosen]):
     settings: dict[str, Any] = field(default_factory=dict)
     nist: str = ""
     atlas: str = ""
+
+    aim: ClassVar[str] = "evasion"
 
     def __post_init__(self) -> None:
         """An attack shows the text and the signature of its search, whether it is the registered one or was configured."""
