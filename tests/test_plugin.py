@@ -3,26 +3,23 @@
 import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import pytest
+from installed import EXAMPLE, install, installed
 from laws import test_docstrings, test_registered, test_tasks, test_verifiers
 
 from sparring.aims.case import Settings
 from sparring.bench.plan import Plan
 from sparring.bench.run import Run
 from sparring.cli.listing import KINDS, rows_of
-from sparring.core import registry
 from sparring.core.fit import read_fit
-from sparring.core.registry import everything, find
+from sparring.core.registry import find
 
 ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "examples" / "plugin"
 
 THINGS = {
     "attack": "backtracking",
@@ -39,32 +36,11 @@ THINGS = {
 """One thing of the example for each kind that it adds."""
 
 
-def install(folder):
-    """Lay the package out in a folder as an installer does: the modules, and beside them the entry points."""
-    about = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    shutil.copytree(EXAMPLE / "src", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    inner = folder / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
-    inner.mkdir()
-    (inner / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
-    lines = "".join(f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items()) for group, points in about["entry-points"].items())
-    (inner / "entry_points.txt").write_text(lines)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A folder on the path with the example installed, and a registry that has read it; both are put back afterwards."""
-    folder = install(tmp_path_factory.mktemp("plugin") / "site")
-    for kind in registry.ROOMS:
-        everything(kind)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setattr(registry, "_things", {kind: dict(things) for kind, things in registry._things.items()})
-        patch.setattr(registry, "_walked", registry._walked - {"plugins"})
-        everything("attack")
+    with installed(tmp_path_factory.mktemp("plugin") / "site") as folder:
         yield folder
-    for name in [one for one in sys.modules if one.partition(".")[0] == "sparring_example"]:
-        del sys.modules[name]
 
 
 @pytest.fixture
@@ -224,22 +200,24 @@ def test_an_interrupted_run_continues(plan, site, tmp_path):
 # Keyed -----------------------------------------------------------------------------------------------------------------
 
 
-def cells():
-    """The addresses of all cells of four plans, by plan and method."""
+@pytest.fixture(scope="module")
+def cells(site):
+    """Gives the addresses of all cells of four plans, by plan and method, as they are now."""
     common = {"data": "digits", "take": 5}
-    evasion = {"model": "zoo:digits-plain", "threat": "linf 0.1", "cascade": False}
+    evasion = {"model": "zoo:digits-plain", "threat": "linf 0.1"}
     plans = {
         "digits": {**common, **evasion, "attacks": "backtracking(steps=2), pgd(steps=2)", "certify": "network(verifiers=[ibp]), network(verifiers=[fast_lip])"},
         "pointers": {**evasion, "data": "pointers", "take": 5, "model": "zoo:pointers-net", "attacks": "pgd(steps=2)"},
         "multiplicity": {**common, "aim": "multiplicity", "fit": "linear"},
         "penalty": {**common, "aim": "multiplicity", "fit": 'recipe("gradient_penalty", epochs=1)'},
     }
-    found = {}
-    for name, plan in plans.items():
-        for case in Plan.of(plan).cases():
-            for cell in case.cells(Settings(cascade=False)):
-                found[name, cell.say.partition("(")[0] + ("" if "fast_lip" not in cell.say else " fast_lip")] = cell.key
-    return found
+    cases = {name: Plan.of(plan).cases() for name, plan in plans.items()}
+
+    def now():
+        found = [(name, cell) for name, several in cases.items() for case in several for cell in case.cells(Settings(cascade=False))]
+        return {(name, cell.say.partition("(")[0] + (" fast_lip" if "fast_lip" in cell.say else "")): cell.key for name, cell in found}
+
+    return now
 
 
 EVERY_MULTIPLICITY = {(plan, name) for plan in ("multiplicity", "penalty") for name in ("once", "reseed", "leave_out", "same_seed")}
@@ -268,7 +246,7 @@ USES = {
 
 
 @pytest.fixture(scope="module")
-def addresses(site):
+def addresses(cells):
     """All addresses before any edit."""
     return cells()
 
@@ -280,7 +258,7 @@ def edited(file, text):
 
 
 @pytest.mark.parametrize("name", USES)
-def test_an_edit_changes_the_address_of_what_uses_it(name, site, addresses):
+def test_an_edit_changes_the_address_of_what_uses_it(name, site, cells, addresses):
     """Of exactly these cells, whether the file is used by a relative import, under another name, from a subpackage or late."""
     file = site / "sparring_example" / name
     text = file.read_text()
@@ -293,7 +271,7 @@ def test_an_edit_changes_the_address_of_what_uses_it(name, site, addresses):
 
 
 @pytest.mark.parametrize("name", [name for name in USES if not name.endswith("__init__.py")])
-def test_comments_and_docstrings_change_nothing(name, site, addresses):
+def test_comments_and_docstrings_change_nothing(name, site, cells, addresses):
     file = site / "sparring_example" / name
     text = file.read_text()
     assert text.startswith('"""')
