@@ -39,7 +39,7 @@ THINGS = {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A folder on the path with the example installed, and a registry that has read it; both are put back afterwards."""
-    with installed(tmp_path_factory.mktemp("plugin") / "site") as folder:
+    with installed(tmp_path_factory.mktemp("plugin") / "lib" / "site-packages") as folder:
         yield folder
 
 
