@@ -82,4 +82,4 @@ class RecordError(SparringError):
 
 
 class PluginWarning(UserWarning):
-    """Warn of a plugin that cannot be loaded, in whole or in part; everything else works as without it."""
+    """Report a plugin that cannot be loaded, in whole or in part; everything else works."""
