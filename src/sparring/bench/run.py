@@ -57,7 +57,7 @@ class Run:
 
     def cases(self) -> dict[str, pd.DataFrame]:
         """Return the table of each case (model, data, threat) by name."""
-        table = self.table()
+        table = self.record.table()
         return {case["name"]: table[table.case == case["name"]] for case in self.record.header["cases"]}
 
     @property

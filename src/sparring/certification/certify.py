@@ -16,7 +16,6 @@ from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.models.wanted import threat_of, victim_of
-from sparring.tasks.classes import check_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +99,7 @@ def certify(
         raise PlanError(f"seconds={seconds!r}: give a number above 0, or None for no limit")
     chosen[0] = chosen[0].configure(**settings)
     x = victim.domain.check(x)
-    y = check_labels(y, len(x), victim.classes)
+    y = victim.task.check(y, len(x))
     if not len(x):
         raise InputError("no samples to certify: x has no rows")
     threat.space.around(x, victim.domain)  # refuses radii of other samples
@@ -116,13 +115,9 @@ def certify(
                 named = [dataclasses.replace(each, method=each.method or one.name, seconds=spent) for each in answers]
                 found = found or named
                 for row, each in zip(rows.tolist(), named, strict=True):
-                    found[row] = _better(found[row], each)
+                    if each.verdict is not Verdict.UNKNOWN or each.radius >= found[row].radius:
+                        found[row] = each
     return Certificates(found)
-
-
-def _better(old: Certificate, new: Certificate) -> Certificate:
-    """Of two answers the one that decides, or that proves the larger radius."""
-    return new if new.verdict is not Verdict.UNKNOWN or new.radius >= old.radius else old
 
 
 def certified_radius(
@@ -159,7 +154,7 @@ def certified_radius(
     x = victim.domain.check(x)
     rng = Rng.of(seed, range(len(x))) if rng is None else rng
     whole = certify(victim, x, y, threat, methods, seconds=seconds, rng=rng, **settings)
-    y = check_labels(y, len(x), victim.classes)
+    y = victim.task.check(y, len(x))
     full = threat.space.radii(len(x)).double()
     proved, open_ = torch.tensor([one.radius for one in whole], dtype=torch.float64), ~whole.proved
     above = full.clone()

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import InputError, UsageError
 from sparring.core.show import facts_table
 from sparring.core.task import Task
-from sparring.data.torch_sets import collected, is_torch_set
+from sparring.data.torch_sets import collected
 from sparring.tasks.classes import Classes
 
 SHOWN = 20
@@ -74,7 +75,7 @@ class Data:
             y, domain = None, y
         if not isinstance(domain, Domain):
             raise InputError(f"{name}: the domain is {domain!r}: say what the inputs are, domain=sp.image(28, 28), sp.table(frame) or sp.text()")
-        if is_torch_set(x):
+        if isinstance(x, Dataset | DataLoader):
             if y is not None:
                 raise InputError(f"{name}: x is a {type(x).__name__}, whose items bring their labels: leave y out")
             x, y = collected(x, domain, take, name)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.smoothing.patch_smoothing import EQUAL_ANSWERS, _check_images
 from sparring.core.errors import AccessError, PlanError
 from sparring.core.rng import Rng
@@ -21,6 +21,7 @@ from sparring.core.victim import Victim
 from sparring.core.wrapped import Wrapped
 from sparring.models.wanted import VictimLike, victim_of
 from sparring.tasks.classes import ClassCriterion, of_classes
+from sparring.threats.patch import Patch
 
 
 def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
@@ -120,13 +121,13 @@ def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: floa
     return CleansedVictim(victim, patch, masks, fill)
 
 
-def _misfit(victim: Victim, threat: Threat) -> str:
-    if not isinstance(victim, CleansedVictim):
-        return "it certifies victims behind masks: wrap the victim, patch_cleanser(victim, patch=5)"
-    return "" if threat.space.kind == "patch" else "masks certify against patches: ask for sp.patch(5)"
-
-
-@certifier("patch_cleanser", _misfit, cites="Xiang et al. 2022, arXiv:2108.09135", order=40)
+@certifier(
+    "patch_cleanser",
+    spaces=Limit((Patch,), "masks certify against patches: ask for sp.patch(5)"),
+    victims=Limit((CleansedVictim,), "it certifies victims behind masks: wrap the victim, patch_cleanser(victim, patch=5)"),
+    cites="Xiang et al. 2022, arXiv:2108.09135",
+    order=40,
+)
 def masks_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
     """Certify samples whose class any two masks (and so any one) leave unchanged.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.core.errors import PlanError
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
@@ -21,6 +21,7 @@ from sparring.core.victim import Victim
 from sparring.core.wrapped import Wrapped
 from sparring.models.wanted import VictimLike, victim_of
 from sparring.tasks.classes import of_classes
+from sparring.threats.patch import Patch
 
 EQUAL_ANSWERS = "every change of the pixels of one square, none outside it; the model gives equal answers to equal inputs"
 
@@ -129,13 +130,13 @@ def band_vote(victim: VictimLike, bands: Bands | None = None, *, threshold: floa
     return BandVictim(victim, bands or columns(4), threshold, fill)
 
 
-def _misfit(victim: Victim, threat: Threat) -> str:
-    if not isinstance(victim, BandVictim):
-        return "it certifies votes of bands: wrap the victim, band_vote(victim, columns(4))"
-    return "" if threat.space.kind == "patch" else "votes of bands certify patches: ask for sp.patch(5)"
-
-
-@certifier("band_vote", _misfit, cites="Levine, Feizi 2020, arXiv:2002.10733", order=40)
+@certifier(
+    "band_vote",
+    spaces=Limit((Patch,), "votes of bands certify patches: ask for sp.patch(5)"),
+    victims=Limit((BandVictim,), "it certifies votes of bands: wrap the victim, band_vote(victim, columns(4))"),
+    cites="Levine, Feizi 2020, arXiv:2002.10733",
+    order=40,
+)
 def bands_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
     """Certify samples whose first class leads by twice the bands that a patch touches.
 
