@@ -4,14 +4,17 @@ import difflib
 import os
 from pathlib import Path
 
-from sparring.core.errors import LoadError, PlanError, UnknownName
+from sparring.core.arguments import shown
+from sparring.core.errors import InputError, LoadError, PlanError, UnknownName
 from sparring.core.expression import parse
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.reader import Options, Reader
 
 
+@in_our_words
 def load(
     source: str | os.PathLike[str],
     *,
@@ -65,6 +68,8 @@ def read_task(written: Task | str | None) -> Task | None:
     """Return the task that is written as `values(tolerance=20)`; None for classes."""
     if written is None or isinstance(written, Task):
         return written
+    if not isinstance(written, str):
+        raise InputError(f'the task is {shown(written)}: give a task such as sp.tasks.Values(), or one as a plan writes it, "values(tolerance=20)"')
     expression = parse(written)
     kind = find("task", expression.name)
     try:
