@@ -720,10 +720,10 @@ PYTHON = {
     "no threat": (lambda: sp.evaluate(victim(), digits(), []), InputError, "give sp.linf(0.1)"),
     "attack a function": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), [print]), PlanError, "pgd(steps=50)"),
     "attacks the same": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm", "fgsm"]), PlanError, "listed twice"),
-    "gate a string": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], gate="robust_accuracy >= 0"), PlanError, "give a list of rules"),
+    "gate a string": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], gate="robust_accuracy >= 0"), PlanError, "give a list"),
     "gate about no case": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], gate=["robust_accuracy[l2] >= 0"]), PlanError, "no case"),
     "batch 0": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], batch=0), PlanError, "batch=0"),
-    "points bogus": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], points="some"), PlanError, "none, gallery, all"),
+    "points bogus": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], points="some"), PlanError, '"none", "gallery" or "all"'),
     "radii for other samples": (lambda: sp.evaluate(victim(), digits(), sp.linf(torch.ones(3)), ["fgsm"]), InputError, "3 radii for 20 samples"),
     "data of another domain": (
         lambda: sp.evaluate(sp.victim(net(), sp.image(8, 8)), sp.load("breast-cancer", take=5), sp.linf(0.1)),

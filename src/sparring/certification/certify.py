@@ -11,6 +11,7 @@ from torch import Tensor
 from sparring.certification.certificate import Certificate, Verdict, table
 from sparring.certification.certifier import Certifier
 from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
@@ -56,8 +57,10 @@ def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
     return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
 
 
+@in_our_words
 def certify(
-    victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, seconds: float | None = None, seed: int = 0,
+    victim: Victim, x: Any, y: Any, threat: Threat, methods: str | Certifier | Sequence[str | Certifier] | None = None, *,
+    seconds: float | None = None, seed: int = 0,
     rng: Rng | None = None, **settings: Any,
 ) -> Certificates:  # fmt: skip
     """Prove for each sample that nothing within the threat meets its goal, or refute it.
@@ -120,9 +123,10 @@ def certify(
     return Certificates(found)
 
 
+@in_our_words
 def certified_radius(
-    victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, steps: int = 8, seconds: float | None = None,
-    seed: int = 0, rng: Rng | None = None, **settings: Any,
+    victim: Victim, x: Any, y: Any, threat: Threat, methods: str | Certifier | Sequence[str | Certifier] | None = None, *,
+    steps: int = 8, seconds: float | None = None, seed: int = 0, rng: Rng | None = None, **settings: Any,
 ) -> Certificates:  # fmt: skip
     """Return the largest radius, up to that of the threat, that can be proved for each sample.
 
@@ -143,6 +147,9 @@ def certified_radius(
     Returns:
         The `Certificates`. A sample is proved where the whole radius of the threat is proved. Else `radius` is what was proved, 0 for
         nothing, and the verdict is that at the whole radius.
+
+    Raises:
+        NeedsError: where no certifier fits.
 
     Example:
         >>> import sparring as sp

@@ -5,14 +5,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from sparring.core.arguments import shown
 from sparring.core.errors import InputError, LoadError, PlanError, UnknownName
 from sparring.core.expression import parse
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.reader import Options, Reader
 
 
+@in_our_words
 def load(
     source: str | os.PathLike[str],
     *,
@@ -67,6 +70,8 @@ def read_task(written: Task | str | None) -> Task | None:
     """Return the task that is written as `values(tolerance=20)`."""
     if written is None or isinstance(written, Task):
         return written
+    if not isinstance(written, str):
+        raise InputError(f'the task is {shown(written)}: give a task such as sp.tasks.Values(), or one as a plan writes it, "values(tolerance=20)"')
     expression = parse(written)
     kind = find("task", expression.name)
     try:

@@ -15,6 +15,7 @@ from sparring.certification.certificate import Certificate, Verdict
 from sparring.certification.certifier import Limit, certifier
 from sparring.certification.smoothing.patch_smoothing import EQUAL_ANSWERS, _check_images
 from sparring.core.errors import AccessError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
@@ -104,13 +105,28 @@ class CleansedVictim(Wrapped):
         return majority
 
 
+@in_our_words
 def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: float = 0.0) -> CleansedVictim:
     """Return the victim behind two rounds of masks, which certifies against one square patch.
 
-    patch: the largest side of the patch in pixels.
+    Args:
+        victim: A model of images; it does best if it was trained on images with such masks.
+        patch: The largest side of the patch, in pixels.
+        masks: Masks along each side, at least 1. More of them are smaller, so they hide less; an answer costs at most masks^4 passes of the model.
+        fill: The value that the masks show.
 
-    masks: a side; more of them are smaller, so less is hidden, and masks^4 passes of the model are the most an answer costs. fill: what the masks show.
-    The model does best if it was trained on images with such masks.
+    Returns:
+        The victim behind the masks, to attack and to certify.
+
+    Raises:
+        PlanError: For inputs that are no images, and for a patch or masks that do not fit the image.
+
+    Example:
+        >>> from sparring.models.load import load_model
+        >>> patch_cleanser(load_model("zoo:digits-plain"), 2, masks=3).classes
+        10
+
+    Source: Xiang et al. 2022, arXiv:2108.09135.
     """
     victim = victim_of(victim)
     _check_images("patch_cleanser", victim)
