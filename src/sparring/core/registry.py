@@ -1,4 +1,4 @@
-"""Finds registered things by walking the package, so that a thing is added by adding one file."""
+"""Finds registered things by walking the package, so that adding a file is enough."""
 
 import importlib
 import pkgutil
@@ -36,10 +36,10 @@ ROOMS = {
     "metric": "sparring.metrics",
     "section": "sparring.report",
 }
-"""Which room of the house each kind of thing lives in; of verifiers only the corner, as commands that need them are to answer at once."""
+"""The package of each kind of thing. For verifiers it is the subpackage only, so that commands that use them start fast."""
 
 SAID = {"space": "threat", "tampering": "threat", "method": "attack", "dataset": "data set", "set": "set of attacks"}
-"""What a kind is called where a person reads it."""
+"""The name of a kind in messages."""
 
 _things: dict[str, dict[str, Any]] = {kind: {} for kind in ROOMS}
 _walked: set[str] = set()
@@ -52,7 +52,7 @@ def register(kind: str, name: str) -> Callable[[Thing], Thing]:
         known = _things[kind].get(name)
         same_place = known is not None and getattr(known, "__module__", 0) == getattr(thing, "__module__", 1)
         if known is not None and not same_place:
-            raise ValueError(f"two {kind}s are called {name!r}: {known!r} and {thing!r}")
+            raise ValueError(f"two {kind}s are called {name!r}: {known!r} and {thing!r}; rename one")
         _things[kind][name] = thing
         return thing
 
@@ -112,7 +112,7 @@ def _walk(package_name: str) -> None:
 
 
 def _load_plugins() -> None:
-    """Modules named by entry points of the group "sparring" register themselves on import."""
+    """Import the modules named by entry points of the group "sparring", which register themselves."""
     if "plugins" in _walked:
         return
     _walked.add("plugins")
@@ -124,4 +124,4 @@ def _load_plugins() -> None:
                     importlib.import_module(module.name)
         except Exception as error:  # a stranger's module may raise anything
             _walked.discard("plugins")
-            raise LoadError(f"the plugin {point.name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}: mend it or uninstall it") from error
+            raise LoadError(f"the plugin {point.name} ({point.value}) cannot be loaded ({type(error).__name__}: {error}): fix it or uninstall it") from error

@@ -12,7 +12,7 @@ from sparring.core.registry import find
 from sparring.core.space import Space
 
 ACCESS = ("labels", "scores", "gradients")
-"""What a victim can be asked for, weakest first; each level includes the ones before it."""
+"""Access levels, weakest first; each level includes the ones before it."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Budget:
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if value is not None and not value >= 0:
-                raise PlanError(f"budget {name}={value}: must be at least 0")
+                raise PlanError(f"budget {name}={value}: give a number of at least 0")
 
     def describe(self) -> dict[str, Any]:
         """Return the limits as plain JSON, without those that are None."""
@@ -64,13 +64,13 @@ class Threat:
         if not isinstance(self.goal, Goal):
             raise PlanError(f"the goal is {self.goal!r}: give a Goal, such as sp.Targeted(3), or write sp.linf(0.1).targeted(3)")
         if not isinstance(self.space, Space):
-            raise PlanError(f"the space is {self.space!r}: give a Space, as sp.linf(0.1).space is one")
+            raise PlanError(f"the space is {self.space!r}: give a Space, such as sp.linf(0.1).space")
         if self.access not in ACCESS:
             raise PlanError(f"access {self.access!r}: choose one of {', '.join(ACCESS)}")
 
     @property
     def grants(self) -> frozenset[str]:
-        """Return what the adversary may ask for: its access and everything weaker."""
+        """Return the access levels of the adversary: its own and all weaker ones."""
         return frozenset(ACCESS[: ACCESS.index(self.access) + 1])
 
     def toward(self, goal: Goal) -> "Threat":

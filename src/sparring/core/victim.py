@@ -1,4 +1,4 @@
-"""Defines a victim: a model seen through what it exposes."""
+"""Defines a victim: a model with the access that it exposes."""
 
 import contextlib
 import math
@@ -29,7 +29,7 @@ class Graded(NamedTuple):
 
 
 class Victim(ABC):
-    """Represent a model as Sparring sees it; adapters in `models/` wrap what people have.
+    """Represent a model to attack; adapters in `models/` wrap models of other libraries.
 
     task: the form of its scores and answers. exposes: which of "gradients", "scores", "labels" it answers; labels are the answers
     of the task without their scores. `scores` and `answer` query the model as it is deployed.
@@ -44,7 +44,7 @@ class Victim(ABC):
     exposes: frozenset[str]
     exact: bool = True
     price: int = 1
-    """Passes of the model that one question costs: more than one where answers are averaged."""
+    """Passes of the model per query: more than one where answers are averaged."""
     slack: float = math.inf
     """Where not exact: how far a searched margin may be off, as a share of the largest score. Successes by more are not
     confirmed during the search; the judge asks about all of them anyway."""
@@ -57,12 +57,12 @@ class Victim(ABC):
             NeedsError: Where its answers are no classes.
         """
         if (count := getattr(self.task, "classes", None)) is None:
-            raise NeedsError(f"{self.name} answers {self.task}, which have no number of classes")
+            raise NeedsError(f"{self.name} answers {self.task}, which have no number of classes: use a classifier")
         return count
 
     @abstractmethod
     def scores(self, x: Batch) -> Tensor:
-        """Return what the model computes, float [n, *task.score_shape].
+        """Return the scores, float [n, *task.score_shape].
 
         Scores are logits, or probabilities where the model gives nothing else.
         """
@@ -75,7 +75,7 @@ class Victim(ABC):
         return self.task.answer(self.scores(x))
 
     def label(self, x: Batch) -> Tensor:
-        """Return the predicted classes, int64 [n]: `answer` by the name that classifiers give it."""
+        """Return the predicted classes, int64 [n]; `answer` for classifiers."""
         return self.answer(x)
 
     def decide(self, x: Batch, scores: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class Victim(ABC):
 
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:
-        """Open the victim for queries, which are answered only inside.
+        """Open the victim for queries, which it answers only inside the context.
 
         The model is in its deployed mode, and on leaving everything of the
         user's (mode, parameters, gradients, hooks, random state) is restored. Randomised models

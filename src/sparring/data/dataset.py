@@ -1,4 +1,4 @@
-"""Samples with names: (id, x, y), a hash and a licence line."""
+"""A data set: samples (id, x, y), a hash and a licence line."""
 
 import hashlib
 from collections import Counter
@@ -73,10 +73,10 @@ class Data:
         if isinstance(y, Domain) and domain is None:
             y, domain = None, y
         if not isinstance(domain, Domain):
-            raise InputError(f"{name}: the domain is {domain!r}: say what the inputs are, domain=sp.image(28, 28), sp.table(frame) or sp.text()")
+            raise InputError(f"{name}: the domain is {domain!r}: describe the inputs with domain=sp.image(28, 28), sp.table(frame) or sp.text()")
         if is_torch_set(x):
             if y is not None:
-                raise InputError(f"{name}: x is a {type(x).__name__}, whose items bring their labels: leave y out")
+                raise InputError(f"{name}: x is a {type(x).__name__}, whose items contain their labels: leave out y")
             x, y = collected(x, domain, take, name)
         elif y is None:
             raise InputError(f"{name}: y is missing: give the true answers, or a torch Dataset or DataLoader of pairs (x, y)")
@@ -101,7 +101,7 @@ class Data:
             raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: give one per sample, or leave them out")
         if len(set(ids)) != count:
             twice = next(one for one, times in Counter(ids).items() if times > 1)
-            raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave them out")
+            raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave out the ids")
         return cls(name, ids, batch, labels.to(batch.device) if isinstance(batch, Tensor) else labels, domain, [str(one) for one in names], task=task, **more)
 
     def __len__(self) -> int:
@@ -112,7 +112,7 @@ class Data:
 
     @property
     def _answers(self) -> str:
-        """What is true, in words: the classes that are named are those of the task."""
+        """Return the kind of the true answers in words, with the named classes of the task."""
         return f"{len(self.classes)} class{'' if len(self.classes) == 1 else 'es'}" if isinstance(self.task, Classes) else str(self.task)
 
     def _repr_html_(self) -> str:
@@ -134,7 +134,7 @@ class Data:
         if count is None or count >= len(self):
             return self
         if count < 1:
-            raise InputError(f"take={count}: at least one sample is needed")
+            raise InputError(f"take={count}: give at least 1")
         if seed is None:
             return self.rows(torch.arange(count))
         chosen = np.random.default_rng(seed).choice(len(self), count, replace=False)

@@ -1,4 +1,4 @@
-"""From what people have on disk, or the name of an embedded set, to `Data`."""
+"""Loads `Data` from a path or from the name of an embedded set."""
 
 import difflib
 import os
@@ -62,7 +62,7 @@ def load(
 
 
 def read_task(written: Task | str | None) -> Task | None:
-    """Return the task that is written as `values(tolerance=20)`; None for classes."""
+    """Return the task written as `values(tolerance=20)`; None for classes."""
     if written is None or isinstance(written, Task):
         return written
     expression = parse(written)
@@ -70,7 +70,7 @@ def read_task(written: Task | str | None) -> Task | None:
     try:
         made = kind(*expression.arguments, **expression.settings)
     except TypeError as error:
-        raise PlanError(f"cannot read the task {written!r} ({error}): spar ls tasks {expression.name} shows its settings") from error
+        raise PlanError(f"cannot read the task {written!r} ({error}): run spar ls tasks {expression.name} to see its settings") from error
     return None if made.kind == "classes" else made
 
 
@@ -87,9 +87,9 @@ def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:
         if one.accepts(path):
             return one
     if "*" in path.name:
-        raise LoadError(f"no text file is called {path}: check the path and the pattern")
+        raise LoadError(f"no text file matches {path}: check the path and the pattern")
     if path.is_dir():
         content = sorted(one.name for one in path.iterdir())
         seen = f"holds {', '.join(content[:4])}" if content else "is empty"
-        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images a class, one .txt file a class, or idx files")
-    raise LoadError(f"no reader for {path.name}: known are {'; '.join(one.files for one in readers)}")
+        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images per class, one .txt file per class, or idx files")
+    raise LoadError(f"no reader for {path.name}: supported are {'; '.join(one.files for one in readers)}")

@@ -1,4 +1,4 @@
-"""What a public function wants, from what people pass: data."""
+"""Converts arguments of public functions to data."""
 
 from typing import Any
 

@@ -68,7 +68,7 @@ class Traced:
     kind: torch.dtype
     device: torch.device
     rows: int | None
-    """The batch size that the program fixes, None if any will do."""
+    """The batch size that the program fixes, or None if it takes any."""
 
     def network(self, *, live: bool = False, dtype: torch.dtype | None = None) -> Network:
         """Return the network with the present parameters of the module.
@@ -157,7 +157,7 @@ def trace(module: nn.Module | ExportedProgram, shape: Shape) -> Traced:
 
 
 def _writes(target: Any) -> bool:
-    """Does the operator write into what it is given, or hold a graph of its own that may?"""
+    """Return whether the operator, or a graph inside it, writes into its arguments."""
     return isinstance(target, torch._ops.HigherOrderOperator) or (isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable)
 
 
@@ -198,7 +198,7 @@ def _asker(module: nn.Module, traced: Traced, kind: torch.dtype) -> Callable[[Te
 
 
 def _doubled(module: nn.Module | ExportedProgram, traced: Traced) -> Callable[[Tensor], Tensor] | None:
-    """A copy that computes in float64; None where there is none."""
+    """Return a copy that computes in float64, or None."""
     if isinstance(module, ExportedProgram):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Threats in one word: a space, untargeted, with full access and no budget."""
+"""Short names for untargeted threats with full access and no budget."""
 
 import os
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def l2(radius: float | Tensor) -> Threat:
 
 @in_our_words
 def l1(radius: float | Tensor) -> Threat:
-    """Return the absolute changes add up to at most `radius` (a number, or one a sample)."""
+    """Return an L1 ball: the absolute changes add up to at most `radius` (one, or one per sample)."""
     return Threat(L1(radius), Untargeted())
 
 

@@ -229,7 +229,7 @@ def test_where_the_search_is_stopped_the_rest_proves_or_says_why(iris):
 def test_misfits_say_why(iris):
     x, y, domain = iris
     model = LogisticRegression(max_iter=2000).fit(x, y)
-    with pytest.raises(NeedsError, match="not made of trees"):
+    with pytest.raises(NeedsError, match="not a supported tree model"):
         certify(sp.victim(model, domain), x, y, Linf(0.1))
     named = Table((Column("c", "category", levels=("a", "b")),))
     with pytest.raises(NeedsError, match="whole numbers"):

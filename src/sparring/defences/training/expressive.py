@@ -1,4 +1,4 @@
-"""What MTL-IBP, CC-IBP and Exp-IBP share: losses between adversarial points and interval bounds.
+"""Code shared by MTL-IBP, CC-IBP and Exp-IBP: losses between adversarial points and interval bounds.
 
 De Palma et al. 2024, arXiv:2305.13991: losses that reach from a lower to an upper bound of the worst-case loss as `weight` goes from 0 to 1.
 """
@@ -31,7 +31,7 @@ class Expressive(ABC):
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
-            raise PlanError(f"weight={self.weight}: the weight of the interval bound lies in [0, 1]")
+            raise PlanError(f"weight={self.weight}: give a weight of the interval bound in [0, 1]")
 
     def __call__(self, step: Step) -> Tensor:
         values, bound = interval_leads(step, step.box)

@@ -1,4 +1,4 @@
-"""`harden`: a module and a threat in, a module trained against the threat out."""
+"""`harden` trains a module against a threat."""
 
 import os
 import warnings
@@ -20,7 +20,7 @@ from sparring.defences.training.step import Loss
 from sparring.models.wanted import module_of, threat_of
 
 RENAMED = {"ramp": "radius_schedule", "balance": "regulariser"}
-"""Keywords of `harden` and `spar harden` by the names that they had at first."""
+"""Former names of keywords of `harden` and `spar harden`."""
 
 OF_TRAINING = ("epochs", "batch", "optimiser", "schedule", "radius_schedule", "clip", "seed", "folder")
 """Keywords of `harden` that hold for every recipe."""
@@ -61,7 +61,7 @@ def harden(
     if not isinstance(network, nn.Module):
         raise InputError(f"the model is a {type(network).__name__}: training takes a torch module, or a victim that holds one")
     if not isinstance(data, Data):
-        raise InputError(f"the data is a {type(data).__name__}: training needs to know what the inputs are, give sp.Data.of(x, y, domain) or sp.load(...)")
+        raise InputError(f"the data is a {type(data).__name__}: training needs the domain of the inputs, give sp.Data.of(x, y, domain) or sp.load(...)")
     for old, new in RENAMED.items():
         if old in settings and not (isinstance(recipe, str) and old in find("recipe", recipe).defaults):
             warnings.warn(f"{old} is now {new}: write harden(..., {new}=...)", DeprecationWarning, stacklevel=2)

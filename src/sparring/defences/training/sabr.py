@@ -37,7 +37,7 @@ class Sabr:
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio <= 1:
-            raise PlanError(f"ratio={self.ratio}: the small box has a share of the allowed one, 0 to 1")
+            raise PlanError(f"ratio={self.ratio}: give the size of the small box as a share of the allowed box, 0 to 1")
 
     def __call__(self, step: Step) -> Tensor:
         box = step.box if self.ratio == 1 or step.share == 0 else self.small(step.box, self.attack(step))

@@ -1,4 +1,4 @@
-"""What a loss sees of one step of training."""
+"""Defines the step of training that a loss receives."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,7 +54,7 @@ class Step:
         """
         region = self.space.around(self.x, self.domain)
         if "paint" not in self.space.offers():
-            raise NeedsError(f"bounds of intervals are for boxes; {self.space.kind} allows other sets: train with linf")
+            raise NeedsError(f"interval bounds need a box, but {self.space.kind} allows another set: train with linf")
         return InputSet(region.low, region.high)  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""`Ensemble`: decision trees whose leaf values add up to one score a class, exactly as the library that grew them decides."""
+"""`Ensemble`: decision trees with summed leaf values per class, as their library decides."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -63,9 +63,9 @@ class Ensemble:
         if not len(self.root):
             raise LoadError(f"{self.source or 'the ensemble'} has no trees: train it first")
         if not (np.isfinite(self.value).all() and np.isfinite(self.base).all()) or np.isnan(self.edge[inner]).any():
-            raise LoadError(f"{self.source or 'the ensemble'} has a leaf value, threshold or base score that is not a number: it cannot be certified")
+            raise LoadError(f"{self.source or 'the ensemble'} has a leaf value, threshold or base score that is NaN or infinite, so it cannot be certified")
         if inner.any() and int(self.feature.max()) >= self.features:
-            raise LoadError(f"{self.source or 'the ensemble'} asks about column {int(self.feature.max())} but rows have the columns 0 to {self.features - 1}")
+            raise LoadError(f"{self.source or 'the ensemble'} splits on column {int(self.feature.max())}, but rows have the columns 0 to {self.features - 1}")
 
     @property
     def classes(self) -> int:
@@ -100,7 +100,7 @@ class Ensemble:
     def _rows(self, x: ArrayLike) -> np.ndarray:
         rows = np.asarray(x, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.features:
-            raise LoadError(f"rows have shape {rows.shape} but the trees take [n, {self.features}]")
+            raise LoadError(f"rows have shape {rows.shape}, but the trees take [n, {self.features}]")
         return rows
 
     def _nodes(self, rows: np.ndarray) -> np.ndarray:
@@ -184,13 +184,13 @@ def agree(ensemble: Ensemble, library: str, label: Callable[[np.ndarray], np.nda
         theirs = theirs if theirs.ndim == 2 and theirs.shape[1] > 1 else np.stack([np.zeros(len(rows)), theirs.reshape(-1)], 1)
         gap = np.abs(theirs - own).max()
         if not gap <= ensemble.slack:
-            raise LoadError(f"{ensemble.source}: the trees as read give scores that differ from {library}'s by {gap:.3g}: this form of model is not understood")
+            raise LoadError(f"{ensemble.source}: the trees as read give scores that differ from {library}'s by {gap:.3g}: this kind of model is not supported")
     ranked = np.sort(own, 1)
     clear = ranked[:, -1] - ranked[:, -2] > 2 * ensemble.slack
     wrong = clear & (np.asarray(label(rows)) != own.argmax(1))
     if wrong.any():
         raise LoadError(
-            f"{ensemble.source}: the trees as read predict otherwise than {library} on {wrong.sum()} of {len(rows)} points: this form is not understood"
+            f"{ensemble.source}: the trees as read disagree with {library} on {wrong.sum()} of {len(rows)} points: this kind of model is not supported"
         )
     return replace(ensemble, checked=f"agrees with {library} on {len(rows)} points")
 

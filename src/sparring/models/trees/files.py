@@ -39,7 +39,7 @@ class TreeVictim(Victim):
     def __init__(self, model: Any, domain: Domain, *, name: str | None = None, classes: int = 2, base: float = 0.0, first: int = 0):
         columns = len(getattr(domain, "columns", ()))
         if not columns:
-            raise LoadError(f"trees take table rows; the inputs are {domain}")
+            raise LoadError(f"trees take table rows, but the inputs are {domain}: use sp.table(frame)")
         self.ensemble = model if isinstance(model, Ensemble) else open_trees(Path(model), domain, classes=classes, base=base, first=first)
         if self.ensemble.features != columns:
             raise LoadError(f"the trees take {self.ensemble.features} columns but the inputs are {domain}")

@@ -28,7 +28,7 @@ def read_text(content: str, source: str = "the LightGBM model", *, features: int
     try:
         objective = fields["objective"].split()
         if objective[0] not in ("binary", "multiclass", "multiclassova"):
-            raise LoadError(f"{source} has the objective {objective[0]}: known are binary, multiclass and multiclassova")
+            raise LoadError(f"{source} has the objective {objective[0]}: supported are binary, multiclass and multiclassova")
         outputs = int(fields["num_tree_per_iteration"])
         classes = max(outputs, 2)
         trees = [_tree(_fields(block), 1 if outputs == 1 else place % outputs, classes, source) for place, block in enumerate(blocks)]
@@ -37,7 +37,7 @@ def read_text(content: str, source: str = "the LightGBM model", *, features: int
         if isinstance(error, LoadError):
             raise
         raise LoadError(
-            f"{source} is not laid out as LightGBM 3 and 4 write models ({type(error).__name__}: {error}): save it again with save_model"
+            f"{source} does not have the format of LightGBM 3 and 4 ({type(error).__name__}: {error}): save it again with save_model"
         ) from error
 
 
@@ -59,9 +59,9 @@ def _tree(fields: dict[str, str], place: int, classes: int, source: str) -> Tree
         return Tree(np.array([-1]), np.zeros(1), np.array([-1]), np.array([-1]), column(value[:1], place, classes))
     kinds = _numbers(fields["decision_type"], np.int64)
     if (kinds & CATEGORICAL).any():
-        raise LoadError(f"{source} splits on categories: only numeric splits can be read")
+        raise LoadError(f"{source} splits on categories: train on numeric columns only")
     if ((kinds & MISSING) == ZERO_IS_MISSING).any():
-        raise LoadError(f"{source} takes zero for a missing value: train with zero_as_missing=false")
+        raise LoadError(f"{source} treats zero as a missing value: train with zero_as_missing=false")
     inner = count - 1
     left, right = (_numbers(fields[side], np.int64) for side in ("left_child", "right_child"))
     blank = np.full(count, -1)
