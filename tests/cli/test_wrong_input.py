@@ -342,16 +342,16 @@ COMMANDS = {
     # gates
     "gate syntax": (changed("gate=robust_accuracy is good"), "cannot read the gate"),
     "gate with two bounds": (changed("gate=0.1 <= robust_accuracy <= 0.4"), "cannot read the gate"),
-    "gate of another aim": (changed("gate=tpr(fpr=0.01) <= 0.4"), "measures membership; the cases are about evasion"),
+    "gate of another aim": (changed("gate=tpr(fpr=0.01) <= 0.4"), "a metric of membership, but the cases are about evasion"),
     "setting of no metric": (changed("gate=robust_accuracy(fpr=0.01) <= 0.4"), "fpr"),
     "gate over 1": (changed("gate=robust_accuracy >= 45"), "45%"),
     "unknown metric": (changed("gate=robust_acuracy >= 0.4"), "did you mean robust_accuracy"),
-    "gate about no case": (changed("gate=robust_accuracy[l2] >= 0.4"), "matches no case: they are digits-plain"),
+    "gate about no case": (changed("gate=robust_accuracy[l2] >= 0.4"), "matches no case; the cases are digits-plain"),
     "gate no number": (changed("gate=robust_accuracy >= 0.4.5"), "is not a number"),
     # data
     "unknown data": (changed("data=digist"), "unknown data set (and no such path) 'digist': did you mean digits"),
     "unknown split": (changed("split=tset"), "did you mean test"),
-    "target of digits": (changed("target=label"), "means nothing"),
+    "target of digits": (changed("target=label"), "has no meaning"),
     "data missing": (changed("data={files}/soud.npz"), "did you mean sound.npz"),
     "folder missing": (changed("data={files}/deep/sound.npz"), "there is no folder"),
     "data of no kind": (changed("data={files}/notes.docx"), "no reader for notes.docx"),
@@ -360,7 +360,7 @@ COMMANDS = {
     "npz of text": (changed("data={files}/text.npz"), "text.npz"),
     "npz of nothing": (changed("data={files}/nothing.npz"), "nothing.npz"),
     "npz of other names": (changed("data={files}/other-names.npz"), "holds inputs, outputs: expected x and y"),
-    "npz of objects": (changed("data={files}/objects.npz"), "pickles"),
+    "npz of objects": (changed("data={files}/objects.npz"), "pickled"),
     "npz, unknown split": (changed("data={files}/splits.npz", "split=trian"), "did you mean train"),
     "npz of five dimensions": (changed("data={files}/five.npz"), "(1, 20, 1, 8, 8)"),
     "[0, 255] as floats": (changed("data={files}/bright.npz"), "but the image domain is [0, 1]"),
@@ -387,7 +387,7 @@ COMMANDS = {
     "csv with holes": (changed("data={files}/missing.csv"), "missing values: fill or drop them"),
     "csv, unknown column": (changed("data={files}/sound.csv", "target=traget"), "did you mean target"),
     "csv, classes are measurements": (changed("data={files}/no-class.csv"), "not a class"),
-    "csv for a network of images": (changed("data={files}/sound.csv"), "digits-plain belongs to the set digits"),
+    "csv for a network of images": (changed("data={files}/sound.csv"), "digits-plain belongs to the data set digits"),
     "parquet cut": (changed("data={files}/cut.parquet"), "not a valid Parquet file"),
     "parquet of text": (changed("data={files}/text.parquet"), "not a valid Parquet file"),
     "tsv of three columns": (changed("data={files}/three.tsv"), "3 columns"),
@@ -419,8 +419,8 @@ COMMANDS = {
     "network of two classes": (changed("model=mine:two_classes"), "the classes are 0 to 1"),
     "network of whole numbers": (changed("model=mine:integers"), "scores must be floating point"),
     "network of cubes": (changed("model=mine:cube"), "(2, 10, 3)"),
-    "callable of one row": (changed("model=mine:lazy", "attacks=noise"), "expected"),
-    "callable of too many columns": (changed("model=mine:wide", "attacks=noise"), "expected"),
+    "callable of one row": (changed("model=mine:lazy", "attacks=noise"), "for 2 inputs: return (2, 10)"),
+    "callable of too many columns": (changed("model=mine:wide", "attacks=noise"), "for 2 inputs: return (2, 10)"),
     "callable that fails": (changed("model=mine:picky", "attacks=noise"), "picky cannot take images, 1 x 8 x 8, values in [0, 1], deployed as float: KeyError"),
     "estimator of other columns": (changed("model={files}/sound.skops", "data={files}/wide.csv", "attacks=noise"), "3 features"),
     "estimator of more classes": (changed("model={files}/sound.skops", "data={files}/three.csv", "attacks=noise"), "the classes are 0 to 1"),
@@ -448,7 +448,7 @@ COMMANDS = {
     "merge alone": (("merge", "one"), "Missing argument 'others'"),
     "new of another kind": (("new", "atack", "mine"), "did you mean attack"),
     "new without a name": (("new", "attack", "My-Attack"), "lower-case letters"),
-    "new with a taken name": (("new", "attack", "pgd"), "there is an attack 'pgd' already"),
+    "new with a taken name": (("new", "attack", "pgd"), "an attack named 'pgd' exists already"),
     "new nowhere": (("new", "attack", "novel", "--folder", "nowhere"), "with --folder"),
 }
 
@@ -596,7 +596,7 @@ def test_a_gate_on_an_unfinished_run(spar, run):
     edit_header(run, status="interrupted")
     said = spar("gate", "last", "--rule", "robust_accuracy >= 0")
     assert said.code == 3
-    assert "interrupted, not done: continue it" in said.err
+    assert "interrupted, not done: finish it first" in said.err
 
 
 def test_names_are_text_in_the_report(spar, folder):
@@ -633,7 +633,7 @@ def test_a_plugin_that_cannot_be_loaded(spar, monkeypatch):
     for _ in range(2):
         said = spar("ls", "attacks")
         assert (said.code, said.out) == (2, "")
-        assert said.err == "spar: the plugin plug (plug) cannot be loaded: ModuleNotFoundError: No module named 'jax': mend it or uninstall it\n"
+        assert said.err == "spar: the plugin plug (plug) cannot be loaded (ModuleNotFoundError: No module named 'jax'): fix it or uninstall it\n"
 
 
 # Python ----------------------------------------------------------------------------------------------------------------
@@ -739,7 +739,7 @@ PYTHON = {
 
 @pytest.mark.parametrize("what", PYTHON)
 def test_wrong_call(what, folder):
-    """The right kind of error, with the values in the sentence, and no run folder.""" 
+    """The right kind of error, with the values in the sentence, and no run folder."""
     call, kind, fragment = PYTHON[what]
     with pytest.raises(kind) as caught:
         call()

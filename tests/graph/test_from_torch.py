@@ -175,7 +175,7 @@ REFUSED = {
     "erf": (Do(lambda self, x: torch.erf(x)), (3,), Unsupported, r"operator erf \(node erf, 1 of 1\) has no bound: supported are .*relu"),
     "product of matrices": (Do(lambda self, x: (x[:, :, None] @ x[:, None, :]).flatten(1)), (3,), Unsupported, "both depend on the input"),
     "division": (Do(lambda self, x: x / (1 + x.abs())), (3,), Unsupported, "division by a value that depends"),
-    "softmax inside": (Do(lambda self, x: self.last(x.softmax(1)), last=nn.Linear(3, 2)), (3,), Unsupported, "softmax is supported at the end"),
+    "softmax inside": (Do(lambda self, x: self.last(x.softmax(1)), last=nn.Linear(3, 2)), (3,), Unsupported, "softmax is supported only at the end"),
     "softmax over places": (nn.Sequential(nn.Softmax(1), nn.Flatten()), (2, 3), Unsupported, "only at the end, over the classes"),
     "chance": (Do(lambda self, x: F.dropout(x, 0.5, training=True)), (3,), Unsupported, "chance"),
     "noise": (Do(lambda self, x: x + torch.randn_like(x)), (3,), Unsupported, "chance"),

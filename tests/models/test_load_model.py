@@ -111,7 +111,7 @@ class TestZoo:
         assert found["digits-robust"][1] > 0.75
 
     def test_other_data_is_refused(self, cancer):
-        with pytest.raises(LoadError, match=r"belongs to the set digits, images, 1 x 8 x 8.*use data=digits"):
+        with pytest.raises(LoadError, match=r"belongs to the data set digits .images, 1 x 8 x 8.*use data=digits"):
             load_model("zoo:digits-plain", cancer)
         with pytest.raises(UnknownName, match="did you mean digits-plain"):
             load_model("zoo:digit-plain")

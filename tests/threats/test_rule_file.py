@@ -58,7 +58,7 @@ WRONG = {
     "list": ("- 1", LoadError, "expected keys and values .*got list"),
     "empty": ("", LoadError, "got NoneType"),
     "yaml": ("radius: [", LoadError, "not YAML"),
-    "code": ("radius: !!python/object/apply:os.getcwd []\ncolumns: {age: {}}", LoadError, "not YAML as expected: could not determine a constructor"),
+    "code": ("radius: !!python/object/apply:os.getcwd []\ncolumns: {age: {}}", LoadError, "not valid YAML: could not determine a constructor"),
 }
 
 

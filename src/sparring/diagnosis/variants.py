@@ -1,4 +1,4 @@
-"""The victim as an adaptive adversary would ask it: averaged, repaired, in double precision, or its inner network alone."""
+"""Variants of the victim for adaptive attacks: averaged, repaired, in double precision, inner network."""
 
 import contextlib
 import copy
@@ -22,7 +22,7 @@ from sparring.tasks.classes import logit_gap
 
 
 class Variant(NamedTuple):
-    """Hold a surrogate of the victim, with what was done to it in words.
+    """Hold a surrogate of the victim and a description of it.
 
     The deployed model judges the points found on it.
     """
@@ -112,7 +112,7 @@ def _works(subject: Subject, victim: Victim, dtype: torch.dtype | None = None) -
 
 
 def inner_networks(subject: Subject) -> list[tuple[str, nn.Module]]:
-    """Return the outermost parts that take the input as it is and give a number for each class.
+    """Return the outermost parts that map the unchanged input to one number per class.
 
     The model itself is left out.
     """

@@ -59,7 +59,7 @@ class Built(NamedTuple):
     head: str | None
 
     def answer(self, x: Tensor) -> Tensor:
-        """Return the output of the imported model on [n, *input], with the omitted end: [n, outputs]."""
+        """Return the output [n, outputs] of the imported model on [n, *input], with the omitted end."""
         scores = self.network(x)
         return scores.softmax(1) if self.head == "softmax" else scores.log_softmax(1) if self.head == "log_softmax" else scores
 

@@ -76,7 +76,7 @@ class BpdaVictim(Wrapped):
 
     @contextlib.contextmanager
     def through(self) -> Iterator[None]:
-        """Use the substitute gradient inside the context."""
+        """Let gradients pass through the substitute inside the context."""
         asking = False
 
         def swap(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:

@@ -26,7 +26,7 @@ class EstimatorVictim(Victim):
 
     def __init__(self, model: Any, domain: Domain, *, name: str | None = None, labels_only: bool = False):
         if not hasattr(model, "classes_"):
-            raise LoadError(f"{type(model).__name__} has no classes_: give a fitted classifier")
+            raise LoadError(f"{type(model).__name__} has no classes_: give a classifier, and fit it first")
         self.model = model
         self.domain = domain
         self.name = name or type(model).__name__

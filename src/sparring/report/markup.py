@@ -1,4 +1,4 @@
-"""HTML that is escaped by construction: every value that is not markup already is foreign text."""
+"""HTML that is escaped by construction: every value that is not markup is treated as foreign text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def details(summary: object, body: object, *, opened: bool = False, kind: str = 
 
 
 OPEN = 2
-"""Cases shown in full; the others are folded."""
+"""Number of cases shown in full; the others are collapsed."""
 
 
 def by_case(parts: Sequence[tuple[object, Markup]]) -> Markup:

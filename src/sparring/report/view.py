@@ -1,4 +1,4 @@
-"""What the sections see of a run: the header, and case by case the rows and the stored points."""
+"""The view of a run that sections receive: the header, and per case the rows and stored points."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from sparring.records.record import Points, Record
 from sparring.report.wording import DASH
 
 LONGEST_ANSWER = 24
-"""Letters of an answer that is no class."""
+"""Number of characters shown of an answer that is not a class."""
 
 
 class Stored(NamedTuple):
@@ -66,7 +66,7 @@ class CaseView:
 
     @property
     def contradictions(self) -> list[dict[str, Any]]:
-        """Return Attacks that broke what was proved: {certificate, attack, ids, file}."""
+        """Return the attacks that broke certified samples: {certificate, attack, ids, file}."""
         return [one for one in self.record.header.get("contradictions", []) if one["case"] == self.name]
 
     @cached_property

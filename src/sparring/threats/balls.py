@@ -270,7 +270,7 @@ class L2Region(BallRegion):
         return _onto(self.domain, x, normal, gap, shortest)
 
     def dual(self, g: Tensor) -> Tensor:
-        """Return the Euclidean length of g, the most that a step of size 1 gains along g, float64 [n]."""
+        """Return the Euclidean norm of g, the most that a step of size 1 gains, float64 [n]."""
         return torch.linalg.vector_norm(_flat(g).double(), dim=1)
 
     def sample(self, rng: Rng) -> Tensor:

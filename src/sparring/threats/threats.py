@@ -49,7 +49,7 @@ def l2(radius: float | Tensor) -> Threat:
 
 @in_our_words
 def l1(radius: float | Tensor) -> Threat:
-    """Return an L1 ball: the absolute changes add up to at most `radius` (one, or one per sample)."""
+    """Return an L1 ball: the absolute changes add up to at most `radius` (or one per sample)."""
     return Threat(L1(radius), Untargeted())
 
 

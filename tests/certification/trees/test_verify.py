@@ -220,7 +220,7 @@ def test_where_the_search_is_stopped_the_rest_proves_or_says_why(iris):
     threat = L2(exact * 0.99)
     assert all(one.verdict is Verdict.PROVED for one in certify(victim, x[rows], y[rows], threat))
     stopped = certify(victim, x[rows], y[rows], threat, states=1)
-    assert any(one.verdict is Verdict.UNKNOWN and "gave up after" in one.reason and one.radius < 0.99 * distance for one, distance in zip(stopped, exact))
+    assert any(one.verdict is Verdict.UNKNOWN and "stopped after" in one.reason and one.radius < 0.99 * distance for one, distance in zip(stopped, exact))
     solved = certify(victim, x[rows], y[rows], threat, states=1, milp=True, minimal=False)
     assert all(one.verdict is Verdict.PROVED for one in solved)
     assert any("milp" in one.method for one in solved)

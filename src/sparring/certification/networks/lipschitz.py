@@ -170,10 +170,10 @@ def sorted_pairs(network: Network, index: int) -> int | None:
 def misfit(victim: Victim, threat: Threat) -> str:
     """Return why not, or an empty string."""
     if not isinstance(threat.space, Ball):
-        return "Lipschitz constants hold under linf, l2 and l1"
+        return "Lipschitz constants certify linf, l2 and l1 only"
     if threat.goal.kind != "untargeted":
-        return "it certifies that the class stays, which is more than a target asks: use the goal untargeted"
-    return "" if isinstance(victim, TorchVictim | OnnxVictim) else "its layers are not open to us: give a torch module or an ONNX file"
+        return "it certifies untargeted threats only: use goal=untargeted"
+    return "" if isinstance(victim, TorchVictim | OnnxVictim) else "it needs a white-box model: give a torch module or an ONNX file"
 
 
 @certifier("lipschitz", misfit, cites="Tsuzuku, Sato, Sugiyama 2018, arXiv:1802.04034; Delattre et al. 2023, arXiv:2305.16173", order=15, by_default=False)
@@ -189,7 +189,7 @@ def lipschitz(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *,
     except Unsupported as error:
         return [Certificate(Verdict.UNKNOWN, reason=f"operator: {error}") for _ in range(len(x))]
     if not network.finite or not bool(torch.isfinite(pairs).all()):
-        return [Certificate(Verdict.UNKNOWN, reason="numerics: the constant is not finite") for _ in range(len(x))]
+        return [Certificate(Verdict.UNKNOWN, reason="numerics: the Lipschitz constant is not finite") for _ in range(len(x))]
     scores = network(x.double()).flatten(1)
     gaps = scores.gather(1, y[:, None]) - scores
     slack = 1e-9 * scores.abs().amax(1, keepdim=True)
@@ -205,5 +205,5 @@ def lipschitz(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *,
             answers.append(Certificate(Verdict.PROVED, "lipschitz", radius, float(gaps[sample].scatter(0, y[sample], math.inf).amin())))
         else:
             proved = min(radius * (1 - 1e-6), asked[sample])
-            answers.append(Certificate(Verdict.UNKNOWN, "lipschitz", proved, reason=f"lipschitz: the constant proves radius {radius:.3g} only"))
+            answers.append(Certificate(Verdict.UNKNOWN, "lipschitz", proved, reason=f"lipschitz: the constant proves only radius {radius:.3g}"))
     return answers

@@ -30,9 +30,9 @@ from sparring.threats.balls import Ball
 def misfit(victim: Victim, threat: Threat) -> str:
     """Return why not, or an empty string."""
     if not isinstance(threat.space, Ball):
-        return "bounds of networks hold under linf, l2 and l1: for other threats see spar ls certifiers"
+        return "bounds of networks certify linf, l2 and l1 only: for other threats see spar ls certifiers"
     if not isinstance(victim, TorchVictim | OnnxVictim):
-        return "its layers are not open to us: give a torch module or an ONNX file"
+        return "it needs a white-box model: give a torch module or an ONNX file"
     return ""
 
 

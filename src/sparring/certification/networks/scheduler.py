@@ -84,7 +84,7 @@ def run_by_estimate(state: VerificationState, steps: list[Step]) -> None:
         step = max(ready, key=lambda step: promised[step[0].name].chance / max(promised[step[0].name].seconds, 1e-9))
         waiting.remove(step)
         one, settings = step
-        log.debug("%s is next: %s", one.name, promised[one.name])
+        log.debug("next verifier: %s (%s)", one.name, promised[one.name])
         others = sum(promised[other.name].chance for other, _ in waiting if other.schedule.anytime)
         if one.schedule.in_groups:
             share = min(one.schedule.share if waiting else 1.0, one.schedule.share_before_search if others > 0 else 1.0)
@@ -117,7 +117,7 @@ def _begun_in_time(state: VerificationState, one: Verifier, speed: Speed) -> Ten
     if not bool(rows.all()):
         more = float(seconds[~rows].sum())
         state.note(
-            f"time: {one.name} would take {more:.3g} s to begin with the {int((~rows).sum())} samples left, {state.seconds_left():.3g} s were left", ~rows
+            f"time: {one.name} would need {more:.3g} s to start on the {int((~rows).sum())} remaining samples, {state.seconds_left():.3g} s were left", ~rows
         )
     return rows
 
@@ -138,7 +138,7 @@ def _in_groups(state: VerificationState, one: Verifier, settings: dict[str, Any]
         fitting = int((seconds[cheapest].cumsum(0) <= GROUP * room).sum()) or int(float(seconds[cheapest[0]]) <= room)
         if not fitting:
             more = float(seconds[here].sum())
-            state.note(f"time: {one.name} would take about {more:.3g} s more for {int(here.sum())} samples, {max(0.0, room):.3g} s were left for it", here)
+            state.note(f"time: {one.name} would need about {more:.3g} s more for {int(here.sum())} samples, {max(0.0, room):.3g} s were left for it", here)
             return
         mine = torch.zeros_like(here).index_fill(0, cheapest[: min(size, fitting)], True)
         todo = todo[~torch.isin(todo, state.places[mine])]

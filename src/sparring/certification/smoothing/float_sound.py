@@ -89,7 +89,7 @@ class GridGaussian(Gaussian):
         return float(torch.linalg.vector_norm(off.where(~same, 0.0))) * (1 + CARE)
 
     def complaint(self, x: Tensor, domain: Domain) -> str:
-        return "" if bool(torch.isfinite(self._low(x, domain)).all()) else "a grid begins at the lower bound of the inputs, and these have none: give bounds"
+        return "" if bool(torch.isfinite(self._low(x, domain)).all()) else "a grid starts at the lower bound of the inputs, which are unbounded: give bounds"
 
     def __str__(self) -> str:
         return f"{super().__str__()} on a grid of {self.step:.6g}"

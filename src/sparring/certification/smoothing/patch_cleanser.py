@@ -34,7 +34,7 @@ def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
     [(0, 5), (3, 8), (5, 10)]
     """
     if not 1 <= patch <= length or count < 1:
-        raise PlanError(f"masks for a patch of {patch} in {length} pixels, {count} a side: give 1 <= patch <= side of the image, and at least one mask")
+        raise PlanError(f"masks for a patch of {patch} in {length} pixels, {count} per side: give 1 <= patch <= side of the image, and at least one mask")
     stride = math.ceil((length - patch + 1) / count)
     size = patch + stride - 1
     starts = sorted({min(start, length - size) for start in range(0, length - patch + 1, stride)})
@@ -70,7 +70,7 @@ class CleansedVictim(Wrapped):
         return made
 
     def scores(self, x: Tensor) -> Tensor:
-        raise AccessError(f"{self.name} behind masks exposes labels, not scores")
+        raise AccessError(f"{self.name} with masks exposes labels, not scores: use attacks that need labels only")
 
     def answer(self, x: Tensor) -> Tensor:
         answers = [self._label_of(image) for image in x]
@@ -115,15 +115,15 @@ def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: floa
     _check_images("patch_cleanser", victim)
     height, width = victim.domain.shape[1:]  # type: ignore[attr-defined]
     if isinstance(patch, bool) or not isinstance(patch, int) or isinstance(masks, bool) or not isinstance(masks, int) or not math.isfinite(fill):
-        raise PlanError(f"patch_cleanser(patch={patch!r}, masks={masks!r}, fill={fill!r}): the first two are whole numbers, the fill is finite")
+        raise PlanError(f"patch_cleanser(patch={patch!r}, masks={masks!r}, fill={fill!r}): give whole numbers for patch and masks, and a finite fill")
     spans(min(height, width), patch, masks)  # refuses what does not fit
     return CleansedVictim(victim, patch, masks, fill)
 
 
 def _misfit(victim: Victim, threat: Threat) -> str:
     if not isinstance(victim, CleansedVictim):
-        return "it certifies victims behind masks: wrap the victim, patch_cleanser(victim, patch=5)"
-    return "" if threat.space.kind == "patch" else "masks certify against patches: ask for sp.patch(5)"
+        return "it certifies masked victims only: wrap the victim, patch_cleanser(victim, patch=5)"
+    return "" if threat.space.kind == "patch" else "patch_cleanser certifies patch threats only: use sp.patch(5)"
 
 
 @certifier("patch_cleanser", _misfit, cites="Xiang et al. 2022, arXiv:2108.09135", order=40)
@@ -153,17 +153,17 @@ def _one(victim: CleansedVictim, x: Tensor, criterion: ClassCriterion, threat: T
         return unknown("the input has values that are NaN or infinite")
     label = int(victim.label(x[None]))
     if bool(criterion.met(torch.tensor([label], device=criterion.reference_class.device))):
-        reason, spent = f"class {label} without any change", time.monotonic() - began
+        reason, spent = f"class {label} already without a change", time.monotonic() - began
         return Certificate(Verdict.REFUTED, "patch_cleanser", reason=reason, seconds=spent, guarantee=EQUAL_ANSWERS, counterexample=x)
     if label < 0:
-        return unknown("the model gives no answer: NaN, or it abstains")
+        return unknown("the model gives no answer, because it returns NaN or abstains")
     for first in range(len(victim.covers)):
         if time.monotonic() > deadline:
-            return unknown(f"time ended after {first} of {len(victim.covers)} masks: give more seconds")
+            return unknown(f"time: the limit was reached after {first} of {len(victim.covers)} masks; give more seconds")
         seen = victim.under(x, first)
         if bool((seen != label).any()):
             second = int((seen != label).nonzero()[0])
-            return unknown(f"under masks {first} and {second} the model says {int(seen[second])}, not {label}")
+            return unknown(f"under masks {first} and {second} the model answers {int(seen[second])}, not {label}")
     if asked > victim.patch:
-        return unknown(f"the masks cover patches of up to {victim.patch}, asked {asked}: patch_cleanser(victim, patch={asked})", float(victim.patch))
+        return unknown(f"the masks cover patches of up to {victim.patch} pixels, requested {asked}: patch_cleanser(victim, patch={asked})", float(victim.patch))
     return Certificate(Verdict.PROVED, "patch_cleanser", float(victim.patch), seconds=time.monotonic() - began, guarantee=EQUAL_ANSWERS)

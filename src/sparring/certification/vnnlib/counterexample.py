@@ -70,7 +70,7 @@ class Deployed:
         try:
             answered = self.runtime.run(None, {taken.name: fed.astype(FLOATS.get(taken.type, np.dtype("f4")))})[0]
         except Exception as error:  # onnxruntime's errors share no base class
-            raise LoadError(f"onnxruntime cannot answer a counterexample: {str(error).splitlines()[0]}") from error
+            raise LoadError(f"onnxruntime cannot evaluate a counterexample: {str(error).splitlines()[0]}") from error
         return np.asarray(answered, np.float64).reshape(-1)[: self.network.outputs]
 
     def exact(self, x: np.ndarray) -> np.ndarray:

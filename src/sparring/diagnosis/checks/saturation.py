@@ -1,4 +1,4 @@
-"""D9: is the model so sure of itself that cross-entropy runs out of digits? Costs nothing: shared forward."""
+"""D9: is the softmax so saturated that cross-entropy loses its gradient? Costs nothing: shared forward."""
 
 from sparring.diagnosis.doctor import Opinion, Subject, check
 
@@ -24,7 +24,7 @@ def saturation(subject: Subject) -> Opinion:
     value = float((full | wide).double().mean())
     sure, apart = int(full.sum()), int(wide.sum())
     seen = f"{sure} of {count} samples have a probability of exactly 1 and {apart} a gap above {GAP:g} between the best two scores."
-    cure = "Attack with margin or DLR, or divide the logits by their scale: cross-entropy has no gradient left there."
+    cure = "Attack with the margin or DLR loss, or divide the logits by their scale: the gradient of cross-entropy is zero there."
     if apart > MANY * count:
         return Opinion("bad", seen, cure, value, SOME)
     if value > SOME:

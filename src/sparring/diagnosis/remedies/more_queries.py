@@ -1,4 +1,4 @@
-"""More queries: random search asks ten times as often as the check D22."""
+"""More queries: random search with ten times the queries of the check D22."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from sparring.diagnosis.probe import DRAWS, deployed, is_random, square
 from sparring.diagnosis.remedy import Trying, remedy
 
 QUERIES = 2000
-"""Ten times what the check D22 asks."""
+"""Ten times the queries of the check D22."""
 
 
 @remedy("ten times the queries", order=60, only_if_doubtful=True)

@@ -201,7 +201,7 @@ class HttpVictim(Victim):
                 f"the model behind {self.name} has changed during the run, from version {self.version!r} to {answer.version!r}: run the same command again"
             )
         if "scores" in self.exposes and (answer.scores is None or answer.scores.shape[1] != self.classes):
-            found = "labels only" if answer.scores is None else f"{answer.scores.shape[1]} scores an input"
+            found = "labels only" if answer.scores is None else f"{answer.scores.shape[1]} scores per input"
             raise EndpointError(f"{self.name} returned {found}, at first it returned {self.classes} scores: the model behind the address has changed")
         if (answer.labels is not None) != (self.names_both or answer.scores is None):
             raise EndpointError(f"{self.name} returns classes with its scores in some answers only: return them always, or ignore them with labels_field=")

@@ -1,4 +1,4 @@
-"""Sanity: is it robustness, or are the gradients masked? One light a check, with its evidence."""
+"""Sanity: one light per check for masked gradients and other faults, with its evidence."""
 
 from sparring.report.lights import Light, lights, trust
 from sparring.report.markup import Markup, by_case, join, markup
@@ -16,7 +16,7 @@ def sanity(view: View) -> Markup | None:
     """Return the lights of each case."""
     if not view.cases:
         return None
-    lead = markup("<p>Models can look robust because attacks fail, not because they are. These checks look for that.</p>")
+    lead = markup("<p>A model can look robust only because the attacks fail. These checks look for signs of that.</p>")
     return lead + by_case([(_heading(view, case), _lights(case)) for case in view.cases])
 
 

@@ -1,4 +1,4 @@
-"""Transfer: what points found on one network do to another, one shaded table an attack."""
+"""Transfer: how often points found on one network break another, a shaded table per attack."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ def transfer(view: View) -> Markup | None:
     kind = view.cases[0].domain_kind if view.cases else ""
     attacks = list(dict.fromkeys(one["attack"] for one in about["cells"]))
     lead = markup(
-        "<p>Points are looked for on the network of the row, and put to that of the column. A cell is the share that fell of the {n}, out of "
-        "{asked}, that all {networks} get right without attack; whether a point fell is decided by a fresh answer of the target. "
-        "Below it is the 95{space}% interval. In brackets: the source is the target, or one of several, which is no transfer.</p>",
+        "<p>Points are found on the network of the row and evaluated on the network of the column. A cell is the share broken of the {n} (of "
+        "{asked}) that all {networks} classify correctly without attack; a fresh answer of the target decides. "
+        "Below it is the 95{space}% interval. Values in brackets are not transfer: the target is the source or one of several sources.</p>",
         n=samples(int(about["n"]), kind), asked=f"{int(about['asked']):,}", networks=count(len(about["networks"]), "network"), space=Markup("&nbsp;"),
     )  # fmt: skip
     found = [one for one in (_best(about["cells"], rates, attacks),) if one]
@@ -52,7 +52,7 @@ def _best(cells: list[dict[str, Any]], rates: dict[tuple[str, str], Rate], attac
     if len(ranked) < 2 or percent(ranked[0][0]) == percent(ranked[-1][0]):
         return None
     return markup(
-        "<p>Of {attacks}, <code>{best}</code> travels best, {mean} on average; <code>{worst}</code> least, {least}.</p>",
+        "<p>Of {attacks}, <code>{best}</code> transfers best ({mean} on average) and <code>{worst}</code> worst ({least}).</p>",
         attacks=count(len(ranked), "attack"), best=ranked[0][1], mean=percent(ranked[0][0]), worst=ranked[-1][1], least=percent(ranked[-1][0]),
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ def _matrix(attack: str, cells: list[dict[str, Any]], rates: dict[tuple[str, str
         shown = [_cell(rates[one["case"], one["say"]], one["own"]) for one in (place[source, target] for target in targets)]
         mean = _mean([one for one in cells if one["source"] == source], rates)
         rows.append((source, *shown, DASH if mean is None else percent(mean)))
-    heads = [Column("found on"), *(Column(f"put to {target}", True) for target in targets), Column("mean of transfers", True)]
+    heads = [Column("found on"), *(Column(f"evaluated on {target}", True) for target in targets), Column("mean of transfers", True)]
     return markup('<div class="matrix">{table}</div>', table=table(attack, heads, rows))
 
 
