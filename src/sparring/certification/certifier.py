@@ -72,7 +72,7 @@ class Certifier:
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """Return the registered things that its settings name, such as verifiers.
+        """Return the registered things that the settings name, such as verifiers.
 
         Their code decides what it proves.
         """
@@ -94,7 +94,7 @@ def certifier(
     renamed: Mapping[str, str] | None = None,
     tasks: Set[str] = frozenset({"classes"}),
 ) -> Callable[[Callable[..., Sequence[Certificate]]], Certifier]:
-    """Register `prove` as a certifier. Lower `order` is asked first where several fit."""
+    """Register `prove` as a certifier; if several fit, a lower `order` runs first."""
 
     def enter(prove: Callable[..., Sequence[Certificate]]) -> Certifier:
         def fits(victim: Victim, threat: Threat) -> str:

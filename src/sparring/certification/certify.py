@@ -53,7 +53,7 @@ class Certificates(list[Certificate]):
 
 
 def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
-    """Return the certifiers that fit and are asked by default, in that order."""
+    """Return the certifiers that fit and run by default, in order."""
     return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
 
 

@@ -10,7 +10,7 @@ from sparring.data.torch_sets import is_torch_set
 
 
 def data_of(given: Any, domain: Domain, task: Task | None = None) -> Data:
-    """Return data as it is, and a pair (x, y) or a torch set as data of the domain.
+    """Return data unchanged, and a pair (x, y) or a torch set as data of the domain.
 
     Raises:
         InputError: Where it is none of these, or does not fit domain or task.

@@ -149,7 +149,7 @@ class Subject:
 
     @property
     def clean(self) -> Answers:
-        """Return answers about the samples as they are, asked once."""
+        """Return the answers for the clean samples, computed once."""
         return self.kept("clean", lambda: self.ask(self.x))
 
     @property
@@ -173,7 +173,7 @@ class Subject:
         return coarse if scores is None else max(coarse, 4 * torch.finfo(scores.dtype).eps)
 
     def gradient(self, loss: str) -> Graded:
-        """Return Scores, values and gradients of one of LOSSES, asked once."""
+        """Return scores, values and gradients of one of LOSSES, computed once."""
         return self._graded(loss)[0]
 
     @property

@@ -134,7 +134,7 @@ def curve(subject: Subject, steps: int, loss: str = "ce") -> Curve:
 
 
 def square(subject: Subject, queries: int) -> Attack | None:
-    """Return the random search that fits this threat; None where there is none."""
+    """Return the random search that fits this threat, or None."""
     known = everything("attack")
     for name in ("square", "square_l2", "square_l1"):
         if name in known and known[name].misfit(subject.victim, subject.threat) is None and "queries" in known[name].defaults:

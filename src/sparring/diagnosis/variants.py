@@ -47,7 +47,7 @@ def passed(subject: Subject) -> list[Variant]:
 
 
 def twins(subject: Subject, *, inside: bool = False) -> list[Variant]:
-    """Return networks whose points may transfer: the victim repaired, and classifiers inside it.
+    """Return networks whose points may transfer: a repaired copy and inner classifiers.
 
     Repaired is without its suspicious parts; the inner classifiers come with `inside` even where no part is suspicious.
     """
@@ -140,7 +140,7 @@ def inner_networks(subject: Subject) -> list[tuple[str, nn.Module]]:
 
 
 class InnerVictim(Wrapped):
-    """Search a victim by way of the classifiers inside it.
+    """Represent a victim whose search uses its inner classifiers.
 
     The search uses the mean of their probabilities, as logits. Scores and labels are the victim's own.
     """

@@ -41,7 +41,7 @@ class Column:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Return the smallest and the largest value, infinite where there is none."""
+        """Return the smallest and the largest value; infinite without a bound."""
         if self.kind == "category":
             return 0.0, float(len(self.levels) - 1)
         return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
@@ -64,7 +64,7 @@ class Table(Domain):
         names = [column.name for column in self.columns]
         twice = {name for name in names if names.count(name) > 1}
         if twice or not names:
-            raise PlanError(f"a table needs at least one column and unique names; repeated names: {', '.join(sorted(twice)) or 'none'}")
+            raise PlanError(f"a table needs columns with unique names; repeated names: {', '.join(sorted(twice)) or 'none'}")
 
     @property
     def names(self) -> list[str]:

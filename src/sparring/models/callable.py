@@ -45,7 +45,7 @@ class CallableVictim(Victim):
         self.exposes = frozenset({"labels"} if labels_only else {"labels", "scores"})
         found = classes if classes is not None else getattr(model, "classes", None)
         if found is None and task is None:
-            raise LoadError(f"{self.name} is a function: give its number of classes, victim(f, domain, classes=...), or another task, task=...")
+            raise LoadError(f"{self.name} is a function: say how many classes it has, victim(f, domain, classes=...), or give another task, task=...")
         self.task = task or Classes(int(found or 0))
         self._fingerprint = fingerprint or getattr(model, "fingerprint", None)
 

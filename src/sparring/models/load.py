@@ -29,7 +29,7 @@ FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, tree
 
 
 class Inputs(Protocol):
-    """Describe what loading needs of the data; `data.dataset.Data` has it."""
+    """Describe the properties of the data that loading needs, which `Data` has."""
 
     @property
     def domain(self) -> Domain:

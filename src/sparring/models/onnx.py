@@ -72,7 +72,7 @@ class OnnxVictim(DifferentiableVictim):
             return None, str(error)
 
     def inner(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the shape of one input as the file takes it, for one of the domain's.
+        """Return the shape of one input in the file for the shape in the domain.
 
         None where the file says it.
         """

@@ -31,7 +31,7 @@ Search = Literal["fast", "bfloat16", "plain"]
 
 @adapter("torch", lambda model: isinstance(model, nn.Module | ExportedProgram), order=10)
 class TorchVictim(DifferentiableVictim):
-    """Represent a torch module, asked in evaluation mode.
+    """Represent a torch module, which is evaluated in evaluation mode.
 
     Mode, parameters, `.grad` and hooks are as before afterwards.
 
@@ -63,7 +63,7 @@ class TorchVictim(DifferentiableVictim):
             self.task = self.task.fitted(self.scores(self._example()), self.name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: all but the private copy, which is made again when it is needed."""
+        """Return the state to pickle, without the private copy, which is made again if needed."""
         return {**self.__dict__, "_copy": None}
 
     def _example(self) -> Tensor:

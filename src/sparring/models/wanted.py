@@ -55,7 +55,7 @@ def listed_of(given: Any) -> list[Any]:
 
 
 def module_of(given: Any) -> Any:
-    """Return the torch module of a victim or of a pair, and anything else as it is."""
+    """Return the torch module of a victim or a pair, and anything else unchanged."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Domain):
         given = given[0]
     held = getattr(given, "module", None) if isinstance(given, Victim) else given
@@ -65,7 +65,7 @@ def module_of(given: Any) -> Any:
 
 
 def threat_of(given: Any) -> Threat:
-    """Return a threat as it is.
+    """Return a threat unchanged; anything else is refused.
 
     Raises:
         InputError: Where it is none; the message says where a radius belongs.

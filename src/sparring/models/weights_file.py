@@ -16,7 +16,7 @@ NESTED = ("state_dict", "model_state_dict", "model")
 
 
 def put_weights(model: Any, weights: str | Path | None, where: str) -> Any:
-    """Return the model with its weights; as it is where there are none.
+    """Return the model with the given weights, or unchanged without weights.
 
     LoadError for what does not fit.
     """

@@ -109,7 +109,7 @@ OPEN = 2
 
 
 def by_case(parts: Sequence[tuple[object, Markup]]) -> Markup:
-    """Return the body alone where there is one case, else one fold per (heading, body)."""
+    """Return the body alone for one case, else a collapsible block per (heading, body)."""
     if len(parts) == 1:
         return parts[0][1]
     return join(details(markup("<h3>{name}</h3>", name=name), body, opened=turn < OPEN, kind="fold case") for turn, (name, body) in enumerate(parts))

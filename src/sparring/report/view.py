@@ -87,7 +87,7 @@ class CaseView:
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """Return `metrics.outcome.outcomes` of the judged samples; empty where there are none."""
+        """Return `metrics.outcome.outcomes` of the judged samples; empty if there are none."""
         if not len(self.table):
             return pd.DataFrame({"wanted": [], "clean": [], "robust": [], "fell_to": []})
         return outcomes(self.judged)

@@ -39,7 +39,7 @@ def interval(rate: Rate) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """Return a number as short as it can be read; anything else as it is; a dash for nothing."""
+    """Return a number in short form; anything else unchanged; a dash for nothing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return DASH
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -97,7 +97,7 @@ def either(words: Sequence[str]) -> str:
 
 
 def goal(threat: dict[str, Any]) -> str:
-    """Say what the adversary wants, as a sentence."""
+    """Return the adversary's goal as a sentence."""
     described = threat.get("goal", {})
     if described.get("kind") == "untargeted":
         return "Untargeted: any class but the true one counts as a success."

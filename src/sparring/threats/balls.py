@@ -378,7 +378,7 @@ class L1Region(BallRegion):
         return _onto(self.domain, x, normal, gap, sparsest)
 
     def plain_step(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-        """Return x moved by what the plane of `onto_plane` is away where nothing has bounds.
+        """Return x moved onto the plane of `onto_plane`, ignoring all bounds.
 
         All of that in one coordinate would end at the edge, so it is spread over those that move inside the bounds, in the same
         proportions.

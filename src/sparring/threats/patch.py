@@ -42,7 +42,7 @@ class PatchRegion(PixelRegion):
         return on(self._best(pixels((moved - self.origin).double() * g.double()).sum(1)), moved, self.origin)
 
     def stamp(self, upper: Tensor, left: Tensor, share: Tensor) -> Tensor:
-        """Return the origin under a patch whose corner lies at (upper, left), int64 [n] each.
+        """Return the origin under a patch with its corner at (upper, left), int64 [n] each.
 
         Its pixels are between their edges, by the upper left part of share [n, channels, height, width] in [0, 1].
         """

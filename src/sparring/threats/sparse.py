@@ -139,7 +139,7 @@ def top(values: Tensor, count: Tensor) -> Tensor:
 
 
 def edges(domain: Domain, origin: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the bounds of the domain, shaped like origin; where there is none, some way off."""
+    """Return the bounds of the domain, shaped like origin; distant values if unbounded."""
     far = FAR * (1 + origin.abs())
     low, high = (edge.expand_as(origin) for edge in box(domain, origin))
     return torch.where(low.isfinite(), low, origin - far), torch.where(high.isfinite(), high, origin + far)

@@ -96,11 +96,11 @@ class WordsRegion(Region):
         return tuple(one.capitalize() for one in found) if word[:1].isupper() else tuple(found)
 
     def substitutes(self, row: int, place: int) -> tuple[str, ...]:
-        """Return the words that may replace the word at a place of a row."""
+        """Return the words that may replace the word at a position of a row."""
         return self.listed(self.origin[row].split()[place])
 
     def places(self, row: int) -> list[int]:
-        """Return the places of a row whose word has substitutes."""
+        """Return the positions of a row whose word has substitutes."""
         return [place for place, word in enumerate(self.origin[row].split()) if self.listed(word)]
 
     def sample(self, rng: Rng) -> Strings:

@@ -104,7 +104,7 @@ class TestRefused:
 
     def test_other_models(self):
         x, y = data(3)
-        with pytest.raises(LoadError, match="LogisticRegression is not made of trees"):
+        with pytest.raises(LoadError, match="LogisticRegression is not a supported tree model"):
             read_estimator(LogisticRegression(max_iter=5000).fit(x, y))
 
     def test_boosting_that_begins_with_a_model(self):

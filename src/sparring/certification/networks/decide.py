@@ -74,7 +74,7 @@ def _what_more(state: VerificationState, asked: set[str]) -> None:
 
 
 def _unfit(query: Query) -> str:
-    """Why nothing can be said about these queries, or an empty string."""
+    """Return why these queries cannot be decided, or an empty string."""
     inputs = query.inputs
     if not bool(torch.isfinite(inputs.low).all() & torch.isfinite(inputs.high).all()):
         return "input: some inputs have no bounds"

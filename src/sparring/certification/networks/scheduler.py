@@ -1,4 +1,4 @@
-"""Who is asked next where time is limited: the verifier that promises most per second, of those that rest on nothing still to come.
+"""Chooses the next verifier under a time limit: the one with the best estimate per second.
 
 Searches that would go on for ever get a part of the time as large as their part of the chances.
 """
@@ -37,7 +37,7 @@ def machine_speed() -> float:
 
 
 class Speed:
-    """Hold multiply-adds per second of each verifier, as measured on the way."""
+    """Hold the measured multiply-adds per second of each verifier."""
 
     def __init__(self) -> None:
         self.known: dict[str, float] = {}
@@ -60,7 +60,7 @@ class Speed:
 
 
 def estimate(one: Verifier, settings: Mapping[str, Any], state: VerificationState, speed: Speed) -> Estimate:
-    """Return what a verifier promises for the queries that are open now."""
+    """Return the estimate of a verifier for the open queries."""
     if one.schedule.estimate is not None:
         return one.schedule.estimate(state)
     expected = None if one.schedule.anytime else one.cost(state, settings)

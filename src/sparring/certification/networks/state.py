@@ -121,7 +121,7 @@ class VerificationState:
             self.settle(hit, Verdict.REFUTED, counterexamples=found)
 
     def note(self, reason: str, rows: Tensor | None = None) -> None:
-        """Say why queries (all open ones, or bool [n]) remain open so far; the last word stands."""
+        """Note why queries (all open ones, or bool [n]) remain open; a later note replaces it."""
         for place in (self.places if rows is None else self.places[rows]).tolist():
             self.reasons[place] = reason
 

@@ -45,7 +45,7 @@ def nothing(state: VerificationState) -> Tensor | None:
 
 @dataclass(frozen=True)
 class VerifierSchedule:
-    """Describe when a verifier is asked, and for how long."""
+    """Describe when a verifier runs, and for how long."""
 
     cost: Cost = unforeseen
     capped: bool = True
@@ -109,7 +109,7 @@ class Verifier:
             self.run_all(part, settings)
 
     def cost(self, state: VerificationState, settings: Mapping[str, Any]) -> Tensor | None:
-        """Return about how many multiply-adds it takes with these settings for each open query.
+        """Return the approximate multiply-adds per open query with these settings.
 
         None where that cannot be foreseen, float64 [n].
         """

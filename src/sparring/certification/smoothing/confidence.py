@@ -1,4 +1,4 @@
-"""What counts of votes say of a probability: Clopper-Pearson bounds, a bound that may be looked at after every draw, and Holm's order."""
+"""Confidence bounds from votes: Clopper-Pearson, a sequential bound, and Holm's method."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Gaussian noise on a grid, so that what is proved holds for the model as it is executed in floating point."""
+"""Gaussian noise on a grid, whose certificates hold for the model as executed."""
 
 import math
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class GridGaussian(Gaussian):
         return torch.cat([below, 1 - below.flip(0)])
 
     def slack_of(self, size: int) -> float:
-        """Return how far the noise drawn may differ from the noise meant.
+        """Return how far the drawn noise may differ from the ideal noise.
 
         Total variation between the noise drawn on `size` numbers and the noise meant: tails, and 8 units in the last of 53 digits
         for each edge (half of one from rounding it, the rest for the normal distribution of SciPy).

@@ -1,4 +1,4 @@
-"""Certify patches by masks: any patch is covered by some mask, and all masks agree.
+"""Certify patches by masks: some mask covers any patch, and all masks agree.
 
 This is PatchCleanser: the image under a mask that covers the patch and any other mask is that of the clean image.
 """
@@ -42,7 +42,7 @@ def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
 
 
 class CleansedVictim(Wrapped):
-    """Represent a victim behind two rounds of masks.
+    """Represent a victim with two rounds of masks.
 
     Another victim behind two rounds of masks (Xiang, Mahloujifar, Mittal 2022, arXiv:2108.09135, algorithm 1). Labels only.
 
@@ -104,7 +104,7 @@ class CleansedVictim(Wrapped):
 
 
 def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: float = 0.0) -> CleansedVictim:
-    """Return the victim behind two rounds of masks, which certifies against one square patch.
+    """Return the victim with two rounds of masks, which can be certified against one patch.
 
     patch: the largest side of the patch in pixels.
 

@@ -137,7 +137,7 @@ def _misfit(victim: Victim, threat: Threat) -> str:
 
 @certifier("band_vote", _misfit, cites="Levine, Feizi 2020, arXiv:2002.10733", order=40)
 def bands_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
-    """Certify samples whose first class leads by twice the bands that a patch touches.
+    """Certify samples whose first class is ahead by twice the bands that a patch touches.
 
     There is one certificate per sample, for a `BandVictim` under a patch.
 

@@ -60,7 +60,7 @@ class SmoothedVictim(Wrapped):
         return self._predict(x, "label")
 
     def decide(self, x: Tensor, scores: Tensor) -> Tensor:
-        """Return the vote of fresh copies, whatever the mean of softmax says."""
+        """Return the vote of fresh copies, regardless of the mean softmax."""
         return self._predict(x, "decide")
 
     def votes(self, x: Tensor, rng: Rng, count: int) -> Tensor:

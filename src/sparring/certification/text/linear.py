@@ -1,4 +1,4 @@
-"""Linear models on bags of words, read from scikit-learn: the worst allowed sentence is found place by place.
+"""Linear models on bags of words, read from scikit-learn, and their worst allowed sentence.
 
 The margin of a linear model on counts is a sum over the words, so that the worst k substitutions are the k best ones: exact. Words that count once however
 often they occur (`binary=True`) depend on each other only where places can hold the same word: such places are enumerated together, exact again, or bounded
@@ -113,7 +113,7 @@ def read(model: Any) -> LinearText:
 
 
 def worst(model: LinearText, region: WordsRegion, row: int, reference_class: int) -> Worst:
-    """Return what the best substitutions do to the logit gap of a class."""
+    """Return the effect of the best substitutions on the logit gap of a class."""
     places = [[model.tokens(one) for one in (word, *single_words(region.listed(word)))] for word in region.origin[row].split()]
     bag: Tokens = sum((options[0] for options in places), Counter())
     bag = Counter(set(bag)) if model.binary else bag

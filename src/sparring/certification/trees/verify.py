@@ -151,7 +151,7 @@ def widened(radius: np.ndarray, x: np.ndarray, order: float) -> np.ndarray:
 
 
 def narrowed(distance: np.ndarray, x: np.ndarray, order: float) -> np.ndarray:
-    """Return a radius that is proved where everything nearer than `distance` is.
+    """Return a radius that is proved if everything nearer than `distance` is.
 
     At least 0, float64 [n].
     """

@@ -1,4 +1,4 @@
-"""Formulas over inputs and outputs in exact arithmetic, and the union of cases that they come to."""
+"""Formulas over inputs and outputs in exact arithmetic, expanded to a union of cases."""
 
 import math
 from collections.abc import Iterable, Sequence

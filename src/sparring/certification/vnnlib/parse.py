@@ -67,7 +67,7 @@ def read_text(path: str | Path) -> str:
 
 
 def parse_property(text: str, name: str = "property") -> Property:
-    """Return the property that a text says; `name` is what errors call it.
+    """Return the property in a text; error messages use `name`.
 
     As `read_property` otherwise.
 

@@ -1,4 +1,4 @@
-"""VNN-LIB 2.0: read by the package `vnnlib`, its tree turned into exact formulas."""
+"""VNN-LIB 2.0: read by the package `vnnlib` and converted to exact formulas."""
 
 import json
 import math

@@ -61,7 +61,7 @@ def read_text(path: Path, encoding: str | None) -> str:
 
 
 def pick_split(split: str | None, known: Sequence[str], where: Path) -> str:
-    """Return the split that was asked for, "test" or the first one otherwise.
+    """Return the requested split, else "test", else the first one.
 
     `known`: those that are there.
     """

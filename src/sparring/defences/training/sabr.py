@@ -45,7 +45,7 @@ class Sabr:
         return mixed(step, worst_entropy(leads), self.natural) + regular(step, values, self.regulariser)
 
     def small(self, box: InputSet, point: Tensor) -> InputSet:
-        """Return the box of this share of the width, centred as near to the point as it fits inside.
+        """Return a box with this share of the width, centred as near to the point as possible.
 
         This holds coordinate by coordinate.
         """

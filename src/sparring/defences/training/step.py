@@ -59,7 +59,7 @@ class Step:
 
 
 class Loss(Protocol):
-    """Represent what training minimises: called with a step, it returns a number with gradients.
+    """Represent a loss: a function from a step to a number with gradients.
 
     A loss is a frozen value with its settings.
     """

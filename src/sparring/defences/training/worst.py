@@ -1,4 +1,4 @@
-"""Losses of bounds: lower bounds of how far the label leads, and cross-entropy of the worst they allow."""
+"""Losses of bounds: lower bounds of logit gaps, and cross-entropy of the worst scores."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ def rivals(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
 
 
 def worst_entropy(leads: Tensor) -> Tensor:
-    """Return the mean cross-entropy of scores in which the label leads by so much.
+    """Return the mean cross-entropy of scores with these logit gaps of the label.
 
     leads: [n, classes - 1].
 

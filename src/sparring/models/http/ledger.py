@@ -79,7 +79,7 @@ class QueryLedger:
             self._base = None
 
     def key(self, row: bytes) -> bytes:
-        """Return the SHA-256 of the endpoint and the input as it is sent."""
+        """Return the SHA-256 of the endpoint and the input as sent."""
         return hashlib.sha256(self.identity.encode() + b"\n" + row).digest()
 
     def recall(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:

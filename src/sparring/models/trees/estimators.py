@@ -30,7 +30,7 @@ def innermost(model: Any) -> Any:
 
 
 def readable(model: Any) -> str:
-    """Return why there is no reader for this model; empty where there is one."""
+    """Return why no reader supports this model; empty if one does."""
     try:
         _reader(innermost(model))
     except LoadError as error:

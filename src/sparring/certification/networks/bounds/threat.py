@@ -1,4 +1,4 @@
-"""The input set of a threat: what its region lets pass, rounded outward."""
+"""The input set of a threat: its region, rounded outward."""
 
 import math
 

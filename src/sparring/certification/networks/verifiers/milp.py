@@ -1,4 +1,4 @@
-"""Decide with LPs and MILPs, sample by sample, what bounds and splits leave open (HiGHS)."""
+"""Decide the remaining queries with LPs and MILPs, one by one (HiGHS)."""
 
 import logging
 import time

@@ -208,7 +208,7 @@ def first_layer(shape: tuple[int, ...]) -> Standardise:
 
 
 def shaped(outputs: tuple[int, ...]) -> list[nn.Module]:
-    """Return what brings [n, numbers] to the shape of the scores; nothing where they have it."""
+    """Return the layers that reshape [n, numbers] to the scores; empty if not needed."""
     return [] if len(outputs) == 1 else [nn.Unflatten(1, outputs)]
 
 
