@@ -380,7 +380,7 @@ MISFITS = {
     "no pool": (lambda: transfer(other_victim(1), changes="admix"), "pool"),
     "a pool of one class": (lambda: transfer(other_victim(1), changes="admix", pool=Data.of(torch.rand(2, 1, 6, 6), [1, 1], DOMAIN)), "one class"),
     "no residual branches": (lambda: transfer(other_victim(1), changes="mi+sgm"), "residual"),
-    "sgm of the victim": (lambda: read_attack('transfer(changes="sgm")'), "not ours to change"),
+    "sgm of the victim": (lambda: read_attack('transfer(changes="sgm")'), "must not be"),
 }
 
 

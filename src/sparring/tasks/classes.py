@@ -78,7 +78,7 @@ class Classes(Task):
     def count(self) -> int:
         """Return the number of classes."""
         if self.classes is None:
-            raise NeedsError("the number of classes is not known: write classes(10)")
+            raise NeedsError("the number of classes is unknown: write classes(10)")
         return self.classes
 
     @property
@@ -140,7 +140,7 @@ class Classes(Task):
 def of_classes(criterion: Criterion) -> ClassCriterion:
     """Return the criterion as one of classes; NeedsError where it is another."""
     if not isinstance(criterion, ClassCriterion):
-        raise NeedsError(f"this needs a goal about classes, got {type(criterion).__name__}: try an attack or certifier that fits every task")
+        raise NeedsError(f"the method needs a goal for classes, got {type(criterion).__name__}: use an attack or certifier that supports every task")
     return criterion
 
 
@@ -169,7 +169,7 @@ def check_labels(y: Any, count: int, classes: int | None) -> Tensor:
     try:
         labels = torch.as_tensor(np.asarray(y) if not isinstance(y, Tensor) else y)
     except (TypeError, ValueError) as error:
-        raise InputError(f"labels are no numbers ({str(y)[:60]}): number the classes from 0 on") from error
+        raise InputError(f"labels are not numbers ({str(y)[:60]}): number the classes from 0 on") from error
     if labels.ndim != 1:
         raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot)")
     if len(labels) != count:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from sparring.core.errors import PlanError
-from sparring.defences.training.ibp import interval_leads, regular
+from sparring.defences.training.ibp import interval_gaps, regular
 from sparring.defences.training.pgd import BoxPgd
 from sparring.defences.training.regulariser import Regulariser
 from sparring.defences.training.step import Step
@@ -34,7 +34,7 @@ class Expressive(ABC):
             raise PlanError(f"weight={self.weight}: give a weight of the interval bound in [0, 1]")
 
     def __call__(self, step: Step) -> Tensor:
-        values, bound = interval_leads(step, step.box)
+        values, bound = interval_gaps(step, step.box)
         if step.share == 0:
             return worst_entropy(bound) + regular(step, values, self.regulariser)  # one point a sample: all losses agree
         scores = step.network(self.attack(step))
