@@ -13,7 +13,7 @@ from sparring.report.markup import Cell, Column, Markup, by_case, join, markup, 
 from sparring.report.plots import COLOURS, SETTINGS, figure, key, svg
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import number, samples
+from sparring.report.wording import MINUS, number, samples
 
 ROWS = 10
 """Samples in the table."""
@@ -76,11 +76,11 @@ def _picture(case: CaseView, found: pd.DataFrame, output: int) -> Markup:
 
     shown = found.iloc[:: max(1, -(-len(found) // MOST))]
     truth, before, after = (np.array([one[output] for one in shown[name]]) for name in ("truth", "before", "answer"))
-    broken = (shown.status == "broken").to_numpy() & (shown.attack != CLEAN).to_numpy()
+    fell, attacked = (shown.status == "broken").to_numpy(), (shown.attack != CLEAN).to_numpy()
     which = "" if len(found.truth.iloc[0]) == 1 else f" of output {output}"
     tolerance = _tolerance(case, output)
     with matplotlib.rc_context(SETTINGS):
-        drawn = figure(5.4, 4.2)
+        drawn = figure(7.4, 4.4)
         axes = drawn.subplots()
         low, high = float(min(truth.min(), before.min(), after.min())), float(max(truth.max(), before.max(), after.max()))
         room = 0.04 * (high - low or 1.0)
@@ -88,10 +88,12 @@ def _picture(case: CaseView, found: pd.DataFrame, output: int) -> Markup:
         if tolerance is not None:
             axes.fill_between(ends, ends - tolerance, ends + tolerance, color=COLOURS["grid"], alpha=0.45, linewidth=0, zorder=0)
         axes.plot(ends, ends, color=COLOURS["quiet"], linewidth=0.9, zorder=1)
-        for chosen, colour in ((~broken, "held"), (broken, "broken")):
-            axes.vlines(truth[chosen], before[chosen], after[chosen], color=COLOURS[colour], linewidth=0.8, alpha=0.7, zorder=2)
-            axes.plot(truth[chosen], after[chosen], color=COLOURS[colour], linewidth=0, marker="o", markersize=3.4, zorder=4)
-        axes.plot(truth, before, color=COLOURS["ink"], markerfacecolor=COLOURS["paper"], linewidth=0, marker="o", markersize=3.2, markeredgewidth=0.7, zorder=3)
+        for chosen, colour in ((fell & attacked, "broken"), (attacked & ~fell, "held")):
+            axes.vlines(truth[chosen], before[chosen], after[chosen], color=COLOURS[colour], linewidth=0.9, alpha=0.7, zorder=2)
+            axes.plot(truth[chosen], after[chosen], color=COLOURS[colour], linewidth=0, marker="o", markersize=3.8, zorder=4)
+        hollow = {"markerfacecolor": COLOURS["paper"], "linewidth": 0, "marker": "o", "markersize": 3.6, "markeredgewidth": 0.8, "zorder": 3}
+        axes.plot(truth, before, color=COLOURS["ink"], **hollow)
+        axes.plot(truth[fell & ~attacked], before[fell & ~attacked], color=COLOURS["wrong"], linewidth=0, marker="x", markersize=4.2, zorder=4)
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
         axes.set_xlabel(f"truth{which}")
@@ -102,9 +104,14 @@ def _picture(case: CaseView, found: pd.DataFrame, output: int) -> Markup:
         axes.tick_params(length=0, pad=4)
         description = f"{len(shown)} samples. The largest shifts stand in the table below."
         picture = svg(drawn, f"values-{case.place}", f"Answers against the truth, {case.name}", description)
-    legend = [("ink", "answer without attack"), ("broken", "furthest answer under attack, goal met"), ("held", "furthest answer under attack, goal not met")]
-    band = [("grid", f"within the tolerance of {number(tolerance)}")] if tolerance is not None else []
-    return markup("<figure>{legend}{picture}</figure>", legend=key([*legend, *band]), picture=picture)
+    legend = [
+        ("ink", "answer without attack"),
+        *([("wrong", "wrong without attack, not attacked")] if (fell & ~attacked).any() else []),
+        *([("broken", "furthest answer under attack, goal met")] if (fell & attacked).any() else []),
+        *([("held", "furthest answer under attack, goal not met")] if (attacked & ~fell).any() else []),
+        *([("grid", f"within the tolerance of {number(tolerance)}")] if tolerance is not None else []),
+    ]
+    return markup("<figure>{legend}{picture}</figure>", legend=key(legend), picture=picture)
 
 
 def _table(case: CaseView, found: pd.DataFrame, output: int) -> Markup:
@@ -115,9 +122,9 @@ def _table(case: CaseView, found: pd.DataFrame, output: int) -> Markup:
         (
             str(row.id),
             *(number(float(one[output])) for one in (row.truth, row.before, row.answer)),
-            f"{row.answer[output] - row.before[output]:+.4g}",
+            f"{row.answer[output] - row.before[output]:+.4g}".replace("-", MINUS),
             number(float(row.size)),
-            str(row.attack),
+            str(row.attack).partition("(")[0],
         )
         for row in ranked.itertuples()
     ]
