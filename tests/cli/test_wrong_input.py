@@ -202,7 +202,7 @@ def files(tmp_path_factory):
     write("header.csv", "a,b,target\n")
     write("ragged.csv", "a,b,target\n1,2,0\n1,2,3,4,5,0\n")
     write("missing.csv", "a,b,target\n1,,0\n2,3,1\n")
-    write("no-class.csv", "a,b,target\n" + "".join(f"{k},{k},{k}.5\n" for k in range(60)))
+    write("no-class.csv", "a,b,target\n" + "".join(f"{k},{k},{k % 9}.5\n" for k in range(60)))
     write("cut.parquet", _parquet(table)[:200])
     write("text.parquet", "not parquet")
     write("sound.tsv", "".join(f"{'good' if k % 2 else 'bad'} film number {k}\t{k % 2}\n" for k in range(30)))
@@ -720,10 +720,10 @@ PYTHON = {
     "no threat": (lambda: sp.evaluate(victim(), digits(), []), InputError, "give sp.linf(0.1)"),
     "attack a function": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), [print]), PlanError, "pgd(steps=50)"),
     "attacks the same": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm", "fgsm"]), PlanError, "listed twice"),
-    "gate a string": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], gate="robust_accuracy >= 0"), PlanError, "give a list of rules"),
+    "gate a string": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], gate="robust_accuracy >= 0"), PlanError, "give a list"),
     "gate about no case": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], gate=["robust_accuracy[l2] >= 0"]), PlanError, "no case"),
     "batch 0": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], batch=0), PlanError, "batch=0"),
-    "points bogus": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], points="some"), PlanError, "none, gallery, all"),
+    "points bogus": (lambda: sp.evaluate(victim(), digits(), sp.linf(0.1), ["fgsm"], points="some"), PlanError, '"none", "gallery" or "all"'),
     "radii for other samples": (lambda: sp.evaluate(victim(), digits(), sp.linf(torch.ones(3)), ["fgsm"]), InputError, "3 radii for 20 samples"),
     "data of another domain": (
         lambda: sp.evaluate(sp.victim(net(), sp.image(8, 8)), sp.load("breast-cancer", take=5), sp.linf(0.1)),

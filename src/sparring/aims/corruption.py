@@ -14,6 +14,7 @@ from sparring.core.code import code_of, code_of_subject
 from sparring.core.domain import Batch
 from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.rng import Rng
+from sparring.core.taxonomy import MANUAL
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 from sparring.domains.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
@@ -63,7 +64,7 @@ class CorruptionCase(Case):
         found = [Cell(CLEAN, key_of({**base, "cell": CLEAN, "code": code_of(CorruptionCase)}), {"name": CLEAN, "settings": {}, "cites": ""})]
         for name in self.names:
             for severity in self.severities:
-                about = {"name": name, "settings": {"severity": severity}, "cites": CITES, "control": False}
+                about = {"name": name, "settings": {"severity": severity}, "cites": CITES, "control": False, **MANUAL._asdict()}
                 found.append(Cell(written(name, severity), key_of({**base, "cell": [name, severity], "code": code}), about))
         return found
 

@@ -1,5 +1,6 @@
 """Gates: rules on metrics, judged on the end of the interval that is worse for the model."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ class Rule(NamedTuple):
     """Hold one rule of a gate.
 
     metric: what is measured. settings: of the metric. which: part of the names of the cases that it is about. below: whether the value
-    must not exceed the bound; else it must not fall short of it. bound: in [0, 1].
+    must not exceed the bound; else it must not fall short of it. bound: in [0, 1] where the metric is a share.
     """
 
     metric: Metric
@@ -48,7 +49,9 @@ def read_rule(text: str) -> Rule:
         bound = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
     except ValueError as error:
         raise PlanError(f"cannot read the gate {text!r}: {written} is not a number") from error
-    if not 0 <= bound <= 1:
+    if not metric.share and (written.endswith("%") or not math.isfinite(bound)):
+        raise PlanError(f"the gate {text!r} asks for {written}: {expression.name} has the unit of the answers, write a number such as 40")
+    if metric.share and not 0 <= bound <= 1:
         raise PlanError(f"the gate {text!r} asks for {bound:g}: a rate lies between 0 and 1 (or write 45%)")
     return Rule(metric, expression.settings, (found["which"] or "").strip(), found["compare"].startswith("<"), bound)
 
@@ -71,7 +74,7 @@ def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[st
 
 
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
-    """Return {rule, case, cell, value, low, high, met} for every rule and matching case.
+    """Return {rule, case, cell, value, low, high, share, met} for every rule and matching case.
 
     A metric of single attacks is judged on the attack that is worst for the model; cell names it. A rule about no case is an error.
     """
@@ -89,7 +92,6 @@ def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
             found = rule.metric.of_case(rows, attacks_of(headers[name]), **rule.settings)
             said, rate = max(found, key=lambda one: one[1].high) if rule.below else min(found, key=lambda one: one[1].low)
             met = rate.high <= rule.bound if rule.below else rate.low >= rule.bound
-            judged.append(
-                {"rule": written, "case": name, "cell": said, "value": rate.value, "low": rate.low, "high": rate.high, "met": bool(met and rate.n > 0)}
-            )
+            told = {"value": rate.value, "low": rate.low, "high": rate.high, "share": rule.metric.share}
+            judged.append({"rule": written, "case": name, "cell": said, **told, "met": bool(met and rate.n > 0)})
     return judged

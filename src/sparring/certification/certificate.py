@@ -49,11 +49,25 @@ def _takes_witness(made: type[Made]) -> type[Made]:
 class Certificate:
     """Hold what is known of one sample under one threat.
 
-    verdict: proved: no point of the threat meets its goal. refuted: `counterexample` does, checked on the model as deployed.
-    unknown: neither, for the `reason` given. method: what decided ("crown", "milp", ...). radius: the radius that is proved: what was
-    asked, or more where a method tells (smoothing); 0 where nothing is proved. margin: the lower bound that was reached on the margin of the right
-    class, NaN where a method has none. guarantee: `REAL`, `FLOAT`, or another statement in words. confidence: 1 for what is certain, less
-    for statistical methods. seconds: spent on this sample. counterexample: [...], one input. proof: what a proof file is made of.
+    Args:
+        verdict: Proved: no point of the threat meets its goal. Refuted: `counterexample` does, checked on the model as deployed. Unknown:
+            neither, for the `reason` given.
+        method: What decided: "crown", "milp" or another.
+        radius: The radius that is proved: what was asked, or more where a method tells (smoothing); 0 where nothing is proved.
+        margin: The lower bound that was reached on the margin of the right class, NaN where a method has none.
+        reason: Why the verdict is unknown.
+        guarantee: `REAL`, `FLOAT`, or another statement in words.
+        confidence: 1 for what is certain, less for statistical methods.
+        seconds: Spent on this sample.
+        counterexample: One input [...] that meets the goal.
+        proof: What a proof file is made of.
+
+    Raises:
+        ValueError: For an unknown verdict without a reason, and a refuted one without a counterexample.
+
+    Example:
+        >>> Certificate(Verdict.PROVED, "crown", radius=0.1)
+        <certificate: proved by crown, radius 0.1>
     """
 
     verdict: Verdict
@@ -85,7 +99,12 @@ class Certificate:
 
     @property
     def proved(self) -> bool:
-        """Return whether the verdict is "proved"."""
+        """Return whether the verdict is "proved".
+
+        Example:
+            >>> Certificate(Verdict.UNKNOWN, reason="the time was up").proved
+            False
+        """
         return self.verdict is Verdict.PROVED
 
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -20,6 +20,13 @@ from sparring.core.victim import Victim, say_set
 
 Misfit = Callable[[Victim, Threat], str]
 """Why it cannot certify this victim under this threat, in words with the cure; an empty string where it can."""
+
+
+class Limit(NamedTuple):
+    """Hold the kinds of space or of victim that a certifier is for, and the reason, with the cure, that it gives of all others."""
+
+    kinds: tuple[type, ...]
+    otherwise: str
 
 
 @dataclass(frozen=True)
@@ -86,16 +93,21 @@ class Certifier:
 
 def certifier(
     name: str,
-    misfit: Misfit,
+    misfit: Misfit | None = None,
     *,
     cites: str,
+    spaces: Limit | None = None,
+    victims: Limit | None = None,
     order: int = 50,
     statistical: bool = False,
     by_default: bool = True,
     renamed: Mapping[str, str] | None = None,
     tasks: Set[str] = frozenset({"classes"}),
 ) -> Callable[[Callable[..., Sequence[Certificate]]], Certifier]:
-    """Register `prove` as a certifier. Lower `order` is asked first where several fit."""
+    """Register `prove` as a certifier. Lower `order` is asked first where several fit.
+
+    spaces, victims: the kinds that it is for, all if left out. misfit: what else it refuses, asked about these kinds only.
+    """
 
     def enter(prove: Callable[..., Sequence[Certificate]]) -> Certifier:
         check_signature("certifier", prove, ("victim", "x", "y", "threat", "rng"))
@@ -103,7 +115,10 @@ def certifier(
         def fits(victim: Victim, threat: Threat) -> str:
             if victim.task.kind not in tasks:
                 return f"it proves things about {say_set(frozenset(tasks))}; the model answers {victim.task}"
-            return misfit(victim, threat)
+            for limit, given in ((spaces, threat.space), (victims, victim)):
+                if limit and not isinstance(given, limit.kinds):
+                    return limit.otherwise
+            return misfit(victim, threat) if misfit else ""
 
         made = Certifier(name, prove, fits, cites, order, statistical, by_default, renamed=renamed or {}, tasks=frozenset(tasks))
         register("certifier", name)(made)

@@ -11,12 +11,12 @@ from torch import Tensor
 from sparring.certification.certificate import Certificate, Verdict, table
 from sparring.certification.certifier import Certifier
 from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.models.wanted import threat_of, victim_of
-from sparring.tasks.classes import check_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +57,10 @@ def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
     return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
 
 
+@in_our_words
 def certify(
-    victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, seconds: float | None = None, seed: int = 0,
+    victim: Victim, x: Any, y: Any, threat: Threat, methods: str | Certifier | Sequence[str | Certifier] | None = None, *,
+    seconds: float | None = None, seed: int = 0,
     rng: Rng | None = None, **settings: Any,
 ) -> Certificates:  # fmt: skip
     """Prove for each sample that nothing within the threat meets its goal, or refute it.
@@ -100,7 +102,7 @@ def certify(
         raise PlanError(f"seconds={seconds!r}: give a number above 0, or None for no limit")
     chosen[0] = chosen[0].configure(**settings)
     x = victim.domain.check(x)
-    y = check_labels(y, len(x), victim.classes)
+    y = victim.task.check(y, len(x))
     if not len(x):
         raise InputError("no samples to certify: x has no rows")
     threat.space.around(x, victim.domain)  # refuses radii of other samples
@@ -116,18 +118,15 @@ def certify(
                 named = [dataclasses.replace(each, method=each.method or one.name, seconds=spent) for each in answers]
                 found = found or named
                 for row, each in zip(rows.tolist(), named, strict=True):
-                    found[row] = _better(found[row], each)
+                    if each.verdict is not Verdict.UNKNOWN or each.radius >= found[row].radius:
+                        found[row] = each
     return Certificates(found)
 
 
-def _better(old: Certificate, new: Certificate) -> Certificate:
-    """Of two answers the one that decides, or that proves the larger radius."""
-    return new if new.verdict is not Verdict.UNKNOWN or new.radius >= old.radius else old
-
-
+@in_our_words
 def certified_radius(
-    victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, steps: int = 8, seconds: float | None = None,
-    seed: int = 0, rng: Rng | None = None, **settings: Any,
+    victim: Victim, x: Any, y: Any, threat: Threat, methods: str | Certifier | Sequence[str | Certifier] | None = None, *,
+    steps: int = 8, seconds: float | None = None, seed: int = 0, rng: Rng | None = None, **settings: Any,
 ) -> Certificates:  # fmt: skip
     """Return the largest radius, up to that of the threat, that can be proved for each sample.
 
@@ -149,6 +148,9 @@ def certified_radius(
         The `Certificates`. A sample is proved where the whole radius of the threat is proved. Else `radius` is what was proved, 0 for
         nothing, and the verdict is that at the whole radius.
 
+    Raises:
+        NeedsError: where no certifier fits.
+
     Example:
         >>> import sparring as sp
         >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=4)
@@ -159,7 +161,7 @@ def certified_radius(
     x = victim.domain.check(x)
     rng = Rng.of(seed, range(len(x))) if rng is None else rng
     whole = certify(victim, x, y, threat, methods, seconds=seconds, rng=rng, **settings)
-    y = check_labels(y, len(x), victim.classes)
+    y = victim.task.check(y, len(x))
     full = threat.space.radii(len(x)).double()
     proved, open_ = torch.tensor([one.radius for one in whole], dtype=torch.float64), ~whole.proved
     above = full.clone()

@@ -59,7 +59,7 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
         )
     for one in run.record.header["gate"]:
         verdict = "met" if one["met"] else "MISSED"
-        console.print(f"gate   {one['rule']}   {one['case']}: {one['value']:.1%}, {worse_end(one)}   {verdict}", markup=False)
+        console.print(f"gate   {one['rule']}   {one['case']}: {written(one['value'], one)}, {worse_end(one)}   {verdict}", markup=False)
     console.print(f"record {run.path}", soft_wrap=True, markup=False)
     if report:
         console.print(f"report {report}", soft_wrap=True, markup=False)
@@ -102,7 +102,8 @@ def _print_of_the_task(console: Console, row: dict[str, Any]) -> None:
     for title in ("value", "95 % interval", "of"):
         table.add_column(title, justify="right")
     for one in row["of_the_task"]:
-        said = (f"{one['value']:.1%}", f"{one['low']:.1%} to {one['high']:.1%}") if one["n"] else ("", "")
+        interval = f"{written(one['low'], one)} to {written(one['high'], one)}" if one["low"] < one["value"] or one["high"] > one["value"] else ""
+        said = (written(one["value"], one), interval) if one["n"] else ("", "")
         table.add_row(one["metric"].replace("_", " "), *said, str(one["n"]))
     console.print(table)
 
@@ -127,8 +128,13 @@ def _print_measures(console: Console, row: dict[str, Any]) -> None:
 def worse_end(one: dict[str, Any]) -> str:
     """Return the end of the interval on which a rule of a gate was judged, in words."""
     if "<" in one["rule"]:
-        return f"upper end {one['high']:.1%}"
-    return f"lower end {one['low']:.1%}"
+        return f"upper end {written(one['high'], one)}"
+    return f"lower end {written(one['low'], one)}"
+
+
+def written(value: float, one: dict[str, Any]) -> str:
+    """Write a value of a metric: a share in percent, anything else as a number in its own unit."""
+    return f"{value:.1%}" if one.get("share", True) else f"{value:.4g}"
 
 
 def told_apart(attacks: Iterable[str]) -> list[str]:

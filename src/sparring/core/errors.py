@@ -17,6 +17,10 @@ import difflib
 from collections.abc import Iterable
 
 
+def __dir__() -> list[str]:
+    return sorted(name for name, one in globals().items() if isinstance(one, type) and issubclass(one, SparringError))
+
+
 class SparringError(Exception):
     """Report a failure on purpose; every error of Sparring is one, and holds an `exit_code`."""
 
@@ -82,4 +86,4 @@ class RecordError(SparringError):
 
 
 class PluginWarning(UserWarning):
-    """Warn of a plugin that cannot be loaded, in whole or in part; everything else works as without it."""
+    """Report a plugin that cannot be loaded, in whole or in part; everything else works."""

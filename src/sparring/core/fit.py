@@ -282,7 +282,10 @@ def canonical(data: Samples) -> tuple[Samples, list[str]]:
 
 
 def content_of(digests: Sequence[str], data: Samples) -> str:
-    """Return a hash of samples, given by their hashes, and of the kinds of inputs and answers with their code."""
+    """Return a hash of samples, given by their hashes, and of what inputs and answers are.
+
+    The code of these kinds counts.
+    """
     return digest(json.dumps([data.domain.describe(), data.task.describe()], sort_keys=True), code_of_subject(data), *digests)
 
 

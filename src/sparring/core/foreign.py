@@ -1,10 +1,10 @@
 """Parameter names of papers and other libraries, and what they are called here."""
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from sparring.core.arguments import Signature
 from sparring.core.errors import UnknownName
 
 Given = ParamSpec("Given")
@@ -84,18 +84,23 @@ def ours(name: str, known: Iterable[str]) -> str | None:
 
 
 def in_our_words(function: Callable[Given, Made]) -> Callable[Given, Made]:
-    """Answer unknown keyword arguments of a public function with the name they have here.
+    """Check the arguments of a public function before it is called.
 
     Raises:
-        UnknownName: where a TypeError of Python would only say that the argument is unexpected.
+        UnknownName: For an unknown keyword; the message says what it is called here.
+        PlanError: For a value whose type the annotation excludes; the message says what to give.
     """
-    known = [one.name for one in inspect.signature(function).parameters.values() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    signature = Signature(function)
+    parameters = signature.plain.parameters.values()
+    known = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters)
 
     @functools.wraps(function)
     def checked(*nouns: Given.args, **settings: Given.kwargs) -> Made:
-        for name in settings:
+        for name in () if takes_more else settings:
             if name not in known:
                 raise UnknownName(f"argument of {function.__name__}", name, known, hint=ours(name, known))
+        nouns, settings = signature.read(nouns, settings)  # type: ignore[assignment]
         return function(*nouns, **settings)
 
     return checked

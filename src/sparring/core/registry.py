@@ -78,7 +78,10 @@ def register(kind: str, name: str) -> Callable[[Thing], Thing]:
 
 
 def origin(thing: Any) -> str:
-    """Return the name of the module that defines a registered thing, or the function or class that it holds."""
+    """Return the name of the module that defines a registered thing.
+
+    What is made by a decorator comes from where the function or class that it holds is defined.
+    """
     if isinstance(thing, type | types.FunctionType) or "__module__" in getattr(thing, "__dict__", {}):
         return thing.__module__
     held = thing._asdict() if hasattr(thing, "_asdict") else getattr(thing, "__dict__", {})
@@ -212,5 +215,8 @@ def _said(error: BaseException) -> str:
 
 
 def warn_of_plugin(module: str, text: str) -> None:
-    """Warn of a plugin, which does not stop anything else; the command line writes the text as one line."""
+    """Report trouble with a plugin as a warning, which stops nothing else.
+
+    The command line writes the text as one line.
+    """
     warnings.warn_explicit(text, PluginWarning, module or "sparring", 0)

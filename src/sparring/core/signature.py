@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check_signature(decorator: str, function: Callable[..., Any], nouns: tuple[str, ...], *, settings: bool = True) -> None:
-    """Refuse a function that cannot be called with its nouns, or that has a setting without a default.
+    """Refuse a function that does not take its nouns, or has a setting without a default.
 
     Args:
         decorator: What registers it, for the message.

@@ -106,7 +106,7 @@ class Space(ABC):
 
 def check_radius(radius: float | Tensor) -> None:
     """Refuse radii that are not numbers, negative or not finite."""
-    if not isinstance(radius, Real | Tensor):
+    if not isinstance(radius, Real | Tensor) or isinstance(radius, bool):
         raise InputError(f"radius is {radius!r}: give a number, or a tensor of one number per sample")
     values = torch.as_tensor(radius, dtype=torch.float64)
     if values.ndim > 1:

@@ -48,6 +48,10 @@ class Task(ABC):
         """Return this task with what the true answers of the data show, such as the scale of values."""
         return self
 
+    def told(self, known: "Task") -> Self:
+        """Return this task with what it leaves open filled in from a task of the same kind, that of the data."""
+        return self
+
     @abstractmethod
     def answer(self, scores: Tensor) -> Tensor:
         """Return what a model with these scores answers as deployed."""
@@ -71,6 +75,10 @@ class Task(ABC):
     @abstractmethod
     def wrong(self, truth: Tensor) -> Criterion:
         """Return the criterion of the untargeted goal: an answer that counts as wrong."""
+
+    def right(self, answer: Tensor, truth: Tensor) -> Tensor:
+        """Return bool [n]: whether there is an answer, and it does not count as wrong."""
+        return self.answered(answer) & ~self.wrong(truth).met(answer)
 
     @abstractmethod
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:

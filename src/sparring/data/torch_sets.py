@@ -7,18 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, SparringError
 
 MOST_BYTES = 4 * 2**30
 """Inputs that are read without `take`; all of them are held in memory."""
-
-
-def is_torch_set(given: Any) -> bool:
-    """Return whether this is a torch `Dataset` or `DataLoader`."""
-    return isinstance(given, Dataset | DataLoader)
 
 
 def collected(source: Any, domain: Domain, take: int | None = None, name: str = "data") -> tuple[Any, Any]:

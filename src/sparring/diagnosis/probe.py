@@ -9,7 +9,7 @@ from torch import Tensor
 from sparring.attacks.attack import Attack, read_attack
 from sparring.attacks.evasion.gradient.ascent import along
 from sparring.attacks.evasion.gradient.pgd import descend
-from sparring.attacks.losses import loss_of, margin
+from sparring.attacks.losses import NamedLoss, loss_of, margin
 from sparring.core.domain import Batch
 from sparring.core.problem import Problem
 from sparring.core.registry import everything
@@ -68,10 +68,9 @@ def right(subject: Subject) -> Tensor:
 
     def ask() -> Tensor:
         with deployed(subject).session(subject.seed):
-            labels = deployed(subject).label(subject.x).to(subject.y.device)
-        goal = subject.threat.goal
-        criterion = goal.freeze(subject.y, subject.victim.task, Rng.of(subject.seed, range(len(subject)), subject.y.device))
-        return ((labels == subject.y) & ~criterion.met(subject.y)).nonzero().squeeze(1)
+            answers = deployed(subject).answer(subject.x).to(subject.y.device)
+        criterion = _reference(subject, subject.threat, torch.arange(len(subject), device=subject.y.device))
+        return (subject.task.right(answers, subject.y) & ~criterion.met(subject.y)).nonzero().squeeze(1)
 
     return subject.kept("right", ask)
 
@@ -86,10 +85,17 @@ def attempt(subject: Subject, attack: str | Attack, *, victim: Victim | None = N
         share: Of the radius.
         rows: Places among the right ones, by default all.
     """
-    chosen = attack if isinstance(attack, Attack) else read_attack(attack)
+    chosen = _with_a_loss(subject, attack if isinstance(attack, Attack) else read_attack(attack))
     searched = victim or subject.victim
     key = f"{chosen} {searched.fingerprint if victim else ''} {share} {None if rows is None else rows.tolist()}"
     return subject.kept(key, lambda: _attempt(subject, chosen, searched, share, rows))
+
+
+def _with_a_loss(subject: Subject, attack: Attack) -> Attack:
+    """The attack on the goal's own loss, where the one that it names does not know this task."""
+    loss = {**attack.defaults, **attack.settings}.get("loss")
+    named = loss_of(loss) if isinstance(loss, str) else None
+    return attack if not isinstance(named, NamedLoss) or named.fits(type(subject.criterion)) else attack.configure(loss="margin")
 
 
 def ascent_of(name: str, *, steps: int = 40, restarts: int = 1) -> Attack:
@@ -208,7 +214,7 @@ def _open(subject: Subject, victim: Victim, threat: Threat, rows: Tensor) -> Pro
 
 
 def _reference(subject: Subject, threat: Threat, rows: Tensor) -> Any:
-    return threat.goal.freeze(subject.y[rows], subject.victim.task, Rng.of(subject.seed, rows.tolist(), subject.y.device))
+    return threat.goal.freeze(subject.y[rows], subject.task, Rng.of(subject.seed, rows.tolist(), subject.y.device))
 
 
 def _scaled(threat: Threat, share: float) -> Threat:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import register
 
 
@@ -180,11 +181,23 @@ def _numbers(x: Any) -> Tensor:
         raise InputError(f"x is not an array of numbers: {error}") from error
 
 
+@in_our_words
 def table(columns: Sequence[Column | str] | pd.DataFrame) -> Table:
     """Return the domain of table rows.
 
-    columns: `Column`s, names of unbounded real columns, or a data frame from whose types and
-    values kinds, bounds and categories are read.
+    Args:
+        columns: `Column`s, names of unbounded real columns, or a data frame, from whose types and values kinds, bounds and categories are read.
+
+    Returns:
+        The `Domain`, to be given to `victim` and `Data.of`; its batches are float64 [n, columns].
+
+    Raises:
+        PlanError: For no columns, two of one name, or what is no column.
+        InputError: For a data frame with missing values.
+
+    Example:
+        >>> str(table(["age", "height"]))
+        'table rows of 2 columns (2 real)'
     """
     if isinstance(columns, pd.DataFrame):
         return Table(tuple(_infer(str(name), columns[name]) for name in columns.columns))

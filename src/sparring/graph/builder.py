@@ -89,7 +89,7 @@ class Builder:
             raise Unsupported(f"the output for one input has shape {written(output.shape)}: one row of scores [n, k] is supported")
         last = self._at(output._replace(head=None), (width,))
         notes = (f"{output.head} at the end left out: it does not change the order of the classes",) if output.head else ()
-        return Built(Network(simplify(self.nodes, self.shapes, last), notes), output.head)
+        return Built(Network(simplify(self.nodes, last), notes), output.head)
 
     def real(self, value: Tensor | float) -> Tensor:
         """Return a constant in the type and place of this network.

@@ -126,12 +126,8 @@ class Kernel(Affine):
     groups: int = 1
 
     @property
-    def _axes(self) -> int:
-        return self.weight.ndim - 2
-
-    @property
     def constant(self) -> Tensor | None:
-        return None if self.bias is None else self.bias.reshape(-1, *[1] * self._axes)
+        return None if self.bias is None else self.bias.reshape(-1, *[1] * (self.weight.ndim - 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,14 +138,8 @@ class Conv(Kernel):
     """
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        convolution = F.conv1d if self._axes == 1 else F.conv2d
+        convolution = F.conv1d if self.weight.ndim == 3 else F.conv2d
         return convolution(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)  # pyright: ignore[reportArgumentType]
-
-    def _transposed(self, g: Tensor, weight: Tensor, shape: Shape) -> Tensor:
-        reach = (d * (k - 1) - 2 * p for d, k, p in zip(self.dilation, self.weight.shape[2:], self.padding, strict=True))
-        rest = [size - (out - 1) * s - 1 - r for size, out, s, r in zip(shape[1:], g.shape[2:], self.stride, reach, strict=True)]
-        transposed = F.conv_transpose1d if self._axes == 1 else F.conv_transpose2d
-        return transposed(g, weight, None, self.stride, self.padding, rest, self.groups, self.dilation)  # pyright: ignore[reportArgumentType]
 
     def linear(self, x: Tensor) -> Tensor:
         return self._convolved(x, self.weight)
@@ -158,7 +148,10 @@ class Conv(Kernel):
         return self._convolved(x, self.weight.abs())
 
     def adjoint(self, g: Tensor, shape: Shape) -> Tensor:
-        return self._transposed(g, self.weight, shape)
+        reach = (d * (k - 1) - 2 * p for d, k, p in zip(self.dilation, self.weight.shape[2:], self.padding, strict=True))
+        rest = [size - (out - 1) * s - 1 - r for size, out, s, r in zip(shape[1:], g.shape[2:], self.stride, reach, strict=True)]
+        transposed = F.conv_transpose1d if self.weight.ndim == 3 else F.conv_transpose2d
+        return transposed(g, self.weight, None, self.stride, self.padding, rest, self.groups, self.dilation)  # pyright: ignore[reportArgumentType]
 
     @property
     def terms(self) -> int:
@@ -182,7 +175,7 @@ class ConvTranspose(Kernel):
     output_padding: tuple[int, ...] = (0, 0)
 
     def _transposed(self, x: Tensor, weight: Tensor) -> Tensor:
-        transposed = F.conv_transpose1d if self._axes == 1 else F.conv_transpose2d
+        transposed = F.conv_transpose1d if self.weight.ndim == 3 else F.conv_transpose2d
         return transposed(x, weight, None, self.stride, self.padding, self.output_padding, self.groups, self.dilation)  # pyright: ignore[reportArgumentType]
 
     def linear(self, x: Tensor) -> Tensor:
@@ -192,7 +185,7 @@ class ConvTranspose(Kernel):
         return self._transposed(x, self.weight.abs())
 
     def adjoint(self, g: Tensor, shape: Shape) -> Tensor:
-        convolution = F.conv1d if self._axes == 1 else F.conv2d
+        convolution = F.conv1d if self.weight.ndim == 3 else F.conv2d
         back = convolution(g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)  # pyright: ignore[reportArgumentType]
         return back[(..., *(slice(side) for side in shape[1:]))]  # an output padding of a stride or more would give further places
 

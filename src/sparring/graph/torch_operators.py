@@ -54,7 +54,9 @@ def read_operator(builder: Builder, node: fx.Node, arguments: Sequence[Any], set
         if name in SAME:
             return arguments[0]
         if name in VIEWS:
-            return builder.view(arguments[0], _viewed(node, arguments, settings))
+            assert callable(node.target)
+            like = torch.empty(_edge(arguments[0]).shape, device="meta")  # the shape it gets is asked of something without numbers
+            return builder.view(arguments[0], tuple(node.target(like, *arguments[1:], **settings).shape))
         if name in MOVERS:
             return _moved(builder, node, arguments, settings)
     except Unsupported as error:
@@ -100,12 +102,6 @@ def _computed(builder: Builder, node: fx.Node, arguments: Sequence[Any], setting
     assert callable(node.target)
     value = node.target(*arguments, **settings)
     return value.to(builder.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def _viewed(node: fx.Node, arguments: Sequence[Any], settings: dict[str, Any]) -> tuple[int, ...]:
-    """The shape it gets, asked of something with the edge's shape and no numbers."""
-    assert callable(node.target)
-    return tuple(node.target(torch.empty(_edge(arguments[0]).shape, device="meta"), *arguments[1:], **settings).shape)
 
 
 def _moved(builder: Builder, node: fx.Node, arguments: Sequence[Any], settings: dict[str, Any]) -> Any:

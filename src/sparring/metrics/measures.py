@@ -20,6 +20,7 @@ class Measure(NamedTuple):
         rate: Its value.
         control: Whether the cell is the baseline or a control.
         reference: Whether the cell is an attack that shows what would be possible with more than the adversary has.
+        share: Whether the value lies in [0, 1]; else it has the unit of the answers.
     """
 
     cell: str
@@ -27,6 +28,7 @@ class Measure(NamedTuple):
     rate: Rate
     control: bool
     reference: bool = False
+    share: bool = True
 
     @property
     def role(self) -> str:
@@ -84,7 +86,7 @@ def measures_of_task(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measur
         return []
     known: dict[str, Metric] = everything("metric")
     own = [one for one in known.values() if one.task and one.fits(aim_of(case), task_of(case)) and not one.per_cell and not one.defaults]
-    return [Measure("", one.name, one(rows), False) for one in own]
+    return [Measure("", one.name, one(rows), False, share=one.share) for one in own]
 
 
 def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:

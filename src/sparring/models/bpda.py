@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from sparring.core.domain import Batch
 from sparring.core.errors import LoadError, UnknownName
+from sparring.core.foreign import in_our_words
 from sparring.core.victim import Graded, Objective
 from sparring.core.wrapped import Wrapped
 from sparring.models.torch import TorchVictim
@@ -39,7 +40,7 @@ class BpdaVictim(Wrapped):
 
     def __init__(self, inner: Any, module_name: str, backward: Backward = "identity", *, repaired: bool = False):
         plain: Any = TorchVictim
-        super().__init__(inner if isinstance(inner, BpdaVictim) else plain(inner.module, inner.domain, name=inner.name, search="plain"))
+        super().__init__(inner if isinstance(inner, BpdaVictim) else plain(inner.module, inner.domain, name=inner.name, search="plain", task=inner.task))
         self.module: nn.Module = inner.module
         parts = dict(self.module.named_modules())
         if module_name not in parts or not module_name:
@@ -155,6 +156,7 @@ def secant(part: nn.Module, x: Tensor, output: Tensor) -> Tensor:
     return output.detach() + slope * moved
 
 
+@in_our_words
 def bpda(victim: VictimLike, module_name: str, backward: Backward = "identity", *, repaired: bool = False) -> BpdaVictim:
     """Return the same victim, with gradients that replace one of its parts by a stand-in (BPDA).
 
@@ -168,6 +170,10 @@ def bpda(victim: VictimLike, module_name: str, backward: Backward = "identity", 
 
     Returns:
         The victim to attack; its scores and answers are those of the module itself.
+
+    Raises:
+        UnknownName: Where the module has no part of that name.
+        LoadError: For a victim that is no torch module.
 
     Example:
         >>> from sparring.models.load import load_model

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sparring.core.domain import Batch
 from sparring.core.errors import PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.rate import wilson
 from sparring.core.victim import Graded, Objective, Victim
 from sparring.core.wrapped import Wrapped
@@ -125,6 +126,7 @@ def _mean(answers: list[Graded]) -> Graded:
     return Graded(*(sum_of(iter(parts)) / len(answers) for parts in zip(*answers, strict=True)))
 
 
+@in_our_words
 def eot(victim: VictimLike, draws: int = 20) -> EotVictim:
     """Return the victim averaged over fresh draws, for models that answer at random (EOT).
 
@@ -137,6 +139,9 @@ def eot(victim: VictimLike, draws: int = 20) -> EotVictim:
 
     Returns:
         The victim to attack and to judge.
+
+    Raises:
+        PlanError: For draws that are no whole number of at least 1.
 
     Example:
         >>> from sparring.models.load import load_model

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from sparring.core.arguments import shown
 from sparring.core.domain import Domain
-from sparring.core.errors import LoadError, UnknownName
+from sparring.core.errors import InputError, LoadError, UnknownName
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
 from sparring.models.adapter import victim
@@ -42,21 +44,33 @@ class Inputs(Protocol):
         ...
 
 
+@in_our_words
 def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> Victim:
     """Return a model as a `Victim`, ready to be attacked.
 
-    ref: "zoo:digits-robust"; "package.module:factory", imported with the current folder on the path, where
-    factory() returns a torch module, an estimator, a callable, an Endpoint or a Victim; "FILE.onnx"; "FILE.skops"; "FILE.pt2";
-    "https://HOST/PATH", with settings behind # (see docs/http.md), which is asked one or two questions here.
-    data: says what the inputs are; a model of the zoo brings its own. weights: .safetensors, or a state dict in
-    .pt or .pth, for a factory that returns a torch module. settings: of the adapter, {"search": "plain"} say.
-
     A factory is the user's own code and is run. Files are opened without running code; pickles are refused.
-    Raises LoadError or UnknownName, which say what was wrong and what to do.
 
-    >>> load_model("zoo:digits-plain").classes
-    10
+    Args:
+        ref: "zoo:digits-robust"; "package.module:factory", imported with the current folder on the path, where factory() returns a torch
+            module, an estimator, a callable, an Endpoint or a Victim; "FILE.onnx"; "FILE.skops"; "FILE.pt2"; trees as "FILE.json" or
+            "FILE.txt"; "https://HOST/PATH" with settings behind # (see docs/http.md), which is asked one or two questions here.
+        data: Says what the inputs are; a model of the zoo brings its own.
+        weights: A .safetensors file, or a state dict in .pt or .pth, for a factory that returns a torch module.
+        settings: Of the adapter, such as {"search": "plain"}.
+
+    Returns:
+        The `Victim`.
+
+    Raises:
+        LoadError: For a file that is missing, of another kind or unsafe to open, and for a model that no adapter takes.
+        UnknownName: For an unknown model of the zoo or setting.
+
+    Example:
+        >>> load_model("zoo:digits-plain").classes
+        10
     """
+    if data is not None and not isinstance(getattr(data, "domain", None), Domain):
+        raise InputError(f"the data is {shown(data)}: give sp.load(...) or sp.Data.of(x, y, domain), which say what the inputs are")
     kind, _, rest = ref.partition(":")
     if weights is not None and (kind == "zoo" or is_address(ref) or Path(ref).suffix.lower() in FILES):
         raise LoadError(f"{ref} brings its own weights: leave out weights={str(weights)!r}, or name a factory, package.module:factory")
@@ -122,7 +136,9 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
         task = getattr(data, "task", None)
         if task is not None and task.kind != "classes":
             if "task" not in known:
-                raise LoadError(f"{name}: {fitting[0].wrap.__name__} answers classes only, and the data holds {task}: give a torch module or an ONNX file")
+                raise LoadError(
+                    f"{name}: {fitting[0].wrap.__name__} answers classes only, and the data holds {task}: give a torch module, an ONNX file or a regressor"
+                )
             chosen.setdefault("task", task)
         elif "classes" in known and getattr(model, "classes", None) is None:
             chosen.setdefault("classes", len(data.classes))

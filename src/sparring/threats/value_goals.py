@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from sparring.core.registry import register
 from sparring.core.rng import Rng
 from sparring.core.task import Task
 from sparring.tasks.values import ValueCriterion, Values
-from sparring.threats.goals import Untargeted
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,36 @@ class ValueGoal(Goal):
         """Return the interval around the true values that an answer must leave."""
         raise NotImplementedError
 
-    def clean(self) -> Untargeted:
-        return Untargeted()
+    def clean(self) -> Goal:
+        """Return the goal by which an answer counts as wrong without attack: the task calls it wrong, or it meets this goal already."""
+        return WrongOrMet(self)
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "bound": self.bound}
 
 
+@dataclass(frozen=True)
+class WrongOrMet(Goal):
+    """Count an answer that the task calls wrong as success, or one that meets another goal."""
+
+    other: ValueGoal
+
+    kind: ClassVar[str] = "wrong or met"
+    tasks: ClassVar[frozenset[str]] = frozenset({"values"})
+
+    def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
+        met = self.other.freeze(truth, task, rng)
+        wrong = cast(Values, task).wrong(truth)
+        return ValueCriterion(torch.maximum(wrong.low, met.low), torch.minimum(wrong.high, met.high))
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "other": self.other.describe()}
+
+
 @register("goal", "away")
 @dataclass(frozen=True)
 class Away(ValueGoal):
-    """Move an answer away from the truth by more than `bound`."""
+    """Move an answer away from the truth by more than `bound`, which takes the place of the tolerance."""
 
     kind: ClassVar[str] = "away"
 
@@ -76,6 +94,9 @@ class Away(ValueGoal):
 
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(truth - self.bound, truth + self.bound)
+
+    def clean(self) -> Goal:
+        return self
 
 
 @register("goal", "up")

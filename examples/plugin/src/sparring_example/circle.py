@@ -10,9 +10,9 @@ def apart(one: Tensor, other: Tensor) -> Tensor:
 
 
 def direction(vector: Tensor) -> Tensor:
-    """Return the direction of vectors [n, 2], counterclockwise from the first axis, float64 [n] in degrees.
+    """Return the direction of vectors [n, 2] in degrees, float64 [n].
 
-    It is NaN where a vector has no direction.
+    It is counted counterclockwise from the first axis, and NaN where a vector has no direction.
     """
     x, y = vector.double().unbind(1)
     angle = torch.rad2deg(torch.atan2(y, x)) % 360

@@ -23,7 +23,10 @@ def compass(view: View) -> Markup | None:
 
 
 def errors(case: CaseView) -> pd.DataFrame:
-    """Return per sample the sector of its true direction, and its error in degrees without attack and under the one that broke it."""
+    """Return per sample the sector of its true direction, and its errors in degrees.
+
+    The errors are that without attack, and that under the attack that broke it.
+    """
     rows: Any = case.judged
     clean = rows[rows.attack == "clean"].set_index("id")
     broken = rows[(rows.attack != "clean") & (rows.status == "broken")].drop_duplicates("id").set_index("id")

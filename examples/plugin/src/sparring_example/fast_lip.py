@@ -35,7 +35,7 @@ def _cost(state: VerificationState, settings: Mapping[str, Any]) -> Tensor:
     schedule=VerifierSchedule(cost=_cost, after=("ibp",)),
 )  # fmt: skip
 def fast_lip(state: VerificationState) -> None:
-    """Subtract the steepest slope times the half width of the box from the value in its middle."""
+    """Bound the output by its value in the middle of the box and the steepest slope in it."""
     query = state.query
     found = steepness.slopes(query.network, feeding(state), query.constraints)
     middle, half = query.inputs.middle, (query.inputs.high - query.inputs.low) / 2

@@ -41,9 +41,9 @@ def pointers(split: str) -> Data:
 
 @entry("pointers-net", data="pointers")
 def pointers_net() -> nn.Module:
-    """Return a network that finds where the hand points: the difference of sums over opposite sides.
+    """Return a network that finds where the hand points.
 
-    Each hidden unit adds up the pixels on one side of the centre, so nothing needs to be trained.
+    It takes the difference of weighted sums over opposite sides of the image, so nothing needs to be trained.
     """
     across, up = (torch.from_numpy(one).float().flatten() for one in _coordinates())
     net = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 4), nn.ReLU(), nn.Linear(4, 2))

@@ -20,15 +20,15 @@ class Slopes(NamedTuple):
 
 
 def unknown(network: Network) -> str:
-    """Return the first operator through which no slope is propagated; an empty string where there is none."""
+    """Return the first operator that no slope goes through; an empty string where all are known."""
     known = (Linear, Conv, ConvTranspose, Reshape, Relu)
     return next((type(node.operator).__name__ for node in network.nodes[1:] if not isinstance(node.operator, known)), "")
 
 
 def slopes(network: Network, bounds: Mapping[int, Interval], rows: Tensor) -> Slopes:
-    """Return the slopes of rows . network(x) by x, [n, r, *in] each, for every x for which the bounds hold.
+    """Return bounds of the slopes of rows . network(x) by x, [n, r, *in] each.
 
-    bounds: by the node that feeds an activation. rows: [n, r, outputs].
+    They hold for every x for which the bounds do. bounds: by the node that feeds an activation. rows: [n, r, outputs].
     """
     count, several = rows.shape[:2]
     index = len(network.nodes) - 1

@@ -108,13 +108,6 @@ class Query:
         ends = torch.bmm(self.constraints.abs(), values[-1].flatten(1).abs()[:, :, None]).squeeze(2) + self.offset.abs()
         return ROUNDING * torch.maximum(largest, ends.amax(1))
 
-    def lowered(self, slack: Tensor) -> "Query":
-        """Return the query with all constraints less by slack [n].
-
-        An output that is safe here is safe by more than that.
-        """
-        return Query(self.network, self.inputs, self.constraints, self.offset - slack[:, None], self.disjunct)
-
     def at(self, x: Tensor) -> Tensor:
         """Return constraint . network(x) + offset for inputs [n, *in], [n, r]."""
         return torch.bmm(self.constraints.to(x.dtype), self.network(x).flatten(1)[:, :, None]).squeeze(2) + self.offset.to(x.dtype)

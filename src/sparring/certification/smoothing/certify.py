@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.smoothing.confidence import lower_bound, p_value, sequence_p_value, upper_bound
 from sparring.certification.smoothing.float_sound import GridGaussian
 from sparring.certification.smoothing.sequential import Look, looks
@@ -26,10 +26,7 @@ MOST = 10**9
 
 
 def _misfit(victim: Victim, threat: Threat) -> str:
-    if not isinstance(victim, SmoothedVictim):
-        return "it certifies smoothed classifiers: wrap the victim, sp.smoothed(victim, sigma=0.25)"
-    kind = threat.space.kind
-    if not victim.noise.share(kind, 1):
+    if isinstance(victim, SmoothedVictim) and not victim.noise.share(threat.space.kind, 1):
         return f"{victim.noise} certifies {victim.noise.norm}: use gaussian for l2, l1 and linf, uniform for l1, l2 and linf, ablation for l0"
     return ""
 
@@ -64,7 +61,14 @@ class Evidence(NamedTuple):
     p_value: float
 
 
-@certifier("smoothing", _misfit, cites="Cohen et al. 2019, arXiv:1902.02918", order=40, statistical=True)
+@certifier(
+    "smoothing",
+    _misfit,
+    victims=Limit((SmoothedVictim,), "it certifies smoothed classifiers: wrap the victim, sp.smoothed(victim, sigma=0.25)"),
+    cites="Cohen et al. 2019, arXiv:1902.02918",
+    order=40,
+    statistical=True,
+)
 def smoothing(
     victim: Victim,
     x: Tensor,

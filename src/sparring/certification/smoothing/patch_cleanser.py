@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.smoothing.patch_smoothing import EQUAL_ANSWERS, _check_images
 from sparring.core.errors import AccessError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.core.wrapped import Wrapped
 from sparring.models.wanted import VictimLike, victim_of
 from sparring.tasks.classes import ClassCriterion, of_classes
+from sparring.threats.patch import Patch
 
 
 def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
@@ -103,13 +105,28 @@ class CleansedVictim(Wrapped):
         return majority
 
 
+@in_our_words
 def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: float = 0.0) -> CleansedVictim:
     """Return the victim behind two rounds of masks, which certifies against one square patch.
 
-    patch: the largest side of the patch in pixels.
+    Args:
+        victim: A model of images; it does best if it was trained on images with such masks.
+        patch: The largest side of the patch, in pixels.
+        masks: Masks along each side, at least 1. More of them are smaller, so they hide less; an answer costs at most masks^4 passes of the model.
+        fill: The value that the masks show.
 
-    masks: a side; more of them are smaller, so less is hidden, and masks^4 passes of the model are the most an answer costs. fill: what the masks show.
-    The model does best if it was trained on images with such masks.
+    Returns:
+        The victim behind the masks, to attack and to certify.
+
+    Raises:
+        PlanError: For inputs that are no images, and for a patch or masks that do not fit the image.
+
+    Example:
+        >>> from sparring.models.load import load_model
+        >>> patch_cleanser(load_model("zoo:digits-plain"), 2, masks=3).classes
+        10
+
+    Source: Xiang et al. 2022, arXiv:2108.09135.
     """
     victim = victim_of(victim)
     _check_images("patch_cleanser", victim)
@@ -120,13 +137,13 @@ def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: floa
     return CleansedVictim(victim, patch, masks, fill)
 
 
-def _misfit(victim: Victim, threat: Threat) -> str:
-    if not isinstance(victim, CleansedVictim):
-        return "it certifies victims behind masks: wrap the victim, patch_cleanser(victim, patch=5)"
-    return "" if threat.space.kind == "patch" else "masks certify against patches: ask for sp.patch(5)"
-
-
-@certifier("patch_cleanser", _misfit, cites="Xiang et al. 2022, arXiv:2108.09135", order=40)
+@certifier(
+    "patch_cleanser",
+    spaces=Limit((Patch,), "masks certify against patches: ask for sp.patch(5)"),
+    victims=Limit((CleansedVictim,), "it certifies victims behind masks: wrap the victim, patch_cleanser(victim, patch=5)"),
+    cites="Xiang et al. 2022, arXiv:2108.09135",
+    order=40,
+)
 def masks_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
     """Certify samples whose class any two masks (and so any one) leave unchanged.
 

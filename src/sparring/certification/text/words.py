@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.networks.decide import WORK, decide
 from sparring.certification.networks.portfolio import at_effort
 from sparring.certification.networks.query import Query
@@ -31,16 +31,19 @@ from sparring.threats.words import Words, WordsRegion
 _known: "WeakKeyDictionary[Victim, tuple[str, Network]]" = WeakKeyDictionary()
 
 
-def misfit(victim: Victim, threat: Threat) -> str:
-    """Return why not, or an empty string."""
-    if not isinstance(threat.space, Words):
-        return "it certifies word substitutions only"
-    if isinstance(victim, EstimatorVictim):
-        return linear.misfit(victim.model)
-    return "" if isinstance(victim, EmbeddingTextVictim) else "its layers are not open to us: give a scikit-learn pipeline or an EmbeddingText"
+def _misfit(victim: Victim, threat: Threat) -> str:
+    return linear.misfit(victim.model) if isinstance(victim, EstimatorVictim) else ""
 
 
-@certifier("words", misfit, cites="Jia et al. 2019, arXiv:1909.00986; Huang et al. 2019, arXiv:1909.01492", order=20, renamed={"rungs": "verifiers"})
+@certifier(
+    "words",
+    _misfit,
+    spaces=Limit((Words,), "it certifies word substitutions only"),
+    victims=Limit((EstimatorVictim, EmbeddingTextVictim), "its layers are not open to us: give a scikit-learn pipeline or an EmbeddingText"),
+    cites="Jia et al. 2019, arXiv:1909.00986; Huang et al. 2019, arXiv:1909.01492",
+    order=20,
+    renamed={"rungs": "verifiers"},
+)
 def words(
     victim: Victim, x: Strings, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None,
     effort: str = "bounds", verifiers: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None, batch: int = 20,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.trees.clique import clique_bound, levels
 from sparring.certification.trees.milp import solve
 from sparring.certification.trees.parts import Parts, duel
@@ -31,7 +31,7 @@ from sparring.models.trees.files import TreeVictim
 from sparring.tasks.classes import ClassCriterion, of_classes
 from sparring.threats.balls import L1, L2, Linf
 
-ORDERS = {Linf: np.inf, L2: 2.0, L1: 1.0}
+SPACES = (Linf, L2, L1)
 
 GUARANTEE = "all float64 rows, as the model is called with them; sums in any order and precision of the library"
 """What is proved: no rounding of inputs, thresholds or sums is left out (see `Ensemble`)."""
@@ -50,15 +50,11 @@ def ensemble_of(victim: Victim) -> Ensemble:
 
 
 def _misfit(victim: Victim, threat: Threat) -> str:
-    if type(threat.space) not in ORDERS:
-        return f"trees are certified under {', '.join(space.kind for space in ORDERS)}"
     if not isinstance(victim.domain, Table):
         return f"trees take table rows; its inputs are {victim.domain}"
     if named := [column.name for column in victim.domain.columns if column.kind == "category"]:
         return f"the categories of {', '.join(named[:3])} reach the model as names: give them as whole numbers"
-    if isinstance(victim, EstimatorVictim):
-        return readable(victim.model)
-    return "" if isinstance(victim, TreeVictim) else "it is no ensemble of trees: give a classifier of scikit-learn, XGBoost or LightGBM, or a file of trees"
+    return readable(victim.model) if isinstance(victim, EstimatorVictim) else ""
 
 
 @dataclass
@@ -84,7 +80,14 @@ class _Effort(NamedTuple):
     milp: bool
 
 
-@certifier("trees", _misfit, cites="Chen et al. 2019, arXiv:1906.03849; Kantchelian et al. 2016, arXiv:1509.07892", order=10)
+@certifier(
+    "trees",
+    _misfit,
+    spaces=Limit(SPACES, f"trees are certified under {', '.join(space.kind for space in SPACES)}"),
+    victims=Limit((EstimatorVictim, TreeVictim), "it is no ensemble of trees: give a classifier of scikit-learn, XGBoost or LightGBM, or a file of trees"),
+    cites="Chen et al. 2019, arXiv:1906.03849; Kantchelian et al. 2016, arXiv:1509.07892",
+    order=10,
+)
 def trees(
     victim: Victim,
     x: Tensor,
@@ -114,7 +117,7 @@ def trees(
     ensemble = ensemble_of(victim)
     rows = x.detach().cpu().double().numpy()
     radii = threat.space.radii(len(x)).double().cpu().numpy()
-    order = ORDERS[type(threat.space)]  # type: ignore[index]
+    order = threat.space.region.order  # type: ignore[attr-defined]
     criterion = of_classes(threat.goal.freeze(y, victim.task, rng))
     effort = _Effort(seconds, states, max_clique, max_level, milp)
     usable = np.isfinite(rows).all(1) & np.asarray(victim.domain.valid(x.detach().cpu().double()))

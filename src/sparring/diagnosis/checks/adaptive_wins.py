@@ -1,11 +1,11 @@
 """D26: does an adaptive attack do at least as well as a plain one? Costs 20 forwards and backwards, and 20 for each way (times 20 with EOT)."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, unfit
 from sparring.diagnosis.variants import averaged, passed
 
 
-@check(code="D26", title="Adaptive attacks must win", needs={"gradients", "scores"}, cost=500)
+@check(code="D26", title="Adaptive attacks must win", needs={"gradients", "scores"}, cost=500, tasks=EVERY_TASK)
 def adaptive_wins(subject: Subject) -> Opinion:
     """Compare PGD through EOT or BPDA with plain PGD, where the victim calls for it.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sparring.diagnosis.doctor import Answers, Opinion, Subject, check, compare
+from sparring.diagnosis.doctor import EVERY_TASK, Answers, Opinion, Subject, check, compare
 
 ALONE = 8
 
@@ -11,15 +11,18 @@ MODAL = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, 
 """Modules that behave differently in training."""
 
 
-@check(code="D3", title="Batch dependence and training mode", needs={"labels"})
+@check(code="D3", title="Batch dependence and training mode", needs={"labels"}, tasks=EVERY_TASK)
 def batch_dependence(subject: Subject) -> Opinion:
     """Ask the first samples alone and compare with their answers inside the batch."""
-    tolerance, training = subject.tolerance, _in_training(subject)
+    named = subject.module.named_modules() if subject.module else ()
+    training = ", ".join(f"{name} ({type(one).__name__})" for name, one in named if one.training and isinstance(one, MODAL))
+    tolerance = subject.tolerance
     if training:
         seen = f"In use, {training} is still in training mode."
         return Opinion("bad", seen, "Let eval() reach every module, or treat the model as randomised.", training)
     again = subject.ask(subject.x)
-    repeat, apart = compare(subject.clean, again), compare(_head(again, ALONE), _alone(subject))
+    head = Answers(again.labels[:ALONE], None if again.scores is None else again.scores[:ALONE])
+    repeat, apart = compare(subject.clean, again), compare(head, _alone(subject))
     if repeat.changed or repeat.largest > tolerance:
         return Opinion("not applicable", "The answers are random, so the influence of the batch cannot be told: see D1.")
     cure = "Use running statistics (eval mode) or ask one sample at a time, so that a sample's answer is its own."
@@ -39,18 +42,8 @@ def batch_dependence(subject: Subject) -> Opinion:
     return Opinion("ok", seen, value=apart.largest, threshold=tolerance)
 
 
-def _in_training(subject: Subject) -> str:
-    """Names of modules that would behave differently in evaluation, and are in training mode now."""
-    named = subject.module.named_modules() if subject.module else ()
-    return ", ".join(f"{name} ({type(one).__name__})" for name, one in named if one.training and isinstance(one, MODAL))
-
-
-def _head(answers: Answers, count: int) -> Answers:
-    return Answers(answers.labels[:count], None if answers.scores is None else answers.scores[:count])
-
-
 def _alone(subject: Subject) -> Answers:
     """The first samples asked one by one."""
-    each = [subject.ask(subject.x[place : place + 1]) for place in range(min(ALONE, len(subject)))]
+    each = [subject.ask(subject.x[place : place + 1], subject.y[place : place + 1]) for place in range(min(ALONE, len(subject)))]
     rows = [one.scores for one in each if one.scores is not None]
     return Answers(torch.cat([one.labels for one in each]), torch.cat(rows) if rows else None)

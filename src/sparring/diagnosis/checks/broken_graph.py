@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 
 SAMPLES = 4
 NAMED = 3
 
 
-@check(code="D6", title="Broken graph", needs={"gradients"})
+@check(code="D6", title="Broken graph", needs={"gradients"}, tasks=EVERY_TASK)
 def broken_graph(subject: Subject) -> Opinion:
     """Follow grad_fn through every module of a forward pass, to find where gradients end."""
     error = ""
     try:
-        subject.gradient("cross-entropy")
+        subject.gradient(next(iter(subject.losses)))
         attached = subject.attached
     except Exception as trouble:
         attached, error = False, f"Autograd failed ({type(trouble).__name__}: {trouble}). "

@@ -1,10 +1,10 @@
 """D16: do twice the steps break more? Costs 60 forwards and backwards."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, unfit
 
 
-@check(code="D16", title="Doubling the steps", needs={"gradients", "scores"}, cost=120)
+@check(code="D16", title="Doubling the steps", needs={"gradients", "scores"}, cost=120, tasks=EVERY_TASK)
 def doubling_steps(subject: Subject) -> Opinion:
     """Compare PGD of 40 steps with PGD of 20, on cross-entropy.
 

@@ -1,6 +1,6 @@
 """D15: does an attack end while its loss still rises? Costs 40 forwards and backwards."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import curve, notable, unfit
 
 STEPS = 40
@@ -8,7 +8,7 @@ LAST = 10
 RISES = 0.15  # share of the whole rise
 
 
-@check(code="D15", title="Incomplete optimisation", needs={"gradients", "scores"}, cost=80)
+@check(code="D15", title="Incomplete optimisation", needs={"gradients", "scores"}, cost=80, tasks=EVERY_TASK)
 def incomplete_optimisation(subject: Subject) -> Opinion:
     """Measure how much of its whole rise the loss of PGD still makes in the last quarter.
 

@@ -1,12 +1,12 @@
 """D19: does a larger radius break at least as much? Costs 60 forwards and backwards."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, unfit
 
 SHARES = (0.5, 1.0, 2.0)
 
 
-@check(code="D19", title="Larger radius", needs={"gradients", "scores"}, cost=120)
+@check(code="D19", title="Larger radius", needs={"gradients", "scores"}, cost=120, tasks=EVERY_TASK)
 def larger_radius(subject: Subject) -> Opinion:
     """Run PGD at half, once and twice the radius; a larger radius must break no fewer samples.
 

@@ -1,12 +1,12 @@
 """D23: do random points break what gradients leave standing? Costs 82 passes with gradients and 100 forwards."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, standing, unfit
 
 TRIES = 100
 
 
-@check(code="D23", title="Noise against gradients", needs={"gradients", "scores"}, cost=200)
+@check(code="D23", title="Noise against gradients", needs={"gradients", "scores"}, cost=200, tasks=EVERY_TASK)
 def noise_against_gradients(subject: Subject) -> Opinion:
     """Try random points and corners on the samples that PGD did not break.
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 
 
-@check(code="D7", title="Non-finite scores or gradients", needs={"labels"})
+@check(code="D7", title="Non-finite scores or gradients", needs={"labels"}, tasks=EVERY_TASK)
 def non_finite(subject: Subject) -> Opinion:
     """Count samples with NaN or infinite scores or gradients.
 
@@ -15,7 +15,8 @@ def non_finite(subject: Subject) -> Opinion:
     count, scores = len(subject), subject.clean.scores
     mute = int((subject.clean.labels < 0).sum())
     ruled_out = 0 if scores is None else _rows(~torch.isfinite(scores)) - mute
-    wild = _wild_gradients(subject)
+    graded = "gradients" in subject.offers & subject.threat.grants
+    wild = _rows(~torch.isfinite(subject.gradient(next(iter(subject.losses))).grad)) if graded else 0
     if mute or wild:
         seen = f"{mute} of {count} samples have NaN or infinite scores and {wild} have NaN or infinite gradients."
         cure = "Find the division, logarithm or overflow that makes them (torch.autograd.set_detect_anomaly) and mend it: no attack can climb there."
@@ -28,9 +29,3 @@ def non_finite(subject: Subject) -> Opinion:
 
 def _rows(flags: Tensor) -> int:
     return int(flags.flatten(1).any(1).sum())
-
-
-def _wild_gradients(subject: Subject) -> int:
-    if "gradients" not in subject.offers & subject.threat.grants:
-        return 0
-    return _rows(~torch.isfinite(subject.gradient("cross-entropy").grad))

@@ -1,12 +1,12 @@
 """D22: do queries break what gradients leave standing? Costs 82 passes with gradients and 200 forwards."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, square, standing, unfit
 
 QUERIES = 200
 
 
-@check(code="D22", title="Queries against gradients", needs={"gradients", "scores"}, cost=400)
+@check(code="D22", title="Queries against gradients", needs={"gradients", "scores"}, cost=400, tasks=EVERY_TASK)
 def queries_against_gradients(subject: Subject) -> Opinion:
     """Run the square attack on the samples that PGD did not break.
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from sparring.diagnosis.doctor import Opinion, Subject, check, compare
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check, compare
 
 ASKED = 5
 
 
-@check(code="D1", title="Random outputs", needs={"labels"})
+@check(code="D1", title="Random outputs", needs={"labels"}, tasks=EVERY_TASK)
 def random_outputs(subject: Subject) -> Opinion:
     """Return Ask five times (AutoAttack, checks.py).
 

@@ -1,6 +1,6 @@
 """D17: do restarts or another step size break more? Costs 140 forwards and backwards."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, unfit
 
 OTHERS = {
@@ -10,7 +10,7 @@ OTHERS = {
 }
 
 
-@check(code="D17", title="Restarts and step sizes", needs={"gradients", "scores"}, cost=280)
+@check(code="D17", title="Restarts and step sizes", needs={"gradients", "scores"}, cost=280, tasks=EVERY_TASK)
 def restarts(subject: Subject) -> Opinion:
     """Compare PGD with four starts, and with half and twice the step, with a single plain run.
 

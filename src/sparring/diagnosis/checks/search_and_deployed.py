@@ -2,12 +2,11 @@
 
 import torch
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, right, unfit
-from sparring.tasks.classes import label_of
 
 
-@check(code="D21", title="Search against deployed model", needs={"gradients", "scores"}, cost=44)
+@check(code="D21", title="Search against deployed model", needs={"gradients", "scores"}, cost=44, tasks=EVERY_TASK)
 def search_and_deployed(subject: Subject) -> Opinion:
     """Count successes of PGD that the deployed model denies when it is queried afresh.
 
@@ -17,9 +16,9 @@ def search_and_deployed(subject: Subject) -> Opinion:
         return no
     tried = attempt(subject, 'pgd(steps=20, loss="ce")')
     denied = tried.alone & ~tried.broken
-    y = subject.y[right(subject)]
-    graded = subject.victim.gradient(tried.points, lambda scores: scores.gather(1, y.to(scores.device)[:, None]).squeeze(1))
-    other = (label_of(graded.scores) != subject.ask(tried.points).labels).cpu()
+    truth = subject.y[right(subject)]
+    graded = subject.victim.gradient(tried.points, lambda scores: scores.flatten(1).sum(1))
+    other = (subject.told(subject.task.answer(graded.scores), truth) != subject.ask(tried.points, truth).labels).cpu()
     count, apart = len(denied), int(torch.maximum(denied, other).sum())
     seen = f"{int(denied.sum())} of {int(tried.alone.sum())} successes of the search are none for the deployed model; "
     seen += f"on {int(other.sum())} of {count} points they disagree."

@@ -1,10 +1,10 @@
 """D18: does one step break what ten do not? Costs 22 forwards and backwards."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, unfit
 
 
-@check(code="D18", title="Single step against many", needs={"gradients", "scores"}, cost=24)
+@check(code="D18", title="Single step against many", needs={"gradients", "scores"}, cost=24, tasks=EVERY_TASK)
 def single_step(subject: Subject) -> Opinion:
     """Compare FGSM with PGD of ten steps, sample by sample.
 

@@ -1,12 +1,12 @@
 """D24: do points of a repaired twin break what gradients leave standing? Costs 82 passes, and 42 with gradients for each twin."""
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, standing, unfit
 from sparring.diagnosis.suspects import suspects
 from sparring.diagnosis.variants import twins
 
 
-@check(code="D24", title="Transfer from a repaired twin", needs={"gradients", "scores"}, cost=160)
+@check(code="D24", title="Transfer from a repaired twin", needs={"gradients", "scores"}, cost=160, tasks=EVERY_TASK)
 def transfer_from_twin(subject: Subject) -> Opinion:
     """Attack the network without its suspicious parts, and put the points to the victim.
 

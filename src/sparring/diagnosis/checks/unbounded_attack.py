@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, notable, right, unfit
 from sparring.threats.balls import Ball, box
 
 
-@check(code="D20", title="Unbounded attack", needs={"gradients", "scores"}, cost=80)
+@check(code="D20", title="Unbounded attack", needs={"gradients", "scores"}, cost=80, tasks=EVERY_TASK)
 def unbounded_attack(subject: Subject) -> Opinion:
     """Run PGD with the whole box to move in, which must break every sample.
 

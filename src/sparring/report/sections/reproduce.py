@@ -39,7 +39,7 @@ def reproduce(view: View) -> Markup:
         ("Seed", _seed(header.get("plan") or {})),
         ("Python", environment.get("python") or DASH),
         ("Commit", environment.get("commit") or DASH),
-        ("Packages", _packages(environment.get("packages") or {})),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in (environment.get("packages") or {}).items() if version) or DASH),
     ]
     plan = markup("<pre><code>{plan}</code></pre>", plan=_yaml(header.get("plan") or {}))
     return markup(
@@ -55,10 +55,6 @@ def reproduce(view: View) -> Markup:
 def _seed(plan: dict[str, Any]) -> str:
     seed = plan.get("seed", (plan.get("settings") or {}).get("seed") if isinstance(plan.get("settings"), dict) else None)
     return "see the plan" if seed is None else str(seed)
-
-
-def _packages(packages: dict[str, str | None]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in packages.items() if version) or DASH
 
 
 def _yaml(plan: dict[str, Any]) -> str:

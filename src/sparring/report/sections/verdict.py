@@ -99,15 +99,18 @@ def _gate(view: View) -> Markup:
 
 def _rule(rule: dict[str, Any], *, named: bool) -> Markup:
     kind, word = ("ok", "met") if rule.get("met") else ("bad", "missed")
+    end = "high" if "<" in str(rule.get("rule", "")) else "low"
     return markup(
-        '<span class="mark {kind}">{word}</span> <code>{rule}</code> {case} <span class="quiet">measured {value}, judged on the lower end {low}</span>',
-        kind=kind, word=word, rule=rule.get("rule", ""), case=rule.get("case", "") if named else "",
-        value=_measured(rule.get("value")), low=_measured(rule.get("low")),
+        '<span class="mark {kind}">{word}</span> <code>{rule}</code> {case} <span class="quiet">measured {value}, judged on the {end} end {bound}</span>',
+        kind=kind, word=word, rule=rule.get("rule", ""), case=rule.get("case", "") if named else "", end={"high": "upper", "low": "lower"}[end],
+        value=_measured(rule, "value"), bound=_measured(rule, end),
     )  # fmt: skip
 
 
-def _measured(value: object) -> str:
-    return percent(value) if isinstance(value, float) and 0 <= value <= 1 else number(value)
+def _measured(rule: dict[str, Any], name: str) -> str:
+    """A number of a rule: a share in percent, anything else in its own unit."""
+    value = rule.get(name)
+    return percent(value) if isinstance(value, float) and rule.get("share", True) else number(value)
 
 
 def _caveats(view: View) -> Markup:

@@ -6,5 +6,8 @@ SHORTER = 0.5
 
 
 def next_share(share: Tensor, better: Tensor) -> Tensor:
-    """Return the shares of the radius for the next steps, [n]: the same after a step that helped, else half of it."""
+    """Return the length of the next steps as shares of the radius, [n].
+
+    It is that of the last step where this helped, else half of it.
+    """
     return share.where(better, SHORTER * share)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparring.certification.networks.bounds.interval import Rounding
 from sparring.certification.networks.bounds.relax import Lines, Planes
 from sparring.graph.network import Network
-from sparring.graph.operators import Add, Affine, Concat, Operator
+from sparring.graph.operators import Affine, Concat
 
 Relaxations = Mapping[int, Lines | Planes]
 """By nonlinearity."""
@@ -63,7 +63,7 @@ def resume(
         if rounding and index in rounding:
             error = rounding[index].expand(slope.shape[0] if len(rounding[index].shape) == slope.ndim - 1 else 1, *slope.shape[2:])
             constant = constant - (slope.abs() * error[:, None]).flatten(2).sum(2)
-        if is_nonlinear(node.operator):
+        if index in network.nonlinearities:
             if keep is not None:
                 keep[index] = slope
             slopes, shift = through_nonlinear(relaxations[index], slope)
@@ -76,11 +76,6 @@ def resume(
         else:
             constant = through_linear(network, index, slope, waiting, constant)
     return LinearBound(waiting.pop(0, rows.new_zeros(*rows.shape[:2], *network.input_shape)), constant)
-
-
-def is_nonlinear(operator: Operator) -> bool:
-    """Return whether the operator needs lines to be propagated through."""
-    return not isinstance(operator, Affine | Add | Concat)
 
 
 def add_slope(waiting: Waiting, node: int, slope: Tensor) -> None:

@@ -116,15 +116,15 @@ class _Tree:
         self.last = len(network.nodes) - 1
         if not all(node in state.bounds for index in network.nonlinearities for node in network.nodes[index].inputs):
             state.bounds = preactivation_bounds(network, self.query.inputs, state.bounds, state.rounding)
-        self.slack, self.how, self.slice = 0.0, [], 0.0
+        self.slack, self.slice = 0.0, 0.0
         self.leaves_of: list[list[ReluLeaf]] = [[] for _ in range(len(self.places))]
         done = self.query.settled(state.lower)
         if state.proofs:  # from bounds that a proof can tell how to obtain
             state.bounds = preactivation_bounds(network, self.query.inputs)
             done = self._plain(plain_leaves(self.query, state.bounds))
             self.slack, self.again = SLACK, 0
-            state.bounds, self.how = tightened(network, self.query.inputs, state.bounds, rounding=state.rounding, seconds=state.seconds_left() / 4)
-        self.known = [tightenings(self.how, sample) for sample in range(len(self.places))]
+            state.bounds, how = tightened(network, self.query.inputs, state.bounds, rounding=state.rounding, seconds=state.seconds_left() / 4)
+            self.known = [tightenings(how, sample) for sample in range(len(self.places))]
         self.layout = layout = Layout.of(network)
         self.low = layout.flat({index: state.bounds[layout.feeding(index)].low for index in layout.begin})
         self.high = layout.flat({index: state.bounds[layout.feeding(index)].high for index in layout.begin})
