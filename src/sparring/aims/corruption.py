@@ -47,9 +47,9 @@ class CorruptionCase(Case):
 
     def check(self) -> None:
         if not isinstance(self.data.domain, Image):
-            raise NeedsError(f"{self.name}: common corruptions are of images; this is {self.data.domain}")
+            raise NeedsError(f"{self.name}: common corruptions apply to images only, the data is {self.data.domain}")
         if not self.names or not self.severities:
-            raise InputError("corruption_error: give at least one corruption and one severity")
+            raise InputError("corruption_error got an empty list: give at least one corruption and one severity")
         self.victim.domain.check(self.data.x)
         self.victim.task.check(self.data.y, len(self.data))
         for name in self.names:
@@ -69,7 +69,7 @@ class CorruptionCase(Case):
         return found
 
     def describe(self) -> dict[str, Any]:
-        say = f"{len(self.names)} common corruptions at severities {', '.join(map(str, self.severities))}; nobody searches for the worst"
+        say = f"{len(self.names)} common corruptions at severities {', '.join(map(str, self.severities))}; no search for the worst one"
         threat = {"kind": "corruption", "say": say, "say_short": "common corruptions"}
         return {"model": self.victim.describe(), "data": self.data.describe(), "threat": threat}
 

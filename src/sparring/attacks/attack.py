@@ -136,7 +136,7 @@ class Attack(Generic[Chosen]):
     def configure(self, *unnamed: Chosen.args, **settings: Chosen.kwargs) -> Self:
         """Return the same attack with these settings; an error for an unknown one names the nearest."""
         if unnamed:
-            raise PlanError(f"{self.name}: settings need their names, {next(iter(self.defaults), 'key')}=... for example")
+            raise PlanError(f"{self.name}: name the settings, {next(iter(self.defaults), 'key')}=... for example")
         given: dict[str, Any] = dict(settings)
         known, hints = {**self.defaults, **EVERY}, _hints(self.search)
         for name, value in given.items():

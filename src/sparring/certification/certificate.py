@@ -1,4 +1,4 @@
-"""What a certificate says of one sample: proved, refuted or unknown, by which method, and what exactly is guaranteed."""
+"""The certificate of one sample: verdict, method, radius and the exact guarantee."""
 
 import functools
 import warnings
@@ -19,7 +19,7 @@ FLOAT = "float32 execution"
 
 
 class Verdict(StrEnum):
-    """Name what is known of a sample: proved, refuted or unknown."""
+    """Name the verdict on a sample: proved, refuted or unknown."""
 
     PROVED = "proved"
     REFUTED = "refuted"
@@ -36,7 +36,7 @@ def _takes_witness(made: type[Made]) -> type[Made]:
     @functools.wraps(init)
     def renamed(self: Made, *values: Any, **fields: Any) -> None:
         if "witness" in fields:
-            warnings.warn("witness= of a certificate is called counterexample=", DeprecationWarning, stacklevel=2)
+            warnings.warn("the field witness= of a certificate is now called counterexample=", DeprecationWarning, stacklevel=2)
             fields["counterexample"] = fields.pop("witness")
         init(self, *values, **fields)
 
@@ -47,7 +47,7 @@ def _takes_witness(made: type[Made]) -> type[Made]:
 @_takes_witness
 @dataclass(frozen=True, repr=False)
 class Certificate:
-    """Hold what is known of one sample under one threat.
+    """Hold the verdict on one sample under one threat, and its evidence.
 
     Args:
         verdict: Proved: no point of the threat meets its goal. Refuted: `counterexample` does, checked on the model as deployed. Unknown:
@@ -83,9 +83,9 @@ class Certificate:
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.UNKNOWN and not self.reason:
-            raise ValueError("an unknown verdict says why")
+            raise ValueError("an unknown verdict needs a reason")
         if self.verdict is Verdict.REFUTED and self.counterexample is None:
-            raise ValueError("a refuted verdict shows its counterexample")
+            raise ValueError("a refuted verdict needs a counterexample")
 
     def __repr__(self) -> str:
         how = f" by {self.method}" if self.method else ""
@@ -94,7 +94,7 @@ class Certificate:
     @property
     def witness(self) -> Tensor | None:
         """Return the name that `counterexample` had before."""
-        warnings.warn("the witness of a certificate is called counterexample", DeprecationWarning, stacklevel=2)
+        warnings.warn("the field witness of a certificate is now called counterexample", DeprecationWarning, stacklevel=2)
         return self.counterexample
 
     @property

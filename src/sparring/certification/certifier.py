@@ -1,4 +1,4 @@
-"""`@certifier`: one file adds a way to prove that nothing within a threat breaks a sample."""
+"""`@certifier` registers a method that proves samples robust under a threat."""
 
 import inspect
 import warnings
@@ -67,7 +67,7 @@ class Certifier:
     def configure(self, **settings: Any) -> "Certifier":
         """Return the same certifier with these settings; an unknown one names the nearest."""
         for old in [name for name in settings if name in self.renamed]:
-            warnings.warn(f"{old}= of {self.name} is called {self.renamed[old]}=", DeprecationWarning, stacklevel=2)
+            warnings.warn(f"the setting {old}= of {self.name} is now called {self.renamed[old]}=", DeprecationWarning, stacklevel=2)
             settings[self.renamed[old]] = settings.pop(old)
         for name in settings:
             if name not in self.defaults:
@@ -80,14 +80,14 @@ class Certifier:
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """Return the registered things that its settings name, such as verifiers.
+        """Return the registered things that the settings name, such as verifiers.
 
         Their code decides what it proves.
         """
         return tuple(named_in({**self.defaults, **self.settings}))
 
     def __str__(self) -> str:
-        """As it is written in a plan."""
+        """Return the certifier as it is written in a plan."""
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.settings.items())})" if self.settings else self.name
 
 

@@ -1,4 +1,4 @@
-"""`certify`: what cannot break, sample by sample, and how far."""
+"""`certify` proves samples robust, one by one, and finds the largest certified radius."""
 
 import dataclasses
 import time
@@ -26,7 +26,7 @@ class Certificates(list[Certificate]):
     """Hold one certificate per sample, in order."""
 
     def table(self) -> "pd.DataFrame":
-        """Return one row a sample; see `certificate.table`."""
+        """Return one row per sample; see `certificate.table`."""
         return table(self)
 
     @property
@@ -53,7 +53,7 @@ class Certificates(list[Certificate]):
 
 
 def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
-    """Return the certifiers that fit and are asked by default, in that order."""
+    """Return the certifiers that fit and run by default, in order."""
     return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
 
 
@@ -95,7 +95,7 @@ def certify(
     chosen = [find("certifier", one) if isinstance(one, str) else one for one in methods] if methods is not None else fitting(victim, threat)
     if not chosen:
         reasons = "; ".join(f"{name}: {one.misfit(victim, threat)}" for name, one in everything("certifier").items())
-        raise NeedsError(f"nothing can certify {victim.name} under {threat.space.label}: {reasons}")
+        raise NeedsError(f"no certifier fits {victim.name} under {threat.space.label}: {reasons}")
     for one in chosen:
         one.check(victim, threat)
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
@@ -104,7 +104,7 @@ def certify(
     x = victim.domain.check(x)
     y = victim.task.check(y, len(x))
     if not len(x):
-        raise InputError("no samples to certify: x has no rows")
+        raise InputError("there are no samples to certify, because x has no rows: give at least one")
     threat.space.around(x, victim.domain)  # refuses radii of other samples
     rng = Rng.of(seed, range(len(x))) if rng is None else rng
     found: list[Certificate] = []

@@ -1,4 +1,4 @@
-"""Defines what may change and by how much: a space, and the region it allows around each clean input."""
+"""Defines spaces (which changes are allowed) and regions (the points allowed around each input)."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -49,7 +49,7 @@ class Region(ABC):
 
 
 class Space(ABC):
-    """Describe what may change and by how much.
+    """Describe which changes are allowed.
 
     A space is frozen. `radius` is a float, or a float64 tensor with one radius per sample.
     """
@@ -74,7 +74,7 @@ class Space(ABC):
 
     @abstractmethod
     def __str__(self) -> str:
-        """The space in words and formula, for the threat card."""
+        """Return the space in words and formula, for the threat card."""
 
     @property
     def label(self) -> str:
@@ -83,7 +83,7 @@ class Space(ABC):
 
     @classmethod
     def offers(cls) -> frozenset[str]:
-        """Return what an attack may use here: the names of the public methods of the region."""
+        """Return the names of the public methods of the region, which attacks may use."""
         return frozenset(name for name in dir(cls.region) if not name.startswith("_"))
 
     def take(self, rows: Tensor) -> "Space":

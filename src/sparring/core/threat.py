@@ -13,7 +13,7 @@ from sparring.core.registry import find
 from sparring.core.space import Space
 
 ACCESS = ("labels", "scores", "gradients")
-"""What a victim can be asked for, weakest first; each level includes the ones before it."""
+"""Access levels, weakest first; each level includes the ones before it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Threat:
         if not isinstance(self.goal, Goal):
             raise PlanError(f"the goal is {self.goal!r}: give a Goal, such as sp.Targeted(3), or write sp.linf(0.1).targeted(3)")
         if not isinstance(self.space, Space):
-            raise PlanError(f"the space is {self.space!r}: give a Space, as sp.linf(0.1).space is one")
+            raise PlanError(f"the space is {self.space!r}: give a Space, such as sp.linf(0.1).space")
         if self.access not in ACCESS:
             raise PlanError(f"access {self.access!r}: choose one of {', '.join(ACCESS)}")
         if not isinstance(self.budget, Budget):

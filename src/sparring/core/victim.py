@@ -1,4 +1,4 @@
-"""Defines a victim: a model seen through what it exposes."""
+"""Defines a victim: a model with the access that it exposes."""
 
 import contextlib
 import math
@@ -29,7 +29,7 @@ class Graded(NamedTuple):
 
 
 class Victim(ABC):
-    """Represent a model as Sparring sees it; adapters in `models/` wrap what people have.
+    """Represent a model to attack; adapters in `models/` wrap models of other libraries.
 
     `scores` and `answer` query the model as it is deployed. `search_scores` and `gradient` may query a faster private copy of it; then
     `exact` is False and a search confirms a success with the deployed model.
@@ -53,7 +53,7 @@ class Victim(ABC):
     exposes: frozenset[str]
     exact: bool = True
     price: int = 1
-    """Passes of the model that one question costs: more than one where answers are averaged."""
+    """Passes of the model per query: more than one where answers are averaged."""
     slack: float = math.inf
     """Where not exact: how far a searched margin may be off, as a share of the largest score. Successes by more are not
     confirmed during the search; the judge asks about all of them anyway."""
@@ -71,12 +71,12 @@ class Victim(ABC):
             10
         """
         if (count := getattr(self.task, "classes", None)) is None:
-            raise NeedsError(f"{self.name} answers {self.task}, which have no number of classes")
+            raise NeedsError(f"{self.name} answers {self.task}, which have no number of classes: use a classifier")
         return count
 
     @abstractmethod
     def scores(self, x: Batch) -> Tensor:
-        """Return what the model computes, float [n, *task.score_shape].
+        """Return the scores, float [n, *task.score_shape].
 
         Scores are logits, or probabilities where the model gives nothing else.
 
@@ -218,7 +218,7 @@ class Victim(ABC):
 
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:
-        """Open the victim for queries, which are answered only inside.
+        """Open the victim for queries, which it answers only inside the context.
 
         The model is in its deployed mode, and on leaving everything of the
         user's (mode, parameters, gradients, hooks, random state) is restored. Randomised models

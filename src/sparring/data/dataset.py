@@ -1,4 +1,4 @@
-"""Samples with names: (id, x, y), a hash and a licence line."""
+"""A data set: samples (id, x, y), a hash and a licence line."""
 
 import hashlib
 from collections import Counter
@@ -106,7 +106,7 @@ class Data:
             raise InputError(f"{name}: the domain is {domain!r}: say what the inputs are, domain=sp.image(28, 28), sp.table(frame) or sp.text()")
         if isinstance(x, Dataset | DataLoader):
             if y is not None:
-                raise InputError(f"{name}: x is a {type(x).__name__}, whose items bring their labels: leave y out")
+                raise InputError(f"{name}: x is a {type(x).__name__}, whose items contain their labels: leave out y")
             x, y = collected(x, domain, take, name)
         elif y is None:
             raise InputError(f"{name}: y is missing: give the true answers, or a torch Dataset or DataLoader of pairs (x, y)")
@@ -131,7 +131,7 @@ class Data:
             raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: give one per sample, or leave them out")
         if len(set(ids)) != count:
             twice = next(one for one, times in Counter(ids).items() if times > 1)
-            raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave them out")
+            raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave out the ids")
         return cls(name, ids, batch, labels.to(batch.device) if isinstance(batch, Tensor) else labels, domain, [str(one) for one in names], task=task, **more)
 
     def __len__(self) -> int:
@@ -142,7 +142,7 @@ class Data:
 
     @property
     def _answers(self) -> str:
-        """What is true, in words: the classes that are named are those of the task."""
+        """Return the kind of the true answers in words, with the named classes of the task."""
         return f"{len(self.classes)} class{'' if len(self.classes) == 1 else 'es'}" if isinstance(self.task, Classes) else str(self.task)
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""From what people have on disk, or the name of an embedded set, to `Data`."""
+"""Loads `Data` from a path or from the name of an embedded set."""
 
 import difflib
 import os
@@ -102,9 +102,9 @@ def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:
         if one.accepts(path):
             return one
     if "*" in path.name:
-        raise LoadError(f"no text file is called {path}: check the path and the pattern")
+        raise LoadError(f"no text file matches {path}: check the path and the pattern")
     if path.is_dir():
         content = sorted(one.name for one in path.iterdir())
         seen = f"holds {', '.join(content[:4])}" if content else "is empty"
-        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images a class, one .txt file a class, or idx files")
-    raise LoadError(f"no reader for {path.name}: known are {'; '.join(one.files for one in readers)}")
+        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images per class, one .txt file per class, or idx files")
+    raise LoadError(f"no reader for {path.name}: supported are {'; '.join(one.files for one in readers)}")

@@ -1,4 +1,4 @@
-"""What a public function wants, from what people pass: data."""
+"""Converts arguments of public functions to data."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from sparring.data.dataset import Data
 
 
 def data_of(given: Any, domain: Domain, task: Task | None = None) -> Data:
-    """Return data as it is, and a pair (x, y) or a torch set as data of the domain.
+    """Return data unchanged, and a pair (x, y) or a torch set as data of the domain.
 
     Raises:
         InputError: Where it is none of these, or does not fit domain or task.

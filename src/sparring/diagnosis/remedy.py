@@ -1,4 +1,4 @@
-"""`@remedy`: one file adds attacks that an adaptive adversary would try where an evaluation is in doubt."""
+"""`@remedy` registers attacks that an adaptive adversary would try if a check has failed."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Images: float arrays [n, channels, height, width] between bounds."""
+"""Images: float arrays [n, channels, height, width] with bounds."""
 
 import base64
 import html
@@ -127,7 +127,7 @@ def check_range(batch: Tensor, low: float, high: float, kind: str) -> None:
     if batch.numel() and (float(batch.min()) < low or float(batch.max()) > high):
         raise InputError(
             f"x has values in [{float(batch.min()):.4g}, {float(batch.max()):.4g}] but the {kind} domain is "
-            f"[{low:g}, {high:g}]: put the normalisation inside the model"
+            f"[{low:g}, {high:g}]: move the normalisation into the model"
         )
 
 

@@ -36,13 +36,13 @@ class Column:
         if self.kind not in ("real", "integer", "category"):
             raise PlanError(f"column {self.name!r}: kind {self.kind!r}: choose real, integer or category")
         if self.kind == "category" and not self.levels:
-            raise PlanError(f"column {self.name!r} is a category without levels")
+            raise PlanError(f"column {self.name!r} is a category without levels: give levels=")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise PlanError(f"column {self.name!r}: low {self.low} is above high {self.high}")
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Return the smallest and the largest value, infinite where there is none."""
+        """Return the smallest and the largest value; infinite without a bound."""
         if self.kind == "category":
             return 0.0, float(len(self.levels) - 1)
         return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
@@ -65,7 +65,7 @@ class Table(Domain):
         names = [column.name for column in self.columns]
         twice = {name for name in names if names.count(name) > 1}
         if twice or not names:
-            raise PlanError(f"a table needs columns with names of their own; twice: {', '.join(sorted(twice)) or 'none'}")
+            raise PlanError(f"a table needs columns with unique names; repeated names: {', '.join(sorted(twice)) or 'none'}")
 
     @property
     def names(self) -> list[str]:
@@ -120,7 +120,7 @@ class Table(Domain):
             try:
                 encoded.append(np.asarray(values, dtype=np.float64))
             except (TypeError, ValueError) as error:
-                raise InputError(f"column {column.name!r} does not hold numbers: {error}") from error
+                raise InputError(f"column {column.name!r} does not hold numbers ({error}): convert it") from error
         return torch.from_numpy(np.stack(encoded, axis=1))
 
     def deploy(self, x: Tensor, origin: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class Traced:
     kind: torch.dtype
     device: torch.device
     rows: int | None
-    """The batch size that the program fixes, None if any will do."""
+    """The batch size that the program fixes, or None if it takes any."""
 
     def network(self, *, live: bool = False, dtype: torch.dtype | None = None) -> Network:
         """Return the network with the present parameters of the module.
@@ -191,7 +191,7 @@ def _ask(module: nn.Module, traced: Traced, x: Tensor) -> Tensor:
 
 
 def _doubled(module: nn.Module | ExportedProgram, traced: Traced) -> Callable[[Tensor], Tensor] | None:
-    """A copy that computes in float64; None where there is none."""
+    """Return a copy that computes in float64, or None."""
     if isinstance(module, ExportedProgram):
         return None
     try:

@@ -32,7 +32,7 @@ class Operator(ABC):
 
     @abstractmethod
     def shape(self, *shapes: Shape) -> Shape:
-        """Return the shape of what it gives for what it takes."""
+        """Return the output shape for these input shapes."""
 
 
 class Affine(Operator):
@@ -52,7 +52,7 @@ class Affine(Operator):
 
     @property
     def constant(self) -> Tensor | None:
-        """Return b, with a shape that broadcasts against [n, *out]; None where it is 0."""
+        """Return b, with a shape that broadcasts against [n, *out], or None if it is 0."""
         return None
 
     @property
@@ -74,7 +74,7 @@ class Input(Operator):
     arity: ClassVar[int | None] = 0
 
     def __call__(self, *values: Tensor) -> Tensor:
-        raise TypeError("the input is given, not computed")
+        raise TypeError("the input node cannot be computed: give its value")
 
     def shape(self, *shapes: Shape) -> Shape:
         return self.size
@@ -113,7 +113,7 @@ class Linear(Affine):
 
 @dataclass(frozen=True, eq=False)
 class Kernel(Affine):
-    """Represent what convolutions of both kinds have: a kernel over one or two axes.
+    """Represent a kernel over one or two axes, shared by both kinds of convolution.
 
     The padding is the same on both sides.
     """

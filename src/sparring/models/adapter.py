@@ -1,4 +1,4 @@
-"""From what people have to a `Victim`: the first adapter that accepts an object takes it."""
+"""Makes a `Victim` of a model with the first adapter that accepts it."""
 
 import inspect
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Adapter(NamedTuple):
 
 
 def adapter(name: str, accepts: Callable[[Any], bool], *, order: int = 50) -> Callable[[Kind], Kind]:
-    """Register a victim class as the adapter for what `accepts` says yes to."""
+    """Register a victim class as the adapter for objects that `accepts` accepts."""
 
     def enter(wrap: Kind) -> Kind:
         register("adapter", name)(Adapter(accepts, wrap, order))
@@ -62,7 +62,7 @@ def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
     if isinstance(model, Victim):
         return model
     if not isinstance(domain, Domain):
-        raise LoadError(f"the domain is {domain!r}: say what the inputs are with sp.image(28, 28), sp.table(frame) or sp.text()")
+        raise LoadError(f"the domain is {domain!r}: describe the inputs with sp.image(28, 28), sp.table(frame) or sp.text()")
     task = settings.get("task")
     if task is not None and not isinstance(task, Task):
         raise LoadError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")

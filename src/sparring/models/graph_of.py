@@ -1,4 +1,4 @@
-"""The network of a victim, for whoever proves something about it."""
+"""The computation graph of a victim, for certification."""
 
 from weakref import WeakKeyDictionary
 
@@ -47,7 +47,7 @@ def shape_of(domain: Domain) -> Shape:
         return tuple(shape)
     columns = getattr(domain, "columns", None)
     if columns is None:
-        raise Unsupported(f"the inputs are {domain.kind}: bounds need inputs that are numbers")
+        raise Unsupported(f"the inputs are {domain.kind}: bounds need numerical inputs")
     return (len(columns),)
 
 

@@ -78,7 +78,7 @@ class Classes(Task):
     def count(self) -> int:
         """Return the number of classes."""
         if self.classes is None:
-            raise NeedsError("the number of classes is not known: write classes(10)")
+            raise NeedsError("the number of classes is unknown: write classes(10)")
         return self.classes
 
     @property
@@ -160,7 +160,7 @@ class Classes(Task):
 def of_classes(criterion: Criterion) -> ClassCriterion:
     """Return the criterion as one of classes; NeedsError where it is another."""
     if not isinstance(criterion, ClassCriterion):
-        raise NeedsError(f"this needs a goal about classes, got {type(criterion).__name__}: try an attack or certifier that fits every task")
+        raise NeedsError(f"the method needs a goal for classes, got {type(criterion).__name__}: use an attack or certifier that supports every task")
     return criterion
 
 

@@ -1,4 +1,4 @@
-"""Lp balls around the clean input, cut with the box of the domain: Linf, L2 and L1.
+"""Lp balls around the clean input, intersected with the box of the domain: Linf, L2 and L1.
 
 Projections are exact onto ball and box together, not one after the other, and every sample may
 have its own radius. L1: Croce, Hein 2021, "Mind the box" (arXiv:2103.01208), solved here through the
@@ -374,7 +374,7 @@ class L1Region(BallRegion):
         return _onto(self.domain, x, normal, gap, sparsest)
 
     def plain_step(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-        """Return x moved by what the plane of `onto_plane` is away where nothing has bounds.
+        """Return x moved onto the plane of `onto_plane`, ignoring all bounds.
 
         All of that in one coordinate would end at the edge, so it is spread over those that move inside the bounds, in the same
         proportions.
@@ -439,7 +439,7 @@ def box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the bounds of the domain as tensors that broadcast to x."""
     edges = getattr(domain, "low", None), getattr(domain, "high", None)
     if edges[0] is None or edges[1] is None:
-        raise NeedsError(f"an Lp ball needs numbers between bounds; a {domain.kind} has none: try rules or words")
+        raise NeedsError(f"an Lp ball needs numbers with bounds, which the domain {domain.kind} does not have: try rules or words")
     low, high = (torch.as_tensor(edge, dtype=x.dtype, device=x.device) for edge in edges)
     return low, high
 
@@ -461,7 +461,7 @@ class Ball(Space):
     def parse(cls, radius: float) -> "Ball":
         """Return the ball of this radius, as a plan writes it."""
         if isinstance(radius, bool) or not isinstance(radius, int | float):
-            raise PlanError(f"{cls.kind} {radius!r}: the radius is a number or a fraction, such as {cls.kind} 8/255")
+            raise PlanError(f"{cls.kind} {radius!r}: write a radius as a number or a fraction, such as {cls.kind} 8/255")
         return cls(float(radius))
 
     def around(self, origin: Tensor, domain: Domain) -> BallRegion:

@@ -1,4 +1,4 @@
-"""What the adversary wants of an answer: that it is wrong, or that it is one particular class."""
+"""Goals for classes: any wrong class, or one particular class."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -86,7 +86,7 @@ class Targeted(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ClassCriterion:
         if not isinstance(task, Classes):
-            raise InputError(f"a target class needs a classifier; this model answers {task}: choose another goal")
+            raise InputError(f"a target class needs a classifier, but this model answers {task}: choose another goal")
         y, classes = truth, task.count
         if isinstance(self.target, Tensor):
             target = self.target.to(y)

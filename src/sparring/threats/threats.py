@@ -1,4 +1,4 @@
-"""Threats in one word: a space, untargeted, with full access and no budget."""
+"""Short names for untargeted threats with full access and no budget."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How many multiply-adds the verifiers of the portfolio take, counted on the graph before anything is computed."""
+"""The multiply-adds of the verifiers, estimated from the graph."""
 
 import math
 from weakref import WeakKeyDictionary
@@ -70,7 +70,7 @@ def forward_cost(network: Network) -> float:
 
 
 def feeding(state: VerificationState) -> dict[int, Interval]:
-    """Return bounds of what goes into activations: those of the state, else intervals."""
+    """Return bounds of the inputs of activations: those of the state, else intervals."""
     network = state.query.network
     places = {before for activation in network.nonlinearities for before in network.nodes[activation].inputs}
     if places <= state.bounds.keys():

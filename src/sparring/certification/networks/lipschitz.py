@@ -194,7 +194,7 @@ def lipschitz(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *,
     except Unsupported as error:
         return [Certificate(Verdict.UNKNOWN, reason=f"operator: {error}") for _ in range(len(x))]
     if not network.finite or not bool(torch.isfinite(pairs).all()):
-        return [Certificate(Verdict.UNKNOWN, reason="numerics: the constant is not finite") for _ in range(len(x))]
+        return [Certificate(Verdict.UNKNOWN, reason="numerics: the Lipschitz constant is not finite") for _ in range(len(x))]
     scores = network(x.double()).flatten(1)
     gaps = scores.gather(1, y[:, None]) - scores
     slack = 1e-9 * scores.abs().amax(1, keepdim=True)
@@ -210,5 +210,5 @@ def lipschitz(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *,
             answers.append(Certificate(Verdict.PROVED, "lipschitz", radius, float(gaps[sample].scatter(0, y[sample], math.inf).amin())))
         else:
             proved = min(radius * (1 - 1e-6), asked[sample])
-            answers.append(Certificate(Verdict.UNKNOWN, "lipschitz", proved, reason=f"lipschitz: the constant proves radius {radius:.3g} only"))
+            answers.append(Certificate(Verdict.UNKNOWN, "lipschitz", proved, reason=f"lipschitz: the constant proves only radius {radius:.3g}"))
     return answers

@@ -69,7 +69,7 @@ class Noise(ABC):
         """In words."""
 
     def asked(self, radius: float) -> float:
-        """Return the radius that has to be shown for a threat of this radius."""
+        """Return the radius to certify for a threat of this radius."""
         return radius
 
     def share(self, kind: str, size: int) -> float:
@@ -80,7 +80,7 @@ class Noise(ABC):
         return float(kind == self.norm)
 
     def slack_of(self, size: int) -> float:
-        """Return how far probabilities under the copies drawn and the copies meant may differ.
+        """Return how far probabilities under the drawn and the ideal noise may differ.
 
         By how much any probability under the copies that are drawn may differ from that under the copies that are meant, for inputs
         of `size` numbers.

@@ -1,4 +1,4 @@
-"""Certify patches by masks: any patch is covered by some mask, and all masks agree.
+"""Certify patches by masks: some mask covers any patch, and all masks agree.
 
 This is PatchCleanser: the image under a mask that covers the patch and any other mask is that of the clean image.
 """
@@ -36,7 +36,7 @@ def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
     [(0, 5), (3, 8), (5, 10)]
     """
     if not 1 <= patch <= length or count < 1:
-        raise PlanError(f"masks for a patch of {patch} in {length} pixels, {count} a side: give 1 <= patch <= side of the image, and at least one mask")
+        raise PlanError(f"masks for a patch of {patch} in {length} pixels, {count} per side: give 1 <= patch <= side of the image, and at least one mask")
     stride = math.ceil((length - patch + 1) / count)
     size = patch + stride - 1
     starts = sorted({min(start, length - size) for start in range(0, length - patch + 1, stride)})
@@ -44,7 +44,7 @@ def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
 
 
 class CleansedVictim(Wrapped):
-    """Represent a victim behind two rounds of masks.
+    """Represent a victim with two rounds of masks.
 
     Another victim behind two rounds of masks (Xiang, Mahloujifar, Mittal 2022, arXiv:2108.09135, algorithm 1). Labels only.
 
@@ -72,7 +72,7 @@ class CleansedVictim(Wrapped):
         return made
 
     def scores(self, x: Tensor) -> Tensor:
-        raise AccessError(f"{self.name} behind masks exposes labels, not scores")
+        raise AccessError(f"{self.name} with masks exposes labels, not scores: use attacks that need labels only")
 
     def answer(self, x: Tensor) -> Tensor:
         answers = [self._label_of(image) for image in x]
@@ -107,7 +107,7 @@ class CleansedVictim(Wrapped):
 
 @in_our_words
 def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: float = 0.0) -> CleansedVictim:
-    """Return the victim behind two rounds of masks, which certifies against one square patch.
+    """Return the victim with two rounds of masks, which can be certified against one patch.
 
     Args:
         victim: A model of images; it does best if it was trained on images with such masks.
@@ -132,7 +132,7 @@ def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: floa
     _check_images("patch_cleanser", victim)
     height, width = victim.domain.shape[1:]  # type: ignore[attr-defined]
     if isinstance(patch, bool) or not isinstance(patch, int) or isinstance(masks, bool) or not isinstance(masks, int) or not math.isfinite(fill):
-        raise PlanError(f"patch_cleanser(patch={patch!r}, masks={masks!r}, fill={fill!r}): the first two are whole numbers, the fill is finite")
+        raise PlanError(f"patch_cleanser(patch={patch!r}, masks={masks!r}, fill={fill!r}): give whole numbers for patch and masks, and a finite fill")
     spans(min(height, width), patch, masks)  # refuses what does not fit
     return CleansedVictim(victim, patch, masks, fill)
 
@@ -170,17 +170,17 @@ def _one(victim: CleansedVictim, x: Tensor, criterion: ClassCriterion, threat: T
         return unknown("the input has values that are NaN or infinite")
     label = int(victim.label(x[None]))
     if bool(criterion.met(torch.tensor([label], device=criterion.reference_class.device))):
-        reason, spent = f"class {label} without any change", time.monotonic() - began
+        reason, spent = f"class {label} already without a change", time.monotonic() - began
         return Certificate(Verdict.REFUTED, "patch_cleanser", reason=reason, seconds=spent, guarantee=EQUAL_ANSWERS, counterexample=x)
     if label < 0:
-        return unknown("the model gives no answer: NaN, or it abstains")
+        return unknown("the model gives no answer, because it returns NaN or abstains")
     for first in range(len(victim.covers)):
         if time.monotonic() > deadline:
-            return unknown(f"time ended after {first} of {len(victim.covers)} masks: give more seconds")
+            return unknown(f"time: the limit was reached after {first} of {len(victim.covers)} masks; give more seconds")
         seen = victim.under(x, first)
         if bool((seen != label).any()):
             second = int((seen != label).nonzero()[0])
-            return unknown(f"under masks {first} and {second} the model says {int(seen[second])}, not {label}")
+            return unknown(f"under masks {first} and {second} the model answers {int(seen[second])}, not {label}")
     if asked > victim.patch:
-        return unknown(f"the masks cover patches of up to {victim.patch}, asked {asked}: patch_cleanser(victim, patch={asked})", float(victim.patch))
+        return unknown(f"the masks cover patches of up to {victim.patch} pixels, requested {asked}: patch_cleanser(victim, patch={asked})", float(victim.patch))
     return Certificate(Verdict.PROVED, "patch_cleanser", float(victim.patch), seconds=time.monotonic() - began, guarantee=EQUAL_ANSWERS)

@@ -42,7 +42,7 @@ class Bands:
     def __post_init__(self) -> None:
         for side in (self.height, self.width):
             if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 1):
-                raise PlanError(f"a band of {self.height} x {self.width}: sides are whole numbers of at least 1")
+                raise PlanError(f"a band of {self.height} x {self.width}: give whole numbers of at least 1 for its sides")
 
     def windows(self, height: int, width: int) -> Tensor:
         """Return the pixels that each window keeps, bool [k, height, width]."""
@@ -144,7 +144,7 @@ def band_vote(victim: VictimLike, bands: Bands | None = None, *, threshold: floa
     victim = victim_of(victim)
     _check_images("band_vote", victim)
     if not 0 <= threshold <= 1 or not math.isfinite(fill):
-        raise PlanError(f"band_vote(threshold={threshold}, fill={fill}): the threshold lies in [0, 1], the fill is a finite number")
+        raise PlanError(f"band_vote(threshold={threshold}, fill={fill}): give a threshold in [0, 1] and a finite fill")
     return BandVictim(victim, bands or columns(4), threshold, fill)
 
 
@@ -156,7 +156,7 @@ def band_vote(victim: VictimLike, bands: Bands | None = None, *, threshold: floa
     order=40,
 )
 def bands_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
-    """Certify samples whose first class leads by twice the bands that a patch touches.
+    """Certify samples whose first class is ahead by twice the bands that a patch touches.
 
     There is one certificate per sample, for a `BandVictim` under a patch.
 
@@ -187,12 +187,12 @@ def _one(victim: BandVictim, x: Tensor, criterion: Any, threat: Threat, asked: i
         side += 1
     known = {"seconds": time.monotonic() - began, "guarantee": EQUAL_ANSWERS}
     if bool(criterion.met(torch.tensor([label], device=criterion.reference_class.device))):
-        return Certificate(Verdict.REFUTED, "band_vote", reason=f"class {label} without any change", counterexample=x, **known)
+        return Certificate(Verdict.REFUTED, "band_vote", reason=f"class {label} already without a change", counterexample=x, **known)
     if side >= asked:
         return Certificate(Verdict.PROVED, "band_vote", float(side), **known)
     needed = 2 * victim.bands.touched(asked, height, width)
     return Certificate(
-        Verdict.UNKNOWN, "band_vote", float(side), reason=f"class {label} leads by {gap} of {len(victim.windows)} votes, {needed} are needed", **known
+        Verdict.UNKNOWN, "band_vote", float(side), reason=f"class {label} is ahead by {gap} of {len(victim.windows)} votes, {needed} are needed", **known
     )
 
 
@@ -210,4 +210,4 @@ def _touched(patch: int, length: int, side: int | None) -> int:
 
 def _check_images(name: str, victim: Victim) -> None:
     if victim.domain.kind != "image":
-        raise PlanError(f"{name} is about patches of images, and these are {victim.domain}")
+        raise PlanError(f"{name} needs images, the inputs are {victim.domain}")

@@ -60,7 +60,7 @@ class SmoothedVictim(Wrapped):
         return self._predict(x, "label")
 
     def decide(self, x: Tensor, scores: Tensor) -> Tensor:
-        """Return the vote of fresh copies, whatever the mean of softmax says."""
+        """Return the vote of fresh copies, regardless of the mean softmax."""
         return self._predict(x, "decide")
 
     def votes(self, x: Tensor, rng: Rng, count: int) -> Tensor:
@@ -185,13 +185,13 @@ def smoothed(
     """
     victim = victim_of(victim)
     if getattr(victim.domain, "low", None) is None:
-        raise PlanError(f"noise is added to numbers, and these are {victim.domain}: smooth a victim of images or tables")
+        raise PlanError(f"smoothing adds noise to numbers, but the inputs are {victim.domain}: use images or tables")
     if noise is not None and float_sound:
-        raise PlanError(f"float_sound is for Gaussian noise, not for {noise}: leave one of the two out")
+        raise PlanError(f"float_sound supports Gaussian noise only, got {noise}: leave out one of the two")
     for name, count in (("draws", draws), ("search_draws", search_draws)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise PlanError(f"smoothed({name}={count!r}): give a whole number of at least 1")
     if not 0 < alpha < 1:
-        raise PlanError(f"smoothed(alpha={alpha}): the chance of an error lies between 0 and 1")
+        raise PlanError(f"smoothed(alpha={alpha}): give an error probability between 0 and 1")
     chosen = noise or (GridGaussian(sigma, step) if float_sound else Gaussian(sigma))
     return SmoothedVictim(victim, chosen, draws, alpha, search_draws)

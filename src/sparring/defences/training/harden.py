@@ -1,4 +1,4 @@
-"""`harden`: a module and a threat in, a module trained against the threat out."""
+"""`harden` trains a module against a threat."""
 
 import os
 import warnings
@@ -21,7 +21,7 @@ from sparring.defences.training.step import Loss
 from sparring.models.wanted import module_of, threat_of
 
 RENAMED = {"ramp": "radius_schedule", "balance": "regulariser"}
-"""Keywords of `harden` and `spar harden` by the names that they had at first."""
+"""Former names of keywords of `harden` and `spar harden`."""
 
 OF_TRAINING = ("epochs", "batch", "optimiser", "schedule", "radius_schedule", "clip", "seed", "folder")
 """Keywords of `harden` that hold for every recipe."""

@@ -1,4 +1,4 @@
-"""D9: is the model so sure of itself that cross-entropy runs out of digits? Costs nothing: shared forward."""
+"""D9: is the softmax so saturated that cross-entropy loses its gradient? Costs nothing: shared forward."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Sanity: is it robustness, or are the gradients masked? One light a check, with its evidence."""
+"""Sanity: one light per check for masked gradients and other faults, with its evidence."""
 
 from sparring.report.lights import Light, lights, trust
 from sparring.report.markup import Markup, by_case, join, markup

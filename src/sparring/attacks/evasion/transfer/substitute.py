@@ -74,11 +74,11 @@ def substitute(
     victim = victim_of(victim, seed_data.domain)
     x = seed_data.x
     if not isinstance(x, Tensor):
-        raise NeedsError(f"a substitute needs inputs that are numbers; {victim.name} takes {victim.domain}")
+        raise NeedsError(f"a substitute needs numerical inputs, but {victim.name} takes {victim.domain}")
     x = victim.domain.check(x)
     held = max(1, round(HELD_OUT * len(x)))
     if len(x) < 2:
-        raise InputError("one seed is too few: one is held out and the others are trained on")
+        raise InputError("one seed is too few, because one is held out: give at least two")
     if queries is not None and queries < len(x):
         raise PlanError(f"queries={queries}: the {len(x)} seeds alone take {len(x)} labels: allow more, or give fewer seeds")
     if min(rounds, epochs) < 0 or step < 0 or learning_rate <= 0:

@@ -195,7 +195,7 @@ class Transfer(Attack):
         for one in () if surrogates else changes:
             if one.of_surrogate:
                 name = name_of(one)
-                return f"{name} changes how a surrogate hands gradients back; {victim.name} is not ours to change: name a surrogate, or leave {name} out"
+                return f"{name} changes the backward pass of a surrogate, which must not be {victim.name} itself: give surrogate=, or leave out {name}"
         mixing = [name_of(one) for one in changes if one.mixes]
         if mixing and not (self.mixed or self._setting("pool")):
             return f'{mixing[0]} mixes in images of a pool: give one, pool="digits" in a plan or pool=data in sp.transfer'

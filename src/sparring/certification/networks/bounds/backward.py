@@ -1,4 +1,4 @@
-"""Backward linear bounds: rows on the output of a node propagated back to the input, activation by activation (CROWN, DeepPoly).
+"""Backward linear bounds (CROWN, DeepPoly): rows on a node are propagated back to the input.
 
 Zhang et al. 2018, arXiv:1811.00866; Singh et al. 2019, DeepPoly; with multipliers of splits Wang et al. 2021, beta-CROWN, arXiv:2103.06624.
 """
@@ -50,7 +50,7 @@ def resume(
     network: Network, waiting: Waiting, constant: Tensor, relaxations: Relaxations, multipliers: Mapping[int, Tensor] | None = None,
     rounding: Rounding | None = None, keep: dict[int, Tensor] | None = None,
 ) -> LinearBound:  # fmt: skip
-    """Propagate what is `waiting` (which is emptied) the rest of the way, as `propagate` does.
+    """Propagate the `waiting` slopes to the input as `propagate` does, and empty `waiting`.
 
     It may wait at any number of nodes. constant [n or 1, r].
     """

@@ -1,4 +1,4 @@
-"""CROWN: bounds of every activation by backward passes, for the neurons whose sign intervals leave open, and of the rows asked for.
+"""CROWN: bounds of unstable neurons and of given rows by backward passes.
 
 Zhang et al. 2018, arXiv:1811.00866. Only unstable neurons of ReLUs are bounded again. A row of a convolutional map travels as a window of what it
 depends on (`windows`); rows start as weights, not as unit vectors; the work is cut into blocks that stay in the processor's cache.
@@ -63,14 +63,14 @@ def lower(
 
 
 def widest(network: Network, start: int) -> int:
-    """Return numbers of the largest value before a node: what one row takes on its way."""
+    """Return the size of the largest value before a node, which one row needs."""
     return max(math.prod(shape) for shape in network.shapes[: start + 1])
 
 
 def preactivation_bounds(
     network: Network, inputs: InputSet, known: Mapping[int, Interval] | None = None, rounding: Rounding | None = None, until: int | None = None
 ) -> dict[int, Interval]:
-    """Return bounds [n, *shape] of what goes into every activation, by the node it comes from.
+    """Return bounds [n, *shape] of the input of every activation, by its node.
 
     known: bounds that hold already; what is known is cut with what is found. until: only activations before this node.
     """

@@ -1,4 +1,4 @@
-"""Rows of neurons of convolutional maps propagated back as windows: what a neuron depends on, and nothing else.
+"""Backward propagation for neurons of convolutions, restricted to their receptive fields.
 
 The cost of a row is that of its receptive field, not of the whole map. Bounds: Zhang et al. 2018, arXiv:1811.00866; sizes and places of
 windows: the arithmetic of convolutions, Dumoulin and Visin 2016, arXiv:1603.07285.

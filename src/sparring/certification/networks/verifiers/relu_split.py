@@ -38,8 +38,8 @@ ROOT_STEPS = 30
 
 def _misfit(state: VerificationState) -> str:
     if not state.query.network.nonlinearities:
-        return "the network is affine: there are no signs to split"
-    return "" if state.query.network.relus_only else "only signs of ReLUs are split, and the network has other nonlinearities"
+        return "the network is affine, so there are no ReLU signs to split"
+    return "" if state.query.network.relus_only else "only ReLUs can be split, but the network has other nonlinearities"
 
 
 def _cost(state: VerificationState, settings: Mapping[str, Any]) -> Tensor | None:
@@ -88,7 +88,7 @@ def relu_split(
     if near is not None:
         middle = state.query.margin(state.query.at(state.query.inputs.middle))
         hopeful = -state.margin <= near * middle
-        state.note(f"bounds: they lack more than {near:g} times the margin at the middle, too much for a few splits: effort=thorough tries", ~hopeful)
+        state.note(f"bounds: the gap is more than {near:g} times the margin at the centre, too much for a few splits: use effort=thorough", ~hopeful)
     if not bool(hopeful.any()):
         return
     with state.subset(hopeful) as part:
@@ -451,7 +451,7 @@ class _Tree:
                 continue
             if solved.point is not None:
                 self.refute(self.sample[owner : owner + 1], brought_inside(inputs, solved.point))
-            self.state.note("numerics: a part with all signs fixed could not be decided in float64", self.state.places == self.places[sample])
+            self.state.note("numerics: a part with all ReLU signs fixed could not be decided in float64", self.state.places == self.places[sample])
         self.finish()
 
     def write(self, domains: Domains, row: int, weights: Tensor | None = None, multipliers: Arrays | None = None) -> None:
