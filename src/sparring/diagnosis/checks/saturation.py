@@ -14,8 +14,8 @@ MANY = 0.5  # share of samples with a gap above GAP
 def saturation(subject: Subject) -> Opinion:
     """Count samples or pixels whose softmax is saturated in float32, and clipped values.
 
-    Gradients vanish there. Saturated ones have p_y exactly 1 in float32, or the best two logits far apart; the value is their share. Values count that are exactly the lowest or the
-    highest of an output and are shared by several samples, as a clipped output gives them.
+    Gradients vanish there. Saturated ones have p_y exactly 1 in float32, or the best two logits far apart; the value is their share.
+    Values count that are exactly the lowest or the highest of an output and are shared by several samples, as a clipped output gives them.
     """
     scores = subject.clean.scores
     assert scores is not None  # granted by `needs`
