@@ -13,7 +13,6 @@ import pytest
 
 from sparring.attacks.attack import Attack
 from sparring.bench.run import Run
-from sparring.core.registry import find
 from sparring.records.record import Record
 
 SOURCES = Path(__file__).parents[2] / "src"
