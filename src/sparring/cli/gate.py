@@ -12,13 +12,13 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
-    """Check a run against its gate, by the lower end of each 95 % interval.
+    """Check a run against its gate, by that end of each 95 % interval which is worse for the model.
 
     Example: spar gate last --rule "robust_accuracy[linf 0.1] >= 0.45"
     """
     from sparring.bench.gate import judge_gate
     from sparring.bench.run import Run
-    from sparring.cli.summary import latest, print_json, worse_end
+    from sparring.cli.summary import judged_line, latest, print_json
     from sparring.core.errors import PlanError
 
     found = Run.open(latest(out, run))
@@ -32,5 +32,5 @@ def command(
         print_json(judged)
     elif not quiet:
         for one in judged:
-            typer.echo(f"{'met   ' if one['met'] else 'MISSED'}  {one['rule']}  {one['case']}: {one['value']:.1%}, {worse_end(one)}")
+            typer.echo(f"{'met   ' if one['met'] else 'MISSED'}  {one['rule']}  {judged_line(one)}")
     raise typer.Exit(0 if all(one["met"] for one in judged) else 1)
