@@ -140,7 +140,7 @@ def test_every_attack_is_in_the_table():
     """The table of the README names what the registry has."""
     from sparring.core.registry import everything
 
-    named = set(re.findall(r"`(\w+)`", README.split("## What is there")[1].split("| threat")[0]))
+    named = set(re.findall(r"`(\w+)`", README.split("## Features")[1].split("| threat")[0]))
     missing = set(everything("attack")) - named
     assert not {name for name in missing if everything("attack")[name].search.__module__.startswith("sparring.")}
 

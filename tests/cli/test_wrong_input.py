@@ -202,7 +202,7 @@ def files(tmp_path_factory):
     write("header.csv", "a,b,target\n")
     write("ragged.csv", "a,b,target\n1,2,0\n1,2,3,4,5,0\n")
     write("missing.csv", "a,b,target\n1,,0\n2,3,1\n")
-    write("no-class.csv", "a,b,target\n" + "".join(f"{k},{k},{k}.5\n" for k in range(60)))
+    write("no-class.csv", "a,b,target\n" + "".join(f"{k},{k},{k % 9}.5\n" for k in range(60)))
     write("cut.parquet", _parquet(table)[:200])
     write("text.parquet", "not parquet")
     write("sound.tsv", "".join(f"{'good' if k % 2 else 'bad'} film number {k}\t{k % 2}\n" for k in range(30)))
@@ -346,7 +346,7 @@ COMMANDS = {
     "setting of no metric": (changed("gate=robust_accuracy(fpr=0.01) <= 0.4"), "fpr"),
     "gate over 1": (changed("gate=robust_accuracy >= 45"), "45%"),
     "unknown metric": (changed("gate=robust_acuracy >= 0.4"), "did you mean robust_accuracy"),
-    "gate about no case": (changed("gate=robust_accuracy[l2] >= 0.4"), "is about no case: they are digits-plain"),
+    "gate about no case": (changed("gate=robust_accuracy[l2] >= 0.4"), "matches no case: they are digits-plain"),
     "gate no number": (changed("gate=robust_accuracy >= 0.4.5"), "is not a number"),
     # data
     "unknown data": (changed("data=digist"), "unknown data set (and no such path) 'digist': did you mean digits"),
@@ -447,9 +447,9 @@ COMMANDS = {
     "merge of no runs": (("merge", "one", "two"), "is no run folder"),
     "merge alone": (("merge", "one"), "Missing argument 'others'"),
     "new of another kind": (("new", "atack", "mine"), "did you mean attack"),
-    "new without a name": (("new", "attack", "My-Attack"), "lower case letters"),
+    "new without a name": (("new", "attack", "My-Attack"), "lower-case letters"),
     "new with a taken name": (("new", "attack", "pgd"), "there is an attack 'pgd' already"),
-    "new nowhere": (("new", "attack", "novel", "--folder", "nowhere"), "name one with --folder"),
+    "new nowhere": (("new", "attack", "novel", "--folder", "nowhere"), "with --folder"),
 }
 
 
@@ -576,7 +576,7 @@ OF_A_RUN = {
     "run without gate": (("gate", "last"), 'add --rule "robust_accuracy >= 0.45"'),
     "gate syntax": (("gate", "last", "--rule", "robust"), "cannot read the gate"),
     "gate over 1": (("gate", "last", "--rule", "robust_accuracy >= 145%"), "between 0 and 1"),
-    "gate about no case": (("gate", "last", "--rule", "robust_accuracy[l2] >= 0.1"), "is about no case"),
+    "gate about no case": (("gate", "last", "--rule", "robust_accuracy[l2] >= 0.1"), "matches no case"),
     "gate, unknown metric": (("gate", "last", "--rule", "robust >= 0.1"), "robust_accuracy"),
 }
 

@@ -123,6 +123,14 @@ class TestNpz:
         assert whole.y.tolist() == [0, 1, 7, 2, 1]
         assert len(load(tmp_path / "m.npz").classes) == 8
 
+    def test_masks_may_be_called_masks(self, tmp_path):
+        """An archive of images and masks is read as it comes; 255 marks pixels that do not count."""
+        true = np.array([[[0, 1], [1, 255]]] * 3, dtype=np.uint8)
+        np.savez(tmp_path / "cells.npz", x=np.zeros((3, 2, 2), dtype=np.uint8), mask=true)
+        data = load(tmp_path / "cells.npz", task="mask(2)")
+        assert data.y.tolist() == [[[0, 1], [1, -1]]] * 3
+        assert load(tmp_path / "cells.npz", task="mask(2)").task == data.task
+
     def test_rows_strings_and_named_classes(self, tmp_path):
         np.savez(tmp_path / "rows.npz", x=np.eye(3), y=["b", "a", "b"])
         rows = load(tmp_path / "rows.npz")

@@ -31,6 +31,7 @@ class Request:
         fits: Training procedures.
         trials: How often a random experiment is repeated.
         seed: Of all random draws.
+        sources: Models on which points are found that others are asked about, each alone or several together; None for the models themselves.
     """
 
     data: Data
@@ -42,6 +43,7 @@ class Request:
     fits: Sequence[Any] = ()
     trials: int = 10
     seed: int = 0
+    sources: Sequence[Sequence[Victim]] | None = None
 
 
 Cases = Callable[[Request], list[Case]]

@@ -124,6 +124,11 @@ class Case(ABC):
     def subject(self) -> str:
         """Return the name of the model that the case is about."""
 
+    @property
+    def task(self) -> str:
+        """Return the kind of the answers that its rows hold."""
+        return "classes"
+
     @abstractmethod
     def check(self) -> None:
         """Refuse what cannot work, before the first question to a victim; raises UsageError."""

@@ -16,9 +16,6 @@ from sparring.core.fit import Fit
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 
-BUDGETS = (100, 300, 1000)
-"""Queries of the default attacks."""
-
 
 @dataclass(frozen=True)
 class ExtractionCase(Case):
@@ -106,11 +103,9 @@ def extraction(request: Request) -> list[Case]:
         raise PlanError("extraction needs a model and data with a training split for the adversary to ask about: add model=... and data=digits")
     if not request.fits:
         raise PlanError("extraction needs a fit, which trains the copy: add fit=mlp")
-    methods = methods_of("extraction", request.attacks)
-    if request.attacks in ("default", ["default"]):
-        methods = [one.configure(queries=most) for one in methods if not one.control for most in BUDGETS] + [one for one in methods if one.control]
+    methods = tuple(methods_of("extraction", request.attacks))
     return [
-        ExtractionCase(f"{victim.name} · copied by {fit}", victim, request.train, request.data, fit, tuple(methods), request.seed)
+        ExtractionCase(f"{victim.name} · copied by {fit}", victim, request.train, request.data, fit, methods, request.seed)
         for victim in request.victims
         for fit in request.fits
     ]

@@ -63,7 +63,7 @@ def corruption_error(
     first = victim_of(victim, data.domain if isinstance(data, Data) else None)
     samples = data_of(data, first.domain, first.task)
     if not names or not severities:
-        raise InputError("corruption_error: give at least one corruption and one severity")
+        raise InputError("corruption_error got an empty list: give at least one corruption and one severity")
     models = [first, *([] if baseline is None else [victim_of(baseline, samples.domain, "the baseline")])]
     cases = [CorruptionCase(f"{model.name} · corruptions", model, samples, tuple(names), tuple(severities)) for model in models]
     if len(cases) > 1 and cases[0].name == cases[1].name:
@@ -76,7 +76,7 @@ def corruption_error(
 
 
 def _errors(rows: pd.DataFrame, case: CorruptionCase) -> CorruptionError:
-    """What stands in the rows of a case; an answer that failed is wrong."""
+    """Return which rows of a case are wrong; a failed answer counts as wrong."""
     wrong = {said: (part.sort_values("position").status != "held").to_numpy() for said, part in rows.groupby("attack")}
     found = np.array([[wrong[written(name, severity)] for severity in case.severities] for name in case.names])
     return CorruptionError(case.names, case.severities, found, wrong[CLEAN])

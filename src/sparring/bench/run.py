@@ -1,4 +1,4 @@
-"""What an evaluation gives back: numbers, table, report."""
+"""The result of an evaluation: numbers, table, report."""
 
 import os
 from typing import Any
@@ -9,7 +9,7 @@ from sparring.core.errors import RecordError
 from sparring.core.rate import Rate
 from sparring.core.show import facts_table, rows_table
 from sparring.metrics.band import Band, band, certified_accuracy, proved_by
-from sparring.metrics.measures import aim_of, measures
+from sparring.metrics.measures import Measure, aim_of, measures, measures_of_task
 from sparring.metrics.outcome import CLEAN, clean_accuracy, outcomes, robust_accuracy
 from sparring.records.record import Record
 from sparring.report.html import write_report
@@ -52,7 +52,7 @@ class Run:
         return self.record.header["status"]
 
     def table(self) -> pd.DataFrame:
-        """Return one row for every sample under every attack; columns as in `records.record.ROW`."""
+        """Return one row per sample and attack; columns as in `records.record.ROW`."""
         return self.record.table()
 
     def cases(self) -> dict[str, pd.DataFrame]:
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def certified_accuracy(self) -> Rate:
-        """Return the share of samples right and proved to stay so; for runs with one case."""
+        """Return the share of samples that are right and certified; for runs with one case."""
         return certified_accuracy(self._only())
 
     @property
@@ -86,11 +86,11 @@ class Run:
     def _only(self) -> pd.DataFrame:
         cases = self.cases()
         if len(cases) != 1:
-            raise RecordError(f"this run has {len(cases)} cases: use summary(), or cases() and sparring.metrics")
+            raise RecordError(f"this run has {len(cases)} cases, not one: use summary(), or cases() and sparring.metrics")
         return next(iter(cases.values()))
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return per case, in plain JSON, rates with their intervals and what each attack took.
+        """Return, per case, the rates with intervals and the count that each attack broke.
 
         The cost is there too, and `measures` for what is not evasion.
         """
@@ -106,12 +106,11 @@ class Run:
 
 
 def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
-    """One case in plain JSON."""
+    """Return one case as plain JSON."""
     cost = {name: int(rows[name].sum()) for name in ("forwards", "backwards")}
     common = {"errors": int((rows.status == "error").sum()), **cost, "seconds": float(rows.seconds.sum())}
     if aim_of(case) != "evasion":
-        measured = [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "control": one.control} for one in measures(case, rows)]
-        return {"case": case["name"], "aim": aim_of(case), "measures": measured, **common}
+        return {"case": case["name"], "aim": aim_of(case), "measures": _plain(measures(case, rows)), **common}
     certifiers = {cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("certificate")}
     taken = outcomes(rows).fell_to.value_counts()
     order = [attack for attack in dict.fromkeys(rows.attack) if attack != CLEAN and (attack not in certifiers or attack in taken)]
@@ -122,5 +121,11 @@ def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
         "certified_accuracy": vars(certified_accuracy(rows)) if certifiers else None,
         "proved_by": proved_by(rows),
         "fell_to": {attack: int(taken.get(attack, 0)) for attack in order},
+        "of_the_task": _plain(measures_of_task(case, rows)),
         **common,
     }
+
+
+def _plain(measured: list[Measure]) -> list[dict[str, Any]]:
+    """Measures in plain JSON."""
+    return [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "role": one.role, "control": one.control, "share": one.share} for one in measured]

@@ -15,7 +15,7 @@ from sparring.core.errors import PluginWarning, SparringError
 
 app = typer.Typer(
     name="spar",
-    help="Attack, harden and certify machine-learning models, and write down what held.",
+    help="Attack, harden and certify machine-learning models, and record the results.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -31,7 +31,7 @@ def _say_version(asked: bool) -> None:
 def about(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version)] = False,
 ) -> None:
-    """Attack, harden and certify machine-learning models, and write down what held.
+    """Attack, harden and certify machine-learning models, and record the results.
 
     Begin with: spar run model=zoo:digits-plain data=digits threat="linf 0.1"
     """
@@ -81,7 +81,7 @@ def main() -> None:
         traceback.print_exc()
         code = SparringError.exit_code
     if code == INTERRUPTED:
-        sys.stderr.write("interrupted: the record is valid, the same command continues\n")
+        sys.stderr.write("interrupted: the record is valid; run the same command again to continue\n")
     sys.exit(code if isinstance(code, int) else 0)
 
 

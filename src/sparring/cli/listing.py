@@ -1,4 +1,4 @@
-"""What `spar ls` tells about registered things, read from the things themselves: a new kind needs no line here."""
+"""The content of `spar ls`, read from the registered things themselves."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,4 @@
-"""spar ls: list what is registered, and what runs there are."""
+"""spar ls: list registered things and the runs in a folder."""
 
 import fnmatch
 from typing import Annotated, Any
@@ -21,23 +21,30 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
 
 def command(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)} or runs", autocompletion=_kinds)],
-    pattern: Annotated[str, typer.Argument(help="Names to show, with * and ?; a whole name shows all that is known about it.", autocompletion=_names)] = "*",
-    out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
+    pattern: Annotated[str, typer.Argument(help="Names to show; * and ? are wildcards. A single full name shows all details.", autocompletion=_names)] = "*",
+    out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
+    tasks: Annotated[bool, typer.Option("--tasks", help="Show which of them run on which task.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Names only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print names only.")] = False,
 ) -> None:
     """List attacks, certifiers, models, data, threats, checks, runs or other things.
 
     Example: spar ls attacks "*pgd*"
+
+    Example: spar ls attacks --tasks
     """
     from sparring.cli.listing import rows_of
+    from sparring.cli.matrix import matrix
     from sparring.cli.summary import print_json
     from sparring.core.errors import UnknownName
 
     if kind == "rungs":
-        typer.echo("rungs are called verifiers: spar ls verifiers", err=True)
+        typer.echo("rungs are now called verifiers: spar ls verifiers", err=True)
         kind = "verifiers"
-    if kind == "runs":
+    rows: list[dict[str, Any]]
+    if tasks and kind in (*KINDS, "runs"):
+        rows = matrix(kind, KINDS.get(kind, kind))
+    elif kind == "runs":
         rows = _runs(out)
     elif kind in KINDS:
         rows = rows_of(kind)
@@ -48,6 +55,8 @@ def command(
         print_json(rows)
     elif quiet:
         typer.echo("\n".join(row["name"] for row in rows))
+    elif tasks:
+        _print_table([{"name": row["name"], **row["tasks"], "why": row["why"]} for row in rows])
     elif kind != "runs" and len(rows) == 1 and pattern in (rows[0]["name"], rows[0].get("code")):
         _print_one(rows[0])
     else:
@@ -67,7 +76,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_one(row: dict[str, Any]) -> None:
-    """Everything about one thing: what it does, plain facts, settings."""
+    """Print one thing in full: what it does, its facts and its settings."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -173,8 +173,7 @@ class Problem:
 
     def _scored(self, x: Batch, owner: Tensor | None, probe: bool) -> tuple[Tensor, Tensor]:
         """Scores and losses by the criterion."""
-        self._require("scores")
-        allowed = self._charge(owner, len(x), backwards=0)
+        allowed = self._charge("scores", owner, len(x))
         scores = self._ask(self.victim.search_scores, x, allowed, self._no_scores)
         return scores, self._remember(x, owner, self.victim.task.answer(scores), scores, probe)
 
@@ -183,8 +182,7 @@ class Problem:
 
         `owner` and `probe` are as in `scores`.
         """
-        self._require("labels")
-        allowed = self._charge(owner, len(x), backwards=0)
+        allowed = self._charge("labels", owner, len(x))
         answers = self._ask(self.victim.answer, x, allowed, self.victim.task.no_answer)
         self._remember(x, owner, answers, None, probe)
         return answers
@@ -207,7 +205,7 @@ class Problem:
         `criterion` aims the loss at something other than the goal (a target class, say); success is still the goal's. `probe` is as in `scores`.
         """
         aim = self.criterion if criterion is None else criterion
-        allowed = self._charge_gradients(x, 1)
+        allowed = self._charge("gradients", None, len(x), backwards=1)
         if bool(allowed.all()):
             answer = self.victim.gradient(x, lambda scores: loss(scores, aim))
         else:
@@ -232,7 +230,7 @@ class Problem:
             The values [m, count] and gradients [m, count, ...].
         """
         aim = self.criterion if against is None else against
-        allowed = self._charge_gradients(x, count)
+        allowed = self._charge("gradients", None, len(x), backwards=count)
         if bool(allowed.all()):
             answer = self.victim.gradients(x, lambda scores: several(scores, aim))
         else:
@@ -240,10 +238,6 @@ class Problem:
             answer = self._spread(x, allowed, (count,), lambda part: self.victim.gradients(part, lambda scores: several(scores, some)))
         self._remember(x, None, self.victim.task.answer(answer.scores), answer.scores, probe)
         return answer
-
-    def _charge_gradients(self, x: Tensor, backwards: int) -> Tensor:
-        self._require("gradients")
-        return self._charge(None, len(x), backwards=backwards)
 
     def _spread(self, x: Tensor, allowed: Tensor, width: tuple[int, ...], question: Callable[[Tensor], Graded]) -> Graded:
         """The answer about the allowed rows; NaN and zero gradients for the others."""
@@ -260,14 +254,12 @@ class Problem:
         dtype = x.dtype if isinstance(x, Tensor) and x.is_floating_point() else None
         return torch.full((len(x), *self.victim.task.score_shape), torch.nan, dtype=dtype, device=self.rows.device)
 
-    def _require(self, what: str) -> None:
+    def _charge(self, what: str, owner: Tensor | None, count: int, *, backwards: int = 0) -> Tensor:
+        """Write the price of one question a point about scores, labels or gradients; bool [k]: which points may be asked."""
         if what not in self.threat.grants:
             raise AccessError(f"the threat grants {self.threat.access}; this attack asked for {what}")
         if what not in self.victim.exposes:
             raise AccessError(f"{self.victim.name} exposes {say_set(self.victim.exposes)}, not {what}")
-
-    def _charge(self, owner: Tensor | None, count: int, *, backwards: int) -> Tensor:
-        """Write the price of one question a point, with so many backwards; bool [k]: which points may be asked."""
         ledger, rows = self.ledger, self.rows if owner is None else self.rows[owner]
         if len(rows) != count:
             raise ValueError(f"{count} points for {len(rows)} rows: pass `owner`")

@@ -48,6 +48,10 @@ class Task(ABC):
         """Return this task with what the true answers of the data show, such as the scale of values."""
         return self
 
+    def told(self, known: "Task") -> Self:
+        """Return this task with what it leaves open filled in from a task of the same kind, that of the data."""
+        return self
+
     @abstractmethod
     def answer(self, scores: Tensor) -> Tensor:
         """Return what a model with these scores answers as deployed."""
@@ -75,6 +79,15 @@ class Task(ABC):
     @abstractmethod
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
         """Return the quality of each answer, float64 [n]: 1 for the truth, 0 without an answer."""
+
+    @property
+    def mistake(self) -> str:
+        """Return which answers count as wrong, as a clause: "it is any class but the true one"."""
+        return "it is not the truth"
+
+    def named(self, packed: str) -> str:
+        """Return in a few words, for people, an answer that `pack` wrote."""
+        return packed or "no answer"
 
     def training_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
         """Return [n], differentiable: what a fit makes small.

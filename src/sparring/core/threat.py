@@ -110,9 +110,7 @@ class Threat:
 
     def __repr__(self) -> str:
         budget = "".join(f", {name} {value:g}" for name, value in self.budget.describe().items())
-        goal = {name: value for name, value in self.goal.describe().items() if name != "kind" and not isinstance(value, list)}
-        said = " ".join(map(str, [self.goal.kind, *goal.values()]))
-        return f"<threat {self.space.label}, {said[:80]}, {self.access}{budget}{', smallest change' if self.minimal else ''}>"
+        return f"<threat {self.space.label}, {self.goal.said[:80]}, {self.access}{budget}{', smallest change' if self.minimal else ''}>"
 
     def describe(self) -> dict[str, Any]:
         """Return the threat as plain JSON; equal descriptions are equal threats."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
@@ -149,16 +150,12 @@ def trace(module: nn.Module | ExportedProgram, shape: Shape) -> Traced:
     users = [spec for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT]
     if len(users) != 1:
         raise Unsupported(f"{name} takes {len(users)} inputs: one is supported")
-    if any(_writes(node.target) for node in program.graph.nodes):
+    targets: list[Any] = [node.target for node in program.graph.nodes]
+    if any(isinstance(one, HigherOrderOperator) or (isinstance(one, OpOverload) and one._schema.is_mutable) for one in targets):
         with _quietly():
-            program = program.run_decompositions({})  # the same without writing in place; most of the time of reading goes here
+            program = program.run_decompositions({})  # the same without operators that write in place; most of the time of reading goes here
     rows = _fixed_rows(program, shape, name) if isinstance(module, ExportedProgram) else None
     return Traced(program, module, tuple(shape), kind, device, rows)
-
-
-def _writes(target: Any) -> bool:
-    """Does the operator write into what it is given, or hold a graph of its own that may?"""
-    return isinstance(target, torch._ops.HigherOrderOperator) or (isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable)
 
 
 @contextlib.contextmanager

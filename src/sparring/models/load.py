@@ -122,7 +122,9 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
         task = getattr(data, "task", None)
         if task is not None and task.kind != "classes":
             if "task" not in known:
-                raise LoadError(f"{name}: {fitting[0].wrap.__name__} answers classes only, and the data holds {task}: give a torch module or an ONNX file")
+                raise LoadError(
+                    f"{name}: {fitting[0].wrap.__name__} answers classes only, and the data holds {task}: give a torch module, an ONNX file or a regressor"
+                )
             chosen.setdefault("task", task)
         elif "classes" in known and getattr(model, "classes", None) is None:
             chosen.setdefault("classes", len(data.classes))

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 Rewrite = Callable[[nn.Module, Tensor], nn.Module]  # a private module and typical inputs
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 PROBE_NUMBERS = 1 << 14  # 20 MNIST or 5 CIFAR images: enough to compare two models
 
 
@@ -59,7 +61,7 @@ def prepare(module: nn.Module, example: Tensor, *, precision: Literal["exact", "
 
 
 def _rewritten(plain: nn.Module, example: Tensor, precision: str) -> nn.Module:
-    if any(_has_hooks(part) for part in plain.modules()):
+    if any(getattr(part, hooks) for part in plain.modules() for hooks in HOOKS):
         return plain
     probe = Probe.of(plain, example)
     best = probe.attempt(plain, simplified)
@@ -78,11 +80,6 @@ def _seed(device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(0)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds)
 
 
 class Answer(NamedTuple):

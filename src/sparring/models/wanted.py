@@ -7,6 +7,7 @@ from torch import nn
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError
+from sparring.core.task import Task
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.models.adapter import victim
@@ -15,7 +16,7 @@ VictimLike: TypeAlias = Victim | tuple[Any, Domain] | str
 """A victim, a pair of a model and the domain of its inputs, or a model of the zoo such as "zoo:digits-plain"."""
 
 
-def victim_of(given: Any, domain: Domain | None = None, what: str = "the victim") -> Victim:
+def victim_of(given: Any, domain: Domain | None = None, what: str = "the victim", task: Task | None = None) -> Victim:
     """Return as a victim whatever stands for one.
 
     A victim stays as it is; a pair (model, domain), a model of the zoo, and with a domain at hand any model become one.
@@ -24,6 +25,7 @@ def victim_of(given: Any, domain: Domain | None = None, what: str = "the victim"
         given: A victim, a pair, a torch module, an estimator, a path, an address or a callable.
         domain: The domain of the inputs, where the data or another victim has told it.
         what: The name of the argument, for the error.
+        task: What a model that is no victim yet answers, where the data has told it and it is no class.
 
     Raises:
         InputError: Where the domain is not known; the message says how to name it.
@@ -38,7 +40,8 @@ def victim_of(given: Any, domain: Domain | None = None, what: str = "the victim"
 
         return load_model(given)
     if domain is not None and given is not None:
-        return victim(os.fspath(given) if isinstance(given, os.PathLike) else given, domain)
+        told = {} if task is None or task.kind == "classes" else {"task": task}
+        return victim(os.fspath(given) if isinstance(given, os.PathLike) else given, domain, **told)
     raise InputError(
         f"{what} is a {type(given).__name__}, and nothing says what its inputs are: "
         "wrap the model with sp.victim(model, domain), or give the pair (model, domain), where the domain is sp.image(28, 28), sp.table(frame) or sp.text()"

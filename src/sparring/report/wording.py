@@ -96,14 +96,31 @@ def either(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+WORDS_OF_A_GOAL = ("kind", "wish", "sentence", "mistake", "usual")
+"""What a record holds of every goal; the rest are its settings."""
+
+
 def goal(threat: dict[str, Any]) -> str:
-    """Say what the adversary wants, as a sentence."""
+    """Say what the adversary wants, in the words of the goal.
+
+    Records from before goals had words show its name and settings.
+    """
     described = threat.get("goal", {})
-    if described.get("kind") == "untargeted":
-        return "Untargeted: any class but the true one counts as a success."
-    if described.get("kind") == "targeted":
-        target = described.get("target")
-        said = {"next": "the class after the true one", "random": "one class per sample, drawn at random"}
-        words = "one class per sample" if isinstance(target, list) else said.get(str(target), f"class {target}")
-        return f"Targeted: only the answer the adversary chose counts as a success ({words})."
-    return str(described.get("kind", "not stated"))
+    if "sentence" not in described:
+        return goal_written(described) or "not stated"
+    mistake = f" An answer counts as wrong where {described['mistake']}." if described.get("usual") and described.get("mistake") else ""
+    return f"{described['sentence']}{mistake}"
+
+
+def wish(threat: dict[str, Any]) -> str:
+    """Return what the adversary wants in a few words; nothing where any wrong answer will do."""
+    described = threat.get("goal", {})
+    written = goal_written(described)
+    usual = described.get("usual", " " not in written)  # a goal without settings, in records from before goals had words
+    return "" if usual else str(described.get("wish", written))
+
+
+def goal_written(described: dict[str, Any]) -> str:
+    """Return a goal as a plan writes it: "targeted 3"."""
+    settings = (value for name, value in described.items() if name not in WORDS_OF_A_GOAL)
+    return " ".join([str(described.get("kind", "")), *("one per sample" if isinstance(one, list) else str(one) for one in settings)])

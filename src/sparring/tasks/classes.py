@@ -117,6 +117,10 @@ class Classes(Task):
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
         return (answer == truth).double()
 
+    @property
+    def mistake(self) -> str:
+        return "it is any class but the true one"
+
     def training_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
         return torch.nn.functional.cross_entropy(scores, truth, reduction="none")
 

@@ -221,6 +221,22 @@ class Mask(Task):
         shares = hits / union.clamp_min(1)
         return (shares.where(found, 0.0).sum(1) / found.sum(1).clamp_min(1)).where(answered(answer), 0.0)
 
+    @property
+    def mistake(self) -> str:
+        if self.share == 1:
+            return "a single pixel that counts is wrong"
+        return f"fewer than {100 * self.share:g} % of the pixels that count are right"
+
+    def named(self, packed: str) -> str:
+        """Return how much of a mask each class takes: "cell 78 %, membrane 22 %"; the largest three."""
+        if not packed:
+            return "no answer"
+        found, pixels = np.unique(_unpacked(packed), return_counts=True)
+        counted = sorted(((int(many), int(label)) for label, many in zip(found, pixels, strict=True) if label != VOID), reverse=True)
+        whole = sum(many for many, _ in counted) or 1
+        said = [f"{self.name_of(label)} {100 * many / whole:.0f} %" for many, label in counted[:3]]
+        return ", ".join(said + ([f"{len(counted) - 3} more"] if len(counted) > 3 else []))
+
     def pack(self, answer: Tensor) -> list[str]:
         """Return strings such as "128x128 1 eNpj...".
 

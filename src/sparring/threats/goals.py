@@ -20,6 +20,15 @@ class Untargeted(Goal):
     """Count any answer that the task calls wrong as success; for classes, any but the true one."""
 
     kind: ClassVar[str] = "untargeted"
+    usual: ClassVar[bool] = True
+
+    @property
+    def wish(self) -> str:
+        return "any answer that counts as wrong"
+
+    @property
+    def sentence(self) -> str:
+        return "Any answer that counts as wrong is a success."
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> Criterion:
         return task.wrong(truth)
@@ -46,6 +55,15 @@ class Targeted(Goal):
         whole = isinstance(self.target, int | Tensor) and not isinstance(self.target, bool)
         if not whole and self.target not in ("next", "random"):
             raise PlanError(f'target {self.target!r}: give a class, one class per sample, "next" or "random"')
+
+    @property
+    def wish(self) -> str:
+        said = {"next": "the class after the true one", "random": "a class drawn at random for each sample"}
+        return "a class of its own for each sample" if isinstance(self.target, Tensor) else said.get(str(self.target), f"class {self.target}")
+
+    @property
+    def sentence(self) -> str:
+        return f"Only the answer that the adversary chose is a success: {self.wish}."
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ClassCriterion:
         if not isinstance(task, Classes):

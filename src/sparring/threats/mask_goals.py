@@ -37,6 +37,18 @@ class Erase(Goal):
         if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share <= 1:
             raise PlanError(f"share={self.share!r}: give the share of the pixels of class {self.target} that must fall, above 0 and at most 1")
 
+    @property
+    def wish(self) -> str:
+        return f"erase {self._named} from the mask"
+
+    @property
+    def sentence(self) -> str:
+        return f"A mask in which {100 * self.share:g} % or more of the pixels of {self._named} are given another class is a success."
+
+    @property
+    def _named(self) -> str:
+        return f"class {self.target}"
+
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> MaskCriterion:
         if not isinstance(task, Mask):
             raise InputError(f"erasing a class needs a model that answers masks; this one answers {task}: choose another goal")

@@ -54,6 +54,10 @@ class EvasionCase(Case):
     def subject(self) -> str:
         return self.victim.name
 
+    @property
+    def task(self) -> str:
+        return self.data.task.kind
+
     def check(self) -> None:
         """Refuse what cannot work, before the first question to the victim."""
         if self.victim.domain.describe()["kind"] != self.data.domain.kind:
@@ -118,8 +122,13 @@ class EvasionCase(Case):
         return {
             "model": self.victim.describe(),
             "data": self.data.describe(),
-            "threat": {**self.threat.describe(), "say": str(self.threat.space), "say_short": self.threat.space.label},
+            "threat": {**self.threat.describe(), "goal": self._goal(), "say": str(self.threat.space), "say_short": self.threat.space.label},
         }
+
+    def _goal(self) -> dict[str, Any]:
+        """The goal with the words in which a report tells it."""
+        goal = self.threat.goal
+        return {**goal.describe(), "wish": goal.wish, "sentence": goal.sentence, "mistake": self.victim.task.mistake, "usual": goal.usual}
 
     def cells(self, settings: Settings) -> list[Cell]:
         """Return the clean rows first, then those of the certifiers, then those of the attacks.

@@ -20,7 +20,7 @@ from sparring.domains.table import table
 from sparring.domains.text import text
 
 INPUTS = ("x", "X", "images", "data")
-LABELS = ("y", "Y", "labels", "targets", "target")
+LABELS = ("y", "Y", "labels", "targets", "target", "mask", "masks")
 SPLITS = ("train", "test", "val")
 
 
@@ -57,7 +57,7 @@ def npz(path: Path, options: Options) -> Data:
         if array.ndim == 0 or len(array) != len(labels[one]):
             raise LoadError(f"{path}: {pairs[one].inputs} has shape {array.shape} but {pairs[one].labels} {labels[one].shape}: one label per sample is needed")
     true = np.concatenate(list(labels.values()))
-    numbers, classes = (true, []) if options.task is not None else _classes(true, f"{path}: {pairs[chosen[0]].labels}")
+    numbers, classes = (true, []) if options.other is not None else _classes(true, f"{path}: {pairs[chosen[0]].labels}")
     starts = dict(zip(labels, np.cumsum([0, *map(len, labels.values())]), strict=False))
     y = np.concatenate([numbers[starts[one] : starts[one] + len(labels[one])] for one in chosen])
     try:
@@ -67,8 +67,8 @@ def npz(path: Path, options: Options) -> Data:
     x, domain = _inputs(joined, f"{path}: {pairs[chosen[0]].inputs}", options)
     name = path.stem
     ids = [f"{name}/{one}/{place:05d}" if one else f"{name}/{place:05d}" for one in chosen for place in range(len(parts[one]))]
-    named = named if options.task is None else None
-    return Data.of(x, y, domain, name=name, classes=named or classes, ids=ids, task=options.task, source=f"{path}, split {split}" if split else str(path))
+    named = named if options.other is None else None
+    return Data.of(x, y, domain, name=name, classes=named or classes, ids=ids, task=options.other, source=f"{path}, split {split}" if split else str(path))
 
 
 def _pairs(names: list[str], path: Path) -> dict[str, Pair]:

@@ -16,8 +16,7 @@ class Options:
     """Hold what a user says about a source; None where nothing was said.
 
     split: which part, "test" say. target: name of the column with the classes. size: (height, width) to scale
-    images to. deployed: "float" or "8bit", the form in which images reach the model. encoding: of text files. task: what is true, where it is
-    no class.
+    images to. deployed: "float" or "8bit", the form in which images reach the model. encoding: of text files. task: what is true.
     """
 
     split: str | None = None
@@ -27,10 +26,17 @@ class Options:
     encoding: str | None = None
     task: Task | None = None
 
+    @property
+    def other(self) -> Task | None:
+        """Return what is true, where it is said and no class."""
+        return None if self.task is None or self.task.kind == "classes" else self.task
+
     def check(self, taken: frozenset[str], what: str) -> None:
         """Raise InputError for an option that says nothing about this kind of source."""
         for option in fields(self):
             value = getattr(self, option.name)
+            if option.name == "task" and self.other is None:
+                continue  # every source without another task holds classes
             if value is not None and option.name not in taken:
                 known = f"it takes {', '.join(sorted(taken))}" if taken else "it takes none"
                 raise InputError(f"{option.name}={value!r} means nothing for {what}: {known}")

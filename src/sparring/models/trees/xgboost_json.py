@@ -12,6 +12,9 @@ ONE_SCORE = {"binary:logistic": True, "reg:logistic": True, "binary:logitraw": F
 
 MANY_SCORES = {"multi:softmax", "multi:softprob"}
 
+VALUES = {"reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:quantileerror", "reg:squaredlogerror", "reg:linear"}
+"""Objectives whose sum is the value that is predicted. Those of counts and durations predict its exponential and cannot be read."""
+
 
 def is_model(content: Any) -> bool:
     """Return whether this parsed JSON is a model as `save_model` writes it."""
@@ -28,16 +31,18 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
 
     features: columns of a row, at least as many as the model was trained on.
 
-    Raises LoadError for other boosters than gbtree, categorical splits, leaves that hold vectors and objectives that do not classify.
+    Raises LoadError for other boosters than gbtree, categorical splits, leaves that hold vectors and objectives that are not known.
     """
     try:
         learner = content["learner"]
         objective, booster, parameters = learner["objective"]["name"], learner["gradient_booster"], learner["learner_model_param"]
         if booster["name"] != "gbtree":
             raise LoadError(f"{source} is a {booster['name']} booster: only gbtree can be read")
-        if objective not in ONE_SCORE and objective not in MANY_SCORES:
-            raise LoadError(f"{source} has the objective {objective}: known are {', '.join([*ONE_SCORE, *sorted(MANY_SCORES)])}")
-        classes = int(parameters["num_class"]) if objective in MANY_SCORES else 2
+        if objective not in ONE_SCORE and objective not in MANY_SCORES and objective not in VALUES:
+            raise LoadError(f"{source} has the objective {objective}: known are {', '.join([*ONE_SCORE, *sorted(MANY_SCORES), *sorted(VALUES)])}")
+        if objective in VALUES and int(parameters.get("num_target", 1)) > 1:
+            raise LoadError(f"{source} predicts {parameters['num_target']} values at once: train one model per value")
+        classes = int(parameters["num_class"]) if objective in MANY_SCORES else 1 if objective in VALUES else 2
         bases = np.array([float(one) for one in str(parameters["base_score"]).strip("[]").split(",")])
         if objective in ONE_SCORE:
             with np.errstate(divide="ignore"):
@@ -46,7 +51,7 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
         else:
             base = np.broadcast_to(bases, classes)
         model = booster["model"]
-        places = [1] * len(model["trees"]) if objective in ONE_SCORE else model["tree_info"]
+        places = [1] * len(model["trees"]) if objective in ONE_SCORE else [0] * len(model["trees"]) if objective in VALUES else model["tree_info"]
         trees = [_model_tree(tree, int(place), classes, source) for tree, place in zip(model["trees"], places, strict=True)]
         return gather(trees, base, max(int(parameters["num_feature"]), features or 0), unit=SINGLE, source=source)
     except (KeyError, TypeError, IndexError, ValueError) as error:
@@ -76,7 +81,8 @@ def read_dump(
 
     It lacks what the sum begins with and what it is for, and nothing can be compared with it.
 
-    features: columns of a row. classes: with two, all trees count for class 1 above 0; with more, the trees take turns. base: what the sum
+    features: columns of a row. classes: with two, all trees count for class 1 above 0; with more, the trees take turns; with 1 the sum is a
+    value. base: what the sum
     begins with, in the unit of the leaves (XGBoost's base_score of 0.5 is 0 here). first: the number the dump gives to column 0 (1 for models
     trained on libsvm files without a column 0). names: of the columns, where the dump names them.
 

@@ -33,9 +33,8 @@ def _case(case: CaseView) -> Markup:
 def _table(case: CaseView, name: str, found: list[Measure]) -> Markup:
     rows: list[tuple[Cell, ...]] = []
     for one in found:
-        role = DASH if not one.cell else "control" if one.control else "attack"
         bars = bar(one.rate) if one.rate.n and one.rate.value >= 0 else Markup("")
-        rows.append((one.cell or "all together", role, percent(one.rate.value), interval(one.rate), bars, f"{one.rate.n:,}"))
+        rows.append((one.cell or "all together", one.role or DASH, percent(one.rate.value), interval(one.rate), bars, f"{one.rate.n:,}"))
     heads = [Column("method"), Column("role"), Column("value", True), *RATE_COLUMNS[1:], Column("of", True)]
     said = (getattr(everything("metric").get(name.split("(")[0]), "__doc__", None) or "").strip().split("\n", 1)[0]
     meaning = sentence(said.removeprefix("Return ").replace("`", ""))

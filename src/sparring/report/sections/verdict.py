@@ -7,7 +7,7 @@ from sparring.report.lights import trust
 from sparring.report.markup import Markup, join, listing, markup
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import changes, count, interval, number, percent, samples
+from sparring.report.wording import changes, count, interval, number, percent, samples, wish
 
 MEANING = {
     "reliable": "All checks are in order.",
@@ -49,10 +49,10 @@ def _sentence(case: CaseView) -> Markup:
     )  # fmt: skip
     if not case.attacks:
         return markup("{begin} No attack has been run yet, so nothing is known about its robustness.", begin=begin)
-    wish = " and the adversary pushes toward one chosen class" if case.threat.get("goal", {}).get("kind") == "targeted" else ""
+    wanted = f" (wanted: {said})" if (said := wish(case.threat)) else ""
     return markup(
-        "{begin} When {changes}{wish}, <strong>{stay}</strong> stay right ({level} interval {interval}){proved}.",
-        begin=begin, proved=_proved(case), changes=changes(case.threat, case.domain_kind), wish=wish, interval=interval(robust), level=percent(0.95, 0),
+        "{begin} When {changes}{wanted}, <strong>{stay}</strong> stay right ({level} interval {interval}){proved}.",
+        begin=begin, proved=_proved(case), changes=changes(case.threat, case.domain_kind), wanted=wanted, interval=interval(robust), level=percent(0.95, 0),
         stay="none" if robust.value == 0 else f"no more than {percent(robust.value)}",
     )  # fmt: skip
 
@@ -99,15 +99,18 @@ def _gate(view: View) -> Markup:
 
 def _rule(rule: dict[str, Any], *, named: bool) -> Markup:
     kind, word = ("ok", "met") if rule.get("met") else ("bad", "missed")
+    end = "high" if "<" in str(rule.get("rule", "")) else "low"
     return markup(
-        '<span class="mark {kind}">{word}</span> <code>{rule}</code> {case} <span class="quiet">measured {value}, judged on the lower end {low}</span>',
-        kind=kind, word=word, rule=rule.get("rule", ""), case=rule.get("case", "") if named else "",
-        value=_measured(rule.get("value")), low=_measured(rule.get("low")),
+        '<span class="mark {kind}">{word}</span> <code>{rule}</code> {case} <span class="quiet">measured {value}, judged on the {end} end {bound}</span>',
+        kind=kind, word=word, rule=rule.get("rule", ""), case=rule.get("case", "") if named else "", end={"high": "upper", "low": "lower"}[end],
+        value=_measured(rule, "value"), bound=_measured(rule, end),
     )  # fmt: skip
 
 
-def _measured(value: object) -> str:
-    return percent(value) if isinstance(value, float) and 0 <= value <= 1 else number(value)
+def _measured(rule: dict[str, Any], name: str) -> str:
+    """A number of a rule: a share in percent, anything else in its own unit."""
+    value = rule.get(name)
+    return percent(value) if isinstance(value, float) and rule.get("share", True) else number(value)
 
 
 def _caveats(view: View) -> Markup:
