@@ -187,7 +187,7 @@ def test_scores_that_are_no_numbers_are_errors(tmp_path):
 
     _, rows = membership(tmp_path, noisy(100), "linear", planted("membership", nothing), planted("membership", one_number))
     assert set(rows.status) == {"error"}
-    assert rows.note.str.contains("one finite number per record is needed").all()
+    assert rows.note.str.contains("return one finite number per record").all()
 
 
 def test_nobody_trains_on_the_others(tmp_path):

@@ -143,7 +143,7 @@ def test_it_is_saved_and_drawn(matrix, tmp_path):
     for one in matrix.cells:
         value = f"{100 * one.rate.value:.1f}\N{NO-BREAK SPACE}%"
         assert (f"<b>({value})</b>" if one.own else f"<b>{value}</b>") in drawn
-    assert "could not be drawn" not in drawn
+    assert "could not be rendered" not in drawn
 
 
 def test_attack_objects_stand_beside_names_in_an_evaluation(nets, data, tmp_path):

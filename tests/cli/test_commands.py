@@ -290,7 +290,7 @@ def test_other_runs_do_not_merge(spar, tiny):
     before = parts(one)
     said = spar("merge", one, two)
     assert said.code == 3
-    assert "only shards of one run merge" in said.err
+    assert "merge only shards of one run" in said.err
     assert parts(one) == before
 
 

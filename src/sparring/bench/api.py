@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -40,7 +40,7 @@ def evaluate(
     seed: int = 0,
     batch: int = 250,
     cascade: bool = True,
-    points: str = "gallery",
+    points: Literal["none", "gallery", "all"] = "gallery",
     self_check: bool = True,
     gate: Sequence[str] = (),
     out: str | os.PathLike[str] = "runs",
@@ -59,11 +59,11 @@ def evaluate(
             may stand beside the names.
         certify: What to prove with before the attacks: "default" for all certifiers that fit, "none", or a list such as
             ['network(effort="bounds")'].
-        seed: See `bench.evaluate.Settings`.
-        batch: See `bench.evaluate.Settings`.
-        cascade: See `bench.evaluate.Settings`.
-        points: See `bench.evaluate.Settings`.
-        self_check: See `bench.evaluate.Settings`.
+        seed: Of all random draws, which are keyed by sample; at least 0.
+        batch: Samples searched together, at least 1. It changes the speed and no verdict.
+        cascade: Whether an attack sees only the samples that earlier attacks left standing.
+        points: Which adversarial inputs to keep: "none", "gallery" (a few for the report) or "all".
+        self_check: Whether to re-evaluate with adaptive attacks where a check of the model fails.
         gate: Rules such as "robust_accuracy >= 0.45".
         out: Folder or fsspec URL under which the run folder is made.
         listen: Called with (event, details).
@@ -82,7 +82,7 @@ def evaluate(
         'done'
     """
     if doubt is not None:
-        warnings.warn("the setting doubt= of evaluate is now called self_check=", DeprecationWarning, stacklevel=2)
+        warnings.warn("the setting doubt= of evaluate is now called self_check=", DeprecationWarning, stacklevel=3)
         self_check = doubt
     model = _victim(victim, data)
     data = data_of(data, model.domain, model.task)
@@ -159,6 +159,12 @@ def reevaluate(victim: Any, data: Any, threat: Threat, *, plain: str = PLAIN, se
 
     Raises:
         PlanError: where no radius of the threat is above 0.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=4)
+        >>> reevaluate(victim, data, sp.linf(0.01)).verdict in ("reliable", "caution", "unreliable")
+        True
     """
     victim, threat = _victim(victim, data), threat_of(threat)
     if not _reaches(threat):

@@ -14,6 +14,7 @@ from sparring.aims.corruption import CorruptionCase, written
 from sparring.attacks.attack import BATCH
 from sparring.bench.evaluate import carry_out
 from sparring.core.errors import InputError
+from sparring.core.foreign import in_our_words
 from sparring.data.dataset import Data
 from sparring.data.wanted import data_of
 from sparring.domains.corruptions.corrupt import CORRUPTIONS, SEVERITIES
@@ -22,6 +23,7 @@ from sparring.metrics.outcome import CLEAN
 from sparring.models.wanted import victim_of
 
 
+@in_our_words
 def corruption_error(
     victim: Any,
     data: Any,

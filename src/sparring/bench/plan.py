@@ -167,7 +167,7 @@ class Plan(BaseModel):
         victims = [load_model(reference, data, weights=self.weights, settings=settings) for reference in self.model]
         sources = [[load_model(part.strip(), data, settings=settings) for part in written.split("+")] for written in self.source]
         threats = [self._threat(written) if chosen.threat == "space" else read(chosen.threat, written) for written in self.threat]
-        fits = [read_fit(written) for written in self.fit]
+        fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
         train = load(str(self.data), split="train", target=self.target, deployed=self.deployed) if "fit" in chosen.keys and self.split != "train" else None
         return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None)
 
@@ -204,10 +204,12 @@ class Plan(BaseModel):
 
         settings = self.settings()
         cases = self.cases()
-        check_gate(self.gate, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
+        if self.gate:
+            check_gate(self.gate, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
         run = carry_out(cases, self.out, self.resolved(), settings, listen)
-        run.record.header["gate"] = judge_gate(run, self.gate)
-        run.record.save_header()
+        if self.gate:
+            run.record.header["gate"] = judge_gate(run, self.gate)
+            run.record.save_header()
         return run
 
 

@@ -15,13 +15,14 @@ from sparring.bench.run import Run
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError
 from sparring.core.events import Listener
+from sparring.core.foreign import in_our_words
 from sparring.core.rate import Rate
 from sparring.core.registry import find
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 from sparring.metrics.transfer import transfer_rate
-from sparring.models.wanted import listed_of, victim_of
+from sparring.models.wanted import listed_of, threat_of, victim_of
 from sparring.records.record import Record
 from sparring.records.store import Store
 
@@ -108,6 +109,7 @@ class TransferMatrix:
         return self.run.report(path)
 
 
+@in_our_words
 def transfer_matrix(
     sources: Sequence[Source], targets: Sequence[Victim], data: Data, threat: Threat, attacks: Sequence[str | Attack] = ("transfer",), *,
     seed: int = 0, batch: int = 250, out: str | os.PathLike[str] = "runs", listen: Listener | None = None,
@@ -133,7 +135,17 @@ def transfer_matrix(
 
     Raises:
         UsageError: before the first point is looked for, where something does not fit.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=8)
+        >>> matrix = transfer_matrix([victim], [sp.load_model("zoo:digits-robust")], data, sp.linf(0.1), out="memory://matrix")
+        >>> len(matrix.cells)
+        1
     """
+    if not isinstance(data, Data):
+        raise InputError(f"the data is a {type(data).__name__}: give sp.load(...) or sp.Data.of(x, y, domain)")
+    threat = threat_of(threat)
     groups = [_group(one, data.domain) for one in sources]
     targets = [victim_of(one, data.domain, "a target") for one in targets]
     request = Request(data, targets, [threat], list(attacks), seed=seed, sources=groups)

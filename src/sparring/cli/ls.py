@@ -24,6 +24,7 @@ def command(
     pattern: Annotated[str, typer.Argument(help="Names to show; * and ? are wildcards. A single full name shows all details.", autocompletion=_names)] = "*",
     out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
     tasks: Annotated[bool, typer.Option("--tasks", help="Show which of them run on which task.")] = False,
+    aim: Annotated[str | None, typer.Option(help="Only entries for this aim: evasion, poisoning, membership, ...")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print names only.")] = False,
 ) -> None:
@@ -50,6 +51,7 @@ def command(
         rows = rows_of(kind)
     else:
         raise UnknownName("kind", kind, [*KINDS, "runs"])
+    rows = rows if aim is None else _about(aim, kind, rows)
     rows = [row for row in rows if any(fnmatch.fnmatchcase(row[key], pattern) for key in ("name", "code") if key in row)]
     if json:
         print_json(rows)
@@ -60,7 +62,19 @@ def command(
     elif kind != "runs" and len(rows) == 1 and pattern in (rows[0]["name"], rows[0].get("code")):
         _print_one(rows[0])
     else:
-        _print_table([{name: value for name, value in row.items() if kind == "runs" or name in ("name", "code", "does")} for row in rows])
+        shown = list(rows[0]) if kind == "runs" and rows else [name for name in ("name", "code", "aim", "does") if any(name in row for row in rows)]
+        _print_table([{name: row.get(name, "") for name in shown} for row in rows])
+
+
+def _about(aim: str, kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of an aim."""
+    from sparring.core.errors import PlanError
+    from sparring.core.registry import find
+
+    find("aim", aim)
+    if not any("aim" in row for row in rows):
+        raise PlanError(f"{kind} belong to no aim: leave out --aim; attacks, sets, metrics and sections do")
+    return [row for row in rows if row.get("aim") == aim]
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

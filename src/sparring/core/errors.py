@@ -17,6 +17,10 @@ import difflib
 from collections.abc import Iterable
 
 
+def __dir__() -> list[str]:
+    return sorted(name for name, one in globals().items() if isinstance(one, type) and issubclass(one, SparringError))
+
+
 class SparringError(Exception):
     """Report a failure on purpose; every error of Sparring is one, and holds an `exit_code`."""
 

@@ -1,4 +1,4 @@
-"""Finds registered things by walking the package, so that a thing is added by adding one file."""
+"""Finds registered things by walking the package, so that adding a file is enough."""
 
 import importlib
 import inspect
@@ -40,10 +40,10 @@ ROOMS = {
     "metric": "sparring.metrics",
     "section": "sparring.report",
 }
-"""Which room of the house each kind of thing lives in; of verifiers only the corner, as commands that need them are to answer at once."""
+"""The package of each kind of thing. For verifiers it is the subpackage only, so that commands that use them start fast."""
 
 SAID = {"space": "threat", "tampering": "threat", "method": "attack", "dataset": "data set", "set": "set of attacks"}
-"""What a kind is called where a person reads it."""
+"""The name of a kind in messages."""
 
 _things: dict[str, dict[str, Any]] = {kind: {} for kind in ROOMS}
 _walked: set[str] = set()

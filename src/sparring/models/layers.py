@@ -1,4 +1,4 @@
-"""Layers that compute the same, faster: layout, the input gradient of the first convolution, bfloat16."""
+"""Faster equivalents of layers: memory layout, input gradient of the first convolution, bfloat16."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def fast_convolutions(module: nn.Module, x: Tensor) -> nn.Module:
 
 
 def _fast_convolution(layer: nn.Module, x: Tensor) -> nn.Module | None:
-    """Few input channels leave the usual kernel for the input gradient idle; a grouped one does not."""
+    """Return a grouped convolution, whose input gradient is faster with few input channels."""
     if type(layer) is not nn.Conv2d or layer.in_channels > 4 or layer.groups > 1 or x.ndim != 4:
         return None
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or not x.is_floating_point():

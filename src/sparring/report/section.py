@@ -42,5 +42,5 @@ def section(*, order: float, title: str, aim: str | None = "evasion") -> Callabl
 
 
 def in_order() -> list[Section]:
-    """Return all sections as they stand on the page."""
+    """Return all sections in the order of the page."""
     return sorted(everything("section").values(), key=lambda one: (one.order, one.name))

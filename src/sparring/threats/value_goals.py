@@ -1,4 +1,4 @@
-"""What the adversary wants of values: that they move away from the truth, in one direction, or past a bound."""
+"""Goals for values: away from the truth, in one direction, or past a bound."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sparring.tasks.values import ValueCriterion, Values
 
 @dataclass(frozen=True)
 class ValueGoal(Goal):
-    """Lead an answer past `bound` in some output, as the goals below say.
+    """Move an answer past `bound` in some output, as the goals below define.
 
     Args:
         bound: A number in the unit of the values.
@@ -48,7 +48,7 @@ class ValueGoal(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
         if not isinstance(task, Values):
-            raise InputError(f"the goal {self.kind} needs a model that answers values; this model answers {task}: choose another goal")
+            raise InputError(f"the goal {self.kind} needs a model that answers values, but this model answers {task}: choose another goal")
         return self.interval(truth)
 
     def interval(self, truth: Tensor) -> ValueCriterion:

@@ -61,16 +61,16 @@ class EvasionCase(Case):
     def check(self) -> None:
         """Refuse what cannot work, before the first question to the victim."""
         if self.victim.domain.describe()["kind"] != self.data.domain.kind:
-            raise InputError(f"{self.name}: the model takes {self.victim.domain}, the data is {self.data.domain}")
+            raise InputError(f"{self.name}: the model takes {self.victim.domain}, but the data is {self.data.domain}")
         self.victim.domain.check(self.data.x)
         if self.victim.task.kind != self.data.task.kind:
-            raise InputError(f"{self.name}: the model answers {self.victim.task}, the data holds {self.data.task}: give model and data the same task=")
+            raise InputError(f"{self.name}: the model answers {self.victim.task}, but the data holds {self.data.task}: give model and data the same task=")
         try:
             self.victim.task.check(self.data.y, len(self.data))
         except InputError as error:
             raise InputError(f"{self.name}: the data does not fit what the model answers: {error}") from error
         if not self.attacks:
-            raise NeedsError(f"{self.name}: no attack to run")
+            raise NeedsError(f"{self.name}: there is no attack to run: give attacks=")
         for attack in self.attacks:
             attack.check(self.victim, self.threat)
         for certifier in self.certifiers:

@@ -1,4 +1,4 @@
-"""Transfer: what points found on one network do to another, one shaded table an attack."""
+"""Transfer: how often points found on one network break another, a shaded table per attack."""
 
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ def _best(shots: list[Shot], attacks: list[str]) -> Markup | None:
     if len(ranked) < 2 or percent(ranked[0][0]) == percent(ranked[-1][0]):
         return None
     return markup(
-        "<p>Of {attacks}, <code>{best}</code> travels best, {mean} on average; <code>{worst}</code> least, {least}.</p>",
+        "<p>Of {attacks}, <code>{best}</code> transfers best ({mean} on average) and <code>{worst}</code> worst ({least}).</p>",
         attacks=count(len(ranked), "attack"), best=ranked[0][1], mean=percent(ranked[0][0]), worst=ranked[-1][1], least=percent(ranked[-1][0]),
     )  # fmt: skip
 
