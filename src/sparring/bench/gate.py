@@ -81,7 +81,7 @@ def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[st
 
 
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
-    """Return for every rule and case it is about {rule, case, cell, value, low, high, met, controls}.
+    """Return {rule, case, cell, value, low, high, share, met, controls} per rule and case.
 
     A metric of single attacks is judged on the attack that is worst for the model; cell names it, and controls has what the metric says of each
     control, {cell, value, low, high}. A rule about no case is an error.
