@@ -8,6 +8,7 @@ the victim at the radius of the threat, each as dear as its `cost` says.
 import math
 from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
@@ -147,10 +148,10 @@ class Subject:
         scores = self.victim.scores(x).detach()
         return Answers(label_of(scores), scores)
 
-    @property
+    @cached_property
     def clean(self) -> Answers:
         """Return answers about the samples as they are, asked once."""
-        return self.kept("clean", lambda: self.ask(self.x))
+        return self.ask(self.x)
 
     @property
     def probabilities(self) -> bool:

@@ -9,7 +9,7 @@ from sparring.report.view import View
 from sparring.report.wording import DASH, count, interval, percent, samples
 
 
-@section(order=35, title="Transfer")
+@section(order=35, title="Transfer", shows="transfer")
 def transfer(view: View) -> Markup | None:
     """Show sources by targets, for runs of `transfer_matrix`."""
     about = view.header.get("transfer")
