@@ -8,6 +8,7 @@ import functools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
@@ -145,3 +146,7 @@ def arena_for(attack: str, kind: str) -> Arena | None:
     """The arena of a task on which an attack is tried, one of those that it fits; the same at every call. None where it fits none."""
     found = [space for space in SPACES if everything("attack")[attack].misfit(task_arena(kind, space).victim, task_arena(kind, space).threat) is None]
     return task_arena(kind, found[zlib.crc32(attack.encode()) % len(found)]) if found else None
+
+
+for _point in entry_points(group="sparring.arenas"):
+    _point.load()  # plugins draw sketches of their tasks
