@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.cli.listing import KINDS
+from sparring.cli.listing import KINDS, alike
 from sparring.core.registry import ROOMS
 
 ROOT = Path(__file__).parent.parent
@@ -261,7 +261,8 @@ def listed(tmp_path_factory):
 def test_one_file_adds_one(word, listed):
     """It is listed with the sentence that says what it does."""
     assert KINDS[word] in EXAMPLES, f"add an example for kind {KINDS[word]}"
-    (row,) = listed[word]
+    row, *others = listed[word]
+    assert len(others) == len(alike(KINDS[word])) - 1
     assert row["name"] == "added"
     assert row["does"].endswith(".")
 

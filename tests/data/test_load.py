@@ -123,6 +123,14 @@ class TestNpz:
         assert whole.y.tolist() == [0, 1, 7, 2, 1]
         assert len(load(tmp_path / "m.npz").classes) == 8
 
+    def test_masks_may_be_called_masks(self, tmp_path):
+        """An archive of images and masks is read as it comes; 255 marks pixels that do not count."""
+        true = np.array([[[0, 1], [1, 255]]] * 3, dtype=np.uint8)
+        np.savez(tmp_path / "cells.npz", x=np.zeros((3, 2, 2), dtype=np.uint8), mask=true)
+        data = load(tmp_path / "cells.npz", task="mask(2)")
+        assert data.y.tolist() == [[[0, 1], [1, -1]]] * 3
+        assert load(tmp_path / "cells.npz", task="mask(2)").task == data.task
+
     def test_rows_strings_and_named_classes(self, tmp_path):
         np.savez(tmp_path / "rows.npz", x=np.eye(3), y=["b", "a", "b"])
         rows = load(tmp_path / "rows.npz")
@@ -309,56 +317,56 @@ WRONG = {
     "near file": (lambda folder: put("data.csv", b"a")(folder).with_name("dta.csv"), {}, LoadError, "did you mean data.csv"),
     "near name": (lambda folder: "digit", {}, UnknownName, "did you mean digits"),
     "unknown split": (lambda folder: "digits", {"split": "tset"}, UnknownName, "did you mean test"),
-    "option without meaning": (lambda folder: "digits", {"target": "y"}, InputError, "target='y' means nothing for the embedded set 'digits': it takes split"),
-    "unknown suffix": (put("a.xyz", b"1"), {}, LoadError, "no reader for a.xyz: known are .*npz.*csv"),
-    "empty folder": (lambda folder: folder, {}, LoadError, "is empty: expected one sub-folder of images a class"),
-    "nothing taken": (lambda folder: "digits", {"take": 0}, InputError, "at least one sample"),
+    "option without meaning": (lambda folder: "digits", {"target": "y"}, InputError, "target='y' has no meaning for the embedded set 'digits': use split"),
+    "unknown suffix": (put("a.xyz", b"1"), {}, LoadError, "no reader for a.xyz: supported are .*npz.*csv"),
+    "empty folder": (lambda folder: folder, {}, LoadError, "is empty: expected one sub-folder of images per class"),
+    "nothing taken": (lambda folder: "digits", {"take": 0}, InputError, "give at least 1"),
     "idx magic": (idx_files(b"PK\x03\x04" + bytes(20), TWO), {}, LoadError, "begins with 50 4b 03 04"),
-    "idx cut": (idx_files(IMAGES[:-1], TWO), {}, LoadError, "truncated: 23 bytes, 24 expected for 2 x 2 x 2"),
-    "idx header cut": (idx_files(IMAGES[:9], TWO), {}, LoadError, "its header alone takes 16"),
-    "idx too long": (idx_files(IMAGES + b"1", TWO), {}, LoadError, "too long: 25 bytes"),
+    "idx cut": (idx_files(IMAGES[:-1], TWO), {}, LoadError, r"truncated \(23 bytes, expected 24 for 2 x 2 x 2"),
+    "idx header cut": (idx_files(IMAGES[:9], TWO), {}, LoadError, "the header needs 16"),
+    "idx too long": (idx_files(IMAGES + b"1", TWO), {}, LoadError, "too long .25 bytes"),
     "idx without labels": (idx_files(IMAGES), {}, LoadError, "expected t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz"),
     "idx counts": (idx_files(IMAGES, THREE), {}, LoadError, "2 images but .* 3 labels"),
     "idx labels given": (put("t10k-labels-idx1-ubyte", TWO), {}, LoadError, "give the file of the images"),
-    "npz objects": (put_npz(x=np.array([[1], [2, 3]], dtype=object), y=[0, 1]), {}, LoadError, "x holds Python objects, which are pickles"),
-    "npz cut": (cut, {}, LoadError, "not a sound .npz archive"),
+    "npz objects": (put_npz(x=np.array([[1], [2, 3]], dtype=object), y=[0, 1]), {}, LoadError, "x holds pickled Python objects"),
+    "npz cut": (cut, {}, LoadError, "not a valid .npz archive"),
     "npz empty": (put("a.npz"), {}, LoadError, "a.npz is empty"),
-    "npz array cut": (cut_array, {}, LoadError, "not a sound .npz archive|x cannot be read"),
-    "npz other": (put("a.npz", b"x,y"), {}, LoadError, "not a sound .npz archive"),
+    "npz array cut": (cut_array, {}, LoadError, "not a valid .npz archive|x (cannot be read|is not a valid NumPy)"),
+    "npz other": (put("a.npz", b"x,y"), {}, LoadError, "not a valid .npz archive"),
     "npz names": (put_npz(inputs=[1.0], outputs=[1]), {}, LoadError, "holds inputs, outputs: expected x and y"),
     "npz counts": (put_npz(x=np.zeros((3, 2, 2), np.uint8), y=[0, 1]), {}, LoadError, r"x has shape \(3, 2, 2\) but y \(2,\)"),
     "npz whole numbers": (put_npz(x=np.full((2, 3, 3), 255), y=[0, 1]), {}, InputError, r"int64 with values in \[255, 255\]: save images as uint8"),
-    "npz range": (put_npz(x=np.full((2, 3, 3), 7.0), y=[0, 1]), {}, InputError, "put the normalisation inside the model"),
-    "npz channels": (put_npz(x=np.zeros((2, 3, 5, 3), np.uint8), y=[0, 1]), {}, InputError, "both ends could be the channels"),
-    "npz no channels": (put_npz(x=np.zeros((2, 7, 5, 7), np.uint8), y=[0, 1]), {}, InputError, "no side is a number of channels"),
+    "npz range": (put_npz(x=np.full((2, 3, 3), 7.0), y=[0, 1]), {}, InputError, "move the normalisation into the model"),
+    "npz channels": (put_npz(x=np.zeros((2, 3, 5, 3), np.uint8), y=[0, 1]), {}, InputError, "both ends could be the channel axis"),
+    "npz no channels": (put_npz(x=np.zeros((2, 7, 5, 7), np.uint8), y=[0, 1]), {}, InputError, "no axis has a possible number of channels"),
     "npz one-hot": (put_npz(x=np.zeros((2, 3, 3), np.uint8), y=np.eye(2)), {}, InputError, "not one-hot"),
     "npz split": (put_npz(x_test=np.zeros((2, 3, 3), np.uint8), y_test=[0, 1]), {"split": "train"}, UnknownName, "known: test"),
     "npz empty set": (put_npz(x=np.zeros((0, 3, 3), np.uint8), y=np.zeros(0, np.int64)), {}, InputError, "there are no samples"),
-    "picture": (bad_picture, {}, LoadError, "2.png is not an image that can be read"),
+    "picture": (bad_picture, {}, LoadError, "2.png cannot be read as an image"),
     "picture sizes": (two_sizes, {}, InputError, r"2 sizes, \(4, 6\) in 1.png and \(8, 8\) in 2.png: give size"),
-    "picture depth": (deep_picture, {}, InputError, "more than 8 bits a pixel"),
+    "picture depth": (deep_picture, {}, InputError, "more than 8 bits per pixel"),
     "picture size": (two_sizes, {"size": 0}, UsageError, "size=0: give a side in pixels"),
     "no pictures": (no_pictures, {}, LoadError, "has no images in its sub-folders"),
     "csv empty": (put("t.csv"), {}, LoadError, "t.csv is empty"),
     "csv header": (put("t.csv", b"a,b\n"), {}, LoadError, "has no rows"),
     "csv target": (put("t.csv", b"age,labell\n1,x\n"), {"target": "label"}, UnknownName, "did you mean labell"),
     "csv missing": (put("t.csv", b"age,size,label\n1,2,x\n,2,y\n"), {}, InputError, "column 'age' has 1 missing values: fill or drop them"),
-    "csv class missing": (put("t.csv", b"age,size,label\n1,2,x\n3,2,\n"), {}, InputError, "lacks the class in 1 rows"),
+    "csv class missing": (put("t.csv", b"age,size,label\n1,2,x\n3,2,\n"), {}, InputError, "has no class in 1 rows"),
     "csv real target": (put("t.csv", b"age,price\n1,2.5\n3,4.5\n"), {}, InputError, "column 'price' holds 2.5, not a class"),
     "csv many classes": (put("t.csv", b"age,name\n" + b"".join(b"1,n%d\n" % one for one in range(60))), {}, InputError, "60 different values in 60 rows"),
-    "csv one column": (put("t.csv", b"label\nx\n"), {}, LoadError, "single column 'label'"),
+    "csv one column": (put("t.csv", b"label\nx\n"), {}, LoadError, "only the column 'label'"),
     "csv ragged": (put("t.csv", b"a,b\n1,2\n1,2,3,4\n"), {}, LoadError, "the same columns in every line"),
     "csv gzip cut": (short_gzip, {}, LoadError, "t.csv.gz is a truncated gzip file"),
-    "csv no gzip": (put("t.csv.gz", b"a,b\n1,2\n"), {}, LoadError, "not a sound gzip file"),
+    "csv no gzip": (put("t.csv.gz", b"a,b\n1,2\n"), {}, LoadError, "not a valid gzip file"),
     "csv encoding": (put("t.csv", b"a,b\n\xff,2\n"), {"encoding": "utf-8"}, LoadError, "cannot be read as utf-8"),
     "csv no encoding": (put("t.csv", b"a,b\n1,2\n"), {"encoding": "utf-99"}, LoadError, "cannot be read as utf-99"),
-    "parquet": (put("t.parquet", b"PAR1 nothing"), {}, LoadError, "not a sound Parquet file"),
-    "no tab": (put("t.tsv", b"ham\tgo\nspam go\n"), {}, LoadError, "line 2 has 1 columns .*divided by one tab"),
-    "commas": (put("t.txt", b"1,2,3,x\n"), {}, LoadError, "name a comma-separated table .csv"),
+    "parquet": (put("t.parquet", b"PAR1 nothing"), {}, LoadError, "not a valid Parquet file"),
+    "no tab": (put("t.tsv", b"ham\tgo\nspam go\n"), {}, LoadError, "line 2 has 1 columns .*separate text and label by one tab"),
+    "commas": (put("t.txt", b"1,2,3,x\n"), {}, LoadError, "for a comma-separated table, use the suffix .csv"),
     "which column": (put("t.tsv", b"a\tb\nc\td\n"), {}, InputError, 'target="0" or target="1"'),
     "text target": (put("t.tsv", b"label\ttext\nx\tgo\n"), {"target": "lable"}, UnknownName, "did you mean label"),
     "one text file": (one_text, {}, LoadError, "single text file pos.txt"),
-    "pattern": (lambda folder: folder / "film.*.txt", {}, LoadError, "no text file is called"),
+    "pattern": (lambda folder: folder / "film.*.txt", {}, LoadError, "no text file matches"),
 }
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXT = ROOT.parent / "shared" / "data" / "text"
+SHARED = ROOT.parent / "shared" / "data"
+NEEDS = {
+    "text_cnn.py": (SHARED / "text", ["--epochs", "1"]),
+    "unet_membrane.py": (SHARED / "images" / "membrane_30.npz", ["--steps", "2"]),
+}
+"""The shared data that an example is given, and what makes it quick."""
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py") if path.name != "__init__.py")
 SAYS = {
     "http_victim.py": "answers paid for",
@@ -17,6 +22,7 @@ SAYS = {
     "table_rules.py": "report.html",
     "text_cnn.py": "of 500 test sentences",
     "universal.py": "held out",
+    "unet_membrane.py": "of the held-out pixels are right",
     "transfer_matrix.py": "held-out digits",
 }
 """Something each must say; an example that is not listed must only end well."""
@@ -27,25 +33,27 @@ def call(name, folder, *words):
     return subprocess.run([sys.executable, ROOT / "examples" / name, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.shared if name == "text_cnn.py" else ()) for name in EXAMPLES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.shared if name in NEEDS else ()) for name in EXAMPLES])
 def test_example(name, tmp_path):
     """It ends with 0, says what it is there to say, and warns of nothing."""
     words = []
-    if name == "text_cnn.py":
-        if not TEXT.is_dir():
-            pytest.skip(f"NOT TESTED: {name} needs the shared data in {TEXT}")
-        words = [str(TEXT), "--epochs", "1"]
+    if name in NEEDS:
+        needed, quick = NEEDS[name]
+        if not needed.exists():
+            pytest.skip(f"NOT TESTED: {name} needs the shared data in {needed}")
+        words = [str(needed), *quick]
     ended = call(name, tmp_path, *words)
     assert ended.returncode == 0, ended.stderr
     assert SAYS.get(name, "") in ended.stdout
     assert "Warning" not in ended.stderr
 
 
-def test_the_text_example_without_data(tmp_path):
+@pytest.mark.parametrize(("name", "said"), [("text_cnn.py", "skipped: no rt-polarity in nowhere\n"), ("unet_membrane.py", "skipped: there is no nowhere\n")])
+def test_an_example_without_data(name, said, tmp_path):
     """It says that it was skipped and what it missed."""
-    ended = call("text_cnn.py", tmp_path, "nowhere")
+    ended = call(name, tmp_path, "nowhere")
     assert ended.returncode == 0
-    assert ended.stdout == "skipped: no rt-polarity in nowhere\n"
+    assert ended.stdout == said
     assert not list(tmp_path.iterdir())
 
 

@@ -73,10 +73,10 @@ def test_finished_samples_cost_nothing_more(name, arena):
     with victim.session():
         original = type(problem)._charge
 
-        def charge(self, owner, count, *, backwards):
+        def charge(self, what, owner, count, *, backwards=0):
             rows = self.rows if owner is None else self.rows[owner]
             queries.extend((row, bool(self.ledger.broken[row])) for row in rows.tolist())
-            return original(self, owner, count, backwards=backwards)
+            return original(self, what, owner, count, backwards=backwards)
 
         type(problem)._charge = charge
         try:

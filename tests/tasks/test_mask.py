@@ -319,8 +319,23 @@ def test_an_evaluation_of_masks_runs_by_default(tmp_path):
     assert broken.margin.lt(0).all()
     (case,) = run.record.header["cases"]
     assert {check["verdict"] for check in case["checks"]} == {"not applicable"}
-    assert "could not be drawn" not in Path(run.report()).read_text()
-    with pytest.raises(NeedsError, match="proves things about classes"):
+    assert "could not be rendered" not in Path(run.report()).read_text()
+    with pytest.raises(NeedsError, match="certifies classes only"):
         sp.certify(model, x, model.answer(x), sp.linf(0.1))
     again = sp.evaluate(model, data, sp.linf(0.3), out=tmp_path, batch=4)
     assert again.table().drop(columns="seconds").equals(table.drop(columns="seconds"))
+
+
+def test_an_answer_is_named_by_what_its_classes_take():
+    """Of six pixels, three are b, two a and one does not count; of many classes the largest three are named."""
+    task = mask(3, names=("a", "b", "c"), size=(2, 3))
+    (packed,) = task.pack(torch.tensor([[[0, 0, 1], [1, 1, -1]]]))
+    assert task.named(packed) == "b 60 %, a 40 %"
+    assert task.named("") == "no answer"
+    (many,) = mask(6, size=(1, 10)).pack(torch.tensor([[[0, 0, 0, 0, 1, 1, 1, 2, 2, 3]]]))
+    assert mask(6).named(many) == "class 0 40 %, class 1 30 %, class 2 20 %, 1 more"
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.8, "fewer than 80 % of the pixels that count are right"), (1, "a single pixel that counts is wrong")])
+def test_the_task_says_what_counts_as_wrong(share, words):
+    assert mask(2, share=share).mistake == words

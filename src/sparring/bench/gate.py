@@ -1,5 +1,6 @@
-"""Gates: rules on metrics, judged on that end of the interval which is worse for the model."""
+"""Gates: rules on metrics, judged on the end of the interval that is worse for the model."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from sparring.bench.run import Run
 from sparring.core.errors import PlanError
 from sparring.core.expression import parse
 from sparring.core.registry import find
-from sparring.metrics.measures import aim_of, attacks_of
+from sparring.metrics.measures import aim_of, attacks_of, task_of
 from sparring.metrics.metric import Metric
 
 RULE = re.compile(r"^\s*(?P<metric>\w+\s*(\([^()]*\))?)\s*(\[(?P<which>[^\]]*)\])?\s*(?P<compare>>=|>|<=|<)\s*(?P<bound>[\d.eE%+-]+)\s*$")
@@ -18,7 +19,7 @@ class Rule(NamedTuple):
     """Hold one rule of a gate.
 
     metric: what is measured. settings: of the metric. which: part of the names of the cases that it is about. below: whether the value
-    must not exceed the bound; else it must not fall short of it. bound: in [0, 1].
+    must not exceed the bound; else it must not fall short of it. bound: in [0, 1] where the metric is a share.
     """
 
     metric: Metric
@@ -40,7 +41,7 @@ def read_rule(text: str) -> Rule:
         raise PlanError(f"cannot read the gate {text!r}: write robust_accuracy >= 0.45, robust_accuracy[linf 0.1] >= 45% or tpr(fpr=0.001) <= 0.01")
     expression = parse(found["metric"].strip())
     if expression.arguments:
-        raise PlanError(f"cannot read the gate {text!r}: settings of a metric need their names, such as tpr(fpr=0.001)")
+        raise PlanError(f"cannot read the gate {text!r}: name the settings of a metric, such as tpr(fpr=0.001)")
     metric: Metric = find("metric", expression.name)
     metric.check(expression.settings)
     written = found["bound"]
@@ -48,45 +49,49 @@ def read_rule(text: str) -> Rule:
         bound = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
     except ValueError as error:
         raise PlanError(f"cannot read the gate {text!r}: {written} is not a number") from error
-    if not 0 <= bound <= 1:
+    if not metric.share and (written.endswith("%") or not math.isfinite(bound)):
+        raise PlanError(f"the gate {text!r} asks for {written}: {expression.name} has the unit of the answers, write a number such as 40")
+    if metric.share and not 0 <= bound <= 1:
         raise PlanError(f"the gate {text!r} asks for {bound:g}: a rate lies between 0 and 1 (or write 45%)")
     return Rule(metric, expression.settings, (found["which"] or "").strip(), found["compare"].startswith("<"), bound)
 
 
-def check_gate(rules: Sequence[str], cases: Mapping[str, str]) -> None:
-    """Refuse rules that cannot be read or are about no case, before anything is computed.
+def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[str, str] | None = None) -> None:
+    """Refuse rules that cannot be read or match no case, before anything is computed.
 
-    The argument `cases` leads from their names to their aims.
+    The argument `cases` leads from their names to their aims, `tasks` to the kinds of their answers, where they are known.
     """
     if isinstance(rules, str):
         raise PlanError(f"gate={rules!r}: give a list of rules, [{rules!r}]")
     for written in rules:
         rule = read_rule(written)
         if not any(rule.which in name for name in cases):
-            raise PlanError(f"the gate {written!r} is about no case: they are {', '.join(cases)}")
+            raise PlanError(f"the gate {written!r} matches no case; the cases are {', '.join(cases)}")
         if not any(rule.which in name and aim == rule.metric.aim for name, aim in cases.items()):
-            raise PlanError(f"the gate {written!r} measures {rule.metric.aim}; the cases are about {', '.join(sorted(set(cases.values())))}")
+            raise PlanError(f"the gate {written!r} uses a metric of {rule.metric.aim}, but the cases are about {', '.join(sorted(set(cases.values())))}")
+        if tasks and not any(rule.which in name and rule.metric.fits(cases[name], task) for name, task in tasks.items()):
+            raise PlanError(f"the gate {written!r} is for answers of the kind {rule.metric.task}; the models answer {', '.join(sorted(set(tasks.values())))}")
 
 
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
-    """Return for every rule and case it is about {rule, case, cell, value, low, high, met}.
+    """Return {rule, case, cell, value, low, high, share, met} for every rule and matching case.
 
     A metric of single attacks is judged on the attack that is worst for the model; cell names it. A rule about no case is an error.
     """
     judged = []
     headers = {case["name"]: case for case in run.record.header["cases"]}
     aims = {name: aim_of(case) for name, case in headers.items()}
-    check_gate(rules, aims)
+    tasks = {name: task_of(case) for name, case in headers.items()}
+    check_gate(rules, aims, tasks)
     cases = run.cases() if rules else {}
     for written in rules:
         rule = read_rule(written)
         for name, rows in cases.items():
-            if rule.which not in name or aims[name] != rule.metric.aim:
+            if rule.which not in name or not rule.metric.fits(aims[name], tasks[name]):
                 continue
             found = rule.metric.of_case(rows, attacks_of(headers[name]), **rule.settings)
             said, rate = max(found, key=lambda one: one[1].high) if rule.below else min(found, key=lambda one: one[1].low)
             met = rate.high <= rule.bound if rule.below else rate.low >= rule.bound
-            judged.append(
-                {"rule": written, "case": name, "cell": said, "value": rate.value, "low": rate.low, "high": rate.high, "met": bool(met and rate.n > 0)}
-            )
+            told = {"value": rate.value, "low": rate.low, "high": rate.high, "share": rule.metric.share}
+            judged.append({"rule": written, "case": name, "cell": said, **told, "met": bool(met and rate.n > 0)})
     return judged

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Criterion(Protocol):
-    """Represent what success is measured against, frozen by a goal before the first query.
+    """Represent a criterion of success, which a goal freezes before the first query.
 
     A criterion is a NamedTuple of tensors with the sample first. Nothing else in the code knows what success means.
     """
@@ -34,18 +34,20 @@ class Criterion(Protocol):
         ...
 
     def aimed(self) -> list[str | None]:
-        """Return the answer to reach per sample, as the record writes it; None where there is none."""
+        """Return the target answer per sample as the record writes it, or None."""
         ...
 
 
 class Goal(ABC):
     """Represent what the adversary wants.
 
-    A goal is frozen. `kind` is its name in plans; `tasks` are the kinds of task that it makes sense for, empty for all of them.
+    A goal is frozen. `kind` is its name in plans; `tasks` are the kinds of task that it makes sense for, empty for all of them. `usual` says that
+    any wrong answer will do, so that a sentence about a result need not name the goal.
     """
 
     kind: ClassVar[str]
     tasks: ClassVar[frozenset[str]] = frozenset()
+    usual: ClassVar[bool] = False
 
     @abstractmethod
     def freeze(self, truth: Tensor, task: "Task", rng: Rng) -> Criterion:
@@ -58,6 +60,22 @@ class Goal(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return the goal as plain JSON that names everything that matters."""
+
+    @property
+    def said(self) -> str:
+        """Return the goal as a plan writes it: "targeted 3"; settings that are lists are left out."""
+        settings = [value for name, value in self.describe().items() if name != "kind" and not isinstance(value, list)]
+        return " ".join(map(str, [self.kind, *settings]))
+
+    @property
+    def wish(self) -> str:
+        """Return what the adversary wants, in a few words: "erase class 1 from the mask"."""
+        return self.said
+
+    @property
+    def sentence(self) -> str:
+        """Return as one sentence which answers are a success."""
+        return f"An answer that meets the goal {self.said} is a success."
 
     def take(self, rows: Tensor) -> "Goal":
         """Return the goal for some of the samples."""

@@ -30,7 +30,7 @@ class Task(ABC):
 
     @abstractmethod
     def scores(self, output: Any, name: str) -> Tensor:
-        """Return as scores what the model called `name` computed.
+        """Return the output of the model `name` as scores.
 
         Raises:
             LoadError: Where the output cannot be the scores of this task.
@@ -38,14 +38,18 @@ class Task(ABC):
 
     @abstractmethod
     def fitted(self, scores: Tensor, name: str) -> Self:
-        """Return this task with the sizes that these scores of the model `name` show.
+        """Return this task with the sizes taken from scores of the model `name`.
 
         Raises:
             LoadError: Where the scores do not fit the task.
         """
 
     def measured(self, truth: Tensor) -> Self:
-        """Return this task with what the true answers of the data show, such as the scale of values."""
+        """Return this task with properties taken from the true answers, such as their scale."""
+        return self
+
+    def told(self, known: "Task") -> Self:
+        """Return this task with what it leaves open filled in from a task of the same kind, that of the data."""
         return self
 
     @abstractmethod
@@ -80,8 +84,17 @@ class Task(ABC):
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
         """Return the quality of each answer, float64 [n]: 1 for the truth, 0 without an answer."""
 
+    @property
+    def mistake(self) -> str:
+        """Return which answers count as wrong, as a clause: "it is any class but the true one"."""
+        return "it is not the truth"
+
+    def named(self, packed: str) -> str:
+        """Return in a few words, for people, an answer that `pack` wrote."""
+        return packed or "no answer"
+
     def training_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
-        """Return [n], differentiable: what a fit makes small.
+        """Return the differentiable loss [n] that a fit minimises.
 
         By default the mean squared error of scores of the form of the truth.
 
@@ -89,7 +102,7 @@ class Task(ABC):
             NeedsError: where the truth is no array of numbers like the scores.
         """
         if not truth.is_floating_point() or truth.shape != scores.shape:
-            raise NeedsError(f"{self} have no loss to train on: scores are {tuple(scores.shape[1:])}, the truth is {truth.dtype} {tuple(truth.shape[1:])}")
+            raise NeedsError(f"{self} have no training loss: scores are {tuple(scores.shape[1:])}, the truth is {truth.dtype} {tuple(truth.shape[1:])}")
         return (scores - truth).square().flatten(1).mean(1)
 
     @abstractmethod

@@ -1,17 +1,21 @@
-"""From what people have on disk, or the name of an embedded set, to `Data`."""
+"""Loads `Data` from a path or from the name of an embedded set."""
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from sparring.core.errors import LoadError, PlanError, UnknownName
+from sparring.core.arguments import shown
+from sparring.core.errors import InputError, LoadError, PlanError, UnknownName
 from sparring.core.expression import parse
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.reader import Options, Reader
 
 
+@in_our_words
 def load(
     source: str | os.PathLike[str],
     *,
@@ -27,7 +31,7 @@ def load(
     """Load data from an embedded set or a path; nothing is downloaded.
 
     Args:
-        source: "digits", "breast-cancer", or a path: an idx or npz file, a folder of images, a CSV or Parquet table, text divided by
+        source: "digits", "breast-cancer", "diabetes", or a path: an idx or npz file, a folder of images, a CSV or Parquet table, text divided by
             tabs, a folder of text files. A name wins over a path; write "./digits" for a folder of that name.
         split: "test" (the default where there is one), "train", "all". Every third row of an embedded set is for testing.
         take: Number of samples, the first or with a seed a random choice; ids stay those of the whole set.
@@ -36,7 +40,8 @@ def load(
         size: (height, width) to scale images to.
         deployed: "float" or "8bit", see `Image`.
         encoding: Encoding of text files (UTF-8, or Latin-1 where that fails).
-        task: What is true, where it is no class: a task, or one as a plan writes it, "values(tolerance=20)" or "mask(count=2)".
+        task: What is true, where it is no class: a task, or one as a plan writes it, "values(tolerance=20)" or "mask(count=2)". "classes" says that
+            numbers in a table are classes.
 
     Returns:
         The `Data`: samples, classes, ids and the domain of the inputs.
@@ -50,11 +55,11 @@ def load(
         >>> load("digits", take=2).ids
         ['digits/test/00002', 'digits/test/00005']
     """
-    options = Options(split, target, size, deployed, encoding, read_task(task))
+    options = Options(split, target, size, deployed, encoding, read_task(task) if isinstance(task, str) else task)
     sets = everything("dataset")
     if isinstance(source, str) and source in sets:
-        options.check(frozenset({"split"}), f"the embedded set {source!r}")
-        return sets[source](split or "test").take(take, seed)
+        options.check(frozenset({"split", "task"}), f"the embedded set {source!r}")
+        return _answering(sets[source](split or "test"), options.task).take(take, seed)
     path = Path(source).expanduser()
     reader = _reader_of(path, sets, isinstance(source, str))
     options.check(reader.takes, reader.files)
@@ -62,16 +67,26 @@ def load(
 
 
 def read_task(written: Task | str | None) -> Task | None:
-    """Return the task that is written as `values(tolerance=20)`; None for classes."""
+    """Return the task that is written as `values(tolerance=20)`."""
     if written is None or isinstance(written, Task):
         return written
+    if not isinstance(written, str):
+        raise InputError(f'the task is {shown(written)}: give a task such as sp.tasks.Values(), or one as a plan writes it, "values(tolerance=20)"')
     expression = parse(written)
     kind = find("task", expression.name)
     try:
-        made = kind(*expression.arguments, **expression.settings)
+        return kind(*expression.arguments, **expression.settings)
     except TypeError as error:
         raise PlanError(f"cannot read the task {written!r} ({error}): spar ls tasks {expression.name} shows its settings") from error
-    return None if made.kind == "classes" else made
+
+
+def _answering(data: Data, task: Task | None) -> Data:
+    """The data with other settings of its task, such as a tolerance."""
+    if task is None or task == data.task:
+        return data
+    if task.kind != data.task.kind:
+        raise InputError(f"task={task.kind} is not what is true of {data.name}, which holds {data.task}: leave task= out, or give {data.task.kind}(...)")
+    return data if task.kind == "classes" else replace(data, y=task.check(data.y, len(data)), task=task.measured(data.y))
 
 
 def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:
@@ -87,9 +102,9 @@ def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:
         if one.accepts(path):
             return one
     if "*" in path.name:
-        raise LoadError(f"no text file is called {path}: check the path and the pattern")
+        raise LoadError(f"no text file matches {path}: check the path and the pattern")
     if path.is_dir():
         content = sorted(one.name for one in path.iterdir())
         seen = f"holds {', '.join(content[:4])}" if content else "is empty"
-        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images a class, one .txt file a class, or idx files")
-    raise LoadError(f"no reader for {path.name}: known are {'; '.join(one.files for one in readers)}")
+        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images per class, one .txt file per class, or idx files")
+    raise LoadError(f"no reader for {path.name}: supported are {'; '.join(one.files for one in readers)}")

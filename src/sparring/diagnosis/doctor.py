@@ -1,4 +1,4 @@
-"""Before an attack is believed: is the victim one that attacks can measure at all?
+"""Checks a victim for faults that would make the result of an attack meaningless.
 
 The plain checks together cost 12 forwards and 3 backwards of at most 64 samples, and some passes of 1 to 4
 samples; an adapter that searches on a private copy makes that copy on the first gradient. Deep checks attack
@@ -25,7 +25,7 @@ from sparring.core.victim import Graded, Victim, say_set
 from sparring.data.dataset import Data
 
 MOST = 64
-"""Samples looked at."""
+"""Number of samples that the checks use."""
 
 Asked = TypeVar("Asked")
 Verdict = Literal["ok", "caution", "bad", "not applicable"]
@@ -56,11 +56,11 @@ class Finding:
 
 
 class Findings(list[Finding]):
-    """Hold what all checks saw, in the order of their codes."""
+    """Hold the findings of all checks, in the order of their codes."""
 
     @property
     def verdict(self) -> str:
-        """Return reliable, caution or unreliable: what the worst finding says of an evaluation."""
+        """Return reliable, caution or unreliable, according to the worst finding."""
         return trust(self)
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Findings(list[Finding]):
 
 
 class Opinion(NamedTuple):
-    """Hold what a check returns; the rest of the finding is known from its registration."""
+    """Hold the result of a check; its registration provides the rest of the finding."""
 
     verdict: Verdict
     finding: str
@@ -105,7 +105,7 @@ class Decisions(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Hold by how much two batches of answers differ.
+    """Hold the difference between two batches of answers.
 
     changed: how many labels differ. largest: relative L2 distance of two rows of scores.
     """
@@ -195,7 +195,7 @@ class Subject:
 
     @property
     def offers(self) -> frozenset[str]:
-        """Return what the victim exposes; a victim that gives scores gives labels."""
+        """Return the access levels that the victim exposes; scores include labels."""
         exposes = self.victim.exposes
         return exposes | {"labels"} if "scores" in exposes else exposes
 
@@ -224,7 +224,7 @@ class Subject:
 
     @property
     def clean(self) -> Answers:
-        """Return answers about the samples as they are, asked once."""
+        """Return the answers for the clean samples, computed once."""
         return self.kept("clean", lambda: self.ask(self.x))
 
     @property
@@ -322,17 +322,17 @@ class Check:
         if self.tasks and subject.victim.task.kind not in self.tasks:
             return Opinion("not applicable", f"Not applied: reads {say_set(self.tasks)}; {subject.victim.name} answers {subject.victim.task}.")
         if missing := self.needs - subject.offers:
-            seen = f"This needs {say_set(missing)}; {subject.victim.name} exposes {say_set(subject.victim.exposes)}."
+            seen = f"The check needs {say_set(missing)}, but {subject.victim.name} exposes {say_set(subject.victim.exposes)}."
             return Opinion("not applicable", seen)
         if missing := self.needs - subject.threat.grants:
-            return Opinion("not applicable", f"This concerns {say_set(missing)}; the threat grants {subject.threat.access} only.")
+            return Opinion("not applicable", f"The check needs {say_set(missing)}, but the threat grants {subject.threat.access} only.")
         try:
             return self.look(subject)
         except EndpointError:  # nothing can be said about a model that does not answer
             raise
         except Exception as error:
             seen = f"The check could not be carried out: {type(error).__name__}: {error}"
-            return Opinion("bad", seen, f"Ask the model for the first {len(subject)} samples by hand and mend what fails.")
+            return Opinion("bad", seen, f"Run the model on the first {len(subject)} samples by hand and fix the failure.")
 
 
 def check(
@@ -378,6 +378,6 @@ def look_over(subject: Subject, *, deep: bool | None = False) -> list[Finding]:
 
 
 def trust(findings: Iterable[Finding]) -> Literal["reliable", "caution", "unreliable"]:
-    """Return what the findings say about a robust accuracy; one bad finding makes it unreliable."""
+    """Return the trust in a robust accuracy; one bad finding makes it unreliable."""
     verdicts = {one.verdict for one in findings}
     return "unreliable" if "bad" in verdicts else "caution" if "caution" in verdicts else "reliable"

@@ -1,4 +1,4 @@
-"""Small attacks for checks: run against a victim or a variant of it, judged by the victim as it is deployed."""
+"""Small attacks for checks, on a victim or a variant of it, judged by the deployed victim."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
@@ -24,7 +24,7 @@ DRAWS = 20
 """Draws of a randomised model in its majority."""
 
 SLACK = 0.03
-"""Share of samples by which two attacks may differ before that says something; and never less than two samples."""
+"""Share of samples by which two attacks may differ by chance, with a minimum of two samples."""
 
 
 class ProbeResult(NamedTuple):
@@ -113,7 +113,7 @@ def ascent_of(name: str, *, steps: int = 40, restarts: int = 1) -> Attack:
 
 
 class Curve(NamedTuple):
-    """Hold the loss along the way, float64 [steps, m], and which samples broke, bool [m]."""
+    """Hold the loss at every step, float64 [steps, m], and which samples broke, bool [m]."""
 
     values: Tensor
     broken: Tensor
@@ -140,7 +140,7 @@ def curve(subject: Subject, steps: int, loss: str = "ce") -> Curve:
 
 
 def square(subject: Subject, queries: int) -> Attack | None:
-    """Return the random search that fits this threat; None where there is none."""
+    """Return the random search that fits this threat, or None."""
     known = everything("attack")
     for name in ("square", "square_l2", "square_l1"):
         if name in known and known[name].misfit(subject.victim, subject.threat) is None and "queries" in known[name].defaults:
@@ -154,7 +154,7 @@ def unfit(subject: Subject, *attacks: str) -> Opinion | None:
         if complaint := read_attack(name).misfit(subject.victim, subject.threat):
             return Opinion("not applicable", f"{complaint[0].upper()}{complaint[1:]}.")
     if not len(right(subject)):
-        return Opinion("not applicable", "No sample is right without attack, so there is nothing to break.")
+        return Opinion("not applicable", "No sample is classified correctly without attack, so there is nothing to break.")
     return None
 
 

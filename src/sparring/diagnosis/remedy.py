@@ -1,4 +1,4 @@
-"""`@remedy`: one file adds attacks that an adaptive adversary would try where an evaluation is in doubt."""
+"""`@remedy` registers attacks that an adaptive adversary would try if a check has failed."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from sparring.attacks.attack import Attack, read_attack
 from sparring.attacks.losses import NamedLoss, loss_of
 from sparring.core.registry import everything, register
 from sparring.core.rng import Rng
+from sparring.core.signature import check_signature
 from sparring.core.victim import Victim
 from sparring.diagnosis.doctor import Subject
 from sparring.diagnosis.probe import ascent_of
@@ -42,6 +43,7 @@ def remedy(name: str, *, order: int, only_if_doubtful: bool = False) -> Callable
     """Register a function `(subject) -> attacks to try` as a remedy; see `Remedy`."""
 
     def enter(attempts: Callable[[Subject], Iterable[Trying]]) -> Remedy:
+        check_signature("remedy", attempts, ("subject",), settings=False)
         made = Remedy(name, order, attempts, only_if_doubtful)
         object.__setattr__(made, "__doc__", attempts.__doc__)
         object.__setattr__(made, "__module__", attempts.__module__)

@@ -1,4 +1,4 @@
-"""The victim as an adaptive adversary would ask it: averaged, repaired, in double precision, or its inner network alone."""
+"""Variants of the victim for adaptive attacks: averaged, repaired, in double precision, inner network."""
 
 import contextlib
 import copy
@@ -21,7 +21,7 @@ from sparring.models.torch import TorchVictim
 
 
 class Variant(NamedTuple):
-    """Hold a surrogate of the victim, with what was done to it in words.
+    """Hold a surrogate of the victim and a description of it.
 
     The deployed model judges the points found on it.
     """
@@ -46,7 +46,7 @@ def passed(subject: Subject) -> list[Variant]:
 
 
 def twins(subject: Subject, *, inside: bool = False) -> list[Variant]:
-    """Return networks whose points may transfer: the victim repaired, and classifiers inside it.
+    """Return networks whose points may transfer: a repaired copy and inner classifiers.
 
     Repaired is without its suspicious parts; the inner classifiers come with `inside` even where no part is suspicious.
     """
@@ -141,7 +141,7 @@ def inner_networks(subject: Subject) -> list[tuple[str, nn.Module]]:
 
 
 class InnerVictim(Wrapped):
-    """Search a victim by way of the classifiers inside it.
+    """Represent a victim whose search uses its inner classifiers.
 
     The search uses the mean of their probabilities, as logits. Scores and labels are the victim's own.
     """

@@ -10,6 +10,7 @@ import pandas as pd
 from sparring.core.errors import PlanError, UnknownName
 from sparring.core.rate import Rate
 from sparring.core.registry import register
+from sparring.core.signature import check_signature
 
 Measure = Callable[..., Rate]
 """From rows as `Record.table()` has them, and settings by name, to a rate."""
@@ -25,6 +26,7 @@ class Metric:
         aim: The kind of evaluation whose rows it reads.
         task: The kind of answers it is for, None for all.
         per_cell: Whether it is about a single attack; a case is then as bad as its worst attack.
+        share: Whether its values lie in [0, 1] and are shown in percent; else they have the unit of the answers.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Metric:
     aim: str = "evasion"
     task: str | None = None
     per_cell: bool = False
+    share: bool = True
 
     def __call__(self, rows: pd.DataFrame, **settings: Any) -> Rate:
         return self.measure(rows, **settings)
@@ -40,6 +43,10 @@ class Metric:
     def defaults(self) -> dict[str, Any]:
         """Return the settings and their defaults."""
         return {name: one.default for name, one in list(inspect.signature(self.measure).parameters.items())[1:]}
+
+    def fits(self, aim: str, task: str) -> bool:
+        """Return whether it can measure cases of this aim whose answers are of this kind."""
+        return self.aim == aim and self.task in (None, task)
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings that the metric does not have, or that are no numbers in place of numbers."""
@@ -60,11 +67,12 @@ class Metric:
         return [one for one in found if one[1].n] or [("", Rate.of(0, 0))]
 
 
-def metric(name: str, *, aim: str = "evasion", task: str | None = None, per_cell: bool = False) -> Callable[[Measure], Measure]:
+def metric(name: str, *, aim: str = "evasion", task: str | None = None, per_cell: bool = False, share: bool = True) -> Callable[[Measure], Measure]:
     """Register a function `(rows, **settings) -> Rate` as a metric; see `Metric`."""
 
     def enter(measure: Measure) -> Measure:
-        made = Metric(name, measure, aim, task, per_cell)
+        check_signature("metric", measure, ("rows",))
+        made = Metric(name, measure, aim, task, per_cell, share)
         object.__setattr__(made, "__doc__", measure.__doc__)
         object.__setattr__(made, "__module__", measure.__module__)
         register("metric", name)(made)

@@ -11,33 +11,55 @@ from torch import Tensor
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import LoadError
 from sparring.core.fingerprint import digest
+from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter
+from sparring.models.http.form import example_of
 from sparring.tasks.classes import Classes
+from sparring.tasks.values import Values
 
 
 @adapter("scikit-learn", lambda model: hasattr(model, "predict") and hasattr(model, "get_params"), order=20)
 class EstimatorVictim(Victim):
-    """Represent a fitted classifier.
+    """Represent a fitted classifier or regressor.
 
-    Scores are probabilities, or the decision function where there are none; an estimator with neither exposes labels only.
-    Classes are numbered in the order of `classes_`.
+    Scores of a classifier are probabilities, or the decision function where there are none; an estimator with neither exposes labels only.
+    Classes are numbered in the order of `classes_`. Scores of a regressor are what it predicts.
+
+    task: of a regressor, as the data measured it; without a tolerance if left out.
     """
 
-    def __init__(self, model: Any, domain: Domain, *, name: str | None = None, labels_only: bool = False):
-        if not hasattr(model, "classes_"):
-            raise LoadError(f"{type(model).__name__} has no classes_: fit it first, and give a classifier")
+    def __init__(self, model: Any, domain: Domain, *, name: str | None = None, labels_only: bool = False, task: Task | None = None):
         self.model = model
         self.domain = domain
         self.name = name or type(model).__name__
-        self.class_names = [str(one) for one in model.classes_]
-        self.task = Classes(len(self.class_names))
-        ask = next((one for one in ("predict_proba", "decision_function") if hasattr(model, one)), None)
+        self.numeric = is_regressor(model)
+        ask = "predict" if self.numeric else next((one for one in ("predict_proba", "decision_function") if hasattr(model, one)), None)
         self._ask = None if labels_only else ask
         self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
         self.thresholds = split_thresholds(model)
+        self.class_names = [] if self.numeric else class_names(model)
+        self.task: Task = self._values(task) if self.numeric else Classes(len(self.class_names))
+        if task is not None and task.kind != self.task.kind:
+            raise LoadError(f"{self.name} answers {self.task}, the task is {task}: leave task= out, or fit another model")
+
+    def _values(self, task: Task | None) -> Values:
+        """The task of a regressor: the one given, or as many values as it predicts about an example."""
+        try:
+            predicted = self._predicted(example_of(self.domain))
+        except Exception as error:  # the estimator may raise anything
+            said = (str(error).strip().splitlines() or [""])[0]
+            raise LoadError(f"{self.name} cannot take {self.domain} ({type(error).__name__}: {said}): fit it first, on rows like these") from error
+        return task.fitted(predicted, self.name) if isinstance(task, Values) else Values(predicted.shape[1])
+
+    def _predicted(self, x: Batch) -> Tensor:
+        """What a regressor predicts, float64 [n, outputs]."""
+        values = torch.from_numpy(np.asarray(self.model.predict(self._fed(x)), dtype=np.float64))
+        return values[:, None] if values.ndim == 1 else values
 
     def scores(self, x: Batch) -> Tensor:
+        if self.numeric:
+            return self._predicted(x)
         with np.errstate(all="ignore"):
             scores = np.asarray(getattr(self.model, str(self._ask))(self._fed(x)), dtype=np.float64)
         if scores.ndim == 1:
@@ -45,6 +67,8 @@ class EstimatorVictim(Victim):
         return torch.from_numpy(scores)
 
     def answer(self, x: Batch) -> Tensor:
+        if self.numeric:
+            return self.task.answer(self._predicted(x))
         predicted = np.asarray(self.model.predict(self._fed(x)))
         places = np.searchsorted(self.model.classes_, predicted)
         return torch.from_numpy(places.astype(np.int64))
@@ -54,6 +78,8 @@ class EstimatorVictim(Victim):
 
         Tuned thresholds and SVCs with probabilities differ.
         """
+        if self.numeric:
+            return self.task.answer(scores)
         return self.answer(x).where(torch.isfinite(scores).all(1), -1)
 
     def _fed(self, x: Batch) -> Any:
@@ -81,6 +107,25 @@ class EstimatorVictim(Victim):
                 return digest(_skops_content(skops.io.dumps(self.model)), str(sorted(self.exposes)))
             except Exception:  # skops raises whatever the foreign object raises
                 return digest(pickle.dumps(self.model), str(sorted(self.exposes)))
+
+
+def is_regressor(model: Any) -> bool:
+    """Return whether an estimator predicts numbers instead of classes."""
+    if hasattr(model, "classes_"):
+        return False
+    from sklearn.base import is_regressor as tagged
+
+    try:
+        return bool(tagged(model))
+    except AttributeError:  # an estimator of another library, without tags
+        return False
+
+
+def class_names(model: Any) -> list[str]:
+    """Return the names of the classes of a fitted classifier, in their order."""
+    if not hasattr(model, "classes_"):
+        raise LoadError(f"{type(model).__name__} has no classes_: fit it first, and give a classifier or a regressor")
+    return [str(one) for one in model.classes_]
 
 
 def _skops_content(written: bytes) -> bytes:

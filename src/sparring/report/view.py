@@ -1,4 +1,4 @@
-"""What the sections see of a run: the header, and case by case the rows and the stored points."""
+"""The view of a run that sections receive: the header, and per case the rows and stored points."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sparring.core.domain import Domain
-from sparring.core.errors import UnknownName
+from sparring.core.errors import SparringError, UnknownName
 from sparring.core.rate import Rate
 from sparring.core.registry import find
+from sparring.core.task import Task
 from sparring.metrics.band import certified_accuracy
 from sparring.metrics.measures import aim_of
 from sparring.metrics.outcome import CLEAN, clean_accuracy, judged, outcomes, robust_accuracy
 from sparring.records.record import Points, Record
 from sparring.report.wording import DASH
 
-LONGEST_ANSWER = 24
+LONGEST_ANSWER = 60
 """Letters of an answer that is no class."""
 
 
@@ -66,7 +67,7 @@ class CaseView:
 
     @property
     def contradictions(self) -> list[dict[str, Any]]:
-        """Return Attacks that broke what was proved: {certificate, attack, ids, file}."""
+        """Return the attacks that broke certified samples: {certificate, attack, ids, file}."""
         return [one for one in self.record.header.get("contradictions", []) if one["case"] == self.name]
 
     @cached_property
@@ -87,7 +88,7 @@ class CaseView:
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """Return `metrics.outcome.outcomes` of the judged samples; empty where there are none."""
+        """Return `metrics.outcome.outcomes` of the judged samples; empty if there are none."""
         if not len(self.table):
             return pd.DataFrame({"wanted": [], "clean": [], "robust": [], "fell_to": []})
         return outcomes(self.judged)
@@ -115,6 +116,15 @@ class CaseView:
         """Return the kind of task, such as "classes"."""
         return str((self.data.get("task") or {}).get("kind", "classes"))
 
+    @cached_property
+    def answers(self) -> Task | None:
+        """Return the task, which names and unpacks answers; None where it is unknown here."""
+        described = self.data.get("task") or {}
+        try:
+            return find("task", self.task).restore(described)
+        except (UnknownName, SparringError, KeyError, TypeError, IndexError):
+            return None
+
     @property
     def aim(self) -> str:
         """Return the kind of harm that the case is about."""
@@ -138,12 +148,20 @@ class CaseView:
         """
         if label is None or pd.isna(label):
             return DASH
-        if self.task != "classes":  # as the task packs it
-            return "no answer" if label == "" else str(label) if len(str(label)) <= LONGEST_ANSWER else f"{str(label)[:LONGEST_ANSWER]}…"
+        if self.task != "classes":
+            return self._named(str(label))
         names, place = self.data.get("classes") or [], -1 if label == "" else int(label)
         if place < 0:
             return "no answer"
         return str(names[place]) if place < len(names) else f"class {place}"
+
+    def _named(self, packed: str) -> str:
+        """An answer that is no class, in the words of its task; as it is packed where the task is unknown or the answer broken."""
+        try:
+            said = self.answers.named(packed) if self.answers else packed or "no answer"
+        except (SparringError, ValueError):
+            said = packed
+        return said if len(said) <= LONGEST_ANSWER else f"{said[:LONGEST_ANSWER]}…"
 
     def stored(self) -> list[Stored]:
         """Return the points that were kept, attack by attack."""

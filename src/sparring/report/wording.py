@@ -1,4 +1,4 @@
-"""Numbers and threats in words; percent only here, on the way to the screen."""
+"""Numbers and threats in words; percentages occur only here, for display."""
 
 import math
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ NOUNS = {"image": ("image", "images"), "table": ("row", "rows"), "text": ("text"
 PLAIN = {
     ("linf", "image"): "every pixel value may move by at most {radius}",
     ("linf", ""): "every number of the input may move by at most {radius}",
-    ("l2", ""): "the change as a whole may have a Euclidean length of at most {radius}",
+    ("l2", ""): "the whole change may have a Euclidean length of at most {radius}",
     ("l1", ""): "all changes together may add up to at most {radius}",
     ("words", ""): "at most {share} of the words of a text may be replaced by listed substitutes",
-    ("rules", ""): "the columns that may change do so within their rules, at a total cost of at most {radius}",
+    ("rules", ""): "columns may change within their rules, at a total cost of at most {radius}",
 }
 
 ACCESS = {
-    "gradients": "White box: the adversary knows the model and can follow its gradients.",
-    "scores": "Black box with scores: the adversary can ask for the score of every class.",
+    "gradients": "White box: the adversary knows the model and can use its gradients.",
+    "scores": "Black box with scores: the adversary can query the score of every class.",
     "labels": "Black box with labels: the adversary sees the predicted class and nothing else.",
 }
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Return a share in [0, 1] as it is printed; a dash where there is none."""
+    """Return a share in [0, 1] as percentage; a dash if there is none."""
     return DASH if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
 
 
@@ -39,7 +39,7 @@ def interval(rate: Rate) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """Return a number as short as it can be read; anything else as it is; a dash for nothing."""
+    """Return a number in short form; anything else unchanged; a dash for nothing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return DASH
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -77,7 +77,7 @@ def radius_of(threat: dict[str, Any]) -> float | None:
 
 
 def changes(threat: dict[str, Any], domain_kind: str, radii: Sequence[float] = ()) -> str:
-    """Say what may change, as a clause that follows "when".
+    """Return the allowed changes as a clause that follows "when".
 
     radii: others than that of the threat, if given.
     """
@@ -86,7 +86,7 @@ def changes(threat: dict[str, Any], domain_kind: str, radii: Sequence[float] = (
     if template is None:
         return f"the adversary may make {threat.get('say') or threat.get('say_short') or kind}"
     if radius is None:
-        return template.format(radius="an amount of its own", share="a share of its own")
+        return template.format(radius="an amount given per sample", share="a share given per sample")
     several = radii or [radius]
     return template.format(radius=either([f"{one:g}" for one in several]), share=either([percent(one, 0) for one in several]))
 
@@ -96,14 +96,31 @@ def either(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+WORDS_OF_A_GOAL = ("kind", "wish", "sentence", "mistake", "usual")
+"""What a record holds of every goal; the rest are its settings."""
+
+
 def goal(threat: dict[str, Any]) -> str:
-    """Say what the adversary wants, as a sentence."""
+    """Say what the adversary wants, in the words of the goal.
+
+    Records from before goals had words show its name and settings.
+    """
     described = threat.get("goal", {})
-    if described.get("kind") == "untargeted":
-        return "Untargeted: any class but the true one counts as a success."
-    if described.get("kind") == "targeted":
-        target = described.get("target")
-        said = {"next": "the class after the true one", "random": "one class per sample, drawn at random"}
-        words = "one class per sample" if isinstance(target, list) else said.get(str(target), f"class {target}")
-        return f"Targeted: only the answer the adversary chose counts as a success ({words})."
-    return str(described.get("kind", "not stated"))
+    if "sentence" not in described:
+        return goal_written(described) or "not stated"
+    mistake = f" An answer counts as wrong where {described['mistake']}." if described.get("usual") and described.get("mistake") else ""
+    return f"{described['sentence']}{mistake}"
+
+
+def wish(threat: dict[str, Any]) -> str:
+    """Return what the adversary wants in a few words; nothing where any wrong answer will do."""
+    described = threat.get("goal", {})
+    written = goal_written(described)
+    usual = described.get("usual", " " not in written)  # a goal without settings, in records from before goals had words
+    return "" if usual else str(described.get("wish", written))
+
+
+def goal_written(described: dict[str, Any]) -> str:
+    """Return a goal as a plan writes it: "targeted 3"."""
+    settings = (value for name, value in described.items() if name not in WORDS_OF_A_GOAL)
+    return " ".join([str(described.get("kind", "")), *("one per sample" if isinstance(one, list) else str(one) for one in settings)])

@@ -118,6 +118,12 @@ class Mask(Task):
             raise InputError(f"ignore={self.ignore!r}: give the whole number that marks pixels which do not count")
         if self.count is not None and 0 <= self.ignore < self.count:
             raise InputError(f"ignore={self.ignore} is one of the classes 0 to {self.count - 1}: give a value that is none of them, such as -1")
+        if self.size is not None and not (
+            isinstance(self.size, tuple | list) and len(self.size) == 2 and all(type(one) is int and one >= 1 for one in self.size)
+        ):
+            raise InputError(f"size={self.size!r}: give the height and the width of a mask in pixels, size=(64, 64), or leave it out")
+        if self.size is not None:
+            object.__setattr__(self, "size", (self.size[0], self.size[1]))
         if self.names and len(self.names) != self.count:
             raise InputError(f"{len(self.names)} names ({', '.join(self.names[:5])}) for {self.count} classes: give one name per class, or none")
 
@@ -220,6 +226,22 @@ class Mask(Task):
         found = union > 0
         shares = hits / union.clamp_min(1)
         return (shares.where(found, 0.0).sum(1) / found.sum(1).clamp_min(1)).where(answered(answer), 0.0)
+
+    @property
+    def mistake(self) -> str:
+        if self.share == 1:
+            return "a single pixel that counts is wrong"
+        return f"fewer than {100 * self.share:g} % of the pixels that count are right"
+
+    def named(self, packed: str) -> str:
+        """Return how much of a mask each class takes: "cell 78 %, membrane 22 %"; the largest three."""
+        if not packed:
+            return "no answer"
+        found, pixels = np.unique(_unpacked(packed), return_counts=True)
+        counted = sorted(((int(many), int(label)) for label, many in zip(found, pixels, strict=True) if label != VOID), reverse=True)
+        whole = sum(many for many, _ in counted) or 1
+        said = [f"{self.name_of(label)} {100 * many / whole:.0f} %" for many, label in counted[:3]]
+        return ", ".join(said + ([f"{len(counted) - 3} more"] if len(counted) > 3 else []))
 
     def pack(self, answer: Tensor) -> list[str]:
         """Return strings such as "128x128 1 eNpj...".

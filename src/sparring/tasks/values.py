@@ -101,6 +101,13 @@ class Values(Task):
         tolerance = tuple(one / 2 for one in size) if self.tolerance is None else self.tolerance
         return replace(self, tolerance=tolerance, scale=size if self.scale is None else self.scale)
 
+    def told(self, known: Task) -> "Values":
+        if not isinstance(known, Values) or known.outputs != self.outputs:
+            return self
+        own = self.tolerance, self.scale
+        tolerance, scale = (theirs if given is None else given for given, theirs in zip(own, (known.tolerance, known.scale), strict=True))
+        return replace(self, tolerance=tolerance, scale=scale)
+
     def answer(self, scores: Tensor) -> Tensor:
         values = scores.double()
         return values.where(torch.isfinite(values).all(1, keepdim=True), math.nan)
@@ -126,6 +133,21 @@ class Values(Task):
     def wrong(self, truth: Tensor) -> ValueCriterion:
         tolerance = self._sizes(self.tolerance, "tolerance", truth)
         return ValueCriterion(truth - tolerance, truth + tolerance)
+
+    @property
+    def mistake(self) -> str:
+        if self.tolerance is None:
+            return "it differs from the truth by more than the tolerance"
+        sizes = self.tolerance if isinstance(self.tolerance, tuple) else (self.tolerance,)
+        said = (
+            f"{sizes[0]:.4g}"
+            if len(set(sizes)) == 1
+            else f"the tolerance of some output ({', '.join(f'{one:.4g}' for one in sizes[:5])}{', …' if sizes[5:] else ''})"
+        )
+        return f"it differs from the truth by more than {said}"
+
+    def named(self, packed: str) -> str:
+        return ", ".join(f"{float(one):.4g}" for one in packed.split()) or "no answer"
 
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
         """Return max(0, 1 - (error / scale)^2), the mean over outputs."""

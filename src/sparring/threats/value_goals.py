@@ -1,8 +1,8 @@
-"""What the adversary wants of values: that they move away from the truth, in one direction, or past a bound."""
+"""Goals for values: away from the truth, in one direction, or past a bound."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -13,12 +13,11 @@ from sparring.core.registry import register
 from sparring.core.rng import Rng
 from sparring.core.task import Task
 from sparring.tasks.values import ValueCriterion, Values
-from sparring.threats.goals import Untargeted
 
 
 @dataclass(frozen=True)
 class ValueGoal(Goal):
-    """Lead an answer past `bound` in some output, as the goals below say.
+    """Move an answer past `bound` in some output, as the goals below define.
 
     Args:
         bound: A number in the unit of the values.
@@ -34,31 +33,70 @@ class ValueGoal(Goal):
         if not number or (self.distance and self.bound < 0):
             raise PlanError(f"goal {self.kind} {self.bound!r}: give a finite number{' of at least 0' if self.distance else ''}, such as {self.kind} 0.5")
 
+    @property
+    def wish(self) -> str:
+        return f"an answer {self.where}"
+
+    @property
+    def sentence(self) -> str:
+        return f"An answer that lies {self.where} in some output is a success."
+
+    @property
+    def where(self) -> str:
+        """Return where an answer is a success, as words that follow "lies"."""
+        raise NotImplementedError
+
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
         if not isinstance(task, Values):
-            raise InputError(f"the goal {self.kind} needs a model that answers values; this model answers {task}: choose another goal")
+            raise InputError(f"the goal {self.kind} needs a model that answers values, but this model answers {task}: choose another goal")
         return self.interval(truth)
 
     def interval(self, truth: Tensor) -> ValueCriterion:
         """Return the interval around the true values that an answer must leave."""
         raise NotImplementedError
 
-    def clean(self) -> Untargeted:
-        return Untargeted()
+    def clean(self) -> Goal:
+        """Return the goal by which an answer counts as wrong without attack: the task calls it wrong, or it meets this goal already."""
+        return WrongOrMet(self)
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "bound": self.bound}
 
 
+@dataclass(frozen=True)
+class WrongOrMet(Goal):
+    """Count an answer that the task calls wrong as success, or one that meets another goal."""
+
+    other: ValueGoal
+
+    kind: ClassVar[str] = "wrong or met"
+    tasks: ClassVar[frozenset[str]] = frozenset({"values"})
+
+    def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
+        met = self.other.freeze(truth, task, rng)
+        wrong = cast(Values, task).wrong(truth)
+        return ValueCriterion(torch.maximum(wrong.low, met.low), torch.minimum(wrong.high, met.high))
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "other": self.other.describe()}
+
+
 @register("goal", "away")
 @dataclass(frozen=True)
 class Away(ValueGoal):
-    """Move an answer away from the truth by more than `bound`."""
+    """Move an answer away from the truth by more than `bound`, which takes the place of the tolerance."""
 
     kind: ClassVar[str] = "away"
 
+    @property
+    def where(self) -> str:
+        return f"more than {self.bound:g} away from the truth"
+
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(truth - self.bound, truth + self.bound)
+
+    def clean(self) -> Goal:
+        return self
 
 
 @register("goal", "up")
@@ -67,6 +105,10 @@ class Up(ValueGoal):
     """Raise an answer to more than `bound` above the truth."""
 
     kind: ClassVar[str] = "up"
+
+    @property
+    def where(self) -> str:
+        return f"more than {self.bound:g} above the truth"
 
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(torch.full_like(truth, -math.inf), truth + self.bound)
@@ -78,6 +120,10 @@ class Down(ValueGoal):
     """Lower an answer to more than `bound` below the truth."""
 
     kind: ClassVar[str] = "down"
+
+    @property
+    def where(self) -> str:
+        return f"more than {self.bound:g} below the truth"
 
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(truth - self.bound, torch.full_like(truth, math.inf))
@@ -91,6 +137,10 @@ class Above(ValueGoal):
     kind: ClassVar[str] = "above"
     distance: ClassVar[bool] = False
 
+    @property
+    def where(self) -> str:
+        return f"above {self.bound:g}"
+
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(torch.full_like(truth, -math.inf), torch.full_like(truth, self.bound))
 
@@ -102,6 +152,10 @@ class Below(ValueGoal):
 
     kind: ClassVar[str] = "below"
     distance: ClassVar[bool] = False
+
+    @property
+    def where(self) -> str:
+        return f"below {self.bound:g}"
 
     def interval(self, truth: Tensor) -> ValueCriterion:
         return ValueCriterion(torch.full_like(truth, self.bound), torch.full_like(truth, math.inf))

@@ -28,12 +28,12 @@ def broken_graph(subject: Subject) -> Opinion:
         lost, reached = _follow(subject.module, subject.x[:SAMPLES])
         attached = attached and reached
     names = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if len(lost) > NAMED else "")
-    cure = f"Give {names or 'the part that cuts the graph'} a differentiable stand-in for the backward pass (BPDA), or use query attacks."
+    cure = f"Give {names or 'the part that cuts the graph'} a differentiable substitute for the backward pass (BPDA), or use query attacks."
     if not attached:
-        where = f"The gradient is lost in {names}." if lost else "No gradient reaches the input, and no single module loses it."
+        where = f"The gradient is lost in {names}." if lost else "No gradient reaches the input, and no single module is responsible."
         return Opinion("bad", error + where, cure, names or "unknown", "none")
     if lost:
-        seen = f"The gradient is lost in {names}, though the scores still depend on the input by another way."
+        seen = f"The gradient is lost in {names}, although the scores still depend on the input through another path."
         return Opinion("caution", seen, cure, names, "none")
     return Opinion("ok", "Gradients reach the input through every module.", value="none", threshold="none")
 

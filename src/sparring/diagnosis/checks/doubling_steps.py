@@ -16,5 +16,5 @@ def doubling_steps(subject: Subject) -> Opinion:
     count, extra = len(once), int(twice.sum()) - int(once.sum())
     seen = f"PGD breaks {int(once.sum())} of {count} samples in 20 steps and {int(twice.sum())} in 40."
     if notable(extra, count):
-        return Opinion("caution", seen, "Give attacks more steps until that changes nothing.", extra / count, SLACK)
+        return Opinion("caution", seen, "Increase the steps of the attacks until the result no longer changes.", extra / count, SLACK)
     return Opinion("ok", seen, value=extra / count, threshold=SLACK)

@@ -1,4 +1,4 @@
-"""D10: do gradients say how the scores change? Costs 38 forwards and 2 backwards."""
+"""D10: do gradients predict how the scores change? Costs 38 forwards and 2 backwards."""
 
 import torch
 from torch import Tensor
@@ -23,11 +23,11 @@ def gradient_consistency(subject: Subject) -> Opinion:
     slope along one random way may be nearly zero in a healthy network.
     """
     if is_random(subject):
-        return Opinion("not applicable", "The answers are random, so their differences say nothing: see D1.")
+        return Opinion("not applicable", "The answers are random, so finite differences are meaningless: see D1.")
     value, at = max((_error(subject, step), step) for step in STEPS)
-    seen = f"Differences over a step of {at:g} are {value:.2g} of the slope away from what the gradient says (median over {len(subject)} samples)."
+    seen = f"Finite differences with a step of {at:g} differ from the gradient by {value:.2g} of the slope (median over {len(subject)} samples)."
     if value > WRONG:
-        cure = "The gradient is not that of the scores: let it pass the part that steps, or fakes it, by a stand-in (BPDA), or use query attacks."
+        cure = "The gradient does not belong to the scores: give the part with steps or a false gradient a substitute (BPDA), or use query attacks."
         return Opinion("bad", seen, cure, value, WRONG)
     return Opinion("ok", seen, value=value, threshold=WRONG)
 

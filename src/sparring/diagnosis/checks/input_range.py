@@ -1,4 +1,4 @@
-"""D4: are the inputs what the model was made for? Costs up to 3 forwards beside the shared one."""
+"""D4: are the inputs in the range that the model was trained for? Costs up to 3 forwards beside the shared one."""
 
 import math
 
@@ -23,7 +23,7 @@ def input_range(subject: Subject) -> Opinion:
     outside = int((~np.asarray(domain.valid(subject.x))).sum())
     if outside:
         seen = f"{outside} of {count} inputs lie outside the domain ({domain})."
-        return Opinion("bad", seen, "Put the normalisation inside the model and give raw inputs, or state the true bounds.", outside / count, 0.0)
+        return Opinion("bad", seen, "Move the normalisation into the model and give raw inputs, or give the true bounds.", outside / count, 0.0)
     right = _right(subject, subject.x)
     accuracy, chance = float(right.double().mean()), _chance(subject)
     bar = chance + 2 * math.sqrt(chance * (1 - chance) / count)
@@ -32,8 +32,8 @@ def input_range(subject: Subject) -> Opinion:
         gained, lost = int((better & ~right).sum()), int((right & ~better).sum())
         clear = gained - lost > max(GAIN * count, 2 * math.sqrt(gained + lost))
         if clear and int(better.sum()) > (bar + GAIN) * count:
-            seen = f"{int(right.sum())} of {count} answers are right on the inputs as given, but {int(better.sum())} on inputs {said}."
-            cure = "The model is fed wrongly: normalise exactly once, inside the model, with the constants of its training."
+            seen = f"{int(right.sum())} of {count} answers are right on the inputs as given, but {int(better.sum())} on the inputs {said}."
+            cure = "Normalise exactly once, inside the model, with the constants used in training."
             return Opinion("bad", seen, cure, (gained - lost) / count, GAIN)
     if count >= FEW and (subject.victim.task.kind != "classes"):
         own, constant = _qualities(subject)

@@ -15,7 +15,7 @@ def loss_disagreement(subject: Subject) -> Opinion:
     }
     best = max(others, key=lambda loss: others[loss])
     count, extra = len(usual), others[best] - int(usual.sum())
-    seen = f"Cross-entropy breaks {int(usual.sum())} of {count} samples, {best} {others[best]}."
+    seen = f"Cross-entropy breaks {int(usual.sum())} of {count} samples, the loss {best} breaks {others[best]}."
     if notable(extra, count):
-        return Opinion("caution", seen, f"Attack with loss={best!r}: the scale of the logits hides the gradient of cross-entropy.", extra / count, SLACK)
+        return Opinion("caution", seen, f"Attack with loss={best!r}, since the scale of the logits hides the gradient of cross-entropy.", extra / count, SLACK)
     return Opinion("ok", seen, value=extra / count, threshold=SLACK)

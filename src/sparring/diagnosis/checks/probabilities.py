@@ -1,4 +1,4 @@
-"""D2: are the scores probabilities where logits would serve attacks better? Costs nothing: shared forward."""
+"""D2: are the scores probabilities instead of logits? Costs nothing: shared forward."""
 
 from sparring.diagnosis.doctor import Opinion, Subject, check
 
@@ -7,7 +7,7 @@ FULL = 0.1  # share of samples with a probability of exactly 1: their gradient t
 
 @check(code="D2", title="Probabilities instead of logits", needs={"scores"}, tasks=frozenset({"classes", "mask"}))
 def probabilities(subject: Subject) -> Opinion:
-    """Return all scores in [0, 1] and each row summing to 1 (AutoAttack, checks.py)."""
+    """Check whether all scores lie in [0, 1] and each row sums to 1 (AutoAttack, checks.py)."""
     scores = subject.clean.scores
     assert scores is not None  # granted by `needs`
     found = subject.decisions(scores)

@@ -1,4 +1,4 @@
-"""D9: is the model so sure of itself that cross-entropy runs out of digits? Costs nothing: shared forward."""
+"""D9: is the softmax so saturated that cross-entropy loses its gradient? Costs nothing: shared forward."""
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ MANY = 0.5  # share of samples with a gap above GAP
 def saturation(subject: Subject) -> Opinion:
     """Count samples or pixels whose softmax is saturated in float32, and clipped values.
 
-    Gradients vanish there. Saturated ones have p_y exactly 1 in float32, or the best two logits far apart; the value is their share.
-    Values count that are exactly the lowest or the highest of an output and are shared by several samples, as a clipped output gives them.
+    Gradients vanish there. A sample is saturated if p_y is exactly 1 in float32, or if its best two logits are far apart; the value of the
+    finding is the share of such samples. A value is clipped if it is exactly the lowest or highest of an output and several samples share it.
     """
     scores = subject.clean.scores
     assert scores is not None  # granted by `needs`

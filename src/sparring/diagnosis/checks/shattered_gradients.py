@@ -1,4 +1,4 @@
-"""D11: does the gradient turn when the input moves a little? Costs 3 forwards and 3 backwards."""
+"""D11: does the gradient change direction when the input moves a little? Costs 3 forwards and 3 backwards."""
 
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ def shattered_gradients(subject: Subject) -> Opinion:
     other than classes that of a fixed mixture of the scores.
     """
     if "sample" not in subject.threat.space.offers():
-        return Opinion("not applicable", f"A space of kind {subject.threat.space.kind} has no random points between its points.")
+        return Opinion("not applicable", f"The space {subject.threat.space.kind} has no intermediate random points.")
     scores = subject.clean.scores
     assert scores is not None  # granted by `needs`
     objective = _runner_up(subject, scores) if subject.y.ndim == 1 and not subject.y.is_floating_point() else subject.mixture
@@ -38,7 +38,7 @@ def shattered_gradients(subject: Subject) -> Opinion:
     value = float(near.median())
     seen = f"Gradients at a tenth of the radius have a cosine of {value:.2f} with those at the input, {float(far.median()):.2f} at the radius (medians)."
     if value < TURNED:
-        cure = "Average gradients over random points near by (EOT with noise), or let them pass the part that breaks them by a stand-in (BPDA)."
+        cure = "Average gradients over random nearby points (EOT with noise), or give the part that breaks them a substitute (BPDA)."
         return Opinion("bad", seen, cure, value, TURNED)
     return Opinion("ok", seen, value=value, threshold=TURNED)
 

@@ -14,8 +14,8 @@ def single_step(subject: Subject) -> Opinion:
         return no
     one, many = attempt(subject, "fgsm").broken, attempt(subject, 'pgd(steps=10, loss="ce")').broken
     count, extra = len(one), int((one & ~many).sum())
-    seen = f"One step breaks {int(one.sum())} of {count} samples, ten steps {int(many.sum())}; {extra} fall to the one step alone."
+    seen = f"One step breaks {int(one.sum())} of {count} samples, ten steps break {int(many.sum())}; {extra} are broken by the single step only."
     if notable(extra, count):
-        cure = "Gradients mislead beyond the first step: try larger steps, average gradients near by, and query attacks."
+        cure = "Gradients mislead beyond the first step: try larger steps, gradients averaged over nearby points, and query attacks."
         return Opinion("bad", seen, cure, extra / count, SLACK)
     return Opinion("ok", seen, value=extra / count, threshold=SLACK)

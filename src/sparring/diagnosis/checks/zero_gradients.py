@@ -27,7 +27,7 @@ def zero_gradients(subject: Subject) -> Opinion:
     seen = f"The gradient is zero for {counts}."
     others = min(zero.values()) if len(zero) == 1 else max(times for loss, times in zero.items() if loss != "cross-entropy")
     if min(zero.values()) > MANY * count:
-        cure = "Steps, quantisation or dead units stop it: replace them by a smooth stand-in for the backward pass (BPDA), or use query attacks."
+        cure = "Steps, quantisation or dead units block it: replace them by a smooth substitute for the backward pass (BPDA), or use query attacks."
         return Opinion("bad", seen, cure, value, 0.0)
     if others < zero.get("cross-entropy", 0):
         return Opinion("caution", seen, "The softmax is saturated: attack with margin or DLR instead of cross-entropy.", value, 0.0)

@@ -1,4 +1,4 @@
-"""Other losses: where one vanishes or misleads, another may lead on."""
+"""Other losses: if the gradient of one vanishes or misleads, another may work."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""`Ensemble`: decision trees whose leaf values add up to one score a class, exactly as the library that grew them decides."""
+"""`Ensemble`: decision trees whose leaf values add up to one score per class, or to one value, exactly as the library that grew them decides."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +41,8 @@ class Ensemble:
     the rows of a leaf are the float64 numbers of a closed box, and what holds for the box holds for the model as it is called.
 
     feature: int64 [nodes], -1 at a leaf. edge: float64 [nodes]. left, right: int64 [nodes]. value: float64 [nodes, classes], what a leaf adds.
-    root: int64 [trees]. base: float64 [classes], added to the sum; a model with one score has 0 for class 0. features: columns of a row.
+    root: int64 [trees]. base: float64 [classes], added to the sum; a model with one score has 0 for class 0. An ensemble with a single column of
+    sums is no classifier: its sum is the value that it predicts. features: columns of a row.
     unit: spacing of the floating-point numbers the library sums in. source: where it came from. checked: how the
     reading was compared with the library; empty where it could not be.
     """
@@ -63,14 +64,19 @@ class Ensemble:
         if not len(self.root):
             raise LoadError(f"{self.source or 'the ensemble'} has no trees: train it first")
         if not (np.isfinite(self.value).all() and np.isfinite(self.base).all()) or np.isnan(self.edge[inner]).any():
-            raise LoadError(f"{self.source or 'the ensemble'} has a leaf value, threshold or base score that is not a number: it cannot be certified")
+            raise LoadError(f"{self.source or 'the ensemble'} has a leaf value, threshold or base score that is NaN or infinite, so it cannot be certified")
         if inner.any() and int(self.feature.max()) >= self.features:
-            raise LoadError(f"{self.source or 'the ensemble'} asks about column {int(self.feature.max())} but rows have the columns 0 to {self.features - 1}")
+            raise LoadError(f"{self.source or 'the ensemble'} splits on column {int(self.feature.max())}, but rows have the columns 0 to {self.features - 1}")
 
     @property
     def classes(self) -> int:
-        """Return the number of classes."""
+        """Return the number of classes; 1 where the sum is a value."""
         return self.value.shape[1]
+
+    @property
+    def numeric(self) -> bool:
+        """Return whether the sum is the answer, a value, and not the score of a class."""
+        return self.classes == 1
 
     @property
     def trees(self) -> int:
@@ -100,7 +106,7 @@ class Ensemble:
     def _rows(self, x: ArrayLike) -> np.ndarray:
         rows = np.asarray(x, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.features:
-            raise LoadError(f"rows have shape {rows.shape} but the trees take [n, {self.features}]")
+            raise LoadError(f"rows have shape {rows.shape}, but the trees take [n, {self.features}]")
         return rows
 
     def _nodes(self, rows: np.ndarray) -> np.ndarray:
@@ -173,7 +179,7 @@ class Ensemble:
 def agree(ensemble: Ensemble, library: str, label: Callable[[np.ndarray], np.ndarray], scores: Callable[[np.ndarray], np.ndarray] | None = None) -> Ensemble:
     """Return the ensemble, marked as checked.
 
-    label: rows to class places, as the library predicts; scores: its raw sums [n] or [n, classes].
+    label: rows to class places, as the library predicts, not asked where the sum is a value; scores: its raw sums [n] or [n, classes].
 
     Raises LoadError where the library says anything else about the points of `Ensemble.points`.
     """
@@ -181,16 +187,21 @@ def agree(ensemble: Ensemble, library: str, label: Callable[[np.ndarray], np.nda
     own = ensemble.scores(rows)
     if scores is not None:
         theirs = np.asarray(scores(rows), dtype=np.float64)
-        theirs = theirs if theirs.ndim == 2 and theirs.shape[1] > 1 else np.stack([np.zeros(len(rows)), theirs.reshape(-1)], 1)
+        if ensemble.numeric:
+            theirs = theirs.reshape(-1, 1)
+        elif theirs.ndim < 2 or theirs.shape[1] < 2:
+            theirs = np.stack([np.zeros(len(rows)), theirs.reshape(-1)], 1)
         gap = np.abs(theirs - own).max()
         if not gap <= ensemble.slack:
             raise LoadError(f"{ensemble.source}: the trees as read give scores that differ from {library}'s by {gap:.3g}: this form of model is not understood")
+    if ensemble.numeric:
+        return replace(ensemble, checked=f"agrees with {library} on {len(rows)} points")
     ranked = np.sort(own, 1)
     clear = ranked[:, -1] - ranked[:, -2] > 2 * ensemble.slack
     wrong = clear & (np.asarray(label(rows)) != own.argmax(1))
     if wrong.any():
         raise LoadError(
-            f"{ensemble.source}: the trees as read predict otherwise than {library} on {wrong.sum()} of {len(rows)} points: this form is not understood"
+            f"{ensemble.source}: the trees as read disagree with {library} on {wrong.sum()} of {len(rows)} points: this kind of model is not supported"
         )
     return replace(ensemble, checked=f"agrees with {library} on {len(rows)} points")
 

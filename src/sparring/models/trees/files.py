@@ -12,12 +12,15 @@ from torch import Tensor
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import LoadError
 from sparring.core.fingerprint import digest
+from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter
+from sparring.models.http.form import example_of
 from sparring.models.trees.ensemble import Ensemble, agree
 from sparring.models.trees.lightgbm_text import is_text, read_text
 from sparring.models.trees.xgboost_json import is_dump, is_model, read_dump, read_model
 from sparring.tasks.classes import Classes
+from sparring.tasks.values import Values
 
 SUFFIXES = (".json", ".txt")
 
@@ -26,26 +29,31 @@ def _is_file(model: Any) -> bool:
     return isinstance(model, Ensemble) or (isinstance(model, str | Path) and str(model).lower().endswith(SUFFIXES))
 
 
-@adapter("trees", _is_file, order=6)
+@adapter("trees", _is_file, order=31)
 class TreeVictim(Victim):
     """Represent an `Ensemble`, or a file of one.
 
-    Scores are the sums, those of a model with one score standing beside 0.
+    Scores are the sums, those of a model with one score standing beside 0; of a regression the sum is the value.
 
     model: FILE.json, as `save_model` of XGBoost writes it or a JSON dump; FILE.txt of LightGBM; an `Ensemble`. classes, base, first: see
-    `read_dump`; for bare dumps alone. A model file is compared with its library where that is installed.
+    `read_dump`; for bare dumps alone. task: of a regression, as the data measured it; a bare dump is read as one where it is given.
+    A model file is compared with its library where that is installed.
     """
 
-    def __init__(self, model: Any, domain: Domain, *, name: str | None = None, classes: int = 2, base: float = 0.0, first: int = 0):
+    def __init__(self, model: Any, domain: Domain, *, name: str | None = None, classes: int = 2, base: float = 0.0, first: int = 0, task: Task | None = None):
         columns = len(getattr(domain, "columns", ()))
         if not columns:
             raise LoadError(f"trees take table rows; the inputs are {domain}")
-        self.ensemble = model if isinstance(model, Ensemble) else open_trees(Path(model), domain, classes=classes, base=base, first=first)
+        count = 1 if isinstance(task, Values) else classes
+        self.ensemble = model if isinstance(model, Ensemble) else open_trees(Path(model), domain, classes=count, base=base, first=first)
         if self.ensemble.features != columns:
             raise LoadError(f"the trees take {self.ensemble.features} columns but the inputs are {domain}")
         self.domain = domain
         self.name = name or self.ensemble.source or "trees"
-        self.task = Classes(self.ensemble.classes)
+        shown: Task = Values() if self.ensemble.numeric else Classes(self.ensemble.classes)
+        if task is not None and task.kind != shown.kind:
+            raise LoadError(f"{self.name} answers {shown}, the task is {task}: leave task= out, or name other trees")
+        self.task = task.fitted(self.scores(example_of(domain)), self.name) if task is not None else shown
         self.exposes = frozenset({"scores", "labels"})
 
     def scores(self, x: Batch) -> Tensor:
@@ -103,7 +111,7 @@ def _against_lightgbm(ensemble: Ensemble, text: str) -> Ensemble:
     booster = lightgbm.Booster(model_str=text)
 
     def scores(rows: np.ndarray) -> np.ndarray:
-        return np.asarray(booster.predict(rows[:, : booster.num_feature()], raw_score=True))
+        return np.asarray(booster.predict(rows[:, : booster.num_feature()], raw_score=not ensemble.numeric))
 
     return agree(ensemble, "lightgbm", lambda rows: _winner(scores(rows)), scores)
 

@@ -1,5 +1,7 @@
 """LightGBM's text form: what `booster.save_model` writes and `booster.model_to_string()` returns."""
 
+import re
+
 import numpy as np
 
 from sparring.core.errors import LoadError
@@ -7,6 +9,9 @@ from sparring.models.trees.ensemble import DOUBLE, Ensemble, Tree, column, gathe
 
 CATEGORICAL = 1
 ZERO_IS_MISSING = 4
+VALUES = ("regression", "regression_l1", "huber", "fair", "quantile", "mape")
+"""Objectives whose sum is the value that is predicted. Those of counts and durations predict its exponential and cannot be read."""
+
 MISSING = 12
 """Bits of `decision_type` (LightGBM, include/LightGBM/tree.h): 1 is a split on categories, 4 and 8 hold how missing values are told (4: zero is one)."""
 
@@ -21,24 +26,27 @@ def read_text(content: str, source: str = "the LightGBM model", *, features: int
 
     features: columns of a row, at least what the model was trained on.
 
-    Raises LoadError for splits on categories, zero as missing value, linear trees and objectives that do not classify.
+    Raises LoadError for splits on categories, zero as missing value, linear trees and objectives that are not known.
     """
     head, *blocks = content.split("\nTree=")
     fields = _fields(head)
     try:
         objective = fields["objective"].split()
-        if objective[0] not in ("binary", "multiclass", "multiclassova"):
-            raise LoadError(f"{source} has the objective {objective[0]}: known are binary, multiclass and multiclassova")
+        numeric = objective[0] in VALUES
+        if not numeric and objective[0] not in ("binary", "multiclass", "multiclassova"):
+            raise LoadError(f"{source} has the objective {objective[0]}: known are binary, multiclass, multiclassova and {', '.join(VALUES)}")
+        if numeric and "sqrt" in objective[1:]:
+            raise LoadError(f"{source} was trained with reg_sqrt and squares its sum: train with reg_sqrt=false")
         outputs = int(fields["num_tree_per_iteration"])
-        classes = max(outputs, 2)
-        trees = [_tree(_fields(block), 1 if outputs == 1 else place % outputs, classes, source) for place, block in enumerate(blocks)]
+        classes = 1 if numeric else max(outputs, 2)
+        trees = [_tree(_fields(block), 0 if numeric else 1 if outputs == 1 else place % outputs, classes, source) for place, block in enumerate(blocks)]
+        if numeric and re.search(r"^average_output$", head, re.MULTILINE):  # a forest: its value is the mean
+            trees = [tree._replace(value=tree.value / len(trees)) for tree in trees]
         return gather(trees, np.zeros(classes), max(int(fields["max_feature_idx"]) + 1, features or 0), unit=DOUBLE, source=source)
     except (KeyError, IndexError, ValueError) as error:
         if isinstance(error, LoadError):
             raise
-        raise LoadError(
-            f"{source} is not laid out as LightGBM 3 and 4 write models ({type(error).__name__}: {error}): save it again with save_model"
-        ) from error
+        raise LoadError(f"{source} does not have the format of LightGBM 3 and 4 ({type(error).__name__}: {error}): save it again with save_model") from error
 
 
 def _fields(block: str) -> dict[str, str]:
@@ -59,9 +67,9 @@ def _tree(fields: dict[str, str], place: int, classes: int, source: str) -> Tree
         return Tree(np.array([-1]), np.zeros(1), np.array([-1]), np.array([-1]), column(value[:1], place, classes))
     kinds = _numbers(fields["decision_type"], np.int64)
     if (kinds & CATEGORICAL).any():
-        raise LoadError(f"{source} splits on categories: only numeric splits can be read")
+        raise LoadError(f"{source} splits on categories: train on numeric columns only")
     if ((kinds & MISSING) == ZERO_IS_MISSING).any():
-        raise LoadError(f"{source} takes zero for a missing value: train with zero_as_missing=false")
+        raise LoadError(f"{source} treats zero as a missing value: train with zero_as_missing=false")
     inner = count - 1
     left, right = (_numbers(fields[side], np.int64) for side in ("left_child", "right_child"))
     blank = np.full(count, -1)

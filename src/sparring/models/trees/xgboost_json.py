@@ -12,6 +12,9 @@ ONE_SCORE = {"binary:logistic": True, "reg:logistic": True, "binary:logitraw": F
 
 MANY_SCORES = {"multi:softmax", "multi:softprob"}
 
+VALUES = {"reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:quantileerror", "reg:squaredlogerror", "reg:linear"}
+"""Objectives whose sum is the value that is predicted. Those of counts and durations predict its exponential and cannot be read."""
+
 
 def is_model(content: Any) -> bool:
     """Return whether this parsed JSON is a model as `save_model` writes it."""
@@ -28,16 +31,18 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
 
     features: columns of a row, at least as many as the model was trained on.
 
-    Raises LoadError for other boosters than gbtree, categorical splits, leaves that hold vectors and objectives that do not classify.
+    Raises LoadError for other boosters than gbtree, categorical splits, leaves that hold vectors and objectives that are not known.
     """
     try:
         learner = content["learner"]
         objective, booster, parameters = learner["objective"]["name"], learner["gradient_booster"], learner["learner_model_param"]
         if booster["name"] != "gbtree":
             raise LoadError(f"{source} is a {booster['name']} booster: only gbtree can be read")
-        if objective not in ONE_SCORE and objective not in MANY_SCORES:
-            raise LoadError(f"{source} has the objective {objective}: known are {', '.join([*ONE_SCORE, *sorted(MANY_SCORES)])}")
-        classes = int(parameters["num_class"]) if objective in MANY_SCORES else 2
+        if objective not in ONE_SCORE and objective not in MANY_SCORES and objective not in VALUES:
+            raise LoadError(f"{source} has the objective {objective}: known are {', '.join([*ONE_SCORE, *sorted(MANY_SCORES), *sorted(VALUES)])}")
+        if objective in VALUES and int(parameters.get("num_target", 1)) > 1:
+            raise LoadError(f"{source} predicts {parameters['num_target']} values at once: train one model per value")
+        classes = int(parameters["num_class"]) if objective in MANY_SCORES else 1 if objective in VALUES else 2
         bases = np.array([float(one) for one in str(parameters["base_score"]).strip("[]").split(",")])
         if objective in ONE_SCORE:
             with np.errstate(divide="ignore"):
@@ -46,22 +51,20 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
         else:
             base = np.broadcast_to(bases, classes)
         model = booster["model"]
-        places = [1] * len(model["trees"]) if objective in ONE_SCORE else model["tree_info"]
+        places = [1] * len(model["trees"]) if objective in ONE_SCORE else [0] * len(model["trees"]) if objective in VALUES else model["tree_info"]
         trees = [_model_tree(tree, int(place), classes, source) for tree, place in zip(model["trees"], places, strict=True)]
         return gather(trees, base, max(int(parameters["num_feature"]), features or 0), unit=SINGLE, source=source)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, LoadError):
             raise
-        raise LoadError(
-            f"{source} is not laid out as XGBoost 1.7 to 3 write models ({type(error).__name__}: {error}): save it again with save_model"
-        ) from error
+        raise LoadError(f"{source} does not have the format of XGBoost 1.7 to 3 ({type(error).__name__}: {error}): save it again with save_model") from error
 
 
 def _model_tree(tree: dict[str, Any], place: int, classes: int, source: str) -> Tree:
     if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
-        raise LoadError(f"{source} has leaves that hold vectors (multi_output_tree): train with one tree an output")
+        raise LoadError(f"{source} has leaves that hold vectors (multi_output_tree): train with one tree per output")
     if any(tree.get("split_type", [])) or tree.get("categories_nodes"):
-        raise LoadError(f"{source} splits on categories: only numeric splits can be read")
+        raise LoadError(f"{source} splits on categories: train on numeric columns only")
     left, right = np.array(tree["left_children"], dtype=np.int64), np.array(tree["right_children"], dtype=np.int64)
     leaf = left < 0
     condition = np.array(tree["split_conditions"], dtype=np.float64).astype(np.float32)
@@ -76,7 +79,8 @@ def read_dump(
 
     It lacks what the sum begins with and what it is for, and nothing can be compared with it.
 
-    features: columns of a row. classes: with two, all trees count for class 1 above 0; with more, the trees take turns. base: what the sum
+    features: columns of a row. classes: with two, all trees count for class 1 above 0; with more, the trees take turns; with 1 the sum is a
+    value. base: what the sum
     begins with, in the unit of the leaves (XGBoost's base_score of 0.5 is 0 here). first: the number the dump gives to column 0 (1 for models
     trained on libsvm files without a column 0). names: of the columns, where the dump names them.
 
@@ -84,12 +88,12 @@ def read_dump(
     """
     known = {name: place for place, name in enumerate(names)}
     if classes > 2 and len(content) % classes:
-        raise LoadError(f"{source} has {len(content)} trees for {classes} classes: they take turns, so the number must be a multiple")
+        raise LoadError(f"{source} has {len(content)} trees for {classes} classes: the number of trees must be a multiple of the number of classes")
     places = [1 if classes == 2 else place % classes for place in range(len(content))]
     trees = [_dump_tree(tree, place, classes, first, known, source) for tree, place in zip(content, places, strict=True)]
     lowest = min((int(tree.feature[tree.feature != -1].min()) for tree in trees if (tree.feature != -1).any()), default=0)
     if lowest < 0:
-        raise LoadError(f"{source} asks about column {lowest + first}, below the first, {first}: give first=0")
+        raise LoadError(f"{source} splits on column {lowest + first}, but the first column is {first}: give first=0")
     return gather(trees, np.full(classes, base) * (np.arange(classes) == 1 if classes == 2 else 1.0), features, unit=SINGLE, source=source)
 
 
@@ -113,9 +117,9 @@ def _dump_tree(tree: dict[str, Any], place: int, classes: int, first: int, names
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, LoadError):
                 raise
-            raise LoadError(f"{source}: node {node.get('nodeid')} is no numeric split with two children ({type(error).__name__}: {error})") from error
+            raise LoadError(f"{source}: node {node.get('nodeid')} is not a numeric split with two children ({type(error).__name__}: {error})") from error
         if feature[order] < 0:
-            raise LoadError(f"{source} asks about column {feature[order] + first}, below the first, {first}: give first=0")
+            raise LoadError(f"{source} splits on column {feature[order] + first}, but the first column is {first}: give first=0")
     return Tree(feature, below_single(edge), left, right, column(value, place, classes))
 
 
@@ -126,4 +130,4 @@ def _column(split: int | str, names: dict[str, int], source: str) -> int:
         return names[split]
     if split[:1] == "f" and split[1:].isdigit():
         return int(split[1:])
-    raise LoadError(f"{source} asks about the column {split!r}, which the table does not have: it has {', '.join(names) or 'no names'}")
+    raise LoadError(f"{source} splits on the column {split!r}, which the table lacks; its columns are {', '.join(names) or 'no names'}")

@@ -7,13 +7,13 @@ import pandas as pd
 from sparring.report.markup import Markup, join, markup, terms
 from sparring.report.section import section
 from sparring.report.view import CaseView, Stored, View
-from sparring.report.wording import number
+from sparring.report.wording import number, percent
 
 CARDS = 24
-"""Cards in a report, shared out to the cases; at least two each."""
+"""Number of cards in a report, divided among the cases; at least two each."""
 
 BYTES = 1_000_000
-"""Most that the pictures of a report may take."""
+"""Size limit for the pictures of a report."""
 
 
 class Chosen(NamedTuple):
@@ -32,7 +32,7 @@ def gallery(view: View) -> Markup | None:
     for case in view.cases:
         chosen = _choose(case) if case.attacks and len(case.outcomes) else []
         if chosen and case.domain is None:
-            parts.append(markup("<p>This installation does not know inputs of the kind {kind}, so they are not shown.</p>", kind=case.domain_kind))
+            parts.append(markup("<p>This installation cannot display inputs of the kind {kind}.</p>", kind=case.domain_kind))
             continue
         cards, left = [], room
         for one in _first(chosen, most):
@@ -46,8 +46,8 @@ def gallery(view: View) -> Markup | None:
             parts.append(markup('{title}<div class="gallery">{cards}</div>', title=title, cards=join(cards)))
     if not parts:
         return markup("<p>No points were stored in this run.</p>") if view.cases else None
-    rule = "Chosen by rule among the stored points: the smallest, the median and the largest change that broke a sample, then samples that held."
-    more = f" {dropped} more are left out to keep this file small." if dropped else ""
+    rule = "Chosen by rule from the stored points: the smallest, the median and the largest change that broke a sample, then samples that held."
+    more = f" {dropped} more are omitted to keep this file small." if dropped else ""
     return markup('<p class="quiet">{rule}{more}</p>{parts}', rule=rule, more=more, parts=join(parts))
 
 
@@ -86,10 +86,10 @@ def _card(case: CaseView, chosen: Chosen) -> Markup:
     shown = case.domain.show(case.domain.unpack(points.before[place : place + 1]), case.domain.unpack(points.after[place : place + 1]))
     before = case.judged[(case.judged.attack == "clean") & (case.judged.id == row["id"])].iloc[0]
     pairs: list[tuple[object, object]] = [
-        ("true class", case.class_name(row.wanted)),
+        ("true class" if case.task == "classes" else "truth", case.class_name(row.wanted)),
         *([("target", case.class_name(row.aimed))] if pd.notna(row.aimed) else []),
-        ("before", _answer(case, before.given, before.margin)),
-        ("after", _answer(case, row.given, row.margin)),
+        ("before", _answer(case, before)),
+        ("after", _answer(case, row)),
         ("size", f"{number(float(row['size']))} of {number(float(row.radius))}"),
         ("attack", chosen.stored.attack),
     ]
@@ -100,5 +100,10 @@ def _card(case: CaseView, chosen: Chosen) -> Markup:
     )  # fmt: skip
 
 
-def _answer(case: CaseView, given: str | None, margin: float) -> Markup:
-    return markup('<b>{name}</b> <span class="quiet">margin {margin}</span>', name=case.class_name(given), margin=number(float(margin), 3))
+def _answer(case: CaseView, row: Any) -> Markup:
+    """The answer of a row, its quality where an answer can be better or worse, and how far it is from the goal."""
+    quality = f"quality {percent(float(row.quality))}, " if case.task != "classes" and pd.notna(row.quality) else ""
+    return markup(
+        '<b>{name}</b> <span class="quiet">{quality}margin {margin}</span>',
+        name=case.class_name(row.given), quality=quality, margin=number(float(row.margin), 3),
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sparring.attacks.evasion.learned.frozen import Carrier, Frozen, Lesson
 from sparring.attacks.losses import loss_of
 from sparring.core.errors import NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.problem import Problem
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
@@ -104,6 +105,7 @@ def put(x: Tensor, way: Tensor, region: Any) -> Tensor:
     return free + (torch.minimum(torch.maximum(free, low), high) - free).detach()
 
 
+@in_our_words
 def generator(
     surrogate: Victim, x: Any, y: Any, threat: Threat, *, epochs: int = 30, batch: int = 25, learning_rate: float = 0.005,
     loss: Literal["ce", "margin"] = "margin", cap: float = 9.0, width: int = 8, held_out: float = 0.2, seed: int = 0,
@@ -124,7 +126,19 @@ def generator(
         held_out: Share of the images that is not trained on.
         seed: Of weights and order.
 
-    Returns a frozen `Generator` with `trained` and `held_out`, the shares it fools on the surrogate. Raises UsageError before the first step.
+    Returns:
+        A frozen `Generator`: `attack()` applies it, and `trained` and `held_out` are the shares it fools of either part on the surrogate.
+
+    Raises:
+        UsageError: Before the first step, where surrogate, samples, threat or settings do not fit.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=20)
+        >>> generator(victim, data.x, data.y, sp.linf(0.2), epochs=1).attack().name
+        'generated'
+
+    Source: Xiao et al. 2018 (AdvGAN), arXiv:1801.02610; Naseer et al. 2019 (CDA), arXiv:1905.11736.
 
     Differs from the paper: no discriminator and no hinge on the size of the change, because the threat bounds it; the network is told
     the class it is to leave or to reach, where AdvGAN trains one generator for each target; its output is stretched to the radius.

@@ -132,7 +132,7 @@ def read_changes(written: str) -> tuple[Change, ...]:
         if name not in known:
             raise UnknownName("change of the gradient", name, known)
         if name in found:
-            raise PlanError(f"changes={written!r}: {name} stands twice")
+            raise PlanError(f"changes={written!r}: {name} is given twice")
         for setting in settings:
             if setting not in (own := [field.name for field in dataclasses.fields(cast(Any, known[name]))]):
                 raise UnknownName(f"setting of {name}", setting, own)

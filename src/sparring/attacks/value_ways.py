@@ -1,0 +1,49 @@
+"""The ways out of the interval of a goal about values, one at a time: up or down in one output."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sparring.core.errors import NeedsError
+from sparring.core.problem import Problem
+from sparring.tasks.values import ValueCriterion
+
+
+def each_way(problem: Problem, search: Callable[[Problem], Tensor], most: int) -> Tensor:
+    """Run a search once per way out of the goal's interval, on the samples that still stand, and return the best points.
+
+    The loss of a goal that can be met above and below follows whichever end is nearer, and a climb that began toward one end never tries the other.
+
+    Args:
+        problem: Its goal is about values.
+        search: Climbs the loss of the problem that it is given.
+        most: How many ways are tried, those first whose end is nearest to the clean answer.
+    """
+    if not isinstance(criterion := problem.criterion, ValueCriterion):
+        raise NeedsError(f"this needs a goal about values, got {type(criterion).__name__}: try pgd or square, which fit every goal")
+    ends = _distances(problem, criterion)
+    ranked = ends.argsort(dim=1, descending=True, stable=True)[:, :most]
+    for turn in range(ranked.shape[1]):
+        chosen = ranked[:, turn]
+        open_ended = torch.isfinite(ends.gather(1, chosen[:, None]).squeeze(1))
+        rows = (problem.unfinished() & open_ended).nonzero().squeeze(1)
+        if len(rows):
+            search(replace(problem.take(rows), criterion=_one_way(criterion.take(rows), chosen[rows])))
+    return problem.best()
+
+
+def _distances(problem: Problem, criterion: ValueCriterion) -> Tensor:
+    """How far the clean answer is past each end, float64 [m, 2 * outputs]: upper ends, then lower ones; -inf where there is no end."""
+    scores = problem.scores(problem.x).double().nan_to_num(0.0)
+    return torch.cat([scores - criterion.high, criterion.low - scores], 1)
+
+
+def _one_way(criterion: ValueCriterion, chosen: Tensor) -> ValueCriterion:
+    """The goal met at one end only; whoever meets it meets the whole goal."""
+    low, high = criterion
+    outputs = torch.arange(low.shape[1], device=low.device)
+    up, down = (outputs == chosen[:, None]), (outputs + low.shape[1] == chosen[:, None])
+    return ValueCriterion(low.where(down, -math.inf), high.where(up, math.inf))

@@ -1,0 +1,17 @@
+"""Mean intersection over union over all images and classes, under attack."""
+
+import pandas as pd
+
+from sparring.core.rate import Rate
+from sparring.metrics.dataset_iou import iou_of_all
+from sparring.metrics.mask_counts import quality, worst_answers
+from sparring.metrics.metric import metric
+
+
+@metric("attacked_dataset_iou", task="mask")
+def attacked_dataset_iou(case: pd.DataFrame) -> Rate:
+    """Return `dataset_iou` where each image has the worst answer that any attack left.
+
+    The worst answer of an image is that of the lowest mean intersection over union.
+    """
+    return iou_of_all(worst_answers(case, quality))

@@ -1,0 +1,16 @@
+"""Mean intersection over union of masks under attack, image by image."""
+
+import pandas as pd
+
+from sparring.core.rate import Rate
+from sparring.metrics.mask_counts import quality, worst_answers
+from sparring.metrics.metric import metric
+
+
+@metric("attacked_mean_iou", task="mask")
+def attacked_mean_iou(case: pd.DataFrame) -> Rate:
+    """Return the mean over images of the lowest intersection over union that any attack left.
+
+    An attack stops where its goal is met, so this is as low as the goal asks for, and no lower bound of what is possible.
+    """
+    return Rate.mean(quality(worst_answers(case, quality)))

@@ -1,0 +1,18 @@
+"""The share of right pixels over all images, under attack."""
+
+import pandas as pd
+
+from sparring.core.rate import Rate
+from sparring.metrics.mask_counts import counts_of, worst_answers
+from sparring.metrics.metric import metric
+from sparring.metrics.pixel_accuracy import right_of_all
+
+
+@metric("attacked_pixel_accuracy", task="mask")
+def attacked_pixel_accuracy(case: pd.DataFrame) -> Rate:
+    """Return `pixel_accuracy` where each image has the answer with the fewest right pixels."""
+
+    def value(rows: pd.DataFrame) -> pd.Series:
+        return pd.Series([one.both.sum() / max(1, one.true.sum()) for one in counts_of(rows)], index=rows.index, dtype=float)
+
+    return right_of_all(worst_answers(case, value))

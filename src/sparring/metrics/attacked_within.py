@@ -1,0 +1,15 @@
+"""The share of values near the truth under attack."""
+
+import pandas as pd
+
+from sparring.core.rate import Rate
+from sparring.metrics.metric import metric
+from sparring.metrics.value_answers import answers, worst_output
+
+
+@metric("attacked_within", task="values")
+def attacked_within(case: pd.DataFrame, tolerance: float = 0.0) -> Rate:
+    """Return the share of samples that no attack moved further than `tolerance` from the truth in any output."""
+    rows = answers(case)
+    error = worst_output(rows).groupby(rows.id).max()
+    return Rate.of(int((error <= tolerance).sum()), len(error))

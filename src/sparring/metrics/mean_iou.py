@@ -1,0 +1,16 @@
+"""Mean intersection over union of masks, image by image."""
+
+import pandas as pd
+
+from sparring.core.rate import Rate
+from sparring.metrics.mask_counts import answers_to_clean, quality
+from sparring.metrics.metric import metric
+
+
+@metric("mean_iou", task="mask")
+def mean_iou(case: pd.DataFrame) -> Rate:
+    """Return the mean over images of the mean intersection over union, without attack.
+
+    Classes that are absent from truth and answer of an image are left out of its mean; a missing answer counts as 0.
+    """
+    return Rate.mean(quality(answers_to_clean(case)))

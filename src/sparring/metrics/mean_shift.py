@@ -1,0 +1,13 @@
+"""How far attacks moved values, on average."""
+
+import pandas as pd
+
+from sparring.core.rate import Rate
+from sparring.metrics.metric import metric
+from sparring.metrics.value_answers import mean_of, worst_answers
+
+
+@metric("mean_shift", task="values", share=False)
+def mean_shift(case: pd.DataFrame) -> Rate:
+    """Return the mean over samples of the largest change of an output by any attack."""
+    return mean_of(worst_answers(case, "shift")["shift"])

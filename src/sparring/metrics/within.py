@@ -1,0 +1,14 @@
+"""The share of values near the truth."""
+
+import pandas as pd
+
+from sparring.core.rate import Rate
+from sparring.metrics.metric import metric
+from sparring.metrics.value_answers import clean_answers, worst_output
+
+
+@metric("within", task="values")
+def within(case: pd.DataFrame, tolerance: float = 0.0) -> Rate:
+    """Return the share of samples whose outputs all lie within `tolerance` of the truth, without attack."""
+    error = worst_output(clean_answers(case))
+    return Rate.of(int((error <= tolerance).sum()), len(error))
