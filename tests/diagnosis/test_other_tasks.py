@@ -116,7 +116,7 @@ def test_each_check_reads_every_task_or_declares_what_it_reads():
 
 
 PLANTED: dict[str, tuple[str, Callable[[nn.Sequential], nn.Module], str, str]] = {
-    "a random model": ("D1", noisy(2.0), "bad", "of 32 answers changed"),
+    "a random model": ("D1", noisy(2.0), "bad", "32 of 32 answers changed"),
     "a model with a little noise": ("D1", noisy(1e-3), "caution", "differ by"),
     "answers that depend on the batch": ("D3", before(lambda x: x - x.mean(0) + 0.5 * (len(x) > 1)), "bad", "of 8 predictions changed"),
     "another scale": ("D4", before(lambda x: x * 255), "bad", "on the inputs divided by 255|no more than"),
