@@ -145,3 +145,6 @@ def arena_for(attack: str, kind: str) -> Arena | None:
     """The arena of a task on which an attack is tried, one of those that it fits; the same at every call. None where it fits none."""
     found = [space for space in SPACES if everything("attack")[attack].misfit(task_arena(kind, space).victim, task_arena(kind, space).threat) is None]
     return task_arena(kind, found[zlib.crc32(attack.encode()) % len(found)]) if found else None
+
+
+len(ARENAS)  # plugins register their sketches when arenas are looked for
