@@ -8,6 +8,7 @@ import functools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
@@ -147,4 +148,5 @@ def arena_for(attack: str, kind: str) -> Arena | None:
     return task_arena(kind, found[zlib.crc32(attack.encode()) % len(found)]) if found else None
 
 
-len(ARENAS)  # plugins register their sketches when arenas are looked for
+for _point in entry_points(group="sparring.arenas"):
+    _point.load()  # plugins draw sketches of their tasks

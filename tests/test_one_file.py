@@ -269,7 +269,7 @@ def test_one_file_adds_one(word, listed):
 
 def test_contributing_has_a_row_for_every_kind():
     """The table of CONTRIBUTING names every kind once, and places that exist."""
-    part = (ROOT / "CONTRIBUTING.md").read_text().split("## One file adds a thing")[1].split("\n## ")[0]
+    part = (ROOT / "CONTRIBUTING.md").read_text().split("## One file per addition")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| `([^`]+)`", part, flags=re.MULTILINE)
     assert sorted(kind for kind, _ in rows) == sorted(ROOMS)
     for kind, place in rows:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from installed import EXAMPLE, install, installed
-from laws import test_docstrings, test_registered, test_tasks, test_verifiers
+from laws import test_answers, test_docstrings, test_registered, test_verifiers
 
 from sparring.aims.case import Settings
 from sparring.bench.plan import Plan
@@ -291,7 +291,7 @@ def test_every_file_of_the_example_is_in_the_table(site):
 
 
 OF_KIND = {
-    "task": [law for name, law in vars(test_tasks).items() if name.startswith("test_")],
+    "task": [law for name, law in vars(test_answers).items() if name.startswith("test_")],
     "verifier": [law for name, law in vars(test_verifiers).items() if name.startswith("test_")],
     "aim": [test_registered.test_an_aim_names_what_exists],
     "method": [test_registered.test_a_method_belongs_to_an_aim],

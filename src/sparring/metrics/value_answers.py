@@ -32,7 +32,8 @@ def answers(case: pd.DataFrame) -> pd.DataFrame:
     clean = rows[rows.attack == CLEAN].set_index("id").given
     before = numbers(rows.id.map(clean))
     answer, before = (one if one.shape == truth.shape else np.full(truth.shape, math.nan) for one in (answer, before))
-    error, shift = np.abs(answer - truth).mean(1), np.abs(answer - before).max(1, initial=0.0)
+    error = np.abs(answer - truth).sum(1) / max(1, truth.shape[1])  # without any row there is no output either
+    shift = np.abs(answer - before).max(1, initial=0.0)
     return rows[["id", "position", "attack", "status", "size"]].assign(
         truth=list(truth),
         answer=list(answer),
@@ -49,7 +50,10 @@ def clean_answers(case: pd.DataFrame) -> pd.DataFrame:
 
 
 def worst_answers(case: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Return per sample the row of `answers` in which "error" or "shift" is largest, in the order of the data."""
+    """Return per sample the row of `answers` in which "error" or "shift" is largest.
+
+    Samples keep the order of the data.
+    """
     rows = answers(case)
     return rows.sort_values(by, ascending=False, kind="stable").drop_duplicates("id").sort_values("position")
 
