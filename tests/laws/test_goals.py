@@ -72,7 +72,10 @@ def test_most_attacks_climb():
 
 @pytest.mark.parametrize("name", [name for name, one in everything("attack").items() if not one.misfit(WIDE.victim, WIDE.threat)])
 def test_a_targeted_success_is_the_target(name):
-    """With three classes and a ball that reaches everything, a broken sample is at its own target, not merely wrong."""
+    """With three classes and a ball that reaches everything, a broken sample is at its own target, not merely wrong.
+
+    An attack without a setting asks only once, and may miss.
+    """
     arena, targets = WIDE, torch.tensor([0, 1, 2, 0, 1])
     victim, threat = arena.victim, arena.threat
     away = arena.y != targets

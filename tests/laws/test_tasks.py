@@ -16,7 +16,7 @@ from sparring.cli.matrix import REFUSED, RUNS, matrix
 from sparring.core.errors import NeedsError
 from sparring.core.registry import everything
 
-CELLS = [(row["name"], task, cell) for row in matrix("attacks", "attack") for task, cell in row["tasks"].items() if task != "classes"]
+CELLS = [(row["name"], task, cell) for row in matrix("attacks", "attack") for task, cell in row["tasks"].items() if task in SKETCHES]
 POSSIBLE = [(name, task) for name, task, cell in CELLS if cell != REFUSED]
 IMPOSSIBLE = [(name, task) for name, task, cell in CELLS if cell == REFUSED]
 
@@ -44,13 +44,30 @@ def opened(attack, arena, rows, budget):
 
 def test_every_task_has_a_sketch():
     """A task that nobody drew a sketch of has no laws."""
-    assert set(everything("task")) - {"classes"} <= set(SKETCHES)
+    missing = set(everything("task")) - {"classes"} - set(SKETCHES)
+    assert not missing, f"no sketch of {', '.join(sorted(missing))}: register one with `sketch`, see tests/arenas_of_tasks.py"
 
 
 def test_every_possible_pair_has_an_arena():
     """What the matrix calls possible fits an arena of that task."""
     assert [pair for pair in POSSIBLE if arena_for(*pair) is None] == []
     assert len(POSSIBLE) > 80
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("task", SKETCHES)
+def test_victims_answer_row_by_row_as_the_users_own_model(task, space):
+    """In any batch and order, by answers and by scores; what is packed for the record comes back."""
+    arena = task_arena(task, space)
+    expected, order = arena.own(arena.x), torch.tensor([4, 0, 5, 2, 1, 3])
+    with arena.victim.session():
+        answers, scores = arena.victim.answer(arena.x), arena.victim.scores(arena.x)
+        alone = torch.cat([arena.victim.answer(arena.x[row : row + 1]) for row in range(6)])
+        turned = arena.victim.answer(arena.x[order])
+        decided = arena.victim.decide(arena.x, scores)
+    assert scores.shape == (6, *arena.victim.task.score_shape)
+    for said in (answers, alone, decided, turned[order.argsort()], arena.victim.task.unpack(arena.victim.task.pack(answers))):
+        assert torch.allclose(said.double(), expected.double(), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("task", SKETCHES)

@@ -87,11 +87,17 @@ class Answers(NamedTuple):
     """Hold labels and scores of a batch.
 
     labels: int64 [n], -1 without an answer; for classes the class, for other answers 1 where they are right and 0 where they are wrong.
-    scores: [n, ...], None where only labels are exposed.
+    scores: [n, ...], None where only labels are exposed. given: the answers in the form of the task.
     """
 
     labels: Tensor
     scores: Tensor | None
+    given: Tensor
+    task: Task
+
+    def take(self, count: int) -> "Answers":
+        """Return the first of these answers."""
+        return self._replace(labels=self.labels[:count], scores=None if self.scores is None else self.scores[:count], given=self.given[:count])
 
 
 class Decisions(NamedTuple):
@@ -209,9 +215,11 @@ class Subject:
     def ask(self, x: Batch, truth: Tensor | None = None) -> Answers:
         """Return answers of the deployed model; truth: where x are not the first samples."""
         if "scores" not in self.offers:
-            return Answers(self.told(self.victim.answer(x), truth), None)
-        scores = self.victim.scores(x).detach()
-        return Answers(self.told(self.task.answer(scores), truth), scores)
+            given, scores = self.victim.answer(x), None
+        else:
+            scores = self.victim.scores(x).detach()
+            given = self.task.answer(scores)
+        return Answers(self.told(given, truth), scores, given, self.task)
 
     def told(self, answer: Tensor, truth: Tensor | None = None) -> Tensor:
         """Return answers as labels, see `Answers`.
@@ -277,9 +285,22 @@ class Subject:
             return error
 
 
+def differing(one: Answers, two: Answers) -> Tensor:
+    """Return bool [n]: which answers to the same question are not the same.
+
+    Classes are the same where they are equal, other answers where one would not count as wrong if the other were true.
+    """
+    if one.given.ndim == 1 and not one.given.is_floating_point():
+        return one.labels != two.labels
+    both = one.task.answered(one.given) & one.task.answered(two.given)
+    known = both.reshape(-1, *[1] * (one.given.ndim - 1))
+    like = torch.zeros_like(one.given)
+    return (both & ~one.task.right(two.given.where(known, like), one.given.where(known, like))) | ((one.labels < 0) != (two.labels < 0))
+
+
 def compare(one: Answers, two: Answers) -> Difference:
     """Return how far two answers to the same question are apart."""
-    changed = int((one.labels != two.labels).sum())
+    changed = int(differing(one, two).sum())
     if one.scores is None or two.scores is None:
         return Difference(changed, 0.0)
     a, b = one.scores.double().flatten(1), two.scores.double().flatten(1)

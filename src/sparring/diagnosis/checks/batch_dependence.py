@@ -21,7 +21,7 @@ def batch_dependence(subject: Subject) -> Opinion:
         seen = f"{training} stays in training mode when the model is evaluated."
         return Opinion("bad", seen, "Make eval() reach every module, or treat the model as randomised.", training)
     again = subject.ask(subject.x)
-    head = Answers(again.labels[:ALONE], None if again.scores is None else again.scores[:ALONE])
+    head = again.take(ALONE)
     repeat, apart = compare(subject.clean, again), compare(head, _alone(subject))
     if repeat.changed or repeat.largest > tolerance:
         return Opinion("not applicable", "The answers are random, so the influence of the batch cannot be measured: see D1.")
@@ -46,4 +46,4 @@ def _alone(subject: Subject) -> Answers:
     """The first samples asked one by one."""
     each = [subject.ask(subject.x[place : place + 1], subject.y[place : place + 1]) for place in range(min(ALONE, len(subject)))]
     rows = [one.scores for one in each if one.scores is not None]
-    return Answers(torch.cat([one.labels for one in each]), torch.cat(rows) if rows else None)
+    return Answers(torch.cat([one.labels for one in each]), torch.cat(rows) if rows else None, torch.cat([one.given for one in each]), subject.task)

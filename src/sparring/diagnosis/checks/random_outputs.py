@@ -2,7 +2,7 @@
 
 import torch
 
-from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check, compare
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check, compare, differing
 
 ASKED = 5
 
@@ -15,8 +15,7 @@ def random_outputs(subject: Subject) -> Opinion:
     """
     count, tolerance = len(subject), subject.tolerance
     answers = [subject.clean, *(subject.ask(subject.x) for _ in range(ASKED - 1))]
-    labels = torch.stack([one.labels for one in answers])
-    changed = int((labels != labels[0]).any(0).sum())
+    changed = int(torch.stack([differing(answers[0], other) for other in answers[1:]]).any(0).sum())
     apart = max(compare(subject.clean, other).largest for other in answers[1:])
     cure = "Average gradients and answers over several draws (EOT), and judge success over repeated draws."
     if changed:
