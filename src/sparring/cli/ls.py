@@ -20,15 +20,23 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)} or runs", autocompletion=_kinds)],
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)} and runs.", autocompletion=_kinds)],
     pattern: Annotated[str, typer.Argument(help="Names to show, with * and ?; a whole name shows all that is known about it.", autocompletion=_names)] = "*",
-    out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
+    out: Annotated[str, typer.Option(help="The folder or URL that holds the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Names only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print names only.")] = False,
 ) -> None:
-    """List attacks, certifiers, models, data, threats, checks, runs or other things.
+    """List attacks, models, data, threats and all other things.
 
-    Example: spar ls attacks "*pgd*"
+    A whole name shows all that is known about one thing: its source, its settings with their defaults and choices, and what it needs.
+
+    Examples:
+
+    \b
+      spar ls attacks
+      spar ls attacks "*pgd*"
+      spar ls checks D6
+      spar ls runs
     """
     from sparring.cli.listing import rows_of
     from sparring.cli.summary import print_json
@@ -51,7 +59,13 @@ def command(
     elif kind != "runs" and len(rows) == 1 and pattern in (rows[0]["name"], rows[0].get("code")):
         _print_one(rows[0])
     else:
-        _print_table([{name: value for name, value in row.items() if kind == "runs" or name in ("name", "code", "does")} for row in rows])
+        _print_table(rows if kind == "runs" else [_in_short(row) for row in rows])
+
+
+def _in_short(row: dict[str, Any]) -> dict[str, Any]:
+    """Its name, code and first sentence, with the source below the sentence."""
+    source = f"\n{cites}" if (cites := row.get("cites")) else ""
+    return {**{name: row[name] for name in ("code", "name") if name in row}, "does": row["does"] + source}
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -72,9 +86,13 @@ def _print_one(row: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from sparring.cli.listing import without_arguments
+
     console = Console(highlight=False)
     console.print(Text(row["name"], style="bold"))
-    for number, paragraph in enumerate(row["text"].split("\n\n")):
+    settings = row.get("settings", {})
+    text = without_arguments(row["text"]) if all("does" in one for one in settings.values()) else row["text"]
+    for number, paragraph in enumerate(text.split("\n\n")):
         lines = paragraph.splitlines()
         listed = any(line.startswith((" ", ">>>")) for line in lines)
         console.print(Text(("\n" if number else "") + (paragraph if listed else " ".join(lines))))
@@ -85,12 +103,14 @@ def _print_one(row: dict[str, Any]) -> None:
     if facts.row_count:
         console.print()
         console.print(facts)
-    if settings := row.get("settings"):
-        chosen = any("choices" in one for one in settings.values())
-        table = Table("setting", "default", *(["choices"] if chosen else []), box=None, pad_edge=False, header_style="bold")
+    if settings:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("setting", "default", "meaning"):
+            table.add_column(title, overflow="fold")
         for name, one in settings.items():
             default = _written(one["default"]) if "default" in one else "must be given"
-            table.add_row(name, Text(default), *([Text(", ".join(one.get("choices", [])))] if chosen else []))
+            choices = f"Choices: {', '.join(one['choices'])}." if "choices" in one else ""
+            table.add_row(name, Text(default), Text(" ".join(filter(None, (one.get("does", ""), choices)))))
         console.print()
         console.print(table)
 

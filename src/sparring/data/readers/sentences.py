@@ -25,7 +25,7 @@ CLASS_FILES = "folders (or patterns, *.txt) of text files, one a class, one sent
 
 @reader("sentences", lambda path: bool(_class_files(path)), files=CLASS_FILES, takes={"encoding"}, order=20)
 def sentences(path: Path, options: Options) -> Data:
-    """Return one sentence a line, one .txt (.gz) file a class.
+    """Read text files with one sentence per line and one class per file.
 
     The class is the name of the file without what all names begin with. Blank lines are no samples; ids hold the line,
     counted from 0.

@@ -7,7 +7,7 @@ FULL = 0.1  # share of samples with a probability of exactly 1: their gradient t
 
 @check(code="D2", title="Probabilities instead of logits", needs={"scores"})
 def probabilities(subject: Subject) -> Opinion:
-    """Return all scores in [0, 1] and each row summing to 1 (AutoAttack, checks.py)."""
+    """Check whether scores are probabilities, in [0, 1] with sum 1 (AutoAttack, checks.py)."""
     scores = subject.clean.scores
     assert scores is not None  # granted by `needs`
     largest = float((scores.double().sum(1) - 1).abs().max())

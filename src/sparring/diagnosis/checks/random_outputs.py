@@ -9,7 +9,7 @@ ASKED = 5
 
 @check(code="D1", title="Random outputs", needs={"labels"})
 def random_outputs(subject: Subject) -> Opinion:
-    """Return Ask five times (AutoAttack, checks.py).
+    """Ask five times, and count samples whose scores differ (AutoAttack, checks.py).
 
     Predictions that change make a single answer worthless.
     """

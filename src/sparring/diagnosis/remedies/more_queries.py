@@ -12,7 +12,7 @@ QUERIES = 2000
 
 @remedy("ten times the queries", order=60, only_if_doubtful=True)
 def more_queries(subject: Subject) -> Iterator[Trying]:
-    """Return random search, which needs no gradients, asks ten times as often as the check D22."""
+    """Search at random without gradients, with ten times the queries of the check D22."""
     loose = is_random(subject)
     one = square(subject, QUERIES // DRAWS if loose else QUERIES)
     if one is not None:

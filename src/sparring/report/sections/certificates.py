@@ -14,7 +14,7 @@ REASONS = 6
 
 @section(order=45, title="Certificates")
 def certificates(view: View) -> Markup | None:
-    """Return the ladder of each case: who solved what."""
+    """Show which certifiers proved how many samples of each case."""
     shown = [case for case in view.cases if case.certifiers and len(case.outcomes)]
     return by_case([(case.name, _case(case)) for case in shown]) if shown else None
 

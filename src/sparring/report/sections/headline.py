@@ -9,7 +9,7 @@ from sparring.report.wording import DASH, MINUS, percent, samples
 
 @section(order=40, title="Accuracy")
 def headline(view: View) -> Markup | None:
-    """Return an overview of the cases where there are several, then the cascade of each."""
+    """Show an overview where there are several cases, then the cascade of each."""
     shown = [case for case in view.cases if len(case.outcomes)]
     if not shown:
         return None

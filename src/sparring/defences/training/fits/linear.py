@@ -22,7 +22,7 @@ WIDEST, ROOM = 16, 2**27
 @register("fit", "linear")
 @dataclass(frozen=True)
 class Linear(ModuleFit):
-    """Make the loss of all samples small by L-BFGS, in double precision, from weights of 0.
+    """Train a linear model by L-BFGS in double precision, from weights of 0.
 
     Nothing is random: the seed does not matter to what is learned.
 
