@@ -32,6 +32,9 @@ from sparring.core.rng import Rng
 
 RADII = {"linf": 0.3, "l2": 2.0}
 OURS = {"linf": ("hopskipjump", "rays", "sign_flip", "boundary"), "l2": ("hopskipjump", "surfree", "boundary")}
+SETTINGS: dict[str, dict[str, Any]] = {"boundary": {"aside": 0.1, "closer": 0.03}}
+"""Ours, where they are not the defaults."""
+
 Search = Callable[[nn.Module, Tensor, Tensor, str, int], Any]
 
 
@@ -72,7 +75,7 @@ def ours(name: str, module: nn.Module, x: Tensor, y: Tensor, kind: str, queries:
     problem = Problem.open(victim, x, threat.goal.freeze(y, victim.task, rng), threat, rng)
     began = time.process_time()
     with victim.session():
-        find("attack", name).run(problem)
+        find("attack", name).configure(**SETTINGS.get(name, {})).run(problem)
     return float(problem.ledger.broken.float().mean()), time.process_time() - began, float(problem.ledger.cost.queries.double().mean())
 
 

@@ -40,13 +40,18 @@ from sparring.threats.goals import Untargeted
 LARGEST = {"linf": 1.0, "l2": 12.0, "l1": 150.0, "l0": 784.0}
 ORDERS = {"linf": np.inf, "l2": 2, "l1": 1, "l0": 0}
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
-    "deepfool": ("deepfool", {}),
+    "deepfool": ("deepfool", {"search": 8}),
     "superdeepfool": ("superdeepfool", {}),
     "fab": ("fab", {"steps": 30}),
     "fab_t": ("fab_t", {"steps": 30}),
     "minimal(pgd)": ("minimal", {"attack": "pgd"}),
     "minimal(apgd)": ("minimal", {"attack": "apgd"}),
-    **{name: (name, {}) for name in ("brendel_bethge", "ddn", "fmn", "cw", "cw_linf", "ead", "pdpgd", "pdgd", "sigma_zero", "jsma")},
+    **{name: (name, {}) for name in ("cw_linf", "pdpgd", "pdgd", "sigma_zero", "jsma")},
+    "brendel_bethge": ("brendel_bethge", {"steps": 100}),
+    "ddn": ("ddn", {"factor": 0.1}),
+    "fmn": ("fmn", {"factor": 0.1}),
+    "cw": ("cw", {"steps": 200, "turns": 4}),
+    "ead": ("ead", {"steps": 200, "turns": 8}),
 }
 """Our attacks by the name in the table: attack and settings. Those not registered, or not for the norm, are skipped."""
 

@@ -42,7 +42,7 @@ FIRST = [
     "fgsm",
 ]
 SEARCHES = [
-    *(f"odi(steps=20, restarts={restarts}, warm=true, within={within})" for restarts, within in ((8, 0.15), (6, 0.3), (2, 1.0), (8, 1.0))),
+    *(f"odi(steps=20, restarts={restarts}, warmup=5, bias=0.8, warm=true, within={within})" for restarts, within in ((8, 0.15), (6, 0.3), (2, 1.0), (8, 1.0))),
     *(f'apgd_t(steps=40, order="linearised", targets={targets}, within={within})' for targets, within in ((1, 0.5), (3, 0.5), (3, 1.0))),
     'apgd_t(steps=20, loss="margin", order="linearised", skip=3, targets=6, within=1.0)',
     'apgd(steps=50, loss="dlr", within=1.0)',

@@ -104,7 +104,7 @@ def test_a_flat_normal_moves_nothing():
 # Linear models --------------------------------------------------------------------------------------------------------
 
 ATTACKS = {
-    "deepfool": ({}, 1.03),
+    "deepfool": ({"search": 8}, 1.03),
     "superdeepfool": ({}, 1.012),
     "fab": ({"steps": 20}, 1.01),
     "fab_t": ({"steps": 20}, 1.01),

@@ -27,6 +27,9 @@ FACTOR = {
 }
 """On the exact distance: the smallest change found with 100 gradients is at most so large, in every sample."""
 
+TUNED = {"ddn": {"factor": 0.1}, "fmn": {"factor": 0.1}, "cw": {"turns": 4}, "ead": {"turns": 8}}
+"""Settings of the set `minimum`, which find small changes with few gradients."""
+
 COUNTING = ("fmn", "sigma_zero", "jsma")
 
 
@@ -39,7 +42,7 @@ def sizes(name, task, threat, **settings):
     """float64 [COUNT]: sizes of the smallest successes, and the points themselves, flat."""
     problem = Problem.open(task.victim, task.batch, threat.goal.freeze(task.labels, task.victim.task, task.rng), threat, task.rng)
     with task.victim.session():
-        points = find("attack", name).configure(**settings).run(problem)
+        points = find("attack", name).configure(**{**TUNED.get(name, {}), **settings}).run(problem)
     return problem.smallest().numpy(), points.reshape(COUNT, -1).double().numpy()
 
 
@@ -68,7 +71,7 @@ def test_rows_do_not_know_each_other(name, kind):
         rng = task.rng.take(part)
         problem = Problem.open(task.victim, task.batch[part], threat.goal.freeze(task.labels[part], Classes(2), rng), threat, rng)
         with task.victim.session():
-            find("attack", name).configure(steps=20).run(problem)
+            find("attack", name).configure(steps=20, **TUNED.get(name, {})).run(problem)
         assert float(problem.smallest()) == pytest.approx(together[row], rel=1e-6)
 
 

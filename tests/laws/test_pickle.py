@@ -49,3 +49,25 @@ def test_victims_and_data():
     assert back.fingerprint == victim.fingerprint
     made = sp.transfer(victim, changes="mi+di")
     assert again(made).describe() == made.describe()
+
+
+@pytest.mark.parametrize("out", ["memory://pickled", None], ids=["in memory", "on disk"])
+def test_runs(out, tmp_path):
+    """A run comes back with the table of its record."""
+    data = sp.load("digits", take=4)
+    run = sp.evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out=out or tmp_path)
+    back = again(run)
+    assert repr(back) == repr(run)
+    assert back.table().equals(run.table())
+
+
+def test_certificates_and_findings():
+    """Certificates, findings and an adaptive re-evaluation come back as they were."""
+    data, victim = sp.load("digits", take=4), sp.load_model("zoo:digits-plain")
+    proved = sp.certify(victim, data.x, data.y, sp.linf(0.01))
+    assert again(proved).table().equals(proved.table())
+    found = sp.doctor(victim, data)
+    assert [one.describe() for one in again(found)] == [one.describe() for one in found]
+    assert again(found).verdict == found.verdict
+    looked = sp.reevaluate(victim, data, sp.linf(0.01))
+    assert again(looked).describe() == looked.describe()

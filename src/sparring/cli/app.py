@@ -10,6 +10,7 @@ import typer
 
 from sparring import __version__
 from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, new, report, run, show
+from sparring.cli.completion import in_bash
 from sparring.cli.process import tame_threads
 from sparring.core.errors import PluginWarning, SparringError
 
@@ -63,6 +64,9 @@ def main() -> None:
     tame_threads()
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
+        if os.environ.get("_SPAR_COMPLETE") == "complete_bash" and "COMP_WORDS" in os.environ:
+            in_bash(lambda: app(sys.argv[1:], prog_name="spar", complete_var="_SPAR_COMPLETE"))
+            sys.exit(0)
         with warnings.catch_warnings():
             warnings.showwarning = _telling_of_plugins(warnings.showwarning)
             code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False, complete_var="_SPAR_COMPLETE")

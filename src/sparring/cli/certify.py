@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sparring.cli.completion import complete_plan
 from sparring.cli.words import read_words
 
 
@@ -11,29 +12,38 @@ def command(
     context: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NET.onnx PROPERTY.vnnlib | key=value ...]", help="A network and a property, or the keys of a plan.", show_default=False),
+        typer.Argument(
+            metavar="[NET.onnx PROPERTY.vnnlib | key=value ...]",
+            help="A network and a property, or the keys of a plan.",
+            show_default=False,
+            autocompletion=complete_plan,
+        ),
     ] = None,
-    instances: Annotated[str | None, typer.Option(help="A CSV file with lines network,property,seconds, in the format of VNN-COMP.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds per instance or sample; overrides the seconds in the instances file.")] = None,
-    out: Annotated[str | None, typer.Option(help="Where to write the answer (in the VNN-COMP format) or the table (CSV).")] = None,
-    counterexamples: Annotated[str | None, typer.Option(help="With --instances: folder for one answer file per instance, in the VNN-COMP format.")] = None,
+    instances: Annotated[str | None, typer.Option(help="A file with lines network,property,seconds, in the format of the competition VNN-COMP.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds per instance or sample, instead of those in the file of instances.")] = None,
+    out: Annotated[str | None, typer.Option(help="Where to write the answer in the format of VNN-COMP, or a table (csv).")] = None,
+    counterexamples: Annotated[str | None, typer.Option(help="With --instances, a folder for one answer per instance in the format of VNN-COMP.")] = None,
     proof: Annotated[str | None, typer.Option(help="Where to write the proof, for spar check-proof.")] = None,
-    proofs: Annotated[str | None, typer.Option(help="With --instances: folder for one proof file per instance.")] = None,
+    proofs: Annotated[str | None, typer.Option(help="With --instances, a folder for one proof per instance.")] = None,
     witnesses: Annotated[str | None, typer.Option(hidden=True)] = None,
-    workers: Annotated[int, typer.Option(min=1, help="With --instances: number of worker processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="With --instances, the number of processes.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Prove or refute the robustness of a model on data, or VNN-LIB properties of ONNX networks.
+    """Prove that nothing within a threat breaks a model.
 
-    Exit codes: 0 decided, 3 open, 2 wrong use. A model on data: 3 if nothing was decided. Lists of instances: 3 if any could
-    not be used; the same command continues.
+    It takes a model on data, or VNN-LIB properties of ONNX networks, one or a list; the same command continues a list.
 
-    Example: spar certify model=zoo:digits-robust data=digits threat="linf 0.1" take=50
+    Exit codes: 0 decided, 2 wrong use, 3 open. For a model on data 3 says that nothing was decided, for a list that an instance could not
+    be used.
 
-    Example: spar certify network.onnx property.vnnlib --timeout 60 --out answer.txt
+    Examples:
 
-    Example: spar certify --instances instances.csv --out results.csv
+    \b
+      spar certify model=zoo:digits-robust data=digits \\
+          threat="linf 0.1" take=50
+      spar certify network.onnx property.vnnlib --timeout 60 --out answer.txt
+      spar certify --instances instances.csv --out results.csv
     """
     from sparring.core.errors import PlanError
 

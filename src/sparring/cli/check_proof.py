@@ -6,16 +6,21 @@ import typer
 
 
 def command(
-    proof: Annotated[str, typer.Argument(help="A proof file written by spar certify --proof.")],
-    network: Annotated[str | None, typer.Option(help="The ONNX file of the network: its sha256 and its weights must match the proof.")] = None,
+    proof: Annotated[str, typer.Argument(help="A file that spar certify --proof has written.")],
+    network: Annotated[str | None, typer.Option(help="The ONNX file that the proof is about; the proof must name its sha256 and hold its network.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Verify a proof file with a checker that shares no code with its author.
+    """Verify a proof file with an independent checker.
 
-    Exit codes: 0 verified, 1 rejected, 2 it cannot be read. The same without this package: python -m sparring_check PROOF.
+    The checker shares no code with what wrote the proof. python -m sparring_check PROOF does the same without this command.
 
-    Example: spar check-proof answer.proof --network network.onnx
+    Exit codes: 0 verified, 1 rejected, 2 the proof cannot be read.
+
+    Examples:
+
+    \b
+      spar check-proof answer.proof --network network.onnx
     """
     import contextlib
     import io

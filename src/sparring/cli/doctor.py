@@ -4,23 +4,42 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.completion import complete_models, complete_plan
 from sparring.cli.words import read_words
 
 
 def command(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops or FILE.pt2")],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="data=..., weights=... and other plan keys.", show_default=False)] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also make the checks D10 to D26, which attack the model under threat=...")] = False,
-    remedies: Annotated[bool, typer.Option("--remedies", help="Make all checks, then try the attacks that an adaptive adversary would use.")] = False,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The model: zoo:NAME, package.module:factory, FILE.onnx, FILE.skops or FILE.pt2.",
+            autocompletion=complete_models,
+        ),
+    ],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[key=value ...]",
+            help="Keys of a plan: data=..., weights=... and others.",
+            show_default=False,
+            autocompletion=complete_plan,
+        ),
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Make the checks D10 to D26 too, which attack at the radius of threat=....")] = False,
+    remedies: Annotated[bool, typer.Option("--remedies", help="Make all checks, and try the attacks of an adaptive adversary.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Check a model for faults that would spoil an evaluation; exit code 1 if a check is bad.
+    """Check a model for what would mislead an evaluation.
 
-    Example: spar doctor zoo:digits-plain data=digits
+    Exit codes: 0 no check is bad, 1 a check is bad, 2 wrong use.
 
-    Example: spar doctor zoo:digits-plain data=digits threat="linf 0.1" --remedies
+    Examples:
+
+    \b
+      spar doctor zoo:digits-plain data=digits
+      spar doctor zoo:digits-plain data=digits threat="linf 0.1" --remedies
     """
     from rich.console import Console
     from rich.table import Table

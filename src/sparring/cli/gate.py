@@ -4,17 +4,27 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.completion import complete_runs
+
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
-    rule: Annotated[list[str] | None, typer.Option(help="A rule; repeat the option for several. Default: the rules of the plan.")] = None,
-    out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
+    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last for the newest.", autocompletion=complete_runs)] = "last",
+    rule: Annotated[list[str] | None, typer.Option(help="A rule; give the option once per rule. The rules of the plan are taken if it is left out.")] = None,
+    out: Annotated[str, typer.Option(help="The folder or URL that holds the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Check a run against its gate, using the worse end of each 95 % interval.
+    """Check a run against rules; the exit code is the verdict.
 
-    Example: spar gate last --rule "robust_accuracy[linf 0.1] >= 0.45"
+    A rule is judged on the worse end of the 95 % interval.
+
+    Exit codes: 0 every rule is met, 1 a rule is missed, 2 wrong use, 3 the run is not done.
+
+    Examples:
+
+    \b
+      spar gate last
+      spar gate last --rule "robust_accuracy[linf 0.1] >= 0.45"
     """
     from sparring.bench.gate import judge_gate
     from sparring.bench.run import Run

@@ -5,25 +5,41 @@ from typing import Annotated, Any
 
 import typer
 
+from sparring.cli.completion import complete_keys, plan_keys
 from sparring.cli.words import read_words
 
 KEYS = ("model", "weights", "data", "split", "take", "threat", "recipe", "epochs", "batch", "rate", "radius_schedule", "fresh", "seed", "out")
 
 
+def _words(incomplete: str) -> list[tuple[str, str]]:
+    return complete_keys(incomplete, {key: plan_keys().get(key, "") for key in KEYS})
+
+
 def command(
     context: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(metavar="key=value ...", help=f"Keys: {', '.join(KEYS)}.", show_default=False)] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="key=value ...",
+            help=f"Keys: {', '.join(KEYS)}.",
+            show_default=False,
+            autocompletion=_words,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
     """Train a torch model against a threat and write its weights.
 
-    The same command continues from the checkpoint beside them.
+    The same command continues from the checkpoint beside the weights. The model is zoo:NAME or package.module:factory. Data is read in
+    the split train unless split=... says otherwise. radius_schedule is the share of the training after which the radius is full.
+    fresh=false trains on from the weights that the model has. Settings of the recipe are keys too.
 
-    model is zoo:NAME or package.module:factory, data is read in the split train unless split=... says otherwise, radius_schedule is
-    the share of the training after which the radius is full, fresh=false trains on from the weights the model has. Settings of the recipe are keys too.
+    Examples:
 
-    Example: spar harden model=zoo:digits-plain data=digits threat="linf 0.1" recipe=ibp epochs=40 out=robust.safetensors
+    \b
+      spar harden model=zoo:digits-plain data=digits threat="linf 0.1" \\
+          recipe=ibp epochs=40 out=robust.safetensors
     """
     import safetensors.torch
 

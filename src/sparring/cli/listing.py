@@ -18,6 +18,12 @@ PREDICATES = ("accepts", "misfit")
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"(])")
 
+SECTION = re.compile(r"\nArgs:\n((?:    .*\n|\n(?=    ))+)")
+"""The section Args of a docstring without indentation."""
+
+ARGUMENT = re.compile(r"    (\w+): (.*)")
+"""The first line that tells of an argument."""
+
 LITTLE = str | bool | int | float
 
 
@@ -61,7 +67,8 @@ def about(name: str, thing: Any) -> dict[str, Any]:
     text = documentation(thing)
     found: dict[str, Any] = {"name": name, **code, **harm, "does": summary(text), **facts, **named}
     if settings := _settings(thing):
-        found["settings"] = settings
+        meanings = arguments(text)
+        found["settings"] = {setting: {**one, **({"does": meanings[setting]} if setting in meanings else {})} for setting, one in settings.items()}
     return {**found, "text": text}
 
 
@@ -69,6 +76,32 @@ def summary(text: str) -> str:
     """Return the first sentence of a docstring, which may go over several lines."""
     first = " ".join(text.strip().split("\n\n", 1)[0].split())
     return SENTENCE.split(first, maxsplit=1)[0]
+
+
+def arguments(text: str) -> dict[str, str]:
+    """Return what the section Args of a docstring says of each argument.
+
+    >>> arguments("Sum up.\\n\\nArgs:\\n    x: The first\\n        number.\\n    y: The second.\\n\\nReturns:\\n    z: No argument.")
+    {'x': 'The first number.', 'y': 'The second.'}
+    """
+    found: dict[str, str] = {}
+    name = ""
+    section = SECTION.search(f"\n{text}\n\n")
+    for line in section[1].splitlines() if section else ():
+        if one := ARGUMENT.fullmatch(line):
+            name, found[one[1]] = one[1], one[2]
+        elif name:
+            found[name] += f" {line.strip()}"
+    return {name: one.strip() for name, one in found.items()}
+
+
+def without_arguments(text: str) -> str:
+    """Return a docstring without its section Args.
+
+    >>> without_arguments("Sum up.\\n\\nArgs:\\n    x: The first.\\n\\nSource: None.")
+    'Sum up.\\n\\nSource: None.'
+    """
+    return SECTION.sub("", f"\n{text}\n\n").strip()
 
 
 def documentation(thing: Any) -> str:

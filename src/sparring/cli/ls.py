@@ -28,11 +28,18 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print names only.")] = False,
 ) -> None:
-    """List attacks, certifiers, models, data, threats, checks, runs or other things.
+    """List attacks, models, data, threats and all other things.
 
-    Example: spar ls attacks "*pgd*"
+    A full name shows all that is known about one thing: its source, its settings with defaults and choices, and what it needs.
 
-    Example: spar ls attacks --tasks
+    Examples:
+
+    \b
+      spar ls attacks
+      spar ls attacks "*pgd*"
+      spar ls attacks --tasks
+      spar ls checks D6
+      spar ls runs
     """
     from sparring.cli.listing import rows_of
     from sparring.cli.matrix import matrix
@@ -62,8 +69,8 @@ def command(
     elif kind != "runs" and len(rows) == 1 and pattern in (rows[0]["name"], rows[0].get("code")):
         _print_one(rows[0])
     else:
-        shown = list(rows[0]) if kind == "runs" and rows else [name for name in ("name", "code", "aim", "does") if any(name in row for row in rows)]
-        _print_table([{name: row.get(name, "") for name in shown} for row in rows])
+        shown = [name for name in ("code", "name", "aim") if any(name in row for row in rows)]
+        _print_table(rows if kind == "runs" else [_in_short(row, shown) for row in rows])
 
 
 def _about(aim: str, kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -75,6 +82,12 @@ def _about(aim: str, kind: str, rows: list[dict[str, Any]]) -> list[dict[str, An
     if not any("aim" in row for row in rows):
         raise PlanError(f"{kind} belong to no aim: leave out --aim; attacks, sets, metrics and sections do")
     return [row for row in rows if row.get("aim") == aim]
+
+
+def _in_short(row: dict[str, Any], shown: list[str]) -> dict[str, Any]:
+    """What is shown of it, and its first sentence with the source below."""
+    source = f"\n{cites}" if (cites := row.get("cites")) else ""
+    return {**{name: row.get(name, "") for name in shown}, "does": row["does"] + source}
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -95,9 +108,13 @@ def _print_one(row: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from sparring.cli.listing import without_arguments
+
     console = Console(highlight=False)
     console.print(Text(row["name"], style="bold"))
-    for number, paragraph in enumerate(row["text"].split("\n\n")):
+    settings = row.get("settings", {})
+    text = without_arguments(row["text"]) if all("does" in one for one in settings.values()) else row["text"]
+    for number, paragraph in enumerate(text.split("\n\n")):
         lines = paragraph.splitlines()
         listed = any(line.startswith((" ", ">>>")) for line in lines)
         console.print(Text(("\n" if number else "") + (paragraph if listed else " ".join(lines))))
@@ -108,12 +125,14 @@ def _print_one(row: dict[str, Any]) -> None:
     if facts.row_count:
         console.print()
         console.print(facts)
-    if settings := row.get("settings"):
-        chosen = any("choices" in one for one in settings.values())
-        table = Table("setting", "default", *(["choices"] if chosen else []), box=None, pad_edge=False, header_style="bold")
+    if settings:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("setting", "default", "meaning"):
+            table.add_column(title, overflow="fold")
         for name, one in settings.items():
             default = _written(one["default"]) if "default" in one else "must be given"
-            table.add_row(name, Text(default), *([Text(", ".join(one.get("choices", [])))] if chosen else []))
+            choices = f"Choices: {', '.join(one['choices'])}." if "choices" in one else ""
+            table.add_row(name, Text(default), Text(" ".join(filter(None, (one.get("does", ""), choices)))))
         console.print()
         console.print(table)
 

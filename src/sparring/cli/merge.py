@@ -4,16 +4,23 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.completion import complete_runs
+
 
 def command(
-    run: Annotated[str, typer.Argument(help="The run folder to complete.")],
-    others: Annotated[list[str], typer.Argument(help="Run folders of other workers.")],
+    run: Annotated[str, typer.Argument(help="The run folder that is completed.", autocompletion=complete_runs)],
+    others: Annotated[list[str], typer.Argument(help="Run folders of the other workers.", autocompletion=complete_runs)],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Copy the parts that other workers wrote into a run folder.
+    """Put the shards of one run together.
 
-    Example: spar merge a/7f3a-net b/7f3a-net
+    The parts of the other workers are copied into the first run folder.
+
+    Examples:
+
+    \b
+      spar merge a/7f3a-net b/7f3a-net
     """
     from sparring.bench.header import finish
     from sparring.bench.run import Run

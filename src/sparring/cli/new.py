@@ -1,67 +1,70 @@
-"""spar new: write a skeleton for a new attack."""
+"""spar new: write the file that a new thing begins with."""
 
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import Annotated
 
 import typer
 
-TEMPLATE = '''"""{title}: say in one line what it does."""
-
-from sparring.attacks.attack import attack
-from sparring.attacks.loop import iterate
-from sparring.core.problem import Problem
+SKELETONS = files("sparring.cli") / "skeletons"
+"""One file per kind: the folder of the package where such things lie, then the text."""
 
 
-@attack(needs={{"labels"}}, uses={{"sample"}}, cites="Authors year, arXiv:0000.00000, algorithm 1; official code")
-def {name}(problem: Problem, *, steps: int = 10):
-    """Search random points of the region; say here in one sentence what the attack does.
+def kinds() -> list[str]:
+    """Return the kinds of things that a skeleton is there for."""
+    return sorted(one.name.removesuffix(".txt") for one in SKELETONS.iterdir() if one.name.endswith(".txt"))
 
-    Args:
-        steps: Points queried per sample.
 
-    Source: Authors year, arXiv:0000.00000, algorithm 1; official code.
-    """
+def skeleton(kind: str, name: str) -> tuple[str, str]:
+    """Return the folder where things of a kind lie, and the text of a new one of that name."""
+    folder, _, text = (SKELETONS / f"{kind}.txt").read_text().partition("\n")
+    words = name.replace("_", " ").strip()
+    return folder, Template(text).substitute(name=name, Name=words.title().replace(" ", ""), words=words.capitalize())
 
-    def start(live: Problem, restart: int) -> tuple:
-        return ()
 
-    def step(live: Problem, state: tuple, k: int) -> tuple:
-        live.losses(live.region.sample(live.rng.draw(k)))
-        return state
-
-    return iterate(problem, start, step, steps=steps)
-'''
+def _kinds(incomplete: str) -> list[str]:
+    return [kind for kind in kinds() if kind.startswith(incomplete)]
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="The kind of thing to write; only `attack` is supported.")],
-    name: Annotated[str, typer.Argument(help="Its name in lower case, as in the paper.")],
-    folder: Annotated[Path, typer.Option(help="The folder in which to write it.")] = Path("src/sparring/attacks/evasion"),
+    kind: Annotated[str, typer.Argument(help=f"What to write: {', '.join(kinds())}.", autocompletion=_kinds)],
+    name: Annotated[str, typer.Argument(help="Its name in lower case, such as the paper gives it.")],
+    folder: Annotated[Path | None, typer.Option(help="Where to write it; if left out, where the package has such things.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
-    """Write one file with a working skeleton, which the registry finds without further edits.
+    """Write one file with a working skeleton of a new thing.
 
-    Example: spar new attack zoo_attack --folder myplugin/
+    Registry, laws, command line and report find the file; nothing else is edited. In a plugin package, name its folder.
+
+    Examples:
+
+    \b
+      spar new attack zoo_attack
+      spar new metric worst_class --folder my_plugin
     """
+    from sparring.cli.listing import plural
     from sparring.core.errors import PlanError, UnknownName
-    from sparring.core.registry import everything
+    from sparring.core.registry import SAID, everything
 
-    if kind != "attack":
-        raise UnknownName("thing to write", kind, ["attack"])
-    if not name.isidentifier() or name != name.lower():
-        raise PlanError(f"{name!r} is not a valid name for an attack: use lower-case letters, digits and _")
-    if name in everything("attack"):
-        raise PlanError(f"an attack named {name!r} exists already: choose another name")
-    path = folder / f"{name}.py"
+    if kind not in kinds():
+        raise UnknownName("kind", kind, kinds())
+    if not name.isidentifier() or name != name.lower() or name.startswith("_"):
+        raise PlanError(f"{name!r} is no name for a new {SAID.get(kind, kind)}: use lower case letters, digits and _, and begin with a letter")
+    if name in everything(kind):
+        raise PlanError(f"there is {'an' if kind[0] in 'aeiou' else 'a'} {SAID.get(kind, kind)} {name!r} already: choose another name")
+    usual, text = skeleton(kind, name)
+    place = folder or Path(usual)
+    path = place / f"{name}.py"
     if path.exists():
-        raise PlanError(f"{path} exists already: choose another name or folder")
-    if not folder.is_dir():
-        raise PlanError(f"{folder} is not a folder: give a folder of the package or of a plugin with --folder")
-    path.write_text(TEMPLATE.format(name=name, title=name.replace("_", " ").capitalize()))
+        raise PlanError(f"{path} exists already: choose another name or --folder")
+    if not place.is_dir():
+        raise PlanError(f"{place} is no folder: name one with --folder, of the package or of a plugin")
+    path.write_text(text)
     if json:
         from sparring.cli.summary import print_json
 
         print_json({"written": str(path)})
     elif not quiet:
-        typer.echo(f"{path}\nto see it in the list: spar ls attacks {name}")
+        typer.echo(f"{path}\nit is listed by: spar ls {plural(kind)} {name}")

@@ -4,17 +4,22 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.completion import complete_runs
+
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
-    output: Annotated[str | None, typer.Option("--output", "-o", help="The file to write. Default: report.html in the run folder.")] = None,
-    out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
+    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last for the newest.", autocompletion=complete_runs)] = "last",
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Where to write the report; report.html in the run folder if left out.")] = None,
+    out: Annotated[str, typer.Option(help="The folder or URL that holds the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
-    """Write the report of a run as one HTML file that works offline.
+    """Write the report of a run as one offline HTML file.
 
-    Example: spar report last -o report.html
+    Examples:
+
+    \b
+      spar report last -o report.html
     """
     from sparring.bench.run import Run
     from sparring.cli.summary import latest, print_json

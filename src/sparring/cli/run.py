@@ -4,32 +4,45 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.completion import complete_plan
 from sparring.cli.words import read_words
 
 
 def command(
     context: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[PLAN.yaml] [key=value ...]", help="A plan file, and keys that override it.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[PLAN.yaml] [key=value ...]", help="A plan in a file, and keys that change it.", show_default=False, autocompletion=complete_plan
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
-    keys: Annotated[bool, typer.Option("--keys", help="List the keys of a plan.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="List the keys of a plan and exit.")] = False,
 ) -> None:
-    """Evaluate models under attack; write the record and the report.
+    """Attack models, and write a record and a report.
 
-    Run the same command again to continue an interrupted run. Without arguments, the default plan of the package is run. Example:
+    Without arguments the embedded default is run. The same command continues a run that was interrupted. spar run --keys lists the
+    keys of a plan.
 
-    spar run model=zoo:digits-plain data=digits threat="linf 0.1" attacks="pgd(steps=50), square"
+    Exit codes: 0 the run is done and its gate met, 1 the gate is missed, 2 wrong use, 3 incomplete or failed, 130 interrupted.
+
+    Examples:
+
+    \b
+      spar run
+      spar run model=zoo:digits-plain data=digits threat="linf 0.1"
+      spar run model=zoo:digits-plain data=digits threat="linf 0.1" \\
+          attacks="pgd(steps=50), square" gate="robust_accuracy >= 0.45"
+      spar run plan.yaml take=100
     """
     from sparring.bench.plan import Plan
     from sparring.cli.display import Display
     from sparring.cli.process import tune_allocator
-    from sparring.cli.summary import print_run
+    from sparring.cli.summary import print_keys, print_run
 
     if keys:
-        for name, field in Plan.model_fields.items():
-            typer.echo(f"{name:12} {field.description}")
+        print_keys({name: str(field.description) for name, field in Plan.model_fields.items()})
         return
     tune_allocator()
     path, changes = read_words([*(words or []), *context.args])

@@ -4,17 +4,23 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.completion import complete_runs
+
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
-    sample: Annotated[str | None, typer.Option(help="Show only the rows of the sample with this id.")] = None,
-    out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
+    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last for the newest.", autocompletion=complete_runs)] = "last",
+    sample: Annotated[str | None, typer.Option(help="The id of a sample, whose rows are shown.")] = None,
+    out: Annotated[str, typer.Option(help="The folder or URL that holds the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Show the tables of a run, or one sample under every attack.
+    """Show the tables of a run, or the rows of one sample.
 
-    Example: spar show last --sample digits/test/00002
+    Examples:
+
+    \b
+      spar show last
+      spar show last --sample digits/test/00002
     """
     from sparring.bench.run import Run
     from sparring.cli.summary import latest, print_json, print_run

@@ -8,6 +8,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sparring.bench.run import Run
 from sparring.core.errors import RecordError
@@ -164,6 +165,17 @@ def findings(run: Run) -> list[str]:
     cases = run.record.header["cases"]
     seen = [(case["model"]["name"], check) for case in cases for check in case["checks"] if check["verdict"] in ("caution", "bad")]
     return list(dict.fromkeys(f"{check['verdict']}: {model}: {check['code']} {check['finding']} {check['cure']}" for model, check in seen))
+
+
+def print_keys(keys: dict[str, str]) -> None:
+    """Print keys and their meaning in two columns as wide as the terminal."""
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, meaning in keys.items():
+        table.add_row(name, Text(meaning))
+    console.print(table)
 
 
 def print_json(content: Any) -> None:

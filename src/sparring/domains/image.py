@@ -21,8 +21,11 @@ from sparring.core.registry import register
 class Image(Domain):
     """Describe images of one size.
 
-    shape: (channels, height, width). low, high: bounds of the values. deployed: "float", the array as
-    fed (the default, because the literature compares there), or "8bit", whole 1/255 steps of the range.
+    Args:
+        shape: (channels, height, width).
+        low: Lower bound of the values.
+        high: Upper bound of the values.
+        deployed: "float", the array as fed (the default, because the literature compares there), or "8bit", whole 1/255 steps of the range.
     """
 
     shape: tuple[int, int, int]

@@ -55,7 +55,11 @@ class Column:
 @register("domain", "table")
 @dataclass(frozen=True)
 class Table(Domain):
-    """Describe rows of typed columns."""
+    """Describe rows of typed columns.
+
+    Args:
+        columns: At least one `Column`, each with a name of its own.
+    """
 
     columns: tuple[Column, ...]
 

@@ -12,7 +12,9 @@ from sparring.metrics.metric import metric
 def fidelity(cell: pd.DataFrame, queries: float = math.inf) -> Rate:
     """Return the share of test samples on which the copy answers as the model does.
 
-    Copies that were made with more queries are left out."""
+    Args:
+        queries: Copies that were made with more queries are left out.
+    """
     judged = cell[cell.status.isin(["broken", "held"]) & (cell.budget <= queries)]
     return Rate.of(int((judged.status == "broken").sum()), len(judged))
 

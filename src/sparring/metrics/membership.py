@@ -40,6 +40,9 @@ def auc(cell: pd.DataFrame) -> Rate:
 def tpr(cell: pd.DataFrame, fpr: float = 0.01) -> Rate:
     """Return the share of members found where at most a share fpr of the others is accused.
 
+    Args:
+        fpr: The share of non-members that may be accused, in (0, 1).
+
     A non-member that scores as high as the threshold is accused. The interval is Wilson's for a threshold that is given; with few
     others at so low a rate the threshold itself is uncertain.
     """

@@ -62,13 +62,13 @@ class DigitsNet(nn.Module):
 
 @entry("digits-plain", data="digits")
 def digits_plain() -> nn.Module:
-    """Return a digits network trained as usual."""
+    """Return a network for digits that was trained as usual."""
     return _trained("digits-plain")
 
 
 @entry("digits-robust", data="digits")
 def digits_robust() -> nn.Module:
-    """Return the same network trained on PGD points, Linf 0.15 (Madry et al. 2018).
+    """Return the network of digits-plain trained on PGD points, Linf 0.15 (Madry et al. 2018).
 
     Source: arXiv:1706.06083.
     """

@@ -477,7 +477,11 @@ class Ball(Space):
 @register("space", "linf")
 @dataclass(frozen=True)
 class Linf(Ball):
-    """Allow changes in which no coordinate moves by more than `radius`."""
+    """Allow changes in which no coordinate moves by more than `radius`.
+
+    Args:
+        radius: In the units of the input, such as 8/255.
+    """
 
     kind: ClassVar[str] = "linf"
     region: ClassVar[type[BallRegion]] = LinfRegion
@@ -498,7 +502,11 @@ class Linf(Ball):
 @register("space", "l2")
 @dataclass(frozen=True)
 class L2(Ball):
-    """Allow changes of Euclidean length at most `radius`."""
+    """Allow changes of Euclidean length at most `radius`.
+
+    Args:
+        radius: In the units of the input, such as 8/255.
+    """
 
     kind: ClassVar[str] = "l2"
     region: ClassVar[type[BallRegion]] = L2Region
@@ -508,7 +516,11 @@ class L2(Ball):
 @register("space", "l1")
 @dataclass(frozen=True)
 class L1(Ball):
-    """Represent the changes of all coordinates add up to at most `radius`."""
+    """Allow changes that add up to at most `radius` over all coordinates.
+
+    Args:
+        radius: In the units of the input, such as 8/255.
+    """
 
     kind: ClassVar[str] = "l1"
     region: ClassVar[type[BallRegion]] = L1Region

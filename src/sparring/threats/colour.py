@@ -28,8 +28,11 @@ class Colour(Space):
 
     Source: arXiv:1906.00001.
 
-    radius: in the units of the input. nodes: the map is given at so many values a channel, evenly spaced, and linear between them; few
-    nodes are a smooth map. A point does not carry its map. What is checked: no value moved farther than the radius, and some map with
+    Args:
+        radius: The most a value may move, in the units of the input.
+        nodes: The map is given at so many values per channel, evenly spaced, and is linear between them; few nodes make a smooth map.
+
+    A point does not carry its map. What is checked: no value moved farther than the radius, and some map with
     these nodes explains the change of all pixels up to a thousandth of the radius (root mean square), so that equal
     colours stay equal and near ones near. Images with one channel (a tone curve) or three.
     """

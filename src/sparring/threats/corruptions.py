@@ -31,11 +31,16 @@ def read_names(written: str, known: tuple[str, ...] = tuple(CORRUPTIONS)) -> tup
 @register("space", "corruptions")
 @dataclass(frozen=True)
 class Corruptions(Space):
-    """Allow any one common corruption of an image up to severity `radius`, 1 to 5.
+    """Allow any one common corruption of an image up to a severity of 1 to 5.
 
     Source: arXiv:1903.12261.
 
-    names: of the corruptions. seed: of their random numbers. Every image has one version of each corruption and severity: the random
+    Args:
+        severity: The highest severity, 1 to 5; 0 allows no change.
+        names: "all", or some corruptions as "fog+snow".
+        seed: Of their random numbers, at least 0.
+
+    Every image has one version of each corruption and severity: the random
     numbers are keyed by the seed and the image's own values. So the allowed points are a list, and membership is checked exactly.
     """
 

@@ -25,6 +25,9 @@ class Flow(Space):
 
     The place moves sideways and up or down (arXiv:1801.02612).
 
+    Args:
+        radius: The farthest place, in pixels.
+
     A point does not carry its flow. What is checked: for every pixel there is a window of a quarter pixel within the radius in which,
     for each channel, the bilinear image takes smaller and larger values than the pixel's. With one channel that is exactly "there is a flow";
     with several it may also let pass what a flow misses by no more than the image varies within a quarter pixel. Nothing asks the

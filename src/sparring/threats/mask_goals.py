@@ -20,8 +20,12 @@ class Erase(Goal):
 
     Its pixels, by the truth, are answered otherwise.
 
-    target: the class, by number or by name. share: of its pixels that must fall, in (0, 1]. The default is the share from which ALMA prox counts an
-    image as broken (Rony et al. 2022, arXiv:2206.07179). A sample without the class is skipped. An answer that lacks the class already
+    Args:
+        target: The class, by number or by name.
+        share: The share of its pixels that must fall, in (0, 1]. By default it is the share from which ALMA prox counts an image as broken
+            (Rony et al. 2022, arXiv:2206.07179).
+
+    A sample without the class is skipped. An answer that lacks the class already
     counts as wrong without attack.
     """
 

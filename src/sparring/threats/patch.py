@@ -101,7 +101,10 @@ def _extent(hit: Tensor) -> Tensor:
 @register("space", "patch")
 @dataclass(frozen=True)
 class Patch(Space):
-    """Allow one square of `radius` x `radius` pixels, anywhere in the image, to change freely.
+    """Allow one square of `side` x `side` pixels, anywhere in the image, to change freely.
+
+    Args:
+        side: The side of the square, in pixels.
 
     The pixels stay inside the bounds. A radius that is no whole number is rounded down.
     """

@@ -67,9 +67,12 @@ class Relation:
 class Rules(Space):
     """Allow changes that follow the rules and cost at most `radius` in all.
 
-    rules: one for every column that may change; the others are immutable. one_hot: groups of
-    columns of which exactly one is 1. relations: linear, between columns; a clean row that violates one
-    may not violate it more.
+    Args:
+        file: A YAML file of rules, or the name of a packaged one, such as "breast-cancer".
+        radius: The total cost allowed; the file's if left out.
+
+    There is one rule for every column that may change; the others are immutable. In a group of one-hot columns exactly one is 1. Relations are
+    linear, between columns; a clean row that violates one may not violate it more.
     """
 
     radius: float | Tensor

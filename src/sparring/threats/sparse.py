@@ -148,7 +148,10 @@ def edges(domain: Domain, origin: Tensor) -> tuple[Tensor, Tensor]:
 @register("space", "l0")
 @dataclass(frozen=True)
 class L0(Space):
-    """Allow at most `radius` pixels to change, to anything inside the bounds.
+    """Allow at most `count` pixels to change, to anything inside the bounds.
+
+    Args:
+        count: How many pixels may change.
 
     All channels of a pixel count as one; where inputs are not images, every number counts. A radius that is no whole number is
     rounded down.

@@ -27,10 +27,14 @@ class Spatial(Space):
 
     Source: arXiv:1712.02779.
 
-    radius: the share of this reach that is allowed, 1 for all of it, 0 for no change. degrees: largest angle either way. shift: largest
-    shift either way, a share of width and height below 1, pixels from 1 on. angles, shifts: how many values each takes, evenly spaced;
-    odd, so that "unchanged" is one of them. Only these combinations are allowed, so membership is checked exactly. Pixels are
-    read bilinearly; what comes from outside the image is black (the lowest value).
+    Args:
+        degrees: The largest angle either way.
+        shift: The largest shift either way: a share of width and height below 1, pixels from 1 on.
+        angles: How many angles there are, evenly spaced; odd, so that "unchanged" is one of them.
+        shifts: How many shifts there are per axis, evenly spaced; odd, too.
+
+    The radius is the share of this reach that is allowed: 1 for all of it, 0 for no change. Only these combinations are allowed, so membership is
+    checked exactly. Pixels are read bilinearly; what comes from outside the image is black (the lowest value).
     """
 
     radius: float | Tensor

@@ -15,7 +15,7 @@ from sparring.core.registry import register
 class LabelTampering:
     """Change the labels of a share of the training samples; inputs, ids and order stay.
 
-    Attributes:
+    Args:
         share: In [0, 1], of the samples whose label may change.
     """
 

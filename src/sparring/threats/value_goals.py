@@ -87,7 +87,11 @@ class WrongOrMet(Goal):
 @register("goal", "away")
 @dataclass(frozen=True)
 class Away(ValueGoal):
-    """Move an answer away from the truth by more than `bound`, which takes the place of the tolerance."""
+    """Move an answer away from the truth by more than `bound`, which replaces the tolerance.
+
+    Args:
+        bound: The distance to exceed, in the unit of the answers.
+    """
 
     kind: ClassVar[str] = "away"
 
@@ -105,7 +109,11 @@ class Away(ValueGoal):
 @register("goal", "up")
 @dataclass(frozen=True)
 class Up(ValueGoal):
-    """Raise an answer to more than `bound` above the truth."""
+    """Raise an answer to more than `bound` above the truth.
+
+    Args:
+        bound: The distance to exceed, in the unit of the answers.
+    """
 
     kind: ClassVar[str] = "up"
 
@@ -120,7 +128,11 @@ class Up(ValueGoal):
 @register("goal", "down")
 @dataclass(frozen=True)
 class Down(ValueGoal):
-    """Lower an answer to more than `bound` below the truth."""
+    """Lower an answer to more than `bound` below the truth.
+
+    Args:
+        bound: The distance to exceed, in the unit of the answers.
+    """
 
     kind: ClassVar[str] = "down"
 
@@ -135,7 +147,11 @@ class Down(ValueGoal):
 @register("goal", "above")
 @dataclass(frozen=True)
 class Above(ValueGoal):
-    """Raise an answer above `bound`, whatever the truth is."""
+    """Raise an answer above `bound`, whatever the truth is.
+
+    Args:
+        bound: The value to exceed, in the unit of the answers.
+    """
 
     kind: ClassVar[str] = "above"
     distance: ClassVar[bool] = False
@@ -151,7 +167,11 @@ class Above(ValueGoal):
 @register("goal", "below")
 @dataclass(frozen=True)
 class Below(ValueGoal):
-    """Lower an answer below `bound`, whatever the truth is."""
+    """Lower an answer below `bound`, whatever the truth is.
+
+    Args:
+        bound: The value to fall below, in the unit of the answers.
+    """
 
     kind: ClassVar[str] = "below"
     distance: ClassVar[bool] = False

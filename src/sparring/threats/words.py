@@ -22,9 +22,13 @@ from sparring.domains.text import Strings
 @register("space", "words")
 @dataclass(frozen=True)
 class Words(Space):
-    """Allow listed substitutes to replace at most a share `radius` of the words of a sentence.
+    """Allow listed substitutes to replace at most a share of the words of a sentence.
 
-    neighbours: word in lower case -> substitutes. A sentence is divided by white space; a word that begins with a
+    Args:
+        share: The share of the words that may change, 0 to 1.
+        table: A JSON file that maps each word in lower case to its substitutes.
+
+    A sentence is divided by white space; a word that begins with a
     capital keeps it. Words that are not listed stay.
     """
 

@@ -12,7 +12,7 @@ def exhaustive() -> tuple[Entry, ...]:
     return (
         *(entry for entry in fast.entries if entry not in LABELS_AND_OTHERS and "noise" not in entry.attack),
         *standard.entries,
-        Entry("odi(steps=50, restarts=20, warm=true)"),
+        Entry("odi(steps=50, restarts=20, warmup=5, bias=0.8, warm=true)"),
         Entry("multi_targeted(steps=50, targets=9)"),
         *(Entry(f"{square}(queries=5000, warm=true, restarts=2)") for square in SQUARES),
         *LABELS_AND_OTHERS,

@@ -1,4 +1,4 @@
-"""Certify by dividing the margin by an upper bound of the Lipschitz constant.
+"""Certify by dividing the margin by an upper bound on the Lipschitz constant.
 
 Tsuzuku, Sato, Sugiyama 2018, arXiv:1802.04034, with norms that are bounded from above: the power iteration that is often used converges from
 below and proves nothing. Gram iteration: Delattre et al. 2023, arXiv:2305.16173, on matrices written out.
@@ -183,7 +183,7 @@ def _misfit(victim: Victim, threat: Threat) -> str:
     by_default=False,
 )
 def lipschitz(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> Sequence[Certificate]:
-    """Certify by dividing the margin by an upper bound of the Lipschitz constant.
+    """Certify by dividing the margin by an upper bound on the Lipschitz constant.
 
     The radius is the least over other classes of margin / constant, in L2; under Linf it is divided by the root of the number of
     inputs, and an L1 ball lies in the L2 ball of its radius. Tight for networks built of 1-Lipschitz layers, and quick for all.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -38,14 +38,18 @@ from sparring.threats.balls import Ball
 )
 def network(
     victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None,
-    effort: str = "quick", verifiers: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None, execution: str = "real", proofs: bool = False,
+    effort: Literal["bounds", "quick", "thorough"] = "quick", verifiers: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None,
+    execution: Literal["real", "float32"] = "real", proofs: bool = False,
     batch: int = 100,
 ) -> list[Certificate]:  # fmt: skip
     """Certify networks by the verifiers of the portfolio.
 
-    effort: "bounds", "quick" or "thorough", see `portfolio.EFFORTS`. verifiers: names or settings by name instead. execution: "real" for the network in
-    real arithmetic, "float32" for what rounding in float32 may make of it as well. proofs: keep what
-    proof files are made of. batch: samples decided together.
+    Args:
+        effort: "bounds" takes the cheapest verifiers, "quick" adds splits with counted limits, "thorough" goes on until the time is up.
+        verifiers: Names of verifiers, or their settings by name, instead of an effort.
+        execution: "real" for the network in real arithmetic, "float32" for whatever rounding in float32 may make of it as well.
+        proofs: Keep what proof files are made of.
+        batch: Samples decided together.
     """
     chosen = at_effort(effort)
     if execution not in ("real", "float32"):

@@ -86,11 +86,15 @@ def smoothing(
 ) -> list[Certificate]:
     """Certify each sample of a `SmoothedVictim`.
 
-    n0: copies that choose the class. n: fresh copies that bound its probability, by Clopper and Pearson. alpha: chance that the certificate
-    of a sample is false. joint: bound the other classes from above too, each with its share of alpha (half goes to the class itself, the
-    other half is divided evenly), which helps where no class has nearly all votes. sequential: look after every some copies and end as soon as
-    the asked radius is decided (`looks`); what is said holds all the same. family: number of samples about which all statements together
-    are to be true with confidence 1 - alpha; each gets alpha / family (Bonferroni; `holm([one.proof.p_value for one in certificates], alpha)` proves more).
+    Args:
+        n0: Copies that choose the class.
+        n: Fresh copies that bound its probability, by Clopper and Pearson.
+        alpha: Chance that the certificate of a sample is false, in (0, 1).
+        joint: Bound the other classes from above too, each with its share of alpha (half goes to the class itself, the other half is divided evenly).
+            It helps where no class has nearly all votes.
+        sequential: Look after every some copies and end as soon as the asked radius is decided (`looks`); the guarantee is the same.
+        family: Number of samples about which all statements together are to be true with confidence 1 - alpha; each gets alpha / family
+            (Bonferroni; `holm([one.proof.p_value for one in certificates], alpha)` proves more).
 
     Proved: the smoothed class meets no goal of the threat, and stays the same within the asked radius. Certificate.radius is what was shown,
     more than asked or, where unknown, less. Refuted: the sample meets the goal as it is, with the same confidence. seconds: a sample

@@ -50,7 +50,10 @@ def words(
 ) -> list[Certificate]:  # fmt: skip
     """Certify that no sentence of the threat changes the class.
 
-    No sentence of the threat is put in another class. effort, verifiers: of networks, as in `certify.network`. batch: sentences decided together.
+    Args:
+        effort: Of text networks: "bounds", "quick" or "thorough", as in `network`.
+        verifiers: Of text networks, as in `network`.
+        batch: Sentences decided together.
     """
     chosen, work = at_effort(effort), None if effort == "thorough" else WORK
     criterion = of_classes(threat.goal.freeze(y, victim.task, rng))

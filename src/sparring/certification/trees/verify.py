@@ -110,9 +110,13 @@ def trees(
     still the distance below which nothing meets the goal. unknown: the search did not end, or scores tie. With a target, what is
     excluded is that its score reaches that of the true class.
 
-    seconds: limit a row. minimal: for proved rows, go on to the smallest change; else stop at the radius asked. states: of the search, a
-    row. max_clique, max_level: of the clique bound, used where the search does not end. milp: then also ask the solver. proofs: keep
-    what proof files are made of, for rows proved under Linf (boxes; a search of their own, which may give up).
+    Args:
+        minimal: For proved rows, go on to the smallest change; else stop at the radius asked.
+        states: The most states of the search per row.
+        max_clique: Trees per clique of the clique bound, which is used where the search does not end.
+        max_level: Levels of that bound.
+        milp: Whether to ask the solver where neither ends.
+        proofs: Keep what proof files are made of, for rows proved under Linf (boxes; a search of their own, which may give up).
     """
     ensemble = ensemble_of(victim)
     rows = x.detach().cpu().double().numpy()

@@ -25,7 +25,7 @@ def _accepts(path: Path) -> bool:
 
 @reader("images", _accepts, files="folders of images, one sub-folder per class", takes={"split", "size", "deployed"}, order=60)
 def image_folder(path: Path, options: Options) -> Data:
-    """Return images of one size, or scaled to `size`.
+    """Read folders of images of one size, or scale them to `size`.
 
     Grey where all are grey, RGB otherwise (transparency is dropped).
 

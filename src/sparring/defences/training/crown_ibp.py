@@ -22,8 +22,13 @@ class CrownIbp:
 
     Lower bounds of the logit gaps by CROWN are mixed with those of intervals (Zhang et al. 2020, arXiv:1906.06316, equation 11).
 
-    crown: weight of the backward bound at radius 0 and at the full radius, 1 - beta in the paper's terms reversed: (1, 0) starts with CROWN and ends
-    with intervals, as the paper does; (1, 1) keeps CROWN. natural, regulariser: see `Ibp`. One row a rival class is pulled back; the fusion of
+    Args:
+        crown: Weight of the backward bound at radius 0 and at the full radius, 1 - beta in the paper's terms reversed: (1, 0) starts with CROWN
+            and ends with intervals, as the paper does; (1, 1) keeps CROWN.
+        natural: Weight of the plain cross-entropy at radius 0 and at the full radius, as in `ibp`.
+        regulariser: What is added while the radius grows, a `Regulariser`; None for nothing.
+
+    One row a rival class is pulled back; the fusion of
     the loss into the graph (Xu et al. 2020, arXiv:2002.12920), which needs one row only, pays with hundreds of classes and is not done here.
     """
 

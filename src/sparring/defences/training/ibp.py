@@ -22,8 +22,12 @@ class Ibp:
 
     Gowal et al. 2018, arXiv:1810.12715, with the last layer elided.
 
-    natural: weight of the plain cross-entropy, kappa, at radius 0 and at the full radius; the paper has (1, 0.5) for MNIST. The default
-    leaves it out, as Shi et al. 2021 (arXiv:2103.17268) do, whose regularisers are added while the radius grows; regulariser=None leaves these out.
+    Args:
+        natural: Weight of the plain cross-entropy, kappa, at radius 0 and at the full radius; the paper has (1, 0.5) for MNIST. The default leaves
+            it out, as Shi et al. 2021 (arXiv:2103.17268) do.
+        regulariser: What is added while the radius grows, a `Regulariser` of Shi et al.; None for nothing.
+
+    Differs from the paper: the default leaves the plain cross-entropy out and adds the regularisers of Shi et al. 2021.
     """
 
     natural: tuple[float, float] = (0.0, 0.0)

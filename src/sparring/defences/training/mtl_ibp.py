@@ -15,7 +15,12 @@ from sparring.defences.training.worst import worst_entropy
 class MtlIbp(Expressive):
     """Train on the weighted mean of an adversarial loss and an interval bound.
 
-    De Palma et al. 2024, arXiv:2305.13991, section 4.3. Its settings are those of `Expressive`.
+    De Palma et al. 2024, arXiv:2305.13991, section 4.3.
+
+    Args:
+        weight: Of the bound, in [0, 1]; 0 leaves the adversarial loss alone.
+        attack: The attack inside training; a `BoxPgd`.
+        regulariser: What is added while the radius grows, a `Regulariser`; None for nothing.
     """
 
     def joined(self, reached: Tensor, bound: Tensor) -> Tensor:

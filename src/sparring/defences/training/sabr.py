@@ -25,8 +25,14 @@ class Sabr:
 
     Müller et al. 2023, arXiv:2210.04871.
 
-    ratio: width of the small box as a share of the allowed one, lambda; published settings run from 0.1 (CIFAR-10 at 2/255) to 0.9 (MNIST at
-    0.3, CTBench, arXiv:2406.04848). 1 is `Ibp`; 0 is plain adversarial training. natural, regulariser: see `Ibp`. Where the domain cuts the
+    Args:
+        ratio: Width of the small box as a share of the allowed one, lambda; published settings run from 0.1 (CIFAR-10 at 2/255) to 0.9 (MNIST at
+            0.3, CTBench, arXiv:2406.04848). 1 is `Ibp`; 0 is plain adversarial training.
+        attack: The attack that finds the middle of the small box; a `BoxPgd`.
+        natural: Weight of the plain cross-entropy at radius 0 and at the full radius, as in `ibp`.
+        regulariser: What is added while the radius grows, a `Regulariser`; None for nothing.
+
+    Differs from the paper: where the domain cuts the
     allowed box the small one shrinks with it; the paper cuts the small one afterwards.
     """
 

@@ -13,7 +13,7 @@ WORDS = {"ok": "in order", "caution": "caution", "bad": "failed", "not applicabl
 
 @section(order=70, title="Sanity")
 def sanity(view: View) -> Markup | None:
-    """Return the lights of each case."""
+    """Show the self-checks of each case as lights."""
     if not view.cases:
         return None
     lead = markup("<p>Models can look robust because attacks fail, not because they are. These checks look for that.</p>")

@@ -18,11 +18,11 @@ from sparring.tasks.classes import ClassCriterion
     uses={"project", "ascend", "sample"},
     cites="Jiang et al. 2020, arXiv:2006.13726, algorithm 1; github.com/HanxunH/MDAttack",
 )
-def md(problem: Problem, *, steps: int = 20, restarts: int = 2, step_size: float = 2.0) -> Tensor:
+def md(problem: Problem, *, steps: int = 50, restarts: int = 2, step_size: float = 2.0) -> Tensor:
     """Ascend one logit of the margin first and the whole margin afterwards, in each restart.
 
     Args:
-        steps: Per restart.
+        steps: Per restart; 50 in the official code.
         restarts: By turns the term is the logit to lower and the best of the others to raise.
         step_size: Of the first step of each half, as a share of the radius; it decays by a cosine.
 

@@ -40,13 +40,13 @@ class State(NamedTuple):
     uses={"onto_plane", "ascend", "dual", "project"},
     cites="Brendel, Rauber, Kuemmerer, Ustyuzhaninov, Bethge 2019, arXiv:1907.01003; github.com/bethgelab/foolbox",
 )
-def brendel_bethge(problem: Problem, *, steps: int = 100, trust: float = 0.3, overshoot: float = 1.0, start_steps: int = 30, search: int = 10) -> Tensor:
+def brendel_bethge(problem: Problem, *, steps: int = 1000, trust: float = 0.3, overshoot: float = 1.0, start_steps: int = 30, search: int = 10) -> Tensor:
     """Follow the decision boundary to its point nearest to the clean input.
 
     Every step goes to the point of the local boundary nearest to the clean input, as far as the linearised model is trusted.
 
     Args:
-        steps: Gradients along the boundary.
+        steps: Gradients along the boundary; 1,000 in the official code. The set `minimum` has 100.
         trust: Length of a step along it at most, as a share of the size of the smallest change so far; each row
             shortens it after a failure and lengthens it after a success.
         overshoot: Margin aimed at beyond the boundary, as a share of that before the step.

@@ -29,19 +29,21 @@ class State(NamedTuple):
 
 
 @attack(needs={"gradients", "scores"}, uses={"plain_step", "dual", "project"}, cites=CITES)
-def deepfool(problem: Problem, *, steps: int = 50, candidates: int = 10, overshoot: float = 0.02, search: int = 8) -> Tensor:
+def deepfool(problem: Problem, *, steps: int = 50, candidates: int = 10, overshoot: float = 0.02, search: int = 0) -> Tensor:
     """Step onto the nearest boundary of the linearised model until the goal is met.
 
     Args:
         steps: At most.
         candidates: Wrong classes looked at, the highest of the clean input, a backward each.
         overshoot: Share by which the first step is lengthened; it grows by five times itself a step.
-        search: Bisections of the way from the clean input to the point found, a forward each; 0 for none.
+        search: Bisections of the way from the clean input to the point found, a forward each; 0, as in the paper, for none.
 
     Source: Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599, algorithms 1 and 2; github.com/LTS4/DeepFool.
 
-    Differs from the paper: the point found is brought back to the boundary by bisection (the paper: none), which helps most where the
-    gradient at the clean input misleads; each step is lengthened, more and more, instead of the whole change at the end; coordinates at an
+    With search=8, as the set `minimum` has it, the point found is brought back to the boundary by bisection, which helps most where the gradient
+    at the clean input misleads.
+
+    Differs from the paper: each step is lengthened, more and more, instead of the whole change at the end; coordinates at an
     edge of the box take no part, and the others are clipped there (the paper ignores bounds); L1 too; a target is reached
     over the boundary with its best rival; where the goal was met outside the radius only, the point drawn back into it is tried.
     """

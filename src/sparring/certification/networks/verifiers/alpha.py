@@ -41,7 +41,13 @@ def _cost(state: VerificationState, settings: Mapping[str, Any]) -> Tensor:
 def alpha(state: VerificationState, *, steps: int = 20, rate: float = 0.1, inner_steps: int = 10, inner_rate: float = 0.2) -> None:
     """Optimise slopes of the rows, then of every open neuron (alpha-CROWN).
 
-    Slopes of the rows first; for what that leaves open, slopes of every neuron of open sign (`inner_steps` 0: not), then of the rows again.
+    Slopes of the rows come first; for what that leaves open, slopes of every neuron of open sign, then of the rows again.
+
+    Args:
+        steps: Of the ascent on the slopes of the rows.
+        rate: Of this ascent.
+        inner_steps: Of the ascent for every neuron of open sign; 0 leaves it out.
+        inner_rate: Of that ascent.
     """
     network = state.query.network
     if state.proofs:

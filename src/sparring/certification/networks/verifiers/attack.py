@@ -29,7 +29,11 @@ def _chance(state: VerificationState) -> Tensor:
 def attack(state: VerificationState, *, steps: int = 30, restarts: int = 4) -> None:
     """Search for counterexamples by descent on the margin.
 
-    From the middle, then from random points of the set, against all disjuncts in turn.
+    It begins in the middle, then at random points of the set, and goes against all disjuncts in turn.
+
+    Args:
+        steps: Per start.
+        restarts: Starts at random points.
     """
     if len(state):
         starts = starting_points(state.query, state.places, restarts, state.seed)

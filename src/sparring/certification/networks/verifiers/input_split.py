@@ -76,9 +76,11 @@ def _estimate(state: VerificationState) -> Estimate:
 def input_split(state: VerificationState, *, boxes: int | None = 1 << 22, batch: int = 512, clip: bool = True, share: float | None = None) -> None:
     """Cut boxes of few inputs until all parts are decided.
 
-    boxes: how many a query may take, None for no cap; with a cap its verdict does not depend on who else is asked. batch: boxes of one
-    query that are bounded before new ones are cut. clip: shrink boxes to where disjuncts can hold; never done where proofs are wanted.
-    share: of the time left that may be spent, by default all of it up to 8 inputs and half of it beyond, where other methods have better chances.
+    Args:
+        boxes: How many a query may take, None for no cap; with a cap its verdict does not depend on the other queries.
+        batch: Boxes of one query that are bounded before new ones are cut.
+        clip: Shrink boxes to where disjuncts can hold; never done where proofs are wanted.
+        share: Of the time left that may be spent; by default all of it up to 8 inputs and half of it beyond, where other methods have better chances.
     """
     wide = wide_inputs(state)
     fits = wide.sum(1) <= MOST_INPUTS

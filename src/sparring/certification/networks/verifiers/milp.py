@@ -49,8 +49,12 @@ def milp(state: VerificationState, *, tighten: int = 400, most: int = 4000, seco
 
     Per sample: open ReLUs of the later layers bounded by linear programs, rows by the relaxation, and disjuncts that remain by the MILP.
 
-    tighten: only where at most so many signs are open after the first layer. most: samples with more open signs are left alone.
-    seconds: limit a sample, besides the limit of the state. Only "infeasible" proves, on an unsafe set widened by more than the tolerance of HiGHS.
+    Args:
+        tighten: Tighten bounds only where at most so many signs are open after the first layer.
+        most: Samples with more open signs are left alone.
+        seconds: Limit per sample, besides the limit of the state.
+
+    Only "infeasible" proves, on an unsafe set widened by more than the tolerance of HiGHS.
     """
     for place in state.places[state.margin.argsort(descending=True)].tolist():
         left = min(state.seconds_left(), float("inf") if seconds is None else seconds)

@@ -77,10 +77,19 @@ def relu_split(
 
     Branch and bound until all is settled, or time, `domains` (a sample) or `memory` (bytes of waiting domains) run out.
 
-    steps, rate, multiplier_rate: of the ascent on each pair of halves. filtered: how many candidates of each score are tried before a split; 0 takes the
-    best of the first score. batch: how many domains are split together at most. again: after so many splits each the bounds inside the network are computed
-    anew, in `inner_steps` with multipliers at `inner_rate`; 0: never, as it cost more than it saved on mnist_fc. Never where proofs are wanted.
-    near: only samples whose bound lacks at most so many times the margin at the middle of their set; None for all.
+    Args:
+        steps: Of the ascent on each pair of halves.
+        rate: Of the slopes in this ascent.
+        multiplier_rate: Of the multipliers in this ascent.
+        filtered: Candidates of each score that are tried before a split; 0 takes the best of the first score.
+        domains: The most domains per sample, None for no limit.
+        batch: The most domains that are split together.
+        memory: Bytes of waiting domains at which the search ends.
+        again: After so many splits the bounds inside the network are computed anew; 0 for never, as it cost more than it saved on mnist_fc. It is
+            never done where proofs are wanted.
+        inner_steps: Steps with which they are computed anew.
+        inner_rate: Of the multipliers in these steps.
+        near: Only samples whose bound lacks at most so many times the margin at the middle of their set; None for all.
     """
     if not len(state):
         return

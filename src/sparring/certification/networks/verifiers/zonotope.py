@@ -31,7 +31,10 @@ def _cost(state: VerificationState, settings: Mapping[str, Any]) -> Tensor:
 def zonotope(state: VerificationState, *, symbols: int = SYMBOLS) -> None:
     """Bound the output by one forward pass of zonotopes.
 
-    One forward pass; for comparison, as backward bounds are tighter. symbols: how many at most, more are tighter and slower.
+    It is there for comparison, as backward bounds are tighter.
+
+    Args:
+        symbols: The most symbols of noise; more are tighter and slower.
     """
     query = state.query
     bounds, lower = zonotope_bounds(query.network, query.inputs, query.constraints, state.bounds, state.rounding, symbols=symbols)

@@ -18,7 +18,10 @@ class Diversity(Change):
 
     Xie et al. 2019, arXiv:1803.06978, section 3.2.
 
-    smallest: least side as a share of the image's. chance: with which an image is changed at all.
+    Args:
+        smallest: The least side, as a share of the image's.
+        chance: Probability with which an image is changed at all.
+
     Differs from the paper: the paper enlarges an image of 299 pixels to 330 by the nearest pixel, for networks that take any size; here
     it shrinks by at most the same tenth, with linear interpolation so that no pixel is lost, and is padded back with 0, so that
     every network takes it. Sizes and places are drawn for every sample by itself.

@@ -20,7 +20,11 @@ class Mixing(Change):
 
     Admix: Wang et al. 2021, arXiv:2102.00436.
 
-    images_mixed: images drawn per point. share: of the image that is mixed in. The paper's Admix is `admix+si`.
+    Args:
+        images_mixed: Images drawn per point.
+        share: Of the image that is mixed in.
+
+    The paper's Admix is `admix+si`.
     Differs from the paper: images come from a fixed pool, drawn for every sample by itself; in the official code they come
     from the other samples of the batch, so that a result depends on its neighbours.
     """

@@ -15,7 +15,10 @@ from sparring.core.rng import Rng
 class Momentum(Change):
     """Follow a velocity that accumulates the gradients of unit size (MI-FGSM).
 
-    velocity = decay * velocity + gradient of unit size (Dong et al. 2018, arXiv:1710.06081, equation 6). decay: what stays of the velocity.
+    velocity = decay * velocity + gradient of unit size (Dong et al. 2018, arXiv:1710.06081, equation 6).
+
+    Args:
+        decay: How much of the velocity stays.
 
     Differs from the paper: unit size is a mean of 1 over the coordinates, as in the official code, where the paper has a sum of 1.
     """

@@ -17,6 +17,9 @@ class Scales(Change):
     """Average the gradient over darker copies of the image (SI-FGSM).
 
     The copies are x / 2^i, i = 0 ... copies - 1 (Lin et al. 2020, arXiv:1908.06281, equation 8).
+
+    Args:
+        copies: How many copies, the image itself included.
     """
 
     copies: int = 5

@@ -26,7 +26,10 @@ class SkipDecay(Change):
 
     The answers of the surrogate stay the same (Wu et al. 2020, arXiv:2002.05990, equation 6).
 
-    decay: 0.5 suits ResNets, 0.7 DenseNets in the paper. Differs from the paper: branches are found in the graph of the network,
+    Args:
+        decay: Factor in (0, 1]; in the paper 0.5 suits ResNets and 0.7 DenseNets.
+
+    Differs from the paper: branches are found in the graph of the network,
     as the longer of two ways from one point that an addition brings together; the official code lists layers by name.
     """
 

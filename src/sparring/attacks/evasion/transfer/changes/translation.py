@@ -22,8 +22,9 @@ class Translation(Change):
 
     Dong et al. 2019, arXiv:1904.02884, equation 8.
 
-    side: of the kernel in pixels; 0 is the paper's share of the image, 15 of 299 pixels, odd and at least 3. An even
-    side is made odd. deviations: how many standard deviations lie between the middle and the edge; 3 in the paper.
+    Args:
+        side: Of the kernel, in pixels; an even side is made odd. 0 is the paper's share of the image, 15 of 299 pixels, odd and at least 3.
+        deviations: How many standard deviations lie between the middle and the edge; 3 in the paper.
     """
 
     side: int = 0

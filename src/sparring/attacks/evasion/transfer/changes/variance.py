@@ -18,7 +18,10 @@ class Variance(Change):
 
     Wang, He 2021, arXiv:2103.15571, equation 7.
 
-    neighbours: points asked about around each. reach: how far they lie, as a share of the region.
+    Args:
+        neighbours: Points that are asked about around each.
+        reach: How far they lie, as a share of the region.
+
     Differs from the paper: neighbours are drawn from the region, whose every coordinate then gets a random sign; in Linf, away from the
     edge of the box, that is the uniform draw of the paper.
     """
