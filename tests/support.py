@@ -9,7 +9,9 @@ Python and borrows nothing from `sparring`.
 
 import functools
 import importlib
+import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
@@ -97,6 +99,14 @@ def short(attack: Attack, most: int = 8) -> Attack:
     if "restarts" in counts:
         counts["restarts"] = 2
     return attack.configure(**counts)
+
+
+def plans_ahead(name: str) -> bool:
+    """Whether an attack divides what is left of its budget, as hopskipjump does among its probes, and is known by reading `problem.left()`.
+
+    A larger budget then changes what it asks, not only how long it asks, so nothing is promised about the samples that it breaks.
+    """
+    return ".left()" in inspect.getsource(sys.modules[everything("attack")[name].search.__module__])
 
 
 @dataclass(frozen=True)
@@ -230,7 +240,7 @@ class Instrumented(Victim):
         return self.inner.answer(x)
 
     def _shift(self, scores):
-        return scores + self.drift * torch.arange(self.classes, dtype=scores.dtype)
+        return scores + self.drift * torch.arange(scores.shape[1], dtype=scores.dtype).reshape(-1, *[1] * (scores.ndim - 2))
 
     def search_scores(self, x):
         self._note("scores", x)

@@ -5,6 +5,7 @@ The info string of a block is its language and then, where they apply, the word 
 plan and is saved as plan.yaml, for the commands after it.
 """
 
+import contextlib
 import re
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from installed import installed
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -71,6 +73,11 @@ def run_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_page(page: Path, slow: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run the blocks of a page in one folder and one namespace, in order; return the namespace."""
+    with installed(folder / "site") if page.stem == "plugins" else contextlib.nullcontext():
+        return _run_page(page, slow, folder, monkeypatch)
+
+
+def _run_page(page: Path, slow: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     from sparring.bench.plan import Plan
 
     monkeypatch.chdir(folder)
@@ -133,7 +140,7 @@ def test_every_attack_is_in_the_table():
     """The table of the README names what the registry has."""
     from sparring.core.registry import everything
 
-    named = set(re.findall(r"`(\w+)`", README.split("## What is there")[1].split("| threat")[0]))
+    named = set(re.findall(r"`(\w+)`", README.split("## Features")[1].split("| threat")[0]))
     missing = set(everything("attack")) - named
     assert not {name for name in missing if everything("attack")[name].search.__module__.startswith("sparring.")}
 

@@ -30,10 +30,14 @@ from sparring.threats.tampering import LabelTampering
 
 PLANS = {
     "corruption": {"aim": "corruption", "model": "zoo:digits-plain", "data": "digits", "take": 30, "batch": 20},
+    "transfer": {
+        "aim": "transfer", "model": "zoo:digits-robust", "source": "zoo:digits-plain", "data": "digits", "take": 80, "threat": "linf 0.15",
+        "attacks": "transfer(steps=3)", "batch": 30,
+    },
     "poisoning": {"aim": "poisoning", "data": "digits", "threat": "labels 0.1", "trials": 4, "fit": "linear", "batch": 2},
     "membership": {"aim": "membership", "data": "digits", "split": "all", "fit": "mlp(epochs=4)", "batch": 300},
     "extraction": {"aim": "extraction", "model": "zoo:digits-plain", "data": "digits", "fit": "linear", "batch": 200},
-}
+}  # fmt: skip
 
 
 def content(run):
@@ -183,7 +187,7 @@ def test_scores_that_are_no_numbers_are_errors(tmp_path):
 
     _, rows = membership(tmp_path, noisy(100), "linear", planted("membership", nothing), planted("membership", one_number))
     assert set(rows.status) == {"error"}
-    assert rows.note.str.contains("one finite number per record is needed").all()
+    assert rows.note.str.contains("return one finite number per record").all()
 
 
 def test_nobody_trains_on_the_others(tmp_path):

@@ -10,15 +10,18 @@ from support import Instrumented, tiny_images, tiny_net
 
 from sparring.attacks.evasion.transfer.transfer import transfer
 from sparring.bench.api import evaluate
+from sparring.bench.plan import Plan
 from sparring.bench.run import Run
-from sparring.bench.transfer import transfer_matrix
+from sparring.bench.transfer import TransferMatrix, transfer_matrix
 from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.rate import Rate
 from sparring.core.registry import find
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.data.dataset import Data
+from sparring.data.load import load
 from sparring.domains.image import Image
+from sparring.models.load import load_model
 from sparring.models.torch import TorchVictim
 from sparring.threats.balls import Linf
 from sparring.threats.goals import Targeted, Untargeted
@@ -79,7 +82,8 @@ def test_rates_are_those_of_points_made_and_put_by_hand(nets, data, matrix):
     assert own == {("one", "one"), ("two", "two"), ("two+three", "two"), ("two+three", "three")}
     frame = matrix.table()
     assert list(frame.columns) == ["attack", "source", "target", "rate", "low", "high", "n", "errors", "own"]
-    assert len(frame) == 9
+    assert len(frame) == 12
+    assert frame.attack.tolist()[9:] == ["random_corner"] * 3
     assert bool(((frame.low <= frame.rate) & (frame.rate <= frame.high)).all())
 
 
@@ -101,8 +105,8 @@ def test_every_attack_can_be_in_it_and_batches_do_not_show(nets, data, tmp_path)
     """PGD stops when it broke the source; the table is the same in batches of seven."""
     whole, parts = (transfer_matrix(nets[:1], nets[:2], data, THREAT, ATTACKS, batch=batch, out=tmp_path / str(batch)).table() for batch in (250, 7))
     pd.testing.assert_frame_equal(whole, parts)
-    assert {one.split("(")[0] for one in whole.attack} == {"transfer", "pgd"}
-    assert len(whole) == 4
+    assert {one.split("(")[0] for one in whole.attack} == {"transfer", "pgd", "random_corner"}
+    assert len(whole) == 2 * 3
 
 
 def test_targets_of_a_targeted_threat_are_the_same_everywhere(nets, data, tmp_path):
@@ -135,11 +139,11 @@ def test_it_is_saved_and_drawn(matrix, tmp_path):
     pd.testing.assert_frame_equal(opened.table(), matrix.run.table())
     pd.testing.assert_frame_equal(pd.read_csv(f"{folder}/transfer.csv"), matrix.table(), check_dtype=False)
     drawn = Path(opened.report(tmp_path / "b.html")).read_text().split('<section id="transfer"')[1].split("</section>")[0]
-    assert drawn.count('class="shade mistaken"') == 9
+    assert drawn.count('class="shade mistaken"') == 12
     for one in matrix.cells:
         value = f"{100 * one.rate.value:.1f}\N{NO-BREAK SPACE}%"
         assert (f"<b>({value})</b>" if one.own else f"<b>{value}</b>") in drawn
-    assert "could not be drawn" not in drawn
+    assert "could not be rendered" not in drawn
 
 
 def test_attack_objects_stand_beside_names_in_an_evaluation(nets, data, tmp_path):
@@ -181,3 +185,36 @@ def test_wrong_use_is_refused_before_a_point_is_looked_for(nets, data, tmp_path)
             call()
     assert not list(tmp_path.iterdir())
     assert find("attack", "transfer").needs == {"gradients", "scores"}
+
+
+PLAN = {"aim": "transfer", "model": "zoo:digits-plain, zoo:digits-robust", "data": "digits", "take": 30, "threat": "linf 0.15", "attacks": "transfer(steps=3)"}
+
+
+def test_a_plan_finds_what_the_function_finds(tmp_path):
+    """Without source= every model is both; what a network does to itself is a reference, which no gate judges."""
+    run = Plan.of({**PLAN, "out": str(tmp_path), "gate": "transfer_rate <= 0.9"}).run()
+    victims = [load_model(f"zoo:digits-{name}") for name in ("plain", "robust")]
+    made = transfer_matrix(victims, victims, load("digits", take=30), Threat(Linf(0.15), Untargeted()), ["transfer(steps=3)"], out="memory://plans")
+    pd.testing.assert_frame_equal(TransferMatrix.of(run).table(), made.table())
+    own = {one.target: one.rate.value for one in made.cells if one.own}
+    roles = {(row["case"], one["cell"]): one["role"] for row in run.summary() for one in row["measures"]}
+    assert sorted(roles.values()) == ["attack"] * 2 + ["control"] * 4 + ["reference"] * 2
+    for judged in run.record.header["gate"]:
+        target = judged["case"].split(" ")[0]
+        assert not judged["cell"].endswith(f"on {target}")
+        assert judged["value"] < own[target]
+
+
+def test_the_control_is_one_random_corner(tmp_path):
+    """It stands in every case, whatever the plan says, and changes every number by the radius where the box allows."""
+    run = Plan.of({**PLAN, "source": "zoo:digits-robust+zoo:digits-plain", "points": "all", "out": str(tmp_path)}).run()
+    assert {"transfer(steps=3) on digits-robust+digits-plain", "random_corner", "clean"} == set(run.table().attack)
+    rows = run.table()[run.table().attack == "random_corner"]
+    assert set(rows.queries) == {1}
+    (cell,) = set(rows[rows.case.str.startswith("digits-plain")]["cell"])
+    points = run.record.points(cell)
+    moved = abs(points.after.astype(float) - points.before)
+    inside = (points.before >= 0.15 - 1e-6) & (points.before <= 0.85 + 1e-6)
+    assert inside.any()
+    assert moved.max() <= 0.15 + 1e-6
+    assert moved[inside] == pytest.approx(0.15, abs=1e-6)

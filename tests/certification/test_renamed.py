@@ -16,9 +16,9 @@ def test_the_witness_of_a_certificate():
         old = Certificate(Verdict.REFUTED, witness=point)
     new = Certificate(Verdict.REFUTED, counterexample=point)
     assert old.counterexample is new.counterexample is point
-    with pytest.warns(DeprecationWarning, match="is called counterexample"):
+    with pytest.warns(DeprecationWarning, match="is now called counterexample"):
         assert new.witness is point
-    with pytest.raises(ValueError, match="shows its counterexample"):
+    with pytest.raises(ValueError, match="needs a counterexample"):
         Certificate(Verdict.REFUTED)
 
 

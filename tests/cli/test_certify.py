@@ -71,7 +71,7 @@ def test_what_was_called_rung_and_witness_is_understood(spar, files):
     """A table that an earlier version wrote is continued, and the option tells its new name."""
     first = spar("certify", "--instances", "instances.csv", "--out", "results.csv", "--witnesses", "answers")
     assert first.code == 0
-    assert "--witnesses is called --counterexamples" in first.err
+    assert "--witnesses is now called --counterexamples" in first.err
     assert len(list((files / "answers").iterdir())) == 2
     table = (files / "results.csv").read_text()
     (files / "results.csv").write_text(table.replace(",verifier\n", ",rung\n"))

@@ -76,4 +76,4 @@ def test_a_model_with_proofs(spar, folder):
     assert checked.out.count("is greater than each other of the 10") == 5
     two = spar("certify", "model=zoo:digits-robust", "data=digits", 'threat=["linf 0.02", "linf 0.01"]', "take=2", "--proof", "two.proof")
     assert two.code == 2
-    assert "one file is about one model and threat" in two.err
+    assert "a proof file holds one model and threat" in two.err

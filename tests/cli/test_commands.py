@@ -237,7 +237,7 @@ def test_an_interrupted_run_goes_on(spar, tiny, run):
         said = spar("run", *words)
     (folder,) = Path("other").iterdir()
     assert said.code == 130
-    assert said.err.splitlines()[-1] == "interrupted: the record is valid, the same command continues"
+    assert said.err.splitlines()[-1] == "interrupted: the record is valid; run the same command again to continue"
     assert Record.open(folder).header["status"] == "interrupted"
     assert 0 < len(content(folder)) < len(whole)
     assert spar("show", folder).code == 3
@@ -290,7 +290,7 @@ def test_other_runs_do_not_merge(spar, tiny):
     before = parts(one)
     said = spar("merge", one, two)
     assert said.code == 3
-    assert "only shards of one run merge" in said.err
+    assert "merge only shards of one run" in said.err
     assert parts(one) == before
 
 
@@ -364,7 +364,7 @@ def test_ls_rungs(spar):
     """The word that verifiers had before is understood."""
     old, new = spar("ls", "rungs"), spar("ls", "verifiers")
     assert (old.code, old.out) == (0, new.out)
-    assert old.err == "rungs are called verifiers: spar ls verifiers\n"
+    assert old.err == "rungs are now called verifiers: spar ls verifiers\n"
 
 
 def test_ls_runs(spar, run):

@@ -66,6 +66,34 @@ def test_a_whole_name_shows_everything(spar, words, expected):
         assert part in " ".join(said.out.split()), part
 
 
+def test_attacks_of_all_aims_stand_together(spar):
+    """Each with its aim and the class that reviewers cite, in an edition; --aim restricts."""
+    rows = {row["name"]: row for row in json.loads(spar("ls", "attacks", "--json").out)}
+    assert {rows[name]["aim"] for name in ("pgd", "label_flip", "loss_threshold", "knockoff")} == {"evasion", "poisoning", "membership", "extraction"}
+    for row in rows.values():
+        if not row["control"]:
+            assert row["nist"].startswith("NISTAML."), row["name"]
+            assert row["atlas"].startswith("AML.T"), row["name"]
+            assert "E2025" in row["taxonomy"]
+            assert "ATLAS" in row["taxonomy"]
+    own = json.loads(spar("ls", "attacks", "--aim", "poisoning", "--json").out)
+    assert {row["name"] for row in own} == {name for name, row in rows.items() if row["aim"] == "poisoning"} >= {"label_flip", "random_flip"}
+    assert "label_flip" in spar("ls", "attacks", "--aim", "poisoning").out
+    assert "pgd" not in spar("ls", "attacks", "--aim", "poisoning").out
+    for words, part in ((("attacks", "--aim", "evason"), "evasion"), (("models", "--aim", "evasion"), "no aim")):
+        refused = spar("ls", *words)
+        assert refused.code == 2
+        assert part in refused.err
+
+
+def test_every_aim_with_attacks_has_a_default_set(spar):
+    """What a plan means by default is a set with a version, not a constant."""
+    aims = {row["aim"] for row in json.loads(spar("ls", "attacks", "--json").out)}
+    for aim in aims | {"transfer"}:
+        sets = json.loads(spar("ls", "sets", "--aim", aim, "--json").out)
+        assert [one["name"] for one in sets if "default" in one.get("aliases", [])], aim
+
+
 def test_checks_come_in_the_order_of_their_codes(spar):
     rows = json.loads(spar("ls", "checks", "--json").out)
     assert [row["code"] for row in rows][:3] == ["D1", "D2", "D3"]

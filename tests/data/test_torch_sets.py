@@ -69,12 +69,12 @@ def test_pictures_and_bytes_become_floats():
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (DataLoader(PAIRS, shuffle=True), "known by their positions"),
+        (DataLoader(PAIRS, shuffle=True), "identified by their position"),
         (DataLoader(PAIRS, drop_last=True, batch_size=2), "drop_last=False"),
-        (Items(lambda place: DATA.x[place]), r"items must be pairs \(x, y\)"),
+        (Items(lambda place: DATA.x[place]), r"not a pair \(x, y\)"),
         (Items(lambda place: {"image": DATA.x[place], "label": 1}), "a dict of image, label"),
         (Items(lambda place: (torch.rand(1, 8, 8), 1)), "differs when it is read twice"),
-        (Items(lambda place: (torch.zeros(1, 8, 8 + place), 1)), "all of one size"),
+        (Items(lambda place: (torch.zeros(1, 8, 8 + place), 1)), "resizes all alike"),
         (Items(lambda place: (object(), 1)), "a PIL image"),
         (Items(lambda place: (DATA.x[0], 1), 0), "there are no samples"),
     ],
@@ -96,7 +96,7 @@ def test_large_sets_ask_for_take(monkeypatch):
 def test_the_domain_is_asked_for_and_labels_stand_once():
     with pytest.raises(InputError, match=r"domain=sp\.image"):
         sp.Data.of(PAIRS)
-    with pytest.raises(InputError, match="leave y out"):
+    with pytest.raises(InputError, match="leave out y"):
         sp.Data.of(PAIRS, DATA.y, DOMAIN)
     with pytest.raises(InputError, match="y is missing"):
         sp.Data.of(DATA.x, domain=DOMAIN)

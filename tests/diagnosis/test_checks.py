@@ -157,8 +157,8 @@ TABLE = [
     ("D1", lambda: before(Then(lambda z: z + 1e-3 * torch.randn_like(z))), lambda: body(), "caution", "no prediction changed"),
     ("D2", lambda: before(nn.Softmax(1)), lambda: before(nn.LogSoftmax(1)), "caution", "sum to 1; 0 of 64"),
     ("D2", lambda: before(Then(lambda z: (9e3 * z).softmax(1))), lambda: body(), "bad", "a probability of exactly 1"),
-    ("D3", lambda: batch_norm(False), lambda: batch_norm(True), "bad", "asked alone"),
-    ("D3", lambda: unset(batch_norm(True)), lambda: batch_norm(True), "caution", "handed over in training mode"),
+    ("D3", lambda: batch_norm(False), lambda: batch_norm(True), "bad", "evaluated alone"),
+    ("D3", lambda: unset(batch_norm(True)), lambda: batch_norm(True), "caution", "was in training mode"),
     ("D4", lambda: normalised(2), lambda: normalised(1), "bad", "one normalisation undone"),
     ("D4", lambda: normalised(0), lambda: normalised(1), "bad", "normalised by mean and deviation"),
     ("D5", lambda: Optimises(body(), "grad"), lambda: Optimises(body(), ""), "bad", "autograd.grad once"),
@@ -166,7 +166,7 @@ TABLE = [
     ("D5", lambda: Optimises(body(), "step"), lambda: Optimises(body(), ""), "bad", "Tensor.backward once, SGD.step once"),
     ("D6", lambda: named(Quantise()), lambda: named(nn.Identity()), "bad", "lost in layer2.quantise (Quantise)."),
     ("D6", lambda: Cuts(body().requires_grad_(False), True), lambda: Then(body()), "bad", "the model itself (Cuts)"),
-    ("D6", lambda: Cuts(body(), True), lambda: Then(body()), "bad", "no single module loses it"),
+    ("D6", lambda: Cuts(body(), True), lambda: Then(body()), "bad", "no single module is responsible"),
     ("D6", lambda: Cuts(named(Quantise()), False), lambda: Then(body()), "bad", "the model itself (Cuts)"),
     ("D6", lambda: behind(Then(overwritten)), lambda: body(), "bad", "modified by an inplace operation"),
     ("D7", lambda: before(Then(holed)), lambda: body(), "bad", "3 of 64 samples have NaN or infinite scores"),
@@ -257,7 +257,7 @@ def test_active_dropout_is_named():
 
     one = victim(behind(Stubborn(0.5)), image(1, SIDE, SIDE))
     findings = examine(one, labelled(one, images()), THREAT)
-    assert "0 (Stubborn) is still in training mode" in found(findings, "D3").finding
+    assert "0 (Stubborn) stays in training mode" in found(findings, "D3").finding
     assert found(findings, "D1").verdict == "bad"
 
 

@@ -255,10 +255,14 @@ REFUSED = {
     "unknown operator": (one("Erf"), Unsupported, r"operator Erf \(node out, 1 of 2\) has no bound: supported are Abs, Add, .*Relu"),
     "two inputs": (two("xz", "w"), Unsupported, r"2 inputs \(x, z\)"),
     "two outputs": (two("x", "yw"), Unsupported, r"2 outputs \(y, w\)"),
-    "input over input": (one("Div", "x x"), Unsupported, "division by something that depends"),
-    "softmax inside": (file([("Softmax", "x", "v", {}), ("Relu", "v", "y", {})], ("n", 3)), Unsupported, "operator Relu .*softmax is supported at the end"),
+    "input over input": (one("Div", "x x"), Unsupported, "division by a value that depends"),
+    "softmax inside": (
+        file([("Softmax", "x", "v", {}), ("Relu", "v", "y", {})], ("n", 3)),
+        Unsupported,
+        "operator Relu .*softmax is supported only at the end",
+    ),
     "softmax of rows": (one("Softmax", taken=("n", 2, 3), axis=-1), Unsupported, "over the classes"),
-    "over the batch": (file([("ReduceMean", "x", "m", {"axes": [0]}), ("Sub", "x m", "y", {})], ("n", 3)), Unsupported, "together with others"),
+    "over the batch": (file([("ReduceMean", "x", "m", {"axes": [0]}), ("Sub", "x m", "y", {})], ("n", 3)), Unsupported, "alone than in a batch"),
     "whole numbers": (
         file([("Cast", "x", "v", {"to": kinds.INT64}), ("Cast", "v", "y", {"to": kinds.FLOAT})], ("n", 3)),
         Unsupported,
@@ -292,5 +296,5 @@ def test_a_wrong_reading_is_refused(monkeypatch):
     from sparring.graph import onnx_operators
 
     monkeypatch.setitem(onnx_operators.READERS, "LeakyRelu", lambda call: call.builder.leaky_relu(call.edge(), 0.31))
-    with pytest.raises(LoadError, match=r"was read wrongly: .* differ by [0-9.e-]+ where"):
+    with pytest.raises(LoadError, match=r"was imported wrongly: .* differ by [0-9.e-]+ where"):
         from_onnx(FILES["leaky"])

@@ -174,13 +174,13 @@ def branches(self, x):
 REFUSED = {
     "erf": (Do(lambda self, x: torch.erf(x)), (3,), Unsupported, r"operator erf \(node erf, 1 of 1\) has no bound: supported are .*relu"),
     "product of matrices": (Do(lambda self, x: (x[:, :, None] @ x[:, None, :]).flatten(1)), (3,), Unsupported, "both depend on the input"),
-    "division": (Do(lambda self, x: x / (1 + x.abs())), (3,), Unsupported, "division by something that depends"),
-    "softmax inside": (Do(lambda self, x: self.last(x.softmax(1)), last=nn.Linear(3, 2)), (3,), Unsupported, "softmax is supported at the end"),
-    "softmax over places": (nn.Sequential(nn.Softmax(1), nn.Flatten()), (2, 3), Unsupported, "at the end only, over the classes"),
-    "chance": (Do(lambda self, x: F.dropout(x, 0.5, training=True)), (3,), Unsupported, "chance"),
-    "noise": (Do(lambda self, x: x + torch.randn_like(x)), (3,), Unsupported, "chance"),
+    "division": (Do(lambda self, x: x / (1 + x.abs())), (3,), Unsupported, "division by a value that depends"),
+    "softmax inside": (Do(lambda self, x: self.last(x.softmax(1)), last=nn.Linear(3, 2)), (3,), Unsupported, "softmax is supported only at the end"),
+    "softmax over places": (nn.Sequential(nn.Softmax(1), nn.Flatten()), (2, 3), Unsupported, "only at the end, over the classes"),
+    "chance": (Do(lambda self, x: F.dropout(x, 0.5, training=True)), (3,), Unsupported, "random"),
+    "noise": (Do(lambda self, x: x + torch.randn_like(x)), (3,), Unsupported, "random"),
     "batch statistics": (Do(lambda self, x: F.batch_norm(x, None, None, training=True)), (3, 2), Unsupported, "depends on the other samples"),
-    "mean of the batch": (Do(lambda self, x: x - x.mean(0)), (3,), Unsupported, "together with others"),
+    "mean of the batch": (Do(lambda self, x: x - x.mean(0)), (3,), Unsupported, "alone than in a batch"),
     "two outputs": (Do(lambda self, x: (x, x)), (3,), Unsupported, "returns 2 values"),
     "image as output": (nn.Conv2d(1, 2, 2), (1, 4, 4), Unsupported, r"shape \[1, 2, 3, 3\]: one row of scores"),
     "constant output": (Do(lambda self, x: torch.zeros(len(x), 2)), (3,), Unsupported, "does not depend on its input"),
@@ -204,12 +204,12 @@ class TestAgreement:
     def test_a_wrong_reading_is_refused(self, monkeypatch):
         """An importer that reads leaky ReLUs with another slope does not get through."""
         monkeypatch.setitem(source.read_operator.__globals__["READERS"], "leaky_relu", lambda builder, x, slope=0.01: builder.leaky_relu(x, slope + 1e-3))
-        with pytest.raises(LoadError, match=r"was read wrongly: .* differ by .* is allowed"):
+        with pytest.raises(LoadError, match=r"was imported wrongly: .* differ by .* is allowed"):
             from_torch(*NETWORKS["leaky"])
 
     def test_a_network_that_gives_nan_is_refused(self):
         network = Network((Node(Input((2,))), Node(Linear(torch.full((2, 2), torch.nan)), (0,))))
-        with pytest.raises(LoadError, match="read wrongly"):
+        with pytest.raises(LoadError, match="imported wrongly"):
             check_agreement(Built(network, None), lambda x: x, tolerance=1e-4, name="nan", dtype=torch.float32)
 
     def test_agreeing_on_nothing_finite_is_no_agreement(self):

@@ -375,12 +375,12 @@ def test_the_key_of_the_record_knows_the_surrogates():
 
 MISFITS = {
     "other classes": (lambda: transfer(other_victim(1, classes=4)), "4 classes"),
-    "other inputs": (lambda: read_attack("transfer(surrogate='digits-plain')"), "belongs to the set|takes"),
+    "other inputs": (lambda: read_attack("transfer(surrogate='digits-plain')"), "belongs to the data set|takes"),
     "no gradients": (lambda: transfer(Instrumented(other_victim(1), exposes={"labels", "scores"})), "not gradients"),
     "no pool": (lambda: transfer(other_victim(1), changes="admix"), "pool"),
     "a pool of one class": (lambda: transfer(other_victim(1), changes="admix", pool=Data.of(torch.rand(2, 1, 6, 6), [1, 1], DOMAIN)), "one class"),
     "no residual branches": (lambda: transfer(other_victim(1), changes="mi+sgm"), "residual"),
-    "sgm of the victim": (lambda: read_attack('transfer(changes="sgm")'), "not ours to change"),
+    "sgm of the victim": (lambda: read_attack('transfer(changes="sgm")'), "must not be"),
 }
 
 

@@ -1,21 +1,11 @@
 """Promises 5 and 6: radius 0 changes nothing, a larger budget never helps the defender, and every question is metered."""
 
-import inspect
-import sys
-
 import numpy as np
 import pytest
 import torch
-from support import ARENAS, Instrumented, fitting, short
+from support import ARENAS, Instrumented, fitting, plans_ahead, short
 
 from sparring.core.registry import find
-
-# Hopskipjump divides what is left of its budget among probes, so a larger budget changes what it asks, not only how long it
-# asks; nothing is promised for such attacks, and they are known by their reading `problem.left()`.
-
-
-def plans_ahead(name):
-    return ".left()" in inspect.getsource(sys.modules[find("attack", name).search.__module__])
 
 
 @pytest.mark.parametrize(("name", "arena"), fitting())
@@ -83,10 +73,10 @@ def test_finished_samples_cost_nothing_more(name, arena):
     with victim.session():
         original = type(problem)._charge
 
-        def charge(self, owner, count, *, backwards):
+        def charge(self, what, owner, count, *, backwards=0):
             rows = self.rows if owner is None else self.rows[owner]
             queries.extend((row, bool(self.ledger.broken[row])) for row in rows.tolist())
-            return original(self, owner, count, backwards=backwards)
+            return original(self, what, owner, count, backwards=backwards)
 
         type(problem)._charge = charge
         try:

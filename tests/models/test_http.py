@@ -267,7 +267,7 @@ def test_inputs_outside_the_domain_may_be_refused(web, digits):
         assert victim.label(mixed).tolist() == [*victim.label(digits.x[:2]).tolist(), -1]
         assert bool(torch.isnan(victim.scores(mixed)[2]).all())
     web[1].behave = says(422, "too small")
-    with pytest.raises(EndpointError, match=r"does not take the inputs \(HTTP 422: too small\)"):
+    with pytest.raises(EndpointError, match=r"does not accept the inputs \(HTTP 422: too small\)"):
         victim.label(digits.x[2:4])
     web[1].fresh()
     eight = HttpVictim(at(web), image(8, 8, deployed="8bit"), example=digits.x[:1])
@@ -314,7 +314,7 @@ def test_settings_behind_the_address(monkeypatch):
 @pytest.mark.parametrize(
     ("written", "kind", "sentence"),
     [
-        ("https://", LoadError, "no address of a model: write https://HOST/PATH"),
+        ("https://", LoadError, "not an address of a model: write https://HOST/PATH"),
         ("https://host:port/x", LoadError, "cannot be read"),
         ("https://me:hunter2@host/x", LoadError, r"address of host/x holds a password"),
         ("https://host/x?api_key=hunter2", LoadError, r"holds api_key=\.\.\."),
@@ -322,7 +322,7 @@ def test_settings_behind_the_address(monkeypatch):
         ("https://host/x#batch=many", PlanError, "give a whole number"),
         ("https://host/x#batch=0", PlanError, "batch=0 must be at least 1"),
         ("https://host/x#trust_env=1", PlanError, "true or false"),
-        ("https://host/x#fragment", PlanError, "cannot read 'fragment' behind the address: write #name=value"),
+        ("https://host/x#fragment", PlanError, "cannot read 'fragment' after the address: write #name=value"),
         ("https://host/x#timeout=0", PlanError, "must be above 0"),
         ("https://host/x#requests_per_second=nan", PlanError, "must be at least 0"),
     ],
@@ -355,7 +355,7 @@ def test_tokens_are_sent_and_written_nowhere(web, digits, tmp_path, monkeypatch)
     with pytest.raises(PlanError, match="header 'X-Team' has a value that cannot be sent") as error:
         at(web, headers={"X-Team": "s3cret\nX-Other: 1"})
     assert "s3cret" not in str(error.value)
-    with pytest.raises(LoadError, match="environment variable NO_SUCH_TOKEN, which is not set"):
+    with pytest.raises(LoadError, match=r"environment variable NO_SUCH_TOKEN .* is not set"):
         HttpVictim(at(web, token="NO_SUCH_TOKEN"), digits.domain)
 
 
@@ -402,35 +402,35 @@ def scores_of(change):
     ("behave", "sentence", "tries"),
     [
         (says(401), r"HTTP 401 \(sorry\): it wants a \(valid\) token", 1),
-        (says(403), "HTTP 403 .*: the token may not do this", 1),
-        (says(404), "HTTP 404 .*: there is nothing at this address", 1),
+        (says(403), "HTTP 403 .*: the token has no permission", 1),
+        (says(404), "HTTP 404 .*: the address does not exist", 1),
         (says(413), "HTTP 413 .*: the request is too large: give a smaller batch=", 1),
-        (says(400, "bad row"), r"does not take the inputs \(HTTP 400: bad row\)", 1),
-        (says(422, "bad row"), r"does not take the inputs \(HTTP 422: bad row\)", 1),
-        (says(418), "HTTP 418 .*: see what its documentation says", 1),
-        (says(302, Location="https://log.in/x?state=1"), "sends elsewhere .*to https://log.in/x\\)", 1),
-        (says(402), "HTTP 402 .*: the quota is used up", 1),
-        (says(429), r"HTTP 429 .*: the quota is used up: run the same command again later, .* \(3 tries\)", 3),
+        (says(400, "bad row"), r"does not accept the inputs \(HTTP 400: bad row\)", 1),
+        (says(422, "bad row"), r"does not accept the inputs \(HTTP 422: bad row\)", 1),
+        (says(418), "HTTP 418 .*: look up this status", 1),
+        (says(302, Location="https://log.in/x?state=1"), "redirects to another address .*to https://log.in/x\\)", 1),
+        (says(402), "HTTP 402 .*: the quota is exhausted", 1),
+        (says(429), r"HTTP 429 .*: the quota is exhausted: run the same command again later .* \(3 tries\)", 3),
         (says(429, **{"Retry-After": "3600"}), "asks to wait 3600 s, longer than patience=60", 1),
-        (says(500), r"HTTP 500 .*: it has a fault of its own: look at its log \(3 tries\)", 3),
+        (says(500), r"HTTP 500 .*: the server has failed: look at its log \(3 tries\)", 3),
         (says(503), r"HTTP 503 .* \(3 tries\)", 3),
-        (lambda inputs, turn: Cut(), r"broke the connection off .*\(3 tries\)", 3),
+        (lambda inputs, turn: Cut(), r"closed the connection .*\(3 tries\)", 3),
         (lambda inputs, turn: fastapi.responses.HTMLResponse("<html><title>Log in</title>"), "answered with an HTML page, 'Log in', not JSON", 1),
-        (says(404, "<!doctype html><title>Not here</title>"), "HTTP 404 .an HTML page, 'Not here'.: there is nothing", 1),
-        (gives("{half"), r"answered what is not JSON \({half\)", 1),
+        (says(404, "<!doctype html><title>Not here</title>"), "HTTP 404 .an HTML page, 'Not here'.: the address does not exist", 1),
+        (gives("{half"), r"answered with invalid JSON \({half\)", 1),
         (gives({"logits": [], "meta": 1}), "the fields logits, meta, neither 'scores' nor 'labels': name the right one with scores_field=", 1),
         (gives([1]), "answered a list, neither", 1),
         (gives({"scores": 3}), "gave scores with a int for 2 inputs", 1),
-        (scores_of(lambda rows: rows[:1]), "with 1 rows for 2 inputs: it must answer one list of scores for each input", 1),
-        (scores_of(lambda rows: [row[:4] for row in rows]), "gave 4 scores an input, at first it gave 10", 1),
+        (scores_of(lambda rows: rows[:1]), "with 1 rows for 2 inputs: it must answer one list of scores per input", 1),
+        (scores_of(lambda rows: [row[:4] for row in rows]), "returned 4 scores per input, at first it returned 10", 1),
         (scores_of(lambda rows: [rows[0], rows[1][:3]]), "with 3 classes for input 1 and 10 for input 0", 1),
         (scores_of(lambda rows: [[1.0]] * len(rows)), "with 1 classes .* give a score for every class", 1),
-        (scores_of(lambda rows: [["0.1"] * 10] * len(rows)), r"\['0.1', .* for input 0: each input needs a list of numbers", 1),
-        (gives('{"scores": [[NaN, 1], [0, 1]]}'), r"\[nan, 1\] for input 0: the model behind it answers NaN", 1),
-        (gives('{"scores": [[null, 1], [0, 1]]}'), "each input needs a list of numbers", 1),
-        (gives({"labels": [1, 2]}), "gave labels only, at first it gave 10 scores", 1),
-        (gives({"scores": [[0.0] * 10] * 2, "labels": [1, 2]}), "names classes beside its scores in some answers only", 1),
-        (gives({"scores": [[0.0] * 10] * 2, "version": "2"}), "has changed under the run, from version '' to '2'", 1),
+        (scores_of(lambda rows: [["0.1"] * 10] * len(rows)), r"\['0.1', .* for input 0: return a list of numbers per input", 1),
+        (gives('{"scores": [[NaN, 1], [0, 1]]}'), r"\[nan, 1\] for input 0: the model returns NaN", 1),
+        (gives('{"scores": [[null, 1], [0, 1]]}'), "return a list of numbers per input", 1),
+        (gives({"labels": [1, 2]}), "returned labels only, at first it returned 10 scores", 1),
+        (gives({"scores": [[0.0] * 10] * 2, "labels": [1, 2]}), "returns classes with its scores in some answers only", 1),
+        (gives({"scores": [[0.0] * 10] * 2, "version": "2"}), "has changed during the run, from version '' to '2'", 1),
     ],
 )
 def test_what_goes_wrong_is_said_in_a_sentence(web, digits, behave, sentence, tries):
@@ -447,7 +447,7 @@ def test_what_goes_wrong_is_said_in_a_sentence(web, digits, behave, sentence, tr
 def test_labels_that_are_none(web, digits):
     victim = HttpVictim(at(web, "/labels"), digits.domain, classes=10, example=digits.x[:1])
     for labels, sentence in {
-        (11, 0): "gave the class 11, but there are 10 classes",
+        (11, 0): "returned the class 11, but the classes are 0 to 9",
         (1,): "with 1 entries for 2 inputs",
         (1.5, 0): r"1.5 for input 0: classes are numbers",
         (-1, 0): r"-1 for input 0",
@@ -457,7 +457,7 @@ def test_labels_that_are_none(web, digits):
         with pytest.raises(EndpointError, match=sentence):
             victim.label(digits.x[1:3])
     web[1].behave = None
-    with pytest.raises(LoadError, match="labels only: say how many classes there are"):
+    with pytest.raises(LoadError, match="labels only: give the number of classes"):
         HttpVictim(at(web, "/labels"), digits.domain)
 
 
@@ -542,7 +542,7 @@ def test_the_canary_sees_that_the_model_changed(web, digits):
     web[1].shift = 1e-7
     HttpVictim(at(web), digits.domain, example=digits.x[:1])  # rounding is no change
     web[1].shift = 5.0
-    with pytest.raises(EndpointError, match=r"the model behind .* has changed: it answers scores .* where scores .* is remembered in runs/http-ledger.sqlite"):
+    with pytest.raises(EndpointError, match=r"the model behind .* has changed: it answers scores .*, but the answer scores .* is stored in .*http-ledger"):
         HttpVictim(at(web), digits.domain, example=digits.x[:1])
     assert charges().paid == 4
     HttpVictim(at(web, ledger="other.sqlite"), digits.domain, example=digits.x[:1])
@@ -559,14 +559,14 @@ def test_a_declared_version_is_another_model(web, digits):
 
 def test_random_answers_are_not_remembered(web, digits):
     web[1].behave = lambda inputs, turn: setattr(web[1], "shift", float(turn))
-    with pytest.raises(EndpointError, match=r"answered the same question in two ways .* give ledger=none"):
+    with pytest.raises(EndpointError, match=r"answered the same query in two ways .* give ledger=none"):
         HttpVictim(at(web), digits.domain, example=digits.x[:1])
     HttpVictim(at(web, ledger="none"), digits.domain, example=digits.x[:1])
 
 
 def test_a_ledger_that_is_none(web, digits, tmp_path):
     (tmp_path / "text").write_text("this is no ledger, though it is long enough to be taken for a file of SQLite" * 9)
-    with pytest.raises(RecordError, match=r"the ledger .*text cannot be used \(file is not a database\): name another file"):
+    with pytest.raises(RecordError, match=r"the ledger .*text cannot be used \(file is not a database\): give another file"):
         HttpVictim(at(web, ledger=str(tmp_path / "text")), digits.domain, example=digits.x[:1])
     with contextlib.closing(sqlite3.connect(tmp_path / "later")) as base:
         base.execute("PRAGMA user_version = 9")
@@ -673,7 +673,7 @@ def test_doctor(web, spar):
     service.quota = 0
     code, _, complaint = spar("doctor", f"{url}/scores#pause=0&retries=0&ledger=none", "data=digits", "take=6")
     assert code == 3
-    assert "the quota is used up" in complaint
+    assert "the quota is exhausted" in complaint
 
 
 def test_how_it_is_named(web, digits):
@@ -681,7 +681,7 @@ def test_how_it_is_named(web, digits):
     victim = load_model(f"{url}/labels#batch=4", digits)
     assert (victim.name, victim.classes, victim.endpoint.batch) == (f"{url[7:]}/labels", 10, 4)
     assert isinstance(as_victim(f"{url}/scores", digits.domain), HttpVictim)
-    with pytest.raises(LoadError, match="brings its own weights"):
+    with pytest.raises(LoadError, match="contains its weights"):
         load_model(f"{url}/scores", digits, weights="w.pt")
     with pytest.raises(UnknownName, match="setting of HttpVictim"):
         load_model(f"{url}/scores", digits, settings={"search": "plain"})

@@ -111,7 +111,7 @@ class TestZoo:
         assert found["digits-robust"][1] > 0.75
 
     def test_other_data_is_refused(self, cancer):
-        with pytest.raises(LoadError, match=r"belongs to the set digits, images, 1 x 8 x 8.*use data=digits"):
+        with pytest.raises(LoadError, match=r"belongs to the data set digits .images, 1 x 8 x 8.*use data=digits"):
             load_model("zoo:digits-plain", cancer)
         with pytest.raises(UnknownName, match="did you mean digits-plain"):
             load_model("zoo:digit-plain")
@@ -219,9 +219,9 @@ class TestWeights:
         torch.save([1, 2], tmp_path / "list.pt")
         cases = {
             "no.pt": "do not exist",
-            "cut.safetensors": "not a sound safetensors file",
-            "cut.pt": "not a sound torch file",
-            "w.h5": "unknown kind: known are .safetensors",
+            "cut.safetensors": "not a valid safetensors file",
+            "cut.pt": "not a valid torch file",
+            "w.h5": "unknown format: use .safetensors",
             "list.pt": "hold a list, not a state dict",
         }
         for name, sentence in cases.items():
@@ -230,14 +230,14 @@ class TestWeights:
 
     def test_nothing_is_unpickled(self, here, tmp_path, digits):
         torch.save(nn.Linear(2, 2), tmp_path / "whole.pt")
-        with pytest.raises(LoadError, match=r"opening them would run code: save torch.save\(net.state_dict"):
+        with pytest.raises(LoadError, match=r"could run code: save them with torch.save\(net.state_dict"):
             load_model(f"{here}:net", digits, weights=tmp_path / "whole.pt")
 
     def test_where_there_is_no_place_for_them(self, here, tmp_path, digits):
         path = self.save(tmp_path)
-        with pytest.raises(LoadError, match="go with a torch module only"):
+        with pytest.raises(LoadError, match="can only be loaded into a torch module"):
             load_model(f"{here}:function", digits, weights=path)
-        with pytest.raises(LoadError, match="brings its own weights"):
+        with pytest.raises(LoadError, match="contains its weights"):
             load_model("zoo:digits-plain", digits, weights=path)
 
 
@@ -286,8 +286,8 @@ class TestFiles:
         ("change", "sentence"),
         [
             (lambda program: program.update(guards_code=["__import__('os').getcwd()"]), "an expression that is not arithmetic"),
-            (lambda program: program["graph_module"]["graph"]["nodes"][0].update(target="torch.ops.load_library"), "not torch's own"),
-            (lambda program: program["graph_module"]["graph"]["nodes"][0].update(target="torch.serialization.os.getcwd"), "not torch's own"),
+            (lambda program: program["graph_module"]["graph"]["nodes"][0].update(target="torch.ops.load_library"), "not part of torch"),
+            (lambda program: program["graph_module"]["graph"]["nodes"][0].update(target="torch.serialization.os.getcwd"), "not part of torch"),
             (lambda program: _first_size(program).update(expr_str="exec(chr(49))"), r"'exec\(chr\(49\)\)'"),
         ],
     )
@@ -329,7 +329,7 @@ class TestFiles:
 
     def test_weights_alone_need_a_network(self, digits):
         for name in ("net.pt", "net.pth", "net.safetensors"):
-            with pytest.raises(LoadError, match=f"holds weights without the network: .* with weights={name}"):
+            with pytest.raises(LoadError, match=f"holds weights without the network: .* and weights={name}"):
                 load_model(name, digits)
 
     def test_what_cannot_be_told(self, digits):

@@ -86,7 +86,7 @@ def test_an_operator_nobody_knows_leaves_scores_and_labels(tmp_path):
     assert victim.scores(images()).shape == (7, 3)
     assert torch.equal(victim.search_scores(images()), victim.scores(images()))
     for ask in (lambda: victim.gradient(images(), lambda scores: scores[:, 0]), lambda: victim.gradients(images(), lambda scores: scores[:, :1])):
-        with pytest.raises(AccessError, match="gives no gradients: operator Erf"):
+        with pytest.raises(AccessError, match="provides no gradients: operator Erf"):
             ask()
 
 

@@ -67,7 +67,7 @@ def test_settings_are_checked(target, share):
 
 
 def test_other_tasks_are_refused():
-    with pytest.raises(InputError, match="needs a model that answers masks; this one answers 3 classes"):
+    with pytest.raises(InputError, match="needs a model that answers masks, but this one answers 3 classes"):
         frozen(Erase(1), torch.tensor([0]), Classes(3))
     net = victim(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), Image((1, 2, 2)))
     threat = Threat(Linf(0.1), Erase(1))

@@ -54,11 +54,11 @@ WRONG = {
     "type": ("radius: 1\ncolumns: {age: {reach: far}}", LoadError, "columns, age, reach is 'far'"),
     "direction": ("radius: 1\ncolumns: {age: {direction: sideways}}", LoadError, "direction is 'sideways': input should be 'both'"),
     "no columns": ("radius: 1\ncolumns: {}", LoadError, "columns is {}"),
-    "twice": ("radius: 1\ncolumns:\n  age: {reach: 1}\n  age: {reach: 2}", LoadError, "the key 'age' stands twice"),
+    "twice": ("radius: 1\ncolumns:\n  age: {reach: 1}\n  age: {reach: 2}", LoadError, "the key 'age' is given twice"),
     "list": ("- 1", LoadError, "expected keys and values .*got list"),
     "empty": ("", LoadError, "got NoneType"),
-    "yaml": ("radius: [", LoadError, "not YAML"),
-    "code": ("radius: !!python/object/apply:os.getcwd []\ncolumns: {age: {}}", LoadError, "not YAML as expected: could not determine a constructor"),
+    "yaml": ("radius: [", LoadError, "not valid YAML"),
+    "code": ("radius: !!python/object/apply:os.getcwd []\ncolumns: {age: {}}", LoadError, "not valid YAML: could not determine a constructor"),
 }
 
 

@@ -8,6 +8,7 @@ from sparring.aims.case import Case
 from sparring.attacks.attack import Attack
 from sparring.certification.certifier import Certifier
 from sparring.core.registry import register
+from sparring.core.signature import check_signature
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 
@@ -30,6 +31,7 @@ class Request:
         fits: Training procedures.
         trials: How often a random experiment is repeated.
         seed: Of all random draws.
+        sources: Models on which points are found that others are asked about, each alone or several together; None for the models themselves.
     """
 
     data: Data
@@ -41,6 +43,7 @@ class Request:
     fits: Sequence[Any] = ()
     trials: int = 10
     seed: int = 0
+    sources: Sequence[Sequence[Victim]] | None = None
 
 
 Cases = Callable[[Request], list[Case]]
@@ -91,6 +94,7 @@ def aim(name: str, **facts: Any) -> Callable[[Cases], Aim]:
     """Register a function `(request) -> cases` as an aim; for the facts see `Aim`."""
 
     def enter(cases: Cases) -> Aim:
+        check_signature("aim", cases, ("request",), settings=False)
         made = Aim(name, cases=cases, **facts)
         object.__setattr__(made, "__doc__", cases.__doc__)
         object.__setattr__(made, "__module__", cases.__module__)

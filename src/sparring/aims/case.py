@@ -43,11 +43,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.batch < 1:
-            raise PlanError(f"batch={self.batch}: must be at least 1")
+            raise PlanError(f"batch={self.batch}: give at least 1")
         if self.points not in POINTS:
             raise PlanError(f"points={self.points!r}: choose one of {', '.join(POINTS)}")
         if not 0 <= self.shard[0] < self.shard[1]:
-            raise PlanError(f"shard {self.shard[0] + 1}/{self.shard[1]}: the first number runs from 1 to the second")
+            raise PlanError(f"shard {self.shard[0] + 1}/{self.shard[1]}: the first number must lie between 1 and {self.shard[1]}")
 
 
 class Cell(NamedTuple):

@@ -27,12 +27,12 @@ def cells_of(base: dict[str, Any], baseline: tuple[str, str] | None, methods: Se
         base: Plain JSON of all that decides every row.
         baseline: Its name and what it does.
         methods: Attacks and controls, in order.
-        more: Functions and classes whose code decides the rows, beside that of the methods.
+        more: Functions and classes whose code decides the rows of all of them, beside that of the methods.
     """
     found = []
     if baseline:
         name, does = baseline
-        found.append(Cell(name, key_of({**base, "cell": name}), {"name": name, "settings": {}, "cites": "", "does": does}))
+        found.append(Cell(name, key_of({**base, "cell": name, "code": code_of(*more)}), {"name": name, "settings": {}, "cites": "", "does": does}))
     for one in methods:
         named = {"nist": one.nist, "atlas": one.atlas} if one.nist else {}
         found.append(Cell(str(one), key_of({**base, "method": one.describe(), "code": code_of(one, *more)}), {**one.describe(), **named}))

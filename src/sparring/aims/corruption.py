@@ -10,10 +10,11 @@ from torch import Tensor
 from sparring.aims.aim import Request, aim
 from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.domain import Batch
 from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.rng import Rng
+from sparring.core.taxonomy import MANUAL
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 from sparring.domains.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
@@ -46,9 +47,9 @@ class CorruptionCase(Case):
 
     def check(self) -> None:
         if not isinstance(self.data.domain, Image):
-            raise NeedsError(f"{self.name}: common corruptions are of images; this is {self.data.domain}")
+            raise NeedsError(f"{self.name}: common corruptions apply to images only, the data is {self.data.domain}")
         if not self.names or not self.severities:
-            raise InputError("corruption_error: give at least one corruption and one severity")
+            raise InputError("corruption_error got an empty list: give at least one corruption and one severity")
         self.victim.domain.check(self.data.x)
         self.victim.task.check(self.data.y, len(self.data))
         for name in self.names:
@@ -58,16 +59,17 @@ class CorruptionCase(Case):
     def cells(self, settings: Settings) -> list[Cell]:
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
         base = {"aim": self.aim, "model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.data, self.victim)
         code = code_of(corrupt, CorruptionCase)
-        found = [Cell(CLEAN, key_of({**base, "cell": CLEAN}), {"name": CLEAN, "settings": {}, "cites": ""})]
+        found = [Cell(CLEAN, key_of({**base, "cell": CLEAN, "code": code_of(CorruptionCase)}), {"name": CLEAN, "settings": {}, "cites": ""})]
         for name in self.names:
             for severity in self.severities:
-                about = {"name": name, "settings": {"severity": severity}, "cites": CITES, "control": False}
+                about = {"name": name, "settings": {"severity": severity}, "cites": CITES, "control": False, **MANUAL._asdict()}
                 found.append(Cell(written(name, severity), key_of({**base, "cell": [name, severity], "code": code}), about))
         return found
 
     def describe(self) -> dict[str, Any]:
-        say = f"{len(self.names)} common corruptions at severities {', '.join(map(str, self.severities))}; nobody searches for the worst"
+        say = f"{len(self.names)} common corruptions at severities {', '.join(map(str, self.severities))}; no search for the worst one"
         threat = {"kind": "corruption", "say": say, "say_short": "common corruptions"}
         return {"model": self.victim.describe(), "data": self.data.describe(), "threat": threat}
 

@@ -10,14 +10,11 @@ from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.extraction.probe import ExtractionProbe
 from sparring.attacks.method import Method, methods_of
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, PlanError
 from sparring.core.fit import Fit
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
-
-BUDGETS = (100, 300, 1000)
-"""Queries of the default attacks."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,18 @@ class ExtractionCase(Case):
         for part in (self.pool, self.test):
             self.victim.domain.check(part.x)
             if part.task.kind != self.victim.task.kind or part.task.kind != "classes":
-                raise InputError(f"{self.name}: copies are made of classifiers; the model answers {self.victim.task}, the data holds {part.task}")
+                raise InputError(f"{self.name}: extraction needs a classifier, but the model answers {self.victim.task} and the data holds {part.task}")
         if shared := set(self.pool.ids) & set(self.test.ids):
-            raise InputError(f"{self.name}: {len(shared)} samples are in pool and test data, {min(shared)} for one: give a split that keeps them apart")
+            raise InputError(f"{self.name}: {len(shared)} samples are in both pool and test data, such as {min(shared)}: give a split that separates them")
 
     def cells(self, settings: Settings) -> list[Cell]:
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
         base = {"aim": self.aim, "model": model, "fit": self.fit.describe(), "fit code": code_of(self.fit), "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.test, self.victim)
         return cells_of({**base, "pool": self.pool.sha256, "test": self.test.sha256}, None, self.methods, ExtractionCase)
 
     def describe(self) -> dict[str, Any]:
-        say = f"the adversary has {len(self.pool)} inputs like those of the model, asks for answers to some and trains {self.fit} on them"
+        say = f"the adversary has {len(self.pool)} inputs like the training data, queries the model about some of them and trains {self.fit} on the answers"
         return {
             "model": self.victim.describe(),
             "data": self.test.describe(),
@@ -102,14 +100,12 @@ def _answer(victim: Victim, data: Data) -> Tensor:
 def extraction(request: Request) -> list[Case]:
     """Copy a model from its answers."""
     if not request.victims or request.train is None:
-        raise PlanError("extraction needs a model and data with a training split for the adversary to ask about: add model=... and data=digits")
+        raise PlanError("extraction needs a model, and data with a training split for the queries: add model=... and data=digits")
     if not request.fits:
         raise PlanError("extraction needs a fit, which trains the copy: add fit=mlp")
-    methods = methods_of("extraction", request.attacks)
-    if request.attacks in ("default", ["default"]):
-        methods = [one.configure(queries=most) for one in methods if not one.control for most in BUDGETS] + [one for one in methods if one.control]
+    methods = tuple(methods_of("extraction", request.attacks))
     return [
-        ExtractionCase(f"{victim.name} · copied by {fit}", victim, request.train, request.data, fit, tuple(methods), request.seed)
+        ExtractionCase(f"{victim.name} · copied by {fit}", victim, request.train, request.data, fit, methods, request.seed)
         for victim in request.victims
         for fit in request.fits
     ]

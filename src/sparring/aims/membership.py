@@ -12,7 +12,7 @@ from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.membership.probe import Probe
 from sparring.attacks.method import Method, methods_of
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, PlanError
 from sparring.core.fit import Fit
 from sparring.core.rng import Rng
@@ -66,16 +66,17 @@ class MembershipCase(Case):
 
     def check(self) -> None:
         if self.data.task.kind != "classes" or not isinstance(self.data.x, Tensor):
-            raise InputError(f"{self.name}: membership is measured on numbers with classes; the data holds {self.data.domain.kind} with {self.data.task}")
+            raise InputError(f"{self.name}: membership needs numerical inputs with classes, but the data holds {self.data.domain.kind} with {self.data.task}")
         if min(len(part) for part in self.parts) < 8:
             raise InputError(f"{self.name}: {len(self.data)} records are too few to divide into members, non-members and background: give at least 50")
 
     def cells(self, settings: Settings) -> list[Cell]:
         base = {"aim": self.aim, "fit": self.fit.describe(), "fit code": code_of(self.fit), "data": self.data.sha256, "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.data)
         return cells_of(base, None, self.methods, MembershipCase)
 
     def describe(self) -> dict[str, Any]:
-        say = "the adversary has the model's scores and records with their true answers, and asks which of them it was trained on"
+        say = "the adversary has the scores of the model and records with their true answers, and decides which records were used in training"
         return {
             "model": {"name": str(self.fit), "fit": self.fit.describe(), "task": self.data.task.describe()},
             "data": self.data.describe(),
@@ -109,7 +110,7 @@ def _checked(scores: Tensor, data: Data) -> Tensor:
     """The scores of an attack as float64 [n], or ValueError where they are something else."""
     scores = torch.as_tensor(scores).detach().double().cpu()
     if scores.shape != (len(data),) or not bool(torch.isfinite(scores).all()):
-        raise ValueError(f"the attack gave scores of shape {tuple(scores.shape)} for {len(data)} records: one finite number per record is needed")
+        raise ValueError(f"the attack returned scores of shape {tuple(scores.shape)} for {len(data)} records: return one finite number per record")
     return scores
 
 
@@ -126,6 +127,6 @@ def _checked(scores: Tensor, data: Data) -> Tensor:
 def membership(request: Request) -> list[Case]:
     """Tell from a model whether a record was in its training data."""
     if not request.fits:
-        raise PlanError("membership needs a fit, since somebody must know what the model was trained on: add fit=mlp")
+        raise PlanError("membership needs a fit, so that the training records are known: add fit=mlp")
     methods = tuple(methods_of("membership", request.attacks))
     return [MembershipCase(f"{fit} · membership", fit, request.data, methods, request.seed) for fit in request.fits]

@@ -11,7 +11,7 @@ from sparring.aims.case import Case, Cell, Progress, Settings, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.method import Method, methods_of
 from sparring.attacks.poisoning.workshop import Workshop
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, PlanError
 from sparring.core.fit import Fit
 from sparring.core.rng import number_of
@@ -53,13 +53,13 @@ class PoisoningCase(Case):
 
     def check(self) -> None:
         if self.trials < 1:
-            raise PlanError(f"trials={self.trials}: at least one is needed")
+            raise PlanError(f"trials={self.trials}: give at least 1")
         if self.train.task.kind != "classes" or self.test.task.kind != "classes":
-            raise InputError(f"{self.name}: labels are flipped between classes; the data holds {self.train.task}")
+            raise InputError(f"{self.name}: poisoning flips labels between classes, but the data holds {self.train.task}")
         if shared := set(self.train.ids) & set(self.test.ids):
-            raise InputError(f"{self.name}: {len(shared)} samples are in training and test data, {min(shared)} for one: give a split that keeps them apart")
+            raise InputError(f"{self.name}: {len(shared)} samples are in both training and test data, such as {min(shared)}: give a split that separates them")
         if self.threat.most(len(self.train)) == 0 and self.threat.share > 0:
-            raise PlanError(f"{self.name}: {self.threat.label} of {len(self.train)} samples is not one label: raise the share")
+            raise PlanError(f"{self.name}: {self.threat.label} of {len(self.train)} samples is less than one label: raise the share")
 
     def cells(self, settings: Settings) -> list[Cell]:
         base = {
@@ -69,8 +69,9 @@ class PoisoningCase(Case):
             "train": self.train.sha256,
             "test": self.test.sha256,
             "seed": settings.seed,
+            "subject code": code_of_subject(self.test),
         }
-        twin = cells_of(base, (TWIN, "trains on the clean data with the same seed"), ())
+        twin = cells_of(base, (TWIN, "trains on the clean data with the same seed"), (), PoisoningCase)
         return twin + cells_of({**base, "threat": self.threat.describe()}, None, self.methods, PoisoningCase)
 
     def describe(self) -> dict[str, Any]:

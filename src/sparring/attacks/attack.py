@@ -8,12 +8,13 @@ import math
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Concatenate, Generic, ParamSpec, Self, cast, get_args, get_type_hints
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, cast, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
 from sparring.attacks.reach import reachable
+from sparring.core.arguments import shown
 from sparring.core.domain import Batch
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.expression import parse
@@ -21,6 +22,7 @@ from sparring.core.foreign import ours
 from sparring.core.problem import Problem
 from sparring.core.registry import everything, find, named_in, register
 from sparring.core.rng import Rng, number_of
+from sparring.core.signature import check_signature
 from sparring.core.taxonomy import BLACK_BOX, WHITE_BOX, Taxonomy
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim, say_set
@@ -60,6 +62,8 @@ class Attack(Generic[Chosen]):
     nist: str = ""
     atlas: str = ""
 
+    aim: ClassVar[str] = "evasion"
+
     def __post_init__(self) -> None:
         """An attack shows the text and the signature of its search, whether it is the registered one or was configured."""
         known = WHITE_BOX if "gradients" in self.needs else BLACK_BOX
@@ -88,6 +92,8 @@ class Attack(Generic[Chosen]):
         settings: the attack's own. Returns points shaped like x. Raises InputError or NeedsError
         before the first question to the victim.
         """
+        if rng is not None and not isinstance(rng, Rng):
+            raise PlanError(f"rng is {shown(rng)}: give Rng.of(seed, range(len(x))) of sparring.core.rng, or leave it out")
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise PlanError(f"batch={batch!r}: give a whole number of at least 1, the samples searched together")
         victim, threat, chosen = victim_of(victim), threat_of(threat), self.configure(*unnamed, **settings)
@@ -130,7 +136,7 @@ class Attack(Generic[Chosen]):
     def configure(self, *unnamed: Chosen.args, **settings: Chosen.kwargs) -> Self:
         """Return the same attack with these settings; an error for an unknown one names the nearest."""
         if unnamed:
-            raise PlanError(f"{self.name}: settings need their names, {next(iter(self.defaults), 'key')}=... for example")
+            raise PlanError(f"{self.name}: name the settings, {next(iter(self.defaults), 'key')}=... for example")
         given: dict[str, Any] = dict(settings)
         known, hints = {**self.defaults, **EVERY}, _hints(self.search)
         for name, value in given.items():
@@ -140,6 +146,8 @@ class Attack(Generic[Chosen]):
             number = isinstance(default, int | float) and not isinstance(default, bool)
             if number and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise PlanError(f"{self.name}({name}={value!r}): give a number, the default is {default!r}")
+            if isinstance(default, bool) and not isinstance(value, bool):
+                raise PlanError(f"{self.name}({name}={shown(value)}): give True or False, the default is {default!r}")
             if isinstance(default, str) and not isinstance(value, str):
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")
             if name == "loss":
@@ -251,9 +259,40 @@ def attack(
     tasks: Set[str] = frozenset(),
     taxonomy: Taxonomy | None = None,
 ) -> Callable[[Callable[Concatenate[Problem, Chosen], Batch]], Attack[Chosen]]:
-    """Register a search function `(problem, *, settings) -> points` as an attack; see `Attack`."""
+    """Register a search function `(problem, *, settings) -> points` as an attack; see `Attack`.
+
+    The attack has the name of the function. Its docstring describes each setting under `Args:` and ends with `Source:`.
+
+    Args:
+        needs: What the victim must expose and the threat grant: some of "gradients", "scores" and "labels".
+        uses: The methods of the region that the search calls, such as "project" and "sample".
+        cites: Paper and official code.
+        control: Whether it is no search but what searches are compared with.
+        tasks: Kinds of task that it is for, empty for all.
+        taxonomy: Its identifiers in NIST AI 100-2 and MITRE ATLAS; if left out, they follow from `needs`.
+
+    Returns:
+        A decorator that makes the `Attack`; configured and called it searches for points.
+
+    Raises:
+        ValueError: Where another attack has that name.
+
+    Example:
+        >>> import sparring as sp
+        >>> from sparring.attacks.loop import iterate
+        >>> def drawn(problem, *, steps: int = 3):
+        ...     def step(live, state, k):
+        ...         live.losses(live.region.sample(live.rng.draw(k)))
+        ...         return state
+        ...     return iterate(problem, lambda live, restart: (), step, steps=steps)
+        >>> made = Attack("drawn", drawn, frozenset({"labels"}), frozenset({"sample"}), cites="")
+        >>> data = sp.load("digits", take=4)
+        >>> made("zoo:digits-plain", data.x, data.y, sp.linf(0.1)).shape
+        torch.Size([4, 1, 8, 8])
+    """
 
     def enter(search: Callable[Concatenate[Problem, Chosen], Batch]) -> Attack[Chosen]:
+        check_signature("attack", search, ("problem",))
         made = Attack(search.__name__, search, frozenset(needs), frozenset(uses), cites, control, frozenset(tasks), {}, *(taxonomy or ("", "")))
         object.__setattr__(made, "__module__", search.__module__)
         return register("attack", made.name)(made)

@@ -77,10 +77,5 @@ def take(state: State, rows: Tensor) -> State:
 
     Parts that are None stay None, nested states are taken apart.
     """
-
-    def part(value: Any) -> Any:
-        if value is None:
-            return None
-        return take(value, rows) if isinstance(value, tuple) else value[rows]
-
-    return type(state)(*(part(value) for value in state))
+    parts: list[Any] = [None if one is None else take(one, rows) if isinstance(one, tuple) else one[rows] for one in state]
+    return type(state)(*parts)

@@ -2,6 +2,8 @@
 
 A name may stand for several functions, one for each kind of criterion; "margin", the criterion's own loss, is there for all of them. They work on
 logits; `doctor` warns when a model gives probabilities.
+
+Where nobody has registered a loss for a kind of criterion, every name stands for the criterion's own loss, so that attacks run on a new task as they are.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from torch import Tensor
 from sparring.core.errors import NeedsError
 from sparring.core.goal import Criterion
 from sparring.core.problem import Loss
-from sparring.core.registry import find, register
+from sparring.core.registry import everything, find, register
 from sparring.tasks.classes import ClassCriterion, logit_gap
 
 
@@ -33,12 +35,18 @@ class NamedLoss:
         return any(issubclass(kind, one) for one in self.variants)
 
     def variant(self, kind: type) -> Loss:
-        """Return the function for criteria of this kind; NeedsError where there is none."""
+        """Return the function for criteria of this kind.
+
+        Raises:
+            NeedsError: Where there is none, though other losses have one.
+        """
         if (exact := self.variants.get(kind)) is not None:
             return exact
         for one, function in self.variants.items():
             if issubclass(kind, one):
                 return function
+        if not any(issubclass(kind, one) for named in everything("loss").values() for one in named.variants if one is not object):
+            return margin
         known = ", ".join(sorted(one.__name__ for one in self.variants))
         raise NeedsError(f'the loss "{self.name}" is for {known}, not for {kind.__name__}: use loss="margin", which fits every goal')
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from sparring.attacks.attack_set import known_sets, written_in
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.expression import parse
 from sparring.core.registry import everything, find, register
+from sparring.core.signature import check_signature
 from sparring.core.taxonomy import Taxonomy
 
 
@@ -79,6 +81,7 @@ def method(*, aim: str, cites: str, control: bool = False, taxonomy: Taxonomy | 
     """Register a function as an attack of an aim under its own name; see `Method`."""
 
     def enter(carry_out: Callable[..., Any]) -> Method:
+        check_signature("method", carry_out, ("subject",))
         made = Method(carry_out.__name__, carry_out, aim, cites, control, {}, *(taxonomy or ("", "")))
         object.__setattr__(made, "__doc__", carry_out.__doc__)
         object.__setattr__(made, "__module__", carry_out.__module__)
@@ -94,17 +97,18 @@ def methods_of(aim: str, written: Any) -> list[Method]:
 
     Args:
         aim: The kind of harm.
-        written: "default" for every attack of the aim that is no control, or a list such as ["label_flip(share=0.1)"].
+        written: The name of a set of the aim, or a list such as ["knockoff(queries=100)"]. "default" is every attack of the aim that is
+            no control, where no set is called so.
 
     Raises:
         UnknownName, PlanError, NeedsError: for what is not an attack of the aim.
     """
     known: dict[str, Method] = {name: one for name, one in everything("method").items() if one.aim == aim}
     listed = [written] if isinstance(written, str | Method) else list(written)
-    if listed == ["default"]:
+    if listed == ["default"] and "default" not in known_sets(aim):
         chosen = [one for one in known.values() if not one.control]
     else:
-        chosen = [one if isinstance(one, Method) else _read(one, aim, known) for one in listed]
+        chosen = [one if isinstance(one, Method) else _read(one, aim, known) for one in written_in(aim, listed)]
     if wrong := [one for one in chosen if one.aim != aim]:
         raise NeedsError(f"{wrong[0].name} is an attack of {wrong[0].aim}; {aim} has {', '.join(known)}")
     said = [str(one) for one in chosen]

@@ -1,9 +1,9 @@
-"""`evaluate`, `doctor` and `reevaluation`: the main job, the check before it and the self_check after it, for Python."""
+"""The Python functions `evaluate`, `doctor` and `reevaluate`."""
 
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -40,14 +40,14 @@ def evaluate(
     seed: int = 0,
     batch: int = 250,
     cascade: bool = True,
-    points: str = "gallery",
+    points: Literal["none", "gallery", "all"] = "gallery",
     self_check: bool = True,
     gate: Sequence[str] = (),
     out: str | os.PathLike[str] = "runs",
     listen: Listener | None = None,
     doubt: bool | None = None,
 ) -> Run:
-    """Certify and attack a model, judge every point and record it all.
+    """Certify and attack a model, judge every point and record the results.
 
     The same call continues an interrupted run.
 
@@ -59,11 +59,11 @@ def evaluate(
             may stand beside the names.
         certify: What to prove with before the attacks: "default" for all certifiers that fit, "none", or a list such as
             ['network(effort="bounds")'].
-        seed: See `bench.evaluate.Settings`.
-        batch: See `bench.evaluate.Settings`.
-        cascade: See `bench.evaluate.Settings`.
-        points: See `bench.evaluate.Settings`.
-        self_check: See `bench.evaluate.Settings`.
+        seed: Of all random draws, which are keyed by sample; at least 0.
+        batch: Samples searched together, at least 1. It changes the speed and no verdict.
+        cascade: Whether an attack sees only the samples that earlier attacks left standing.
+        points: Which adversarial inputs to keep: "none", "gallery" (a few for the report) or "all".
+        self_check: Whether to re-evaluate with adaptive attacks where a check of the model fails.
         gate: Rules such as "robust_accuracy >= 0.45".
         out: Folder or fsspec URL under which the run folder is made.
         listen: Called with (event, details).
@@ -82,7 +82,7 @@ def evaluate(
         'done'
     """
     if doubt is not None:
-        warnings.warn("doubt= of evaluate is called self_check=", DeprecationWarning, stacklevel=2)
+        warnings.warn("the setting doubt= of evaluate is now called self_check=", DeprecationWarning, stacklevel=3)
         self_check = doubt
     model = _victim(victim, data)
     data = data_of(data, model.domain, model.task)
@@ -113,7 +113,7 @@ def evaluate(
 
 @in_our_words
 def doctor(victim: Any, data: Any, threat: Threat | None = None, *, deep: bool | None = False) -> Findings:
-    """Check what an evaluation of this victim would stumble over, on up to 64 samples.
+    """Check a victim for faults that would spoil an evaluation, on up to 64 samples.
 
     Args:
         victim: As for `evaluate`.
@@ -137,7 +137,7 @@ def doctor(victim: Any, data: Any, threat: Threat | None = None, *, deep: bool |
     victim = _victim(victim, data)
     threat = None if threat is None else threat_of(threat)
     if deep is not False and (threat is None or not _reaches(threat)):
-        raise PlanError("deep checks attack: give the threat that is to be evaluated, doctor(victim, data, sp.linf(0.1), deep=True)")
+        raise PlanError("deep checks attack the model and need a threat: doctor(victim, data, sp.linf(0.1), deep=True)")
     return Findings(examine(victim, data_of(data, victim.domain, victim.task), threat or linf(0.0), deep=deep))
 
 
@@ -159,21 +159,27 @@ def reevaluate(victim: Any, data: Any, threat: Threat, *, plain: str = PLAIN, se
 
     Raises:
         PlanError: where no radius of the threat is above 0.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=4)
+        >>> reevaluate(victim, data, sp.linf(0.01)).verdict in ("reliable", "caution", "unreliable")
+        True
     """
     victim, threat = _victim(victim, data), threat_of(threat)
     if not _reaches(threat):
-        raise PlanError("an adaptive re-evaluation attacks: give a threat with a radius above 0")
+        raise PlanError("an adaptive re-evaluation attacks the model: give a threat with a radius above 0")
     attack = read_attack(plain)
     attack.check(victim, threat)
     return look_again(victim, data_of(data, victim.domain, victim.task), threat, plain=attack, seed=seed)
 
 
 def _victim(given: Any, data: Any) -> Victim:
-    """The model as a victim; what its inputs and answers are may follow from the data."""
+    """Return the model as a victim; its domain and task may follow from the data."""
     return victim_of(given, data.domain, task=data.task) if isinstance(data, Data) else victim_of(given)
 
 
 def _reaches(threat: Threat) -> bool:
-    """Is any radius above 0?"""
+    """Return whether any radius is above 0."""
     radius = threat.space.radius
     return bool((radius > 0).any()) if isinstance(radius, Tensor) else radius > 0

@@ -14,6 +14,7 @@ from sparring.aims.corruption import CorruptionCase, written
 from sparring.attacks.attack import BATCH
 from sparring.bench.evaluate import carry_out
 from sparring.core.errors import InputError
+from sparring.core.foreign import in_our_words
 from sparring.data.dataset import Data
 from sparring.data.wanted import data_of
 from sparring.domains.corruptions.corrupt import CORRUPTIONS, SEVERITIES
@@ -22,6 +23,7 @@ from sparring.metrics.outcome import CLEAN
 from sparring.models.wanted import victim_of
 
 
+@in_our_words
 def corruption_error(
     victim: Any,
     data: Any,
@@ -63,7 +65,7 @@ def corruption_error(
     first = victim_of(victim, data.domain if isinstance(data, Data) else None)
     samples = data_of(data, first.domain, first.task)
     if not names or not severities:
-        raise InputError("corruption_error: give at least one corruption and one severity")
+        raise InputError("corruption_error got an empty list: give at least one corruption and one severity")
     models = [first, *([] if baseline is None else [victim_of(baseline, samples.domain, "the baseline")])]
     cases = [CorruptionCase(f"{model.name} · corruptions", model, samples, tuple(names), tuple(severities)) for model in models]
     if len(cases) > 1 and cases[0].name == cases[1].name:
@@ -76,7 +78,7 @@ def corruption_error(
 
 
 def _errors(rows: pd.DataFrame, case: CorruptionCase) -> CorruptionError:
-    """What stands in the rows of a case; an answer that failed is wrong."""
+    """Return which rows of a case are wrong; a failed answer counts as wrong."""
     wrong = {said: (part.sort_values("position").status != "held").to_numpy() for said, part in rows.groupby("attack")}
     found = np.array([[wrong[written(name, severity)] for severity in case.severities] for name in case.names])
     return CorruptionError(case.names, case.severities, found, wrong[CLEAN])

@@ -1,4 +1,4 @@
-"""Where a run was carried out: versions, processor, commit."""
+"""The environment of a run: versions, processor, commit."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ PACKAGES = ("sparring", "torch", "numpy", "scipy", "scikit-learn", "onnxruntime"
 
 @functools.cache
 def environment() -> dict[str, Any]:
-    """Return plain JSON that describes the environment and stands beside every number."""
+    """Return the environment as plain JSON, to be stored with the results."""
     import torch
 
     versions = {}

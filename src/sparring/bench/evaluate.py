@@ -1,4 +1,4 @@
-"""One run carried out: cases x batches, whatever their aim, resumed where it stopped."""
+"""The loop of a run over cases and batches, the same for every aim; it can be resumed."""
 
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from sparring.records.store import Store
 
 
 def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str, Any], settings: Settings, listen: Listener | None = None) -> Run:
-    """Run all cases into a run folder under `out`, or go on with the one that is there.
+    """Run all cases into a run folder under `out`, or continue the one that exists.
 
     A run is addressed by what it computes, so the same call continues it: finished batches are
     read, not computed. A method that fails becomes rows of status "error" and the run goes on.
@@ -72,11 +72,11 @@ def _carry_out_case(case: Case, about: dict[str, Any], progress: Progress) -> No
 
 
 def _batches(case: Case, settings: Settings) -> Sequence[Tensor]:
-    """The batches of this shard: places of units, int64."""
+    """Return the batches of this shard as positions of units, int64."""
     return torch.arange(len(case.units)).split(settings.batch)[settings.shard[0] :: settings.shard[1]]
 
 
 def _described(case: Case, cells: list[Any]) -> dict[str, Any]:
-    """A case as the header has it."""
+    """Return a case as it is written in the header."""
     listed = [{"key": cell.key, "attack": {**cell.about, "say": cell.say}} for cell in cells]
     return {"name": case.name, "aim": find("aim", case.aim).describe(), "n": len(case.units), **case.describe(), "checks": [], "cells": listed}

@@ -1,4 +1,4 @@
-"""Gates: rules on metrics, judged on that end of the interval which is worse for the model."""
+"""Gates: rules on metrics, judged on the end of the interval that is worse for the model."""
 
 import math
 import re
@@ -41,7 +41,7 @@ def read_rule(text: str) -> Rule:
         raise PlanError(f"cannot read the gate {text!r}: write robust_accuracy >= 0.45, robust_accuracy[linf 0.1] >= 45% or tpr(fpr=0.001) <= 0.01")
     expression = parse(found["metric"].strip())
     if expression.arguments:
-        raise PlanError(f"cannot read the gate {text!r}: settings of a metric need their names, such as tpr(fpr=0.001)")
+        raise PlanError(f"cannot read the gate {text!r}: name the settings of a metric, such as tpr(fpr=0.001)")
     metric: Metric = find("metric", expression.name)
     metric.check(expression.settings)
     written = found["bound"]
@@ -57,7 +57,7 @@ def read_rule(text: str) -> Rule:
 
 
 def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[str, str] | None = None) -> None:
-    """Refuse rules that cannot be read or are about no case, before anything is computed.
+    """Refuse rules that cannot be read or match no case, before anything is computed.
 
     The argument `cases` leads from their names to their aims, `tasks` to the kinds of their answers, where they are known.
     """
@@ -66,15 +66,15 @@ def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[st
     for written in rules:
         rule = read_rule(written)
         if not any(rule.which in name for name in cases):
-            raise PlanError(f"the gate {written!r} is about no case: they are {', '.join(cases)}")
+            raise PlanError(f"the gate {written!r} matches no case; the cases are {', '.join(cases)}")
         if not any(rule.which in name and aim == rule.metric.aim for name, aim in cases.items()):
-            raise PlanError(f"the gate {written!r} measures {rule.metric.aim}; the cases are about {', '.join(sorted(set(cases.values())))}")
+            raise PlanError(f"the gate {written!r} uses a metric of {rule.metric.aim}, but the cases are about {', '.join(sorted(set(cases.values())))}")
         if tasks and not any(rule.which in name and rule.metric.fits(cases[name], task) for name, task in tasks.items()):
             raise PlanError(f"the gate {written!r} is for answers of the kind {rule.metric.task}; the models answer {', '.join(sorted(set(tasks.values())))}")
 
 
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
-    """Return for every rule and case it is about {rule, case, cell, value, low, high, share, met}.
+    """Return {rule, case, cell, value, low, high, share, met} for every rule and matching case.
 
     A metric of single attacks is judged on the attack that is worst for the model; cell names it. A rule about no case is an error.
     """

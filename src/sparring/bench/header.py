@@ -1,4 +1,4 @@
-"""The header of a run: written first, replaced whole, readable without the rest."""
+"""The header of a run, which is written first and always replaced as a whole."""
 
 import datetime
 import shlex
@@ -13,7 +13,7 @@ from sparring.records.store import Store
 
 
 def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: dict[str, Any]) -> Record:
-    """Return the record of a new run, or of the one that is there, marked as running.
+    """Return the record of a new or existing run, marked as running.
 
     The cases are as `Case.describe` gives them.
     """
@@ -30,7 +30,7 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
 
 
 def finish(record: Record) -> None:
-    """Write when the run ended and whether all rows of all cells are there."""
+    """Write when the run ended and whether its rows are complete."""
     cells = [(cell["key"], case.get("n", case["data"]["n"])) for case in record.header["cases"] for cell in case["cells"]]
     complete = all(len(record.rows(key)) == count for key, count in cells)
     record.header.update(status="done" if complete else "partial", ended=now())
@@ -38,13 +38,13 @@ def finish(record: Record) -> None:
 
 
 def folder_of(identity: str, name: str) -> str:
-    """Return the name of a run's folder: the start of its hash and something to recognise it by."""
+    """Return the name of a run's folder: the start of its hash and a readable part."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")[:40]
     return f"{identity[:6]}-{slug or 'run'}"
 
 
 def _command() -> str:
-    """The command line, quoted so that it can be pasted into a shell."""
+    """Return the command line, quoted so that it can be pasted into a shell."""
     program = Path(sys.argv[0]).name
     return shlex.join(["spar" if program in ("spar", "app.py") else program, *sys.argv[1:]])
 

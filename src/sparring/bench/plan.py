@@ -1,4 +1,4 @@
-"""A plan: what to evaluate, in the words of the command line, YAML and Python."""
+"""A plan: what to evaluate, with the same keys on the command line, in YAML and in Python."""
 
 import os
 import warnings
@@ -36,7 +36,7 @@ def read(kind: str, written: str) -> Any:
     try:
         return find(kind, expression.name)(*expression.arguments, **expression.settings)
     except TypeError as error:
-        raise PlanError(f"cannot read the threat {written!r}: write a name of {', '.join(everything(kind))} and its numbers, such as labels 0.1") from error
+        raise PlanError(f"cannot read the threat {written!r}: write one of {', '.join(everything(kind))} and its numbers, such as labels 0.1") from error
 
 
 class Plan(BaseModel):
@@ -44,41 +44,44 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    aim: str = Field(default="evasion", description="evasion, poisoning, membership, extraction or corruption: the kind of harm (spar ls aims)")
+    aim: str = Field(default="evasion", description="the kind of harm: evasion, poisoning, membership, extraction, transfer or corruption (spar ls aims)")
     model: list[str] = Field(
         default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, FILE.json or FILE.txt of trees, or https://HOST/PATH"
     )
+    source: list[str] = Field(
+        default=[], description="of aim=transfer: models that points are found on, with + between several together; without it the models themselves"
+    )
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
-    search: str | None = Field(default=None, description="fast, bfloat16 or plain: how gradients of torch models are taken")
+    search: str | None = Field(default=None, description="how gradients of torch models are computed: fast, bfloat16 or plain")
     data: str | None = Field(default=None, description="digits, breast-cancer, or a file or folder")
-    split: str | None = Field(default=None, description="train, test or all, where the data has them")
-    task: str | None = Field(default=None, description="what is true, where it is no class: values(tolerance=20), mask(count=2)")
-    take: int | None = Field(default=None, description="evaluate only so many samples, the first ones")
-    target: str | None = Field(default=None, description="column of the classes, in tables")
-    deployed: str | None = Field(default=None, description="float or 8bit: the form in which images reach the model")
+    split: str | None = Field(default=None, description="train, test or all, if the data has splits")
+    task: str | None = Field(default=None, description="type of the true answers, if not classes: values(tolerance=20), mask(count=2)")
+    take: int | None = Field(default=None, description="number of samples to evaluate, from the first one on")
+    target: str | None = Field(default=None, description="for tables: the column with the classes")
+    deployed: str | None = Field(default=None, description="form in which images reach the model: float or 8bit")
     threat: list[str] = Field(default=[], description="linf 8/255, l2 0.5, l1 10, l0 5, patch 6, spatial 20 3, corruptions 3, rules FILE, words 0.2 FILE")
     goal: str = Field(
         default="untargeted",
-        description="untargeted, targeted next, targeted random or targeted CLASS; of values up 5, above 200 and so on; of masks erase CLASS",
+        description="untargeted, targeted next, targeted random or targeted CLASS; for values, up 5, above 200 and so on; for masks, erase CLASS",
     )
-    smallest: bool = Field(default=False, description="within the radius look for the smallest change, not for any: sizes are then distances")
-    access: str | None = Field(default=None, description="gradients, scores or labels: what the adversary sees")
-    queries: int | None = Field(default=None, description="budget a sample and attack: answers of the victim")
-    steps: int | None = Field(default=None, description="budget: iterations of an attack")
-    seconds: float | None = Field(default=None, description="budget: seconds a sample")
-    attacks: list[str] = Field(default=["default"], description="a set, or attacks such as pgd(steps=50)")
-    fit: list[str] = Field(default=["mlp"], description="how models are trained where the aim trains some, such as mlp(hidden=64, epochs=30) (spar ls fits)")
-    trials: int = Field(default=10, description="how often a random experiment is repeated, of aim=poisoning")
-    certify: list[str] = Field(default=["default"], description="default, none, or certifiers such as network(effort=thorough)")
-    seed: int = Field(default=0, description="of all random draws")
-    batch: int = Field(default=250, description="samples searched together")
-    cascade: bool = Field(default=True, description="an attack sees only what the earlier ones left standing")
-    points: str = Field(default="gallery", description="which adversarial inputs to keep: none, gallery or all")
-    self_check: bool = Field(default=True, description="where a check fails, try what an adaptive adversary would on some samples, and report that too")
-    shard: str = Field(default="1/1", description="do the k-th of n parts of the batches: k/n")
-    out: str = Field(default="runs", description="folder or URL under which the run folder is made")
-    gate: list[str] = Field(default=[], description="rules such as robust_accuracy >= 0.45, for the exit code")
-    evaluations: list[dict[str, Any]] = Field(default=[], description="several plans in one run; keys here override the ones above")
+    smallest: bool = Field(default=False, description="look for the smallest change within the radius; the column size then holds distances")
+    access: str | None = Field(default=None, description="what the adversary can observe: gradients, scores or labels")
+    queries: int | None = Field(default=None, description="budget per sample and attack: queries to the victim")
+    steps: int | None = Field(default=None, description="budget per sample and attack: iterations")
+    seconds: float | None = Field(default=None, description="budget per sample and attack: seconds")
+    attacks: list[str] = Field(default=["default"], description="a set of attacks, or attacks such as pgd(steps=50)")
+    fit: list[str] = Field(default=["mlp"], description="how models are trained, for aims that train some: mlp(hidden=64, epochs=30) (spar ls fits)")
+    trials: int = Field(default=10, description="for aim=poisoning: number of trials, each with another seed")
+    certify: list[str] = Field(default=["default"], description="certifiers to run before the attacks: default, none, or some such as network(effort=thorough)")
+    seed: int = Field(default=0, description="seed of all random draws")
+    batch: int = Field(default=250, description="number of samples per batch")
+    cascade: bool = Field(default=True, description="each attack sees only the samples that the earlier ones did not break")
+    points: str = Field(default="gallery", description="adversarial inputs to keep: none, gallery or all")
+    self_check: bool = Field(default=True, description="if a check fails, try adaptive attacks on some samples and report their result too")
+    shard: str = Field(default="1/1", description="do only the k-th of n shares of the batches: k/n")
+    out: str = Field(default="runs", description="folder or URL in which the run folder is created")
+    gate: list[str] = Field(default=[], description="rules that set the exit code, such as robust_accuracy >= 0.45")
+    evaluations: list[dict[str, Any]] = Field(default=[], description="several plans in one run; their keys override the outer ones")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Plan":
@@ -90,7 +93,7 @@ class Plan(BaseModel):
         for name in values:
             if name not in cls.model_fields:
                 raise UnknownName("plan key", str(name), cls.model_fields, hint=ours(name, cls.model_fields))
-        for name in ("model", "threat", "gate", "attacks", "certify", "fit"):
+        for name in ("model", "source", "threat", "gate", "attacks", "certify", "fit"):
             if isinstance(values.get(name), str):
                 values[name] = split_list(values[name])
         try:
@@ -117,18 +120,18 @@ class Plan(BaseModel):
         return cls.of({**content, **(changes or {})})
 
     def parts(self) -> Iterator["Plan"]:
-        """Return the single evaluations of this plan, each with the outer keys it does not override."""
+        """Return the single evaluations of this plan, each merged with the outer keys."""
         if not self.evaluations:
             yield self
             return
         outer = self.model_dump(exclude={"evaluations"}, exclude_unset=True)
         for inner in self.evaluations:
             if common := [name for name in inner if name in OF_THE_RUN]:
-                raise PlanError(f"plan key {common[0]!r} is of the whole run: put it beside evaluations, not inside")
+                raise PlanError(f"plan key {common[0]!r} holds for the whole run: move it from evaluations to the top level")
             yield Plan.of({**outer, **inner})
 
     def cases(self) -> list[Case]:
-        """Return everything loaded and checked against each other.
+        """Return the cases, loaded and checked against each other.
 
         Raises UsageError for what does not fit.
         """
@@ -145,27 +148,28 @@ class Plan(BaseModel):
         `spar certify` and `spar doctor` need them.
         """
         found = self.cases()
-        if other := [one for one in found if not isinstance(one, EvasionCase)]:
-            raise PlanError(f"this command is about evasion, the plan has aim={other[0].aim}: use spar run")
+        if other := [one for one in found if one.aim != "evasion"]:
+            raise PlanError(f"this command supports aim=evasion only, the plan has aim={other[0].aim}: use spar run")
         return [one for one in found if isinstance(one, EvasionCase)]
 
     def _check_keys(self, chosen: Aim) -> None:
-        """Refuse keys that only other aims understand, and say which key is missing."""
+        """Refuse keys that only other aims understand, and plans that lack a key."""
         for name in sorted(self.model_fields_set & _keys_of_others(chosen)):
-            raise PlanError(f"plan key {name!r} says nothing to aim={chosen.name}: its own keys are {', '.join(sorted(chosen.keys))}")
+            raise PlanError(f"plan key {name!r} has no meaning for aim={chosen.name}, whose own keys are {', '.join(sorted(chosen.keys))}")
         for missing in ("model", "data", "threat"):
             if not getattr(self, missing) and (missing == "data" or missing in chosen.keys):
-                raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the embedded default")
+                raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the default plan")
 
     def _request(self, chosen: Aim) -> Request:
-        """All that the aim is to work with, loaded."""
+        """Return the request for the aim, with everything loaded."""
         data = load(str(self.data), split=self.split, take=self.take, target=self.target, deployed=self.deployed, task=self.task)
         settings = {"search": self.search} if self.search else {}
         victims = [load_model(reference, data, weights=self.weights, settings=settings) for reference in self.model]
+        sources = [[load_model(part.strip(), data, settings=settings) for part in written.split("+")] for written in self.source]
         threats = [self._threat(written) if chosen.threat == "space" else read(chosen.threat, written) for written in self.threat]
-        fits = [read_fit(written) for written in self.fit]
+        fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
         train = load(str(self.data), split="train", target=self.target, deployed=self.deployed) if "fit" in chosen.keys and self.split != "train" else None
-        return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed)
+        return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None)
 
     def _threat(self, written: str) -> Threat:
         expression, goal = parse(written), parse(self.goal)
@@ -189,21 +193,23 @@ class Plan(BaseModel):
 
         It can be run again.
         """
-        known = known_sets()
+        known = known_sets(self.aim)
         silent = set() if self.evaluations else _keys_of_others(find("aim", self.aim))
         plain = self.model_dump(exclude={"shard", *silent}, exclude_defaults=bool(self.evaluations))
         return {**plain, "attacks": [known[name].name if name in known else name for name in self.attacks]}
 
     def run(self, listen: Listener | None = None) -> Run:
-        """Run the plan, or go on where it stopped, and judge its gate."""
+        """Run the plan or continue an interrupted run, and judge its gate."""
         from sparring.bench.gate import check_gate, judge_gate
 
         settings = self.settings()
         cases = self.cases()
-        check_gate(self.gate, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
+        if self.gate:
+            check_gate(self.gate, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
         run = carry_out(cases, self.out, self.resolved(), settings, listen)
-        run.record.header["gate"] = judge_gate(run, self.gate)
-        run.record.save_header()
+        if self.gate:
+            run.record.header["gate"] = judge_gate(run, self.gate)
+            run.record.save_header()
         return run
 
 
@@ -213,17 +219,17 @@ RENAMED = {"doubt": "self_check"}
 
 def _current(name: str) -> str:
     if name in RENAMED:
-        warnings.warn(f"the plan key {name} is called {RENAMED[name]}: write {RENAMED[name]}=...", FutureWarning, stacklevel=3)
+        warnings.warn(f"the plan key {name} is now called {RENAMED[name]}: write {RENAMED[name]}=...", FutureWarning, stacklevel=3)
     return RENAMED.get(name, name)
 
 
 def _keys_of_others(chosen: Aim) -> set[str]:
-    """The keys that say something to other aims only."""
+    """Return the keys that have a meaning for other aims only."""
     return {key for one in everything("aim").values() for key in one.keys} - chosen.keys
 
 
 def _named_apart(cases: list[Case]) -> list[Case]:
-    """Cases of one name (the same model on other data, say) get numbers."""
+    """Return the cases with numbers added to names that occur twice."""
     import dataclasses
 
     names = [case.name for case in cases]

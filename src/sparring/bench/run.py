@@ -1,4 +1,4 @@
-"""What an evaluation gives back: numbers, table, report."""
+"""The result of an evaluation: numbers, table, report."""
 
 import os
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sparring.core.errors import RecordError
+from sparring.core.foreign import in_our_words
 from sparring.core.rate import Rate
 from sparring.core.show import facts_table, rows_table
 from sparring.metrics.band import Band, band, certified_accuracy, proved_by
@@ -16,14 +17,48 @@ from sparring.report.html import write_report
 
 
 class Run:
-    """Read a finished (or interrupted) evaluation from its record."""
+    """Read a finished (or interrupted) evaluation from its record.
+
+    `evaluate` returns a run, and `Run.open` reads one from its folder.
+
+    Args:
+        record: The record that holds all that is known of the run.
+
+    Example:
+        >>> import sparring as sp
+        >>> from sparring.bench.api import evaluate
+        >>> data = sp.load("digits", take=4)
+        >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+        >>> run.status
+        'done'
+    """
 
     def __init__(self, record: Record):
         self.record = record
 
     @classmethod
+    @in_our_words
     def open(cls, url: str | os.PathLike[str]) -> "Run":
-        """Return the run in this folder."""
+        """Return the run in this folder.
+
+        Args:
+            url: A run folder, or the fsspec URL of one.
+
+        Returns:
+            The `Run`, whatever its status is.
+
+        Raises:
+            LoadError: Where there is no run folder.
+            RecordError: For a record that contradicts itself.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> Run.open(run.path).status
+            'done'
+        """
         return cls(Record.open(url))
 
     def __repr__(self) -> str:
@@ -43,36 +78,114 @@ class Run:
 
     @property
     def path(self) -> str:
-        """Return the folder or URL in which the record lies."""
+        """Return the folder or URL in which the record lies.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.path.startswith("memory://example/")
+            True
+        """
         return self.record.store.url
 
     @property
     def status(self) -> str:
-        """Return the status: running, done, partial (a shard), interrupted or failed."""
+        """Return the status: running, done, partial (a shard), interrupted or failed.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.status
+            'done'
+        """
         return self.record.header["status"]
 
     def table(self) -> pd.DataFrame:
-        """Return one row for every sample under every attack; columns as in `records.record.ROW`."""
+        """Return one row per sample and attack; columns as in `records.record.ROW`.
+
+        Returns:
+            A data frame with the columns case, attack, id, status, wanted, given, quality, margin, size, queries and others.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> sorted(run.table().attack.unique())
+            ['clean', 'fgsm']
+        """
         return self.record.table()
 
     def cases(self) -> dict[str, pd.DataFrame]:
-        """Return the table of each case (model, data, threat) by name."""
+        """Return the table of each case (model, data, threat) by name.
+
+        Returns:
+            From the name of a case to its rows of `table()`.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> list(run.cases())
+            ['digits-plain · linf 0.1']
+        """
         table = self.table()
         return {case["name"]: table[table.case == case["name"]] for case in self.record.header["cases"]}
 
     @property
     def clean_accuracy(self) -> Rate:
-        """Return the share of samples that are right without attack; for runs with one case."""
+        """Return the share of samples that are right without attack; for runs with one case.
+
+        Raises:
+            RecordError: For a run with several cases.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.clean_accuracy.n
+            4
+        """
         return clean_accuracy(self._only())
 
     @property
     def robust_accuracy(self) -> Rate:
-        """Return the share of samples that are right and unbroken; for runs with one case."""
+        """Return the share of samples that are right and unbroken; for runs with one case.
+
+        Raises:
+            RecordError: For a run with several cases.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.robust_accuracy.value <= run.clean_accuracy.value
+            True
+        """
         return robust_accuracy(self._only())
 
     @property
     def certified_accuracy(self) -> Rate:
-        """Return the share of samples right and proved to stay so; for runs with one case."""
+        """Return the share of samples that are right and certified; for runs with one case.
+
+        Raises:
+            RecordError: For a run with several cases.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.certified_accuracy.value
+            0.0
+        """
         return certified_accuracy(self._only())
 
     @property
@@ -80,33 +193,68 @@ class Run:
         """Return certified and empirical robust accuracy; for runs with one case.
 
         Robust accuracy lies between these two rates.
+
+        Raises:
+            RecordError: For a run with several cases.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.band.certified.value <= run.band.empirical.value
+            True
         """
         return band(self._only())
 
     def _only(self) -> pd.DataFrame:
         cases = self.cases()
         if len(cases) != 1:
-            raise RecordError(f"this run has {len(cases)} cases: use summary(), or cases() and sparring.metrics")
+            raise RecordError(f"this run has {len(cases)} cases, not one: use summary(), or cases() and sparring.metrics")
         return next(iter(cases.values()))
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return per case, in plain JSON, rates with their intervals and what each attack took.
+        """Return, per case, the rates with intervals and the count that each attack broke.
 
         The cost is there too, and `measures` for what is not evasion.
+
+        Returns:
+            One dictionary per case. Rates hold value, low, high and n; low and high are the ends of the 95 % interval, all in [0, 1].
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.summary()[0]["clean_accuracy"]["n"]
+            4
         """
         cases = self.cases()
         return [_summary(case, cases[case["name"]]) for case in self.record.header["cases"]]
 
+    @in_our_words
     def report(self, path: str | os.PathLike[str] | None = None) -> str:
         """Write the report, one offline HTML file, and return its path.
 
-        By default it is report.html in the run folder.
+        Args:
+            path: Where to write, report.html in the run folder if left out.
+
+        Returns:
+            The path or URL of the file.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.report().endswith("report.html")
+            True
         """
         return write_report(self.record, path)
 
 
 def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
-    """One case in plain JSON."""
+    """Return one case as plain JSON."""
     cost = {name: int(rows[name].sum()) for name in ("forwards", "backwards")}
     common = {"errors": int((rows.status == "error").sum()), **cost, "seconds": float(rows.seconds.sum())}
     if aim_of(case) != "evasion":
@@ -128,4 +276,4 @@ def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
 
 def _plain(measured: list[Measure]) -> list[dict[str, Any]]:
     """Measures in plain JSON."""
-    return [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "control": one.control, "share": one.share} for one in measured]
+    return [{**vars(one.rate), "cell": one.cell, "metric": one.metric, "role": one.role, "control": one.control, "share": one.share} for one in measured]

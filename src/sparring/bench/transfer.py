@@ -1,35 +1,30 @@
-"""Transfer matrix: points found on one network, put to another, on the samples that every network gets right."""
+"""Transfer matrix: points found on one network and evaluated on another."""
 
-import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
-from torch import Tensor
 
+from sparring.aims.aim import Request
 from sparring.aims.case import Settings
-from sparring.aims.evasion.case import EvasionCase
-from sparring.attacks.attack import Attack, read_attack
-from sparring.attacks.evasion.transfer.transfer import Transfer
-from sparring.attacks.loop import iterate
+from sparring.attacks.attack import Attack
 from sparring.bench.evaluate import carry_out
 from sparring.bench.run import Run
-from sparring.core.code import code_of
 from sparring.core.domain import Domain
-from sparring.core.errors import InputError, PlanError
+from sparring.core.errors import InputError
 from sparring.core.events import Listener
-from sparring.core.problem import Problem
+from sparring.core.foreign import in_our_words
 from sparring.core.rate import Rate
-from sparring.core.rng import Rng
-from sparring.core.threat import Budget, Threat
+from sparring.core.registry import find
+from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
-from sparring.models.wanted import listed_of, victim_of
+from sparring.metrics.transfer import transfer_rate
+from sparring.models.wanted import listed_of, threat_of, victim_of
+from sparring.records.record import Record
 from sparring.records.store import Store
-from sparring.tasks.classes import of_classes
 
 Source = Victim | Sequence[Victim]
 """A network to take gradients from, or several together."""
@@ -40,7 +35,7 @@ class Cell(NamedTuple):
 
     Attributes:
         attack: The attack as written.
-        source: The name of the source.
+        source: The name of the source; "no network" for the control.
         target: The name of the target.
         rate: Share broken, with its Wilson interval.
         errors: Points without a verdict, counted as not broken.
@@ -60,7 +55,7 @@ class TransferMatrix:
     """Hold how often each attack from each source breaks each target.
 
     Attributes:
-        cells: One for every attack, source and target.
+        cells: One for every attack, source and target, and one per target for the control `random_corner`.
         n: Samples that every network gets right, to which all rates refer.
         asked: Samples in the data.
         run: The record behind it, with one case per target.
@@ -70,6 +65,14 @@ class TransferMatrix:
     n: int
     asked: int
     run: Run
+
+    @classmethod
+    def of(cls, run: Run) -> "TransferMatrix":
+        """Return the matrix of a run of the aim "transfer"."""
+        cases, tables = run.record.header["cases"], run.cases()
+        cells = [_cell(cell["attack"], case, tables[case["name"]]) for case in cases for cell in case["cells"] if cell["attack"]["say"] != "clean"]
+        order = list(dict.fromkeys((one.attack, one.source) for one in cells))
+        return cls(tuple(sorted(cells, key=lambda one: order.index((one.attack, one.source)))), int(cases[0]["n"]), int(cases[0]["asked"]), run)
 
     def table(self) -> pd.DataFrame:
         """Return one row per cell: attack, source, target, rate, low, high, n, errors, own."""
@@ -85,22 +88,18 @@ class TransferMatrix:
             if (one.attack, one.source, one.target) == (attack, source, target):
                 return one.rate
         known = "; ".join(f"{one.attack} from {one.source} to {one.target}" for one in self.cells[:6])
-        raise InputError(f"no cell {attack} from {source} to {target}: there are {known} ...")
+        raise InputError(f"no cell {attack} from {source} to {target}; the cells include {known} ...")
 
     def save(self, folder: str | os.PathLike[str]) -> str:
         """Copy the record to a folder or fsspec URL, with the table as transfer.csv.
 
         `Run.open` reads it. Returns the folder or URL.
         """
-        store, record = Store(folder), self.run.record
-        for cell in record.store.names("cells"):
-            for inner in (f"cells/{cell}", f"cells/{cell}/points"):
-                for name in record.store.names(inner):
-                    if name.endswith((".parquet", ".npz")):
-                        store.write(f"{inner}/{name}", record.store.read(f"{inner}/{name}"))
-        store.write("transfer.csv", self.table().to_csv(index=False).encode())
-        store.write("run.json", record.store.read("run.json"))
-        return store.url
+        kept = Record(Store(folder), self.run.record.header)
+        kept.merge([self.run.record])
+        kept.store.write("transfer.csv", self.table().to_csv(index=False).encode())
+        kept.save_header()
+        return kept.store.url
 
     def report(self, path: str | os.PathLike[str] | None = None) -> str:
         """Write the report, one offline HTML file, and return its path.
@@ -110,13 +109,14 @@ class TransferMatrix:
         return self.run.report(path)
 
 
+@in_our_words
 def transfer_matrix(
     sources: Sequence[Source], targets: Sequence[Victim], data: Data, threat: Threat, attacks: Sequence[str | Attack] = ("transfer",), *,
     seed: int = 0, batch: int = 250, out: str | os.PathLike[str] = "runs", listen: Listener | None = None,
 ) -> TransferMatrix:  # fmt: skip
-    """Attack every source, put the points to every target, and let the judge decide.
+    """Attack every source, evaluate the points on every target, and let the judge decide.
 
-    The same call continues an interrupted run.
+    The same call continues an interrupted run, and so does `spar run aim=transfer`.
 
     Args:
         sources: Victims that expose what the attacks need, or lists of victims for an ensemble.
@@ -131,154 +131,37 @@ def transfer_matrix(
         listen: Called with (event, details).
 
     Returns:
-        A `TransferMatrix` with one cell for every attack, source and target.
+        A `TransferMatrix` with one cell for every attack, source and target, and the control `random_corner` for every target.
 
     Raises:
         UsageError: before the first point is looked for, where something does not fit.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=8)
+        >>> matrix = transfer_matrix([victim], [sp.load_model("zoo:digits-robust")], data, sp.linf(0.1), out="memory://matrix")
+        >>> [(cell.attack, cell.source) for cell in matrix.cells]
+        [('transfer', 'digits-plain'), ('random_corner', 'no network')]
     """
+    if not isinstance(data, Data):
+        raise InputError(f"the data is a {type(data).__name__}: give sp.load(...) or sp.Data.of(x, y, domain)")
+    threat = threat_of(threat)
     groups = [_group(one, data.domain) for one in sources]
     targets = [victim_of(one, data.domain, "a target") for one in targets]
-    victims = _all_victims(groups, targets, data)
-    chosen = [read_attack(one) if isinstance(one, str) else one for one in attacks]
-    if not chosen:
-        raise PlanError("a transfer matrix needs at least one attack")
-    crafted = [_crafted(attack, group, threat) for attack in chosen for group in groups]
-    said = [str(one) for one in crafted]
-    if twice := {one for one in said if said.count(one) > 1}:
-        raise PlanError(f"{twice.pop()} stands twice: give every source a name of its own, sp.victim(..., name=...)")
-    right = _right_everywhere(victims, data, threat, seed)
-    if not bool(right.any()):
-        raise InputError(f"none of the {len(data)} samples is right on all of {', '.join(one.name for one in victims)}: no transfer can be counted")
-    common = data if bool(right.all()) else data.rows(right.nonzero().squeeze(1))
-    seen = threat.seeing("labels").take(right.nonzero().squeeze(1))
-    names = [f"{target.name} · {threat.space.label}" for target in targets]
-    cases = [EvasionCase(name, target, common, seen, tuple(crafted)) for name, target in zip(names, targets, strict=True)]
+    request = Request(data, targets, [threat], list(attacks), seed=seed, sources=groups)
+    cases = find("aim", "transfer").cases(request)
     plan = {"transfer_matrix": {"sources": ["+".join(one.name for one in group) for group in groups], "targets": [one.name for one in targets],
-            "attacks": [str(one) for one in chosen]}, "seed": seed, "batch": batch}  # fmt: skip
-    run = carry_out(cases, out, plan, Settings(seed, batch, cascade=False), listen)
-    about = [
-        {"attack": str(one.inner), "source": one.origin, "target": target.name, "case": name, "say": str(one),
-         "own": any(part.fingerprint == target.fingerprint for part in one.sources)}
-        for one in crafted for name, target in zip(names, targets, strict=True)
-    ]  # fmt: skip
-    run.record.header["transfer"] = {"n": len(common), "asked": len(data), "networks": [one.name for one in victims], "cells": about}
-    run.record.save_header()
-    return TransferMatrix(_cells(run, about), len(common), len(data), run)
-
-
-@dataclass(frozen=True)
-class Crafted(Attack):
-    """Put points that an attack finds on its sources to the victim once, for a label.
-
-    They are found once per sample, whoever asks.
-    """
-
-    sources: tuple[Victim, ...] = ()
-    inner: Attack = field(default=None)  # type: ignore[assignment]
-    found: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def origin(self) -> str:
-        """Return the names of the sources, joined by +."""
-        return "+".join(one.name for one in self.sources)
-
-    def __str__(self) -> str:
-        return f"{self.inner} on {self.origin}"
-
-    def describe(self) -> dict[str, Any]:
-        hashes = [{"name": one.name, "sha256": one.fingerprint} for one in self.sources]
-        return {**self.inner.describe(), "sources": hashes, "code": code_of(self.inner, iterate, Problem)}
-
-    def run(self, problem: Problem) -> Tensor:
-        keys = [_key(problem, row) for row in range(len(problem))]
-        rows = torch.tensor([row for row, key in enumerate(keys) if key not in self.found], dtype=torch.int64, device=problem.rows.device)
-        if len(rows):
-            for row, point in zip(rows.tolist(), self._search(problem, rows), strict=True):
-                self.found[keys[row]] = point
-        problem.answers(torch.stack([self.found[key] for key in keys]).to(problem.x))
-        return problem.best()
-
-    def _search(self, problem: Problem, rows: Tensor) -> Tensor:
-        """The points found on the sources for these rows; nothing of it is charged to the victim."""
-        source, part = self.sources[0], problem.take(rows)
-        threat = replace(problem.threat.take(part.rows), access="gradients", budget=Budget())
-        with source.session():
-            return on_sources(self.inner, self.sources).run(Problem.open(source, part.x, part.criterion, threat, part.rng))
-
-
-def on_sources(attack: Attack, sources: tuple[Victim, ...]) -> Attack:
-    """Return the attack with the sources in the place of its surrogate, where it takes one."""
-    return replace(attack, surrogates=sources, needs=frozenset({"labels"})) if isinstance(attack, Transfer) else attack
-
-
-def _key(problem: Problem, row: int) -> str:
-    """What the point of a row depends on: input, goal, radius and rng."""
-    parts = [
-        problem.x[row],
-        problem.rng.keys[row],
-        *(part[row] for part in of_classes(problem.criterion)),
-        problem.threat.space.radii(len(problem.ledger.loss))[int(problem.rows[row])],
-    ]
-    return hashlib.sha256(b"".join(part.detach().cpu().contiguous().numpy().tobytes() for part in parts)).hexdigest()
+            "attacks": [str(one) for one in attacks]}, "seed": seed, "batch": batch}  # fmt: skip
+    return TransferMatrix.of(carry_out(cases, out, plan, Settings(seed, batch), listen))
 
 
 def _group(source: Any, domain: Domain) -> tuple[Victim, ...]:
     """A source, one victim or several that are attacked together. A pair (model, domain) is one victim."""
-    group = tuple(victim_of(one, domain, "a source") for one in listed_of(source))
-    if not group:
-        raise InputError("a source is an empty list: give a victim, sp.victim(model, domain), or a list of them")
-    return group
+    return tuple(victim_of(one, domain, "a source") for one in listed_of(source))
 
 
-def _all_victims(groups: Sequence[tuple[Victim, ...]], targets: Sequence[Victim], data: Data) -> list[Victim]:
-    """Every network once. InputError where one does not take the data, or two have one name."""
-    if not groups or not targets:
-        raise InputError(f"a transfer matrix needs sources and targets; got {len(groups)} and {len(targets)}")
-    found: dict[str, Victim] = {}
-    for one in [*(victim for group in groups for victim in group), *targets]:
-        found.setdefault(one.fingerprint, one)
-        one.domain.check(data.x)
-        if one.classes != targets[0].classes:
-            raise InputError(
-                f"{one.name} has {one.classes} classes, {targets[0].name} has {targets[0].classes}: the networks must agree on what they tell apart"
-            )
-    if len({one.fingerprint for one in targets}) < len(targets):
-        raise InputError(f"a target is listed twice: {', '.join(one.name for one in targets)}")
-    names = [one.name for one in found.values()]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"two networks are called {twice.pop()!r}: give each a name of its own, sp.victim(model, domain, name=...)")
-    if not isinstance(data.x, Tensor):
-        raise InputError(f"a transfer matrix needs inputs that are numbers; the data is {data.domain}")
-    return list(found.values())
-
-
-def _crafted(attack: Attack, group: tuple[Victim, ...], threat: Threat) -> Crafted:
-    """The attack on these sources, checked."""
-    first = group[0]
-    if isinstance(attack, Transfer) and (attack.surrogates or attack.settings.get("surrogate")):
-        raise PlanError(f"{attack} brings its own surrogate: leave it out, in a matrix the sources are the surrogates")
-    if len(group) > 1 and not isinstance(attack, Transfer):
-        raise PlanError(f"{attack.name} works on one network, {' and '.join(one.name for one in group)} are {len(group)}: use transfer for an ensemble")
-    on_sources(attack, group).check(first, threat.seeing("gradients"))
-    return Crafted(attack.name, attack.search, frozenset({"labels"}), frozenset(), attack.cites, attack.control, sources=group, inner=attack)
-
-
-def _right_everywhere(victims: Sequence[Victim], data: Data, threat: Threat, seed: int) -> Tensor:
-    """bool [n]: right on every network as deployed, and not at the goal of the threat already."""
-    criterion = threat.goal.freeze(data.y, victims[0].task, Rng.of(seed, data.ids, data.y.device))
-    right = torch.ones(len(data), dtype=torch.bool)
-    for one in victims:
-        with one.session():
-            labels = torch.cat([one.label(one.domain.deploy(part, part)) for part in data.x.split(500)])
-        right &= ((labels == data.y) & ~criterion.met(labels)).cpu()
-    return right
-
-
-def _cells(run: Run, about: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
-    counts = run.table().groupby(["case", "attack"]).status.value_counts()
-    found = []
-    for one in about:
-        here: Any = counts.get((one["case"], one["say"]), pd.Series(dtype=int))
-        n = int(here.drop("skipped", errors="ignore").sum())
-        found.append(Cell(one["attack"], one["source"], one["target"], Rate.of(int(here.get("broken", 0)), n), int(here.get("error", 0)), one["own"]))
-    return tuple(found)
+def _cell(about: dict[str, Any], case: dict[str, Any], rows: pd.DataFrame) -> Cell:
+    """What the record of a case says of one attack from one source."""
+    here, origin = rows[rows.attack == about["say"]], "+".join(one["name"] for one in about.get("sources", [])) or "no network"
+    errors = int((here.status == "error").sum())
+    return Cell(about.get("inner", about["say"]), origin, case["model"]["name"], transfer_rate(here), errors, bool(about.get("reference")))

@@ -1,4 +1,4 @@
-"""What a certificate says of one sample: proved, refuted or unknown, by which method, and what exactly is guaranteed."""
+"""The certificate of one sample: verdict, method, radius and the exact guarantee."""
 
 import functools
 import warnings
@@ -19,7 +19,7 @@ FLOAT = "float32 execution"
 
 
 class Verdict(StrEnum):
-    """Name what is known of a sample: proved, refuted or unknown."""
+    """Name the verdict on a sample: proved, refuted or unknown."""
 
     PROVED = "proved"
     REFUTED = "refuted"
@@ -36,7 +36,7 @@ def _takes_witness(made: type[Made]) -> type[Made]:
     @functools.wraps(init)
     def renamed(self: Made, *values: Any, **fields: Any) -> None:
         if "witness" in fields:
-            warnings.warn("witness= of a certificate is called counterexample=", DeprecationWarning, stacklevel=2)
+            warnings.warn("the field witness= of a certificate is now called counterexample=", DeprecationWarning, stacklevel=2)
             fields["counterexample"] = fields.pop("witness")
         init(self, *values, **fields)
 
@@ -47,13 +47,27 @@ def _takes_witness(made: type[Made]) -> type[Made]:
 @_takes_witness
 @dataclass(frozen=True, repr=False)
 class Certificate:
-    """Hold what is known of one sample under one threat.
+    """Hold the verdict on one sample under one threat, and its evidence.
 
-    verdict: proved: no point of the threat meets its goal. refuted: `counterexample` does, checked on the model as deployed.
-    unknown: neither, for the `reason` given. method: what decided ("crown", "milp", ...). radius: the radius that is proved: what was
-    asked, or more where a method tells (smoothing); 0 where nothing is proved. margin: the lower bound that was reached on the margin of the right
-    class, NaN where a method has none. guarantee: `REAL`, `FLOAT`, or another statement in words. confidence: 1 for what is certain, less
-    for statistical methods. seconds: spent on this sample. counterexample: [...], one input. proof: what a proof file is made of.
+    Args:
+        verdict: Proved: no point of the threat meets its goal. Refuted: `counterexample` does, checked on the model as deployed. Unknown:
+            neither, for the `reason` given.
+        method: What decided: "crown", "milp" or another.
+        radius: The radius that is proved: what was asked, or more where a method tells (smoothing); 0 where nothing is proved.
+        margin: The lower bound that was reached on the margin of the right class, NaN where a method has none.
+        reason: Why the verdict is unknown.
+        guarantee: `REAL`, `FLOAT`, or another statement in words.
+        confidence: 1 for what is certain, less for statistical methods.
+        seconds: Spent on this sample.
+        counterexample: One input [...] that meets the goal.
+        proof: What a proof file is made of.
+
+    Raises:
+        ValueError: For an unknown verdict without a reason, and a refuted one without a counterexample.
+
+    Example:
+        >>> Certificate(Verdict.PROVED, "crown", radius=0.1)
+        <certificate: proved by crown, radius 0.1>
     """
 
     verdict: Verdict
@@ -69,9 +83,9 @@ class Certificate:
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.UNKNOWN and not self.reason:
-            raise ValueError("an unknown verdict says why")
+            raise ValueError("an unknown verdict needs a reason")
         if self.verdict is Verdict.REFUTED and self.counterexample is None:
-            raise ValueError("a refuted verdict shows its counterexample")
+            raise ValueError("a refuted verdict needs a counterexample")
 
     def __repr__(self) -> str:
         how = f" by {self.method}" if self.method else ""
@@ -80,12 +94,17 @@ class Certificate:
     @property
     def witness(self) -> Tensor | None:
         """Return the name that `counterexample` had before."""
-        warnings.warn("the witness of a certificate is called counterexample", DeprecationWarning, stacklevel=2)
+        warnings.warn("the field witness of a certificate is now called counterexample", DeprecationWarning, stacklevel=2)
         return self.counterexample
 
     @property
     def proved(self) -> bool:
-        """Return whether the verdict is "proved"."""
+        """Return whether the verdict is "proved".
+
+        Example:
+            >>> Certificate(Verdict.UNKNOWN, reason="the time was up").proved
+            False
+        """
         return self.verdict is Verdict.PROVED
 
 

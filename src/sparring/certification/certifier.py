@@ -1,11 +1,11 @@
-"""`@certifier`: one file adds a way to prove that nothing within a threat breaks a sample."""
+"""`@certifier` registers a method that proves samples robust under a threat."""
 
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -14,11 +14,22 @@ from sparring.core.errors import NeedsError, UnknownName
 from sparring.core.foreign import ours
 from sparring.core.registry import named_in, register
 from sparring.core.rng import Rng
+from sparring.core.signature import check_signature
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim, say_set
 
 Misfit = Callable[[Victim, Threat], str]
 """Why it cannot certify this victim under this threat, in words with the cure; an empty string where it can."""
+
+
+class Limit(NamedTuple):
+    """Hold the kinds of space or of victim that a certifier supports.
+
+    The reason, with the cure, is what it gives for all others.
+    """
+
+    kinds: tuple[type, ...]
+    otherwise: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Certifier:
     def configure(self, **settings: Any) -> "Certifier":
         """Return the same certifier with these settings; an unknown one names the nearest."""
         for old in [name for name in settings if name in self.renamed]:
-            warnings.warn(f"{old}= of {self.name} is called {self.renamed[old]}=", DeprecationWarning, stacklevel=2)
+            warnings.warn(f"the setting {old}= of {self.name} is now called {self.renamed[old]}=", DeprecationWarning, stacklevel=2)
             settings[self.renamed[old]] = settings.pop(old)
         for name in settings:
             if name not in self.defaults:
@@ -72,35 +83,45 @@ class Certifier:
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """Return the registered things that its settings name, such as verifiers.
+        """Return the registered things that the settings name, such as verifiers.
 
         Their code decides what it proves.
         """
         return tuple(named_in({**self.defaults, **self.settings}))
 
     def __str__(self) -> str:
-        """As it is written in a plan."""
+        """Return the certifier as it is written in a plan."""
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.settings.items())})" if self.settings else self.name
 
 
 def certifier(
     name: str,
-    misfit: Misfit,
+    misfit: Misfit | None = None,
     *,
     cites: str,
+    spaces: Limit | None = None,
+    victims: Limit | None = None,
     order: int = 50,
     statistical: bool = False,
     by_default: bool = True,
     renamed: Mapping[str, str] | None = None,
     tasks: Set[str] = frozenset({"classes"}),
 ) -> Callable[[Callable[..., Sequence[Certificate]]], Certifier]:
-    """Register `prove` as a certifier. Lower `order` is asked first where several fit."""
+    """Register `prove` as a certifier. Lower `order` is asked first where several fit.
+
+    spaces, victims: the kinds that it is for, all if left out. misfit: what else it refuses, asked about these kinds only.
+    """
 
     def enter(prove: Callable[..., Sequence[Certificate]]) -> Certifier:
+        check_signature("certifier", prove, ("victim", "x", "y", "threat", "rng"))
+
         def fits(victim: Victim, threat: Threat) -> str:
             if victim.task.kind not in tasks:
                 return f"it proves things about {say_set(frozenset(tasks))}; the model answers {victim.task}"
-            return misfit(victim, threat)
+            for limit, given in ((spaces, threat.space), (victims, victim)):
+                if limit and not isinstance(given, limit.kinds):
+                    return limit.otherwise
+            return misfit(victim, threat) if misfit else ""
 
         made = Certifier(name, prove, fits, cites, order, statistical, by_default, renamed=renamed or {}, tasks=frozenset(tasks))
         register("certifier", name)(made)

@@ -1,4 +1,4 @@
-"""`certify`: what cannot break, sample by sample, and how far."""
+"""`certify` proves samples robust, one by one, and finds the largest certified radius."""
 
 import dataclasses
 import time
@@ -11,12 +11,12 @@ from torch import Tensor
 from sparring.certification.certificate import Certificate, Verdict, table
 from sparring.certification.certifier import Certifier
 from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.models.wanted import threat_of, victim_of
-from sparring.tasks.classes import check_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ class Certificates(list[Certificate]):
     """Hold one certificate per sample, in order."""
 
     def table(self) -> "pd.DataFrame":
-        """Return one row a sample; see `certificate.table`."""
+        """Return one row per sample; see `certificate.table`."""
         return table(self)
 
     @property
@@ -53,12 +53,14 @@ class Certificates(list[Certificate]):
 
 
 def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
-    """Return the certifiers that fit and are asked by default, in that order."""
+    """Return the certifiers that fit and run by default, in order."""
     return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
 
 
+@in_our_words
 def certify(
-    victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, seconds: float | None = None, seed: int = 0,
+    victim: Victim, x: Any, y: Any, threat: Threat, methods: str | Certifier | Sequence[str | Certifier] | None = None, *,
+    seconds: float | None = None, seed: int = 0,
     rng: Rng | None = None, **settings: Any,
 ) -> Certificates:  # fmt: skip
     """Prove for each sample that nothing within the threat meets its goal, or refute it.
@@ -93,16 +95,16 @@ def certify(
     chosen = [find("certifier", one) if isinstance(one, str) else one for one in methods] if methods is not None else fitting(victim, threat)
     if not chosen:
         reasons = "; ".join(f"{name}: {one.misfit(victim, threat)}" for name, one in everything("certifier").items())
-        raise NeedsError(f"nothing can certify {victim.name} under {threat.space.label}: {reasons}")
+        raise NeedsError(f"no certifier fits {victim.name} under {threat.space.label}: {reasons}")
     for one in chosen:
         one.check(victim, threat)
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0):
         raise PlanError(f"seconds={seconds!r}: give a number above 0, or None for no limit")
     chosen[0] = chosen[0].configure(**settings)
     x = victim.domain.check(x)
-    y = check_labels(y, len(x), victim.classes)
+    y = victim.task.check(y, len(x))
     if not len(x):
-        raise InputError("no samples to certify: x has no rows")
+        raise InputError("there are no samples to certify, because x has no rows: give at least one")
     threat.space.around(x, victim.domain)  # refuses radii of other samples
     rng = Rng.of(seed, range(len(x))) if rng is None else rng
     found: list[Certificate] = []
@@ -116,18 +118,15 @@ def certify(
                 named = [dataclasses.replace(each, method=each.method or one.name, seconds=spent) for each in answers]
                 found = found or named
                 for row, each in zip(rows.tolist(), named, strict=True):
-                    found[row] = _better(found[row], each)
+                    if each.verdict is not Verdict.UNKNOWN or each.radius >= found[row].radius:
+                        found[row] = each
     return Certificates(found)
 
 
-def _better(old: Certificate, new: Certificate) -> Certificate:
-    """Of two answers the one that decides, or that proves the larger radius."""
-    return new if new.verdict is not Verdict.UNKNOWN or new.radius >= old.radius else old
-
-
+@in_our_words
 def certified_radius(
-    victim: Victim, x: Any, y: Any, threat: Threat, methods: Sequence[str | Certifier] | None = None, *, steps: int = 8, seconds: float | None = None,
-    seed: int = 0, rng: Rng | None = None, **settings: Any,
+    victim: Victim, x: Any, y: Any, threat: Threat, methods: str | Certifier | Sequence[str | Certifier] | None = None, *,
+    steps: int = 8, seconds: float | None = None, seed: int = 0, rng: Rng | None = None, **settings: Any,
 ) -> Certificates:  # fmt: skip
     """Return the largest radius, up to that of the threat, that can be proved for each sample.
 
@@ -149,6 +148,9 @@ def certified_radius(
         The `Certificates`. A sample is proved where the whole radius of the threat is proved. Else `radius` is what was proved, 0 for
         nothing, and the verdict is that at the whole radius.
 
+    Raises:
+        NeedsError: where no certifier fits.
+
     Example:
         >>> import sparring as sp
         >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=4)
@@ -159,7 +161,7 @@ def certified_radius(
     x = victim.domain.check(x)
     rng = Rng.of(seed, range(len(x))) if rng is None else rng
     whole = certify(victim, x, y, threat, methods, seconds=seconds, rng=rng, **settings)
-    y = check_labels(y, len(x), victim.classes)
+    y = victim.task.check(y, len(x))
     full = threat.space.radii(len(x)).double()
     proved, open_ = torch.tensor([one.radius for one in whole], dtype=torch.float64), ~whole.proved
     above = full.clone()

@@ -3,18 +3,19 @@
 import os
 import sys
 import traceback
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
 from sparring import __version__
 from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, new, report, run, show
 from sparring.cli.process import tame_threads
-from sparring.core.errors import SparringError
+from sparring.core.errors import PluginWarning, SparringError
 
 app = typer.Typer(
     name="spar",
-    help="Attack, harden and certify machine-learning models, and write down what held.",
+    help="Attack, harden and certify machine-learning models, and record the results.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -30,7 +31,7 @@ def _say_version(asked: bool) -> None:
 def about(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version)] = False,
 ) -> None:
-    """Attack, harden and certify machine-learning models, and write down what held.
+    """Attack, harden and certify machine-learning models, and record the results.
 
     Begin with: spar run model=zoo:digits-plain data=digits threat="linf 0.1"
     """
@@ -62,7 +63,9 @@ def main() -> None:
     tame_threads()
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
-        code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False, complete_var="_SPAR_COMPLETE")
+        with warnings.catch_warnings():
+            warnings.showwarning = _telling_of_plugins(warnings.showwarning)
+            code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False, complete_var="_SPAR_COMPLETE")
     except SparringError as error:
         sys.stderr.write(f"spar: {error}\n")
         code = error.exit_code
@@ -78,8 +81,20 @@ def main() -> None:
         traceback.print_exc()
         code = SparringError.exit_code
     if code == INTERRUPTED:
-        sys.stderr.write("interrupted: the record is valid, the same command continues\n")
+        sys.stderr.write("interrupted: the record is valid; run the same command again to continue\n")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _telling_of_plugins(show: Any) -> Any:
+    """A way to show warnings that puts those about plugins in one line, without the place in our code where they were noticed."""
+
+    def told(message: Warning | str, category: type[Warning], *more: Any) -> None:
+        if issubclass(category, PluginWarning):
+            sys.stderr.write(f"spar: {message}\n")
+        else:
+            show(message, category, *more)
+
+    return told
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""spar certify: prove that nothing within a threat breaks a model, or decide VNN-LIB properties of a network."""
+"""spar certify: prove that a model is robust under a threat, or decide VNN-LIB properties of a network."""
 
 from typing import Annotated, Any
 
@@ -13,18 +13,18 @@ def command(
         list[str] | None,
         typer.Argument(metavar="[NET.onnx PROPERTY.vnnlib | key=value ...]", help="A network and a property, or the keys of a plan.", show_default=False),
     ] = None,
-    instances: Annotated[str | None, typer.Option(help="A file of lines network,property,seconds, as the competition gives them.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds an instance or sample; instead of those in the file of instances.")] = None,
-    out: Annotated[str | None, typer.Option(help="Where to write: the answer in the competition's format, or a table (csv).")] = None,
-    counterexamples: Annotated[str | None, typer.Option(help="With --instances: a folder for one answer each, in the competition's format.")] = None,
-    proof: Annotated[str | None, typer.Option(help="Where to write a proof of what is proved, for spar check-proof.")] = None,
-    proofs: Annotated[str | None, typer.Option(help="With --instances: a folder for one proof each.")] = None,
+    instances: Annotated[str | None, typer.Option(help="A CSV file with lines network,property,seconds, in the format of VNN-COMP.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds per instance or sample; overrides the seconds in the instances file.")] = None,
+    out: Annotated[str | None, typer.Option(help="Where to write the answer (in the VNN-COMP format) or the table (CSV).")] = None,
+    counterexamples: Annotated[str | None, typer.Option(help="With --instances: folder for one answer file per instance, in the VNN-COMP format.")] = None,
+    proof: Annotated[str | None, typer.Option(help="Where to write the proof, for spar check-proof.")] = None,
+    proofs: Annotated[str | None, typer.Option(help="With --instances: folder for one proof file per instance.")] = None,
     witnesses: Annotated[str | None, typer.Option(hidden=True)] = None,
-    workers: Annotated[int, typer.Option(min=1, help="With --instances: processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="With --instances: number of worker processes.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Prove or refute: robustness of a model on data, or VNN-LIB properties of ONNX networks.
+    """Prove or refute the robustness of a model on data, or VNN-LIB properties of ONNX networks.
 
     Exit codes: 0 decided, 3 open, 2 wrong use. A model on data: 3 if nothing was decided. Lists of instances: 3 if any could
     not be used; the same command continues.
@@ -38,14 +38,14 @@ def command(
     from sparring.core.errors import PlanError
 
     if witnesses is not None:
-        typer.echo("--witnesses is called --counterexamples", err=True)
+        typer.echo("--witnesses is now called --counterexamples", err=True)
         counterexamples = counterexamples or witnesses
     given = [*(words or []), *context.args]
     if timeout is not None and not 0 < timeout < float("inf"):
         raise PlanError(f"--timeout {timeout:g}: give a positive number of seconds, or leave it out for no limit")
     if instances is not None:
         if given or out is None:
-            raise PlanError("spar certify --instances FILE needs --out FILE for the table and takes no other words")
+            raise PlanError("spar certify --instances FILE needs --out FILE for the table, and takes no further arguments")
         raise typer.Exit(_list(instances, out, timeout, counterexamples, proofs, workers, json, quiet))
     if len(given) == 2 and not any("=" in word or word.startswith("-") for word in given):
         raise typer.Exit(_one(given[0], given[1], timeout, out, proof, json, quiet))
@@ -120,7 +120,7 @@ def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proo
 
     plan = Plan.of(changes)
     if proof is not None and len(plan.evasion_cases()) > 1:
-        raise PlanError(f"--proof {proof}: one file is about one model and threat, and the plan has {len(plan.evasion_cases())} cases")
+        raise PlanError(f"--proof {proof}: a proof file holds one model and threat, but the plan has {len(plan.evasion_cases())} cases: name one")
     tables, kept = {}, 0
     for case in plan.evasion_cases():
         case.check()
@@ -148,5 +148,5 @@ def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proo
             for reason, count in tables[name].query("verdict == 'unknown'").reason.value_counts().head(3).items():
                 typer.echo(f"  {count} unknown: {reason}")
         if proof is not None:
-            typer.echo(f"proof: {proof}, of {kept} samples" if kept else "proof: none, as nothing was proved")
+            typer.echo(f"proof: {proof}, of {kept} samples" if kept else "proof: not written, because nothing was proved")
     return 3 if (whole.verdict == "unknown").all() else 0

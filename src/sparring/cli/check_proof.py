@@ -6,12 +6,12 @@ import typer
 
 
 def command(
-    proof: Annotated[str, typer.Argument(help="A file that spar certify --proof wrote.")],
-    network: Annotated[str | None, typer.Option(help="The ONNX file that it is about: the proof has to name its sha256 and hold its network.")] = None,
+    proof: Annotated[str, typer.Argument(help="A proof file written by spar certify --proof.")],
+    network: Annotated[str | None, typer.Option(help="The ONNX file of the network: its sha256 and its weights must match the proof.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Verify a proof file with a checker that shares no code with what wrote it.
+    """Verify a proof file with a checker that shares no code with its author.
 
     Exit codes: 0 verified, 1 rejected, 2 it cannot be read. The same without this package: python -m sparring_check PROOF.
 

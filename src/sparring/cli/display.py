@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: one bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""spar doctor: look a model over before spending hours on it."""
+"""spar doctor: check a model before a long evaluation."""
 
 from typing import Annotated
 
@@ -11,12 +11,12 @@ def command(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops or FILE.pt2")],
     words: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="data=..., weights=... and other plan keys.", show_default=False)] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also attack, at the radius of threat=...: checks D10 to D26.")] = False,
-    remedies: Annotated[bool, typer.Option("--remedies", help="With all checks, and the attacks that an adaptive adversary would try.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also make the checks D10 to D26, which attack the model under threat=...")] = False,
+    remedies: Annotated[bool, typer.Option("--remedies", help="Make all checks, then try the attacks that an adaptive adversary would use.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Check what an evaluation would stumble over; exit code 1 if a check is bad.
+    """Check a model for faults that would spoil an evaluation; exit code 1 if a check is bad.
 
     Example: spar doctor zoo:digits-plain data=digits
 
@@ -41,9 +41,9 @@ def command(
         raise PlanError(f"cannot read {stray!r}: write key=value")
     plan = Plan.of({"model": model, **changes})
     if plan.data is None:
-        raise PlanError("doctor needs some samples: add data=digits, or a file of yours")
+        raise PlanError("doctor needs samples: add data=digits or data=FILE")
     if (deep or remedies) and len(plan.threat) != 1:
-        raise PlanError('--deep and --remedies attack: add one threat, threat="linf 0.1" say')
+        raise PlanError('--deep and --remedies attack the model, so they need one threat: add threat="linf 0.1", for example')
     if deep or remedies:
         case = plan.evasion_cases()[0]
         victim, data, threat = case.victim, case.data, case.threat
@@ -66,5 +66,5 @@ def command(
         console.print(table)
         if look:
             console.print(str(look), markup=False)
-        console.print(f"an evaluation of this model would be: {word}")
+        console.print(f"trust in an evaluation of this model: {word}")
     raise typer.Exit(1 if any(one.verdict == "bad" for one in findings) else 0)

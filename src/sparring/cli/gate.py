@@ -1,4 +1,4 @@
-"""spar gate: judge a run by rules; the exit code is the verdict."""
+"""spar gate: judge a run by rules and report the result as exit code."""
 
 from typing import Annotated
 
@@ -7,12 +7,12 @@ import typer
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
-    rule: Annotated[list[str] | None, typer.Option(help="A rule; may be given several times. By default those of the plan.")] = None,
-    out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
+    rule: Annotated[list[str] | None, typer.Option(help="A rule; repeat the option for several. Default: the rules of the plan.")] = None,
+    out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Check a run against its gate, by the lower end of each 95 % interval.
+    """Check a run against its gate, using the worse end of each 95 % interval.
 
     Example: spar gate last --rule "robust_accuracy[linf 0.1] >= 0.45"
     """
@@ -24,9 +24,9 @@ def command(
     found = Run.open(latest(out, run))
     judged = judge_gate(found, list(rule)) if rule else found.record.header["gate"]
     if not judged:
-        raise PlanError('the plan of this run has no gate: add --rule "robust_accuracy >= 0.45"')
+        raise PlanError('the plan of this run has no gate: add --rule "robust_accuracy >= 0.45", for example')
     if found.status != "done":
-        typer.echo(f"the run is {found.status}, not done: continue it before judging it", err=True)
+        typer.echo(f"the run is {found.status}, not done: finish it first, by running the same command again", err=True)
         raise typer.Exit(3)
     if json:
         print_json(judged)

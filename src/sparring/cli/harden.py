@@ -14,7 +14,7 @@ def command(
     context: typer.Context,
     words: Annotated[list[str] | None, typer.Argument(metavar="key=value ...", help=f"Keys: {', '.join(KEYS)}.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
     """Train a torch model against a threat and write its weights.
 
@@ -53,11 +53,11 @@ def command(
             raise UnknownName("key", name, [*KEYS, *known])
     file = Path(str(given["out"])).expanduser()
     if file.suffix != ".safetensors":
-        raise PlanError(f"out={given['out']}: weights are written as .safetensors")
+        raise PlanError(f"out={given['out']}: weights are written as safetensors; give a name that ends in .safetensors")
     case = Plan.of({name: given[name] for name in ("model", "weights", "data", "take", "threat") if name in given} | {"split": given.get("split", "train")})
     threats = [one.threat for one in case.evasion_cases()]
     if len(threats) != 1:
-        raise PlanError("spar harden takes one model and one threat")
+        raise PlanError("spar harden takes one model and one threat; the plan has several")
     data = load(str(given["data"]), split=str(given.get("split", "train")), take=given.get("take"))
     chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "batch", "seed", "fresh") if name in given}
     if "rate" in given:
@@ -81,7 +81,7 @@ def command(
 
 
 def _module(reference: str, weights: Any) -> Any:
-    """The torch module behind zoo:NAME or package.module:factory."""
+    """Return the torch module behind zoo:NAME or package.module:factory."""
     from torch import nn
 
     from sparring.core.errors import LoadError
@@ -92,5 +92,5 @@ def _module(reference: str, weights: Any) -> Any:
     kind, _, rest = reference.partition(":")
     made = zoo(rest).build() if kind == "zoo" else put_weights(made_by(kind, rest), weights, reference) if rest else None
     if not isinstance(made, nn.Module):
-        raise LoadError(f"{reference}: training needs a torch module: name zoo:NAME or a factory, package.module:factory, that makes one")
+        raise LoadError(f"{reference}: training needs a torch module: write zoo:NAME or package.module:factory")
     return made

@@ -1,4 +1,4 @@
-"""What `spar ls` tells about registered things, read from the things themselves: a new kind needs no line here."""
+"""The content of `spar ls`, read from the registered things themselves."""
 
 import dataclasses
 import inspect
@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, Set
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from sparring.core.registry import ROOMS, everything
+from sparring.core.registry import ROOMS, SAID, everything
+from sparring.core.taxonomy import VERSIONS
 
 PLURALS = {"space": "threats", "dataset": "data"}
 """Kinds whose plural is no form of their own name."""
@@ -34,18 +35,31 @@ KINDS = {plural(kind): kind for kind in ROOMS}
 def rows_of(word: str) -> list[dict[str, Any]]:
     """Return one row per thing of the kind, by code where there are codes.
 
-    A row holds name, does (a sentence), settings and plain facts such as needs and cites.
+    Kinds that are called the same stand together: attacks are those of all aims. A row holds name, aim where it has one, does (a sentence), settings
+    and plain facts such as needs and cites.
     """
-    rows = [about(name, thing) for name, thing in everything(KINDS[word]).items()]
+    rows = [about(name, thing) for kind in alike(KINDS[word]) for name, thing in everything(kind).items()]
     return sorted(rows, key=lambda row: (len(row.get("code", "")), row.get("code", "")))
+
+
+def alike(kind: str) -> list[str]:
+    """Return the kinds that share the name of this one, beginning with it.
+
+    If another one is the first of them, only this one is returned.
+    """
+    called = [one for one in ROOMS if SAID.get(one, one) == SAID.get(kind, kind)]
+    return called if called[0] == kind else [kind]
 
 
 def about(name: str, thing: Any) -> dict[str, Any]:
     """Return all that is known about one registered thing, as plain JSON."""
     facts = _facts(thing)
     code = {"code": facts.pop("code")} if "code" in facts else {}
+    aim = facts.pop("aim", getattr(thing, "aim", None))
+    harm = {"aim": aim} if isinstance(aim, str) else {}
+    named = {"taxonomy": VERSIONS} if facts.get("nist") or facts.get("atlas") else {}
     text = documentation(thing)
-    found: dict[str, Any] = {"name": name, **code, "does": summary(text), **facts}
+    found: dict[str, Any] = {"name": name, **code, **harm, "does": summary(text), **facts, **named}
     if settings := _settings(thing):
         found["settings"] = settings
     return {**found, "text": text}

@@ -1,4 +1,4 @@
-"""spar ls: list what is registered, and what runs there are."""
+"""spar ls: list registered things and the runs in a folder."""
 
 import fnmatch
 from typing import Annotated, Any
@@ -21,37 +21,60 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
 
 def command(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)} or runs", autocompletion=_kinds)],
-    pattern: Annotated[str, typer.Argument(help="Names to show, with * and ?; a whole name shows all that is known about it.", autocompletion=_names)] = "*",
-    out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
+    pattern: Annotated[str, typer.Argument(help="Names to show; * and ? are wildcards. A single full name shows all details.", autocompletion=_names)] = "*",
+    out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
+    tasks: Annotated[bool, typer.Option("--tasks", help="Show which of them run on which task.")] = False,
+    aim: Annotated[str | None, typer.Option(help="Only entries for this aim: evasion, poisoning, membership, ...")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Names only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print names only.")] = False,
 ) -> None:
     """List attacks, certifiers, models, data, threats, checks, runs or other things.
 
     Example: spar ls attacks "*pgd*"
+
+    Example: spar ls attacks --tasks
     """
     from sparring.cli.listing import rows_of
+    from sparring.cli.matrix import matrix
     from sparring.cli.summary import print_json
     from sparring.core.errors import UnknownName
 
     if kind == "rungs":
-        typer.echo("rungs are called verifiers: spar ls verifiers", err=True)
+        typer.echo("rungs are now called verifiers: spar ls verifiers", err=True)
         kind = "verifiers"
-    if kind == "runs":
+    rows: list[dict[str, Any]]
+    if tasks and kind in (*KINDS, "runs"):
+        rows = matrix(kind, KINDS.get(kind, kind))
+    elif kind == "runs":
         rows = _runs(out)
     elif kind in KINDS:
         rows = rows_of(kind)
     else:
         raise UnknownName("kind", kind, [*KINDS, "runs"])
+    rows = rows if aim is None else _about(aim, kind, rows)
     rows = [row for row in rows if any(fnmatch.fnmatchcase(row[key], pattern) for key in ("name", "code") if key in row)]
     if json:
         print_json(rows)
     elif quiet:
         typer.echo("\n".join(row["name"] for row in rows))
+    elif tasks:
+        _print_table([{"name": row["name"], **row["tasks"], "why": row["why"]} for row in rows])
     elif kind != "runs" and len(rows) == 1 and pattern in (rows[0]["name"], rows[0].get("code")):
         _print_one(rows[0])
     else:
-        _print_table([{name: value for name, value in row.items() if kind == "runs" or name in ("name", "code", "does")} for row in rows])
+        shown = list(rows[0]) if kind == "runs" and rows else [name for name in ("name", "code", "aim", "does") if any(name in row for row in rows)]
+        _print_table([{name: row.get(name, "") for name in shown} for row in rows])
+
+
+def _about(aim: str, kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of an aim."""
+    from sparring.core.errors import PlanError
+    from sparring.core.registry import find
+
+    find("aim", aim)
+    if not any("aim" in row for row in rows):
+        raise PlanError(f"{kind} belong to no aim: leave out --aim; attacks, sets, metrics and sections do")
+    return [row for row in rows if row.get("aim") == aim]
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -67,7 +90,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_one(row: dict[str, Any]) -> None:
-    """Everything about one thing: what it does, plain facts, settings."""
+    """Print one thing in full: what it does, its facts and its settings."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""spar merge: put the shards of one run together."""
+"""spar merge: combine the shards of one run."""
 
 from typing import Annotated
 
@@ -9,9 +9,9 @@ def command(
     run: Annotated[str, typer.Argument(help="The run folder to complete.")],
     others: Annotated[list[str], typer.Argument(help="Run folders of other workers.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Copy the parts of other workers into a run folder.
+    """Copy the parts that other workers wrote into a run folder.
 
     Example: spar merge a/7f3a-net b/7f3a-net
     """

@@ -1,4 +1,4 @@
-"""spar new: write the file a new attack begins with."""
+"""spar new: write a skeleton for a new attack."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,13 +34,13 @@ def {name}(problem: Problem, *, steps: int = 10):
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="What to write: attack.")],
-    name: Annotated[str, typer.Argument(help="Its name, in lower case, as the paper calls it.")],
-    folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path("src/sparring/attacks/evasion"),
+    kind: Annotated[str, typer.Argument(help="The kind of thing to write; only `attack` is supported.")],
+    name: Annotated[str, typer.Argument(help="Its name in lower case, as in the paper.")],
+    folder: Annotated[Path, typer.Option(help="The folder in which to write it.")] = Path("src/sparring/attacks/evasion"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
-    """Write one file with a working skeleton; registry, laws, command line and report find it.
+    """Write one file with a working skeleton, which the registry finds without further edits.
 
     Example: spar new attack zoo_attack --folder myplugin/
     """
@@ -50,18 +50,18 @@ def command(
     if kind != "attack":
         raise UnknownName("thing to write", kind, ["attack"])
     if not name.isidentifier() or name != name.lower():
-        raise PlanError(f"{name!r} is no name for an attack: use lower case letters, digits and _")
+        raise PlanError(f"{name!r} is not a valid name for an attack: use lower-case letters, digits and _")
     if name in everything("attack"):
-        raise PlanError(f"there is an attack {name!r} already")
+        raise PlanError(f"an attack named {name!r} exists already: choose another name")
     path = folder / f"{name}.py"
     if path.exists():
-        raise PlanError(f"{path} exists already")
+        raise PlanError(f"{path} exists already: choose another name or folder")
     if not folder.is_dir():
-        raise PlanError(f"{folder} is no folder: name one with --folder, of the package or of a plugin")
+        raise PlanError(f"{folder} is not a folder: give a folder of the package or of a plugin with --folder")
     path.write_text(TEMPLATE.format(name=name, title=name.replace("_", " ").capitalize()))
     if json:
         from sparring.cli.summary import print_json
 
         print_json({"written": str(path)})
     elif not quiet:
-        typer.echo(f"{path}\nit is listed by: spar ls attacks {name}")
+        typer.echo(f"{path}\nto see it in the list: spar ls attacks {name}")

@@ -7,12 +7,12 @@ import typer
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Where to write; report.html in the run folder by default.")] = None,
-    out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
+    output: Annotated[str | None, typer.Option("--output", "-o", help="The file to write. Default: report.html in the run folder.")] = None,
+    out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
-    """Write the report of a run: one HTML file that needs no network.
+    """Write the report of a run as one HTML file that works offline.
 
     Example: spar report last -o report.html
     """

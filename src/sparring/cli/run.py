@@ -1,4 +1,4 @@
-"""spar run: evaluate, or go on where the same command stopped."""
+"""spar run: evaluate models, or continue an interrupted evaluation."""
 
 from typing import Annotated
 
@@ -10,15 +10,15 @@ from sparring.cli.words import read_words
 def command(
     context: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[PLAN.yaml] [key=value ...]", help="A plan and keys that change it.", show_default=False)
+        list[str] | None, typer.Argument(metavar="[PLAN.yaml] [key=value ...]", help="A plan file, and keys that override it.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
     keys: Annotated[bool, typer.Option("--keys", help="List the keys of a plan.")] = False,
 ) -> None:
-    """Evaluate models under attack and write record and report; the same command continues.
+    """Evaluate models under attack; write the record and the report.
 
-    Without arguments: the embedded default. Example:
+    Run the same command again to continue an interrupted run. Without arguments, the default plan of the package is run. Example:
 
     spar run model=zoo:digits-plain data=digits threat="linf 0.1" attacks="pgd(steps=50), square"
     """

@@ -1,4 +1,4 @@
-"""spar show: the numbers of a run again, or the rows of one sample."""
+"""spar show: print the tables of a run, or the rows of one sample."""
 
 from typing import Annotated
 
@@ -7,10 +7,10 @@ import typer
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
-    sample: Annotated[str | None, typer.Option(help="Show the rows of this sample id.")] = None,
-    out: Annotated[str, typer.Option(help="Where runs lie.")] = "runs",
+    sample: Annotated[str | None, typer.Option(help="Show only the rows of the sample with this id.")] = None,
+    out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
     """Show the tables of a run, or one sample under every attack.
 

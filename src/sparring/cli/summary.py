@@ -17,7 +17,7 @@ from sparring.report.view import View
 
 
 def exit_code(run: Run) -> int:
-    """Return 0 for done and gate met, 1 for gate missed, 3 for incomplete or a failed attack."""
+    """Return 0 if the run is done and its gate met, 1 if the gate is missed, else 3."""
     if run.status != "done" or any(row["errors"] for row in run.summary()):
         return 3
     return 0 if all(one["met"] for one in run.record.header["gate"]) else 1
@@ -49,11 +49,11 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
     for case in run.record.header["cases"]:
         if look := case.get("reevaluation"):
             claimed, best = look["claimed"]["value"], look["best_known"]["value"]
-            said = f"re-evaluation   {case['name']}: on {look['clean']['n']} samples a plain attack claims {claimed:.1%}, {best:.1%} is the best known"
+            said = f"re-evaluation   {case['name']}: of {look['clean']['n']} samples, a plain attack leaves {claimed:.1%} and all remedies leave {best:.1%}"
             console.print(said, markup=False)
     for one in run.record.header["contradictions"]:
         console.print(
-            f"CONTRADICTION   {one['case']}: {one['attack']} broke {len(one['ids'])} that {one['certificate']} had proved; see {one['file']}",
+            f"CONTRADICTION   {one['case']}: {one['attack']} broke {len(one['ids'])} samples that {one['certificate']} had certified; see {one['file']}",
             style="bold red",
             markup=False,
         )
@@ -64,12 +64,12 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
     if report:
         console.print(f"report {report}", soft_wrap=True, markup=False)
     if code == 3:
-        console.print(f"incomplete: status {run.status}; the same command continues")
+        console.print(f"incomplete: status {run.status}; run the same command again to continue")
     return code
 
 
 def _print_evasion(console: Console, run: Run) -> None:
-    """One row per case about evasion: accuracy, band and what fell to what."""
+    """Print one row per evasion case: accuracies, interval, and how many samples each attack broke."""
     rows = [row for row in run.summary() if "measures" not in row]
     if not rows:
         return
@@ -81,7 +81,7 @@ def _print_evasion(console: Console, run: Run) -> None:
         ("certified", "right"),
         ("robust", "right"),
         ("95 % interval", "right"),
-        ("fell to", "left"),
+        ("broken by", "left"),
     ):
         table.add_column(title, justify=side, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
@@ -109,7 +109,7 @@ def _print_of_the_task(console: Console, row: dict[str, Any]) -> None:
 
 
 def _print_measures(console: Console, row: dict[str, Any]) -> None:
-    """One case of another aim: attacks, then controls, by metrics."""
+    """Print one case of another aim: a row per attack and control, a column per metric."""
     console.print(f"{row['case']}: {row['aim']}", markup=False)
     metrics = list(dict.fromkeys(one["metric"] for one in row["measures"]))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -119,7 +119,7 @@ def _print_measures(console: Console, row: dict[str, Any]) -> None:
         table.add_column(name.replace("_", " "), justify="right", overflow="fold")
     for cell in dict.fromkeys(one["cell"] for one in row["measures"]):
         own = {one["metric"]: one for one in row["measures"] if one["cell"] == cell}
-        role = "" if not cell else "control" if any(one["control"] for one in own.values()) else "attack"
+        role = next(iter(own.values()))["role"]
         said = [f"{own[name]['value']:.1%} ({own[name]['low']:.1%} to {own[name]['high']:.1%})" if own[name]["n"] else "" for name in metrics]
         table.add_row(cell or "all together", role, *said)
     console.print(table)
@@ -153,7 +153,7 @@ def told_apart(attacks: Iterable[str]) -> list[str]:
 
 
 def findings(run: Run) -> list[str]:
-    """Return one line for every check that is not ok; said once, however many cases a model has."""
+    """Return one line per check that is not ok, once per model."""
     cases = run.record.header["cases"]
     seen = [(case["model"]["name"], check) for case in cases for check in case["checks"] if check["verdict"] in ("caution", "bad")]
     return list(dict.fromkeys(f"{check['verdict']}: {model}: {check['code']} {check['finding']} {check['cure']}" for model, check in seen))
@@ -166,7 +166,7 @@ def print_json(content: Any) -> None:
 
 
 def _started(path: str) -> str:
-    """When a run began; a run that cannot be read is never the last one while there is another."""
+    """Return when a run began; "" if it cannot be read, so that another one counts as the last."""
     try:
         return Run.open(path).record.header["started"]
     except RecordError:

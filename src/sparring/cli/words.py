@@ -1,4 +1,4 @@
-"""Plan keys as words of the command line: key=value, --key value or --key=value."""
+"""Plan keys on the command line: key=value, --key value or --key=value."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A hash of the code that decides a result: that of the things given and of all modules of their own packages that they import.
+"""A hash of the code that decides a result: the given things and the modules of their packages that they import.
 
 Comments, docstrings and layout do not count. Nothing is executed to find out what is imported: modules are located, read and parsed. Modules of other
 packages (torch, numpy) do not count; they are named by their versions in the environment of a record.
@@ -40,7 +40,7 @@ class Import(NamedTuple):
 
 
 class Analysis(NamedTuple):
-    """Hold what one file says.
+    """Hold the analysis of one file.
 
     lazy: imports for type checkers of a module with a `__getattr__`, by the name that it hands out. mentioned: names of attributes.
     """
@@ -53,7 +53,7 @@ class Analysis(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Say where a module lies.
+    """Hold the location of a module.
 
     file: None for a namespace package. folders: in which its submodules lie, empty for a plain module.
     """
@@ -83,6 +83,22 @@ def code_of(*things: Any) -> str:
     for thing in things:
         walk.add(thing)
     return hashlib.sha256("\n".join(sorted(walk.found)).encode()).hexdigest()[:16]
+
+
+def code_of_subject(data: Any, victim: Any = None) -> str:
+    """Return a hash of the code that decides what is asked of a model and what its answers mean.
+
+    Args:
+        data: Data with a `domain` and a `task`: how samples are written, what is true, what counts as wrong.
+        victim: A victim, with all that it wraps; None where the model is made by a fit, whose code counts by itself.
+    """
+    things: list[Any] = [data.domain, data.task]
+    if victim is not None:
+        things += [victim.domain, victim.task]
+    while victim is not None:
+        things.append(type(victim))
+        victim = getattr(victim, "inner", None)
+    return code_of(*things)
 
 
 class _Walk:
@@ -274,7 +290,7 @@ class _Walk:
 
 
 def _locate(name: str, folders: Iterable[str]) -> Place | None:
-    """Find a module without importing anything; None where there is none."""
+    """Find a module without importing anything; None if there is none."""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
     if module is not None and (file := getattr(module, "__file__", None) or (spec.origin if spec and spec.has_location else None)):
@@ -326,7 +342,7 @@ def _parents(name: str) -> list[str]:
 
 
 def _analyse(place: Place) -> Analysis | None:
-    """What the file of a module says; None where there is none to read."""
+    """Analyse the file of a module; None if there is no file to read."""
     if place.file is None:
         return None
     try:
@@ -374,7 +390,7 @@ def _read(content: bytes) -> Analysis:
 
 
 def _imports(node: ast.AST) -> list[Import]:
-    """The imports that a node stands for: a statement, or a call of `import_module` with a name written out."""
+    """Return the imports of a node: a statement, or a call of `import_module` with a literal name."""
     match node:
         case ast.Import(names=names):
             return [Import(0, alias.name, None) for alias in names]
@@ -387,7 +403,7 @@ def _imports(node: ast.AST) -> list[Import]:
 
 
 def _digest(tree: ast.AST) -> str:
-    """A hash of a syntax tree without docstrings and places, the same in every version of Python that has the same nodes."""
+    """Return a hash of a syntax tree without docstrings and positions, the same in every Python with the same nodes."""
     written: list[str] = []
     waiting: list[Any] = [tree]
     while waiting:
@@ -414,7 +430,7 @@ def _has_docstring(body: list[ast.stmt]) -> bool:
 
 
 def _source_of(thing: types.FunctionType | type) -> str | None:
-    """A hash of the source of a thing without a file; None where nobody kept it, or where what was kept is something else."""
+    """Return a hash of the source of a thing without a file; None if the source is not available or does not match."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
     except (OSError, TypeError, SyntaxError, IndexError):

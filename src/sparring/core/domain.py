@@ -7,7 +7,7 @@ import numpy as np
 
 Batch = Any
 """A batch of inputs, sample first: a `Tensor` where inputs are numbers, a NumPy object array of
-strings where they are text. Both can be measured with `len`, indexed and assigned by row."""
+strings where they are text. Both support `len`, and indexing and assignment by row."""
 
 
 class Domain(ABC):

@@ -17,6 +17,10 @@ import difflib
 from collections.abc import Iterable
 
 
+def __dir__() -> list[str]:
+    return sorted(name for name, one in globals().items() if isinstance(one, type) and issubclass(one, SparringError))
+
+
 class SparringError(Exception):
     """Report a failure on purpose; every error of Sparring is one, and holds an `exit_code`."""
 
@@ -79,3 +83,7 @@ class Contradiction(SparringError):
 
 class RecordError(SparringError):
     """Report a run folder that contradicts itself."""
+
+
+class PluginWarning(UserWarning):
+    """Report a plugin that cannot be loaded, in whole or in part; everything else works."""

@@ -35,7 +35,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Let no parameter of the module ask for a gradient; on leaving each does so as before."""
+    """Turn off `requires_grad` of all parameters, and restore it on leaving."""
     before = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     try:
         for parameter, _ in before:

@@ -1,4 +1,4 @@
-"""Lets long work report its progress as events, which the command line draws."""
+"""Lets long computations report progress as events, which the command line displays."""
 
 from collections.abc import Callable
 from typing import Any

@@ -38,7 +38,7 @@ def parse(text: str) -> Expression:
         if keyword.arg is None:
             raise PlanError(f"cannot read {text!r}: write name(key=value, ...)")
         if keyword.arg in settings:
-            raise PlanError(f"cannot read {text!r}: {keyword.arg} stands twice")
+            raise PlanError(f"cannot read {text!r}: {keyword.arg} is given twice")
         settings[keyword.arg] = _value(keyword.value, text)
     return Expression(tree.func.id, [_value(argument, text) for argument in tree.args], settings)
 
@@ -57,7 +57,7 @@ def split_list(text: str, separator: str = ",") -> list[str]:
 
 def _name(name: str, text: str) -> str:
     if not name.replace("-", "_").isidentifier():
-        raise PlanError(f"cannot read {text!r}: it must begin with a name")
+        raise PlanError(f"cannot read {text!r}: start with a name")
     return name
 
 

@@ -1,4 +1,4 @@
-"""A training procedure as a value: data and a seed in, a victim out; cached under a key that names all that decides it."""
+"""A training procedure as a value: it maps data and a seed to a victim, cached under a hash."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import InputError, PlanError, SparringError, UnknownName
 from sparring.core.expression import parse
@@ -29,11 +29,11 @@ LABEL = "fit.json"
 
 
 class Samples(Protocol):
-    """Describe what a fit learns from: a data set, of which names and ids do not matter."""
+    """Describe the data that a fit learns from; names and ids do not matter."""
 
     @property
     def name(self) -> str:
-        """Return what messages call it."""
+        """Return the name for messages."""
         ...
 
     @property
@@ -158,21 +158,21 @@ class Fit(ABC):
         return found
 
     def restore(self, key: str, data: Samples, files: Files) -> Victim | None:
-        """Return the victim with that key, None where it is not in the files or not sound."""
+        """Return the victim with that key, or None if it is missing or damaged."""
         if not files.exists(f"fits/{key}/{LABEL}"):
             return None
         try:
             label = json.loads(files.read(f"fits/{key}/{LABEL}"))
             content = files.read(f"fits/{key}/learned")
             if label["key"] != key or label["sha256"] != hashlib.sha256(content).hexdigest():
-                raise InputError("its label says something else")
+                raise InputError("its fit.json describes something else")
             return self.unpack(content, data)
         except (SparringError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the fit fits/%s is damaged or of something else (%s): it is fitted anew", key, error)
+            log.warning("the fit fits/%s is damaged or belongs to something else (%s): it is fitted again", key, error)
             return None
 
     def keep(self, key: str, victim: Victim, files: Files) -> None:
-        """Write a victim under its key: what it learned first, its label last."""
+        """Write a victim under its key: weights first, fit.json last."""
         content = self.pack(victim)
         files.write(f"fits/{key}/learned", content)
         label = {"key": key, "sha256": hashlib.sha256(content).hexdigest(), "fit": self.describe(), "model": victim.describe()}
@@ -197,7 +197,7 @@ class Fit(ABC):
         try:
             return cls(*arguments, **settings)
         except TypeError as error:
-            raise PlanError(f"{cls.kind}: {error}; its settings are {', '.join(known)}") from error
+            raise PlanError(f"{cls.kind}: {error}: its settings are {', '.join(known)}") from error
 
     def __str__(self) -> str:
         """Return the fit as a plan writes it: mlp(hidden=[32])."""
@@ -282,8 +282,11 @@ def canonical(data: Samples) -> tuple[Samples, list[str]]:
 
 
 def content_of(digests: Sequence[str], data: Samples) -> str:
-    """Return a hash of samples, given by their hashes, and of the kinds of inputs and answers."""
-    return digest(json.dumps([data.domain.describe(), data.task.describe()], sort_keys=True), *digests)
+    """Return a hash of samples, given by their hashes, and of what inputs and answers are.
+
+    The code of these kinds counts.
+    """
+    return digest(json.dumps([data.domain.describe(), data.task.describe()], sort_keys=True), code_of_subject(data), *digests)
 
 
 def _order(data: Samples) -> tuple[Tensor, list[str]]:

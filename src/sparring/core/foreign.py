@@ -1,10 +1,10 @@
-"""Parameter names of papers and other libraries, and what they are called here."""
+"""Parameter names of papers and other libraries, with the names used here."""
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from sparring.core.arguments import Signature
 from sparring.core.errors import UnknownName
 
 Given = ParamSpec("Given")
@@ -47,7 +47,7 @@ WORDS: dict[str, Word] = {
     ),
     **dict.fromkeys(("n_restarts", "num_restarts", "nb_restarts", "num_random_init", "restart"), RESTARTS),
     **dict.fromkeys(("n_queries", "num_queries", "max_queries", "query_limit", "max_evals", "queries"), QUERIES),
-    **dict.fromkeys(("random_init", "rand_init", "rand_start", "random_initialization"), Word(("random_start",), "this method has one way to begin")),
+    **dict.fromkeys(("random_init", "rand_init", "rand_start", "random_initialization"), Word(("random_start",), "this method has a single initialisation")),
     **dict.fromkeys(("mu", "decay_factor", "decay"), Word(("momentum",), "the momentum of transfer is written changes='mi(decay=0.9)'")),
     **dict.fromkeys(("loss_fn", "loss_type", "criterion", "objective"), Word(("loss",), "this method has one loss")),
     **dict.fromkeys(("n_classes", "num_classes", "nb_classes", "n_target_classes", "n_targets", "num_targets"), TARGETS),
@@ -55,7 +55,7 @@ WORDS: dict[str, Word] = {
     **dict.fromkeys(("seed", "random_state", "random_seed"), SEED),
     **dict.fromkeys(("batch_size", "bs"), BATCH),
     "device": DEVICE,
-    "binary_search_steps": Word(("turns",), "this method searches no constant"),
+    "binary_search_steps": Word(("turns",), "this method does not search for a constant"),
     "initial_const": Word(("start",), "this method has no constant"),
     "n_epochs": Word(("epochs",), "this method is not trained"),
     "num_epochs": Word(("epochs",), "this method is not trained"),
@@ -66,7 +66,7 @@ WORDS: dict[str, Word] = {
 
 
 def ours(name: str, known: Iterable[str]) -> str | None:
-    """Return what to write instead of a foreign name; None for a name that nobody uses.
+    """Return what to write instead of a foreign name; None for an unknown name.
 
     >>> ours("n_iter", ["steps", "step_size"])
     'write steps=...'
@@ -84,18 +84,23 @@ def ours(name: str, known: Iterable[str]) -> str | None:
 
 
 def in_our_words(function: Callable[Given, Made]) -> Callable[Given, Made]:
-    """Answer unknown keyword arguments of a public function with the name they have here.
+    """Check the arguments of a public function before it is called.
 
     Raises:
-        UnknownName: where a TypeError of Python would only say that the argument is unexpected.
+        UnknownName: For an unknown keyword; the message says what it is called here.
+        PlanError: For a value whose type the annotation excludes; the message says what to give.
     """
-    known = [one.name for one in inspect.signature(function).parameters.values() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    signature = Signature(function)
+    parameters = signature.plain.parameters.values()
+    known = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters)
 
     @functools.wraps(function)
     def checked(*nouns: Given.args, **settings: Given.kwargs) -> Made:
-        for name in settings:
+        for name in () if takes_more else settings:
             if name not in known:
                 raise UnknownName(f"argument of {function.__name__}", name, known, hint=ours(name, known))
+        nouns, settings = signature.read(nouns, settings)  # type: ignore[assignment]
         return function(*nouns, **settings)
 
     return checked

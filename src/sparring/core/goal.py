@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Criterion(Protocol):
-    """Represent what success is measured against, frozen by a goal before the first query.
+    """Represent a criterion of success, which a goal freezes before the first query.
 
     A criterion is a NamedTuple of tensors with the sample first. Nothing else in the code knows what success means.
     """
@@ -34,7 +34,7 @@ class Criterion(Protocol):
         ...
 
     def aimed(self) -> list[str | None]:
-        """Return the answer to reach per sample, as the record writes it; None where there is none."""
+        """Return the target answer per sample as the record writes it, or None."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Runs one attack against one batch: grants access by the threat, counts queries, keeps the best points."""
+"""Runs one attack on one batch: controls access, counts queries, keeps the best points."""
 
 import dataclasses
 import time
@@ -33,7 +33,7 @@ class Cost(NamedTuple):
 
 
 class Left(NamedTuple):
-    """Hold what a search leaves to the next one.
+    """Hold the state that a search passes to the next one.
 
     points: the best point so far per row. loss: its loss, float64 [n].
     """
@@ -173,8 +173,7 @@ class Problem:
 
     def _scored(self, x: Batch, owner: Tensor | None, probe: bool) -> tuple[Tensor, Tensor]:
         """Scores and losses by the criterion."""
-        self._require("scores")
-        allowed = self._charge(owner, len(x), backwards=0)
+        allowed = self._charge("scores", owner, len(x))
         scores = self._ask(self.victim.search_scores, x, allowed, self._no_scores)
         return scores, self._remember(x, owner, self.victim.task.answer(scores), scores, probe)
 
@@ -183,8 +182,7 @@ class Problem:
 
         `owner` and `probe` are as in `scores`.
         """
-        self._require("labels")
-        allowed = self._charge(owner, len(x), backwards=0)
+        allowed = self._charge("labels", owner, len(x))
         answers = self._ask(self.victim.answer, x, allowed, self.victim.task.no_answer)
         self._remember(x, owner, answers, None, probe)
         return answers
@@ -207,7 +205,7 @@ class Problem:
         `criterion` aims the loss at something other than the goal (a target class, say); success is still the goal's. `probe` is as in `scores`.
         """
         aim = self.criterion if criterion is None else criterion
-        allowed = self._charge_gradients(x, 1)
+        allowed = self._charge("gradients", None, len(x), backwards=1)
         if bool(allowed.all()):
             answer = self.victim.gradient(x, lambda scores: loss(scores, aim))
         else:
@@ -232,7 +230,7 @@ class Problem:
             The values [m, count] and gradients [m, count, ...].
         """
         aim = self.criterion if against is None else against
-        allowed = self._charge_gradients(x, count)
+        allowed = self._charge("gradients", None, len(x), backwards=count)
         if bool(allowed.all()):
             answer = self.victim.gradients(x, lambda scores: several(scores, aim))
         else:
@@ -241,12 +239,8 @@ class Problem:
         self._remember(x, None, self.victim.task.answer(answer.scores), answer.scores, probe)
         return answer
 
-    def _charge_gradients(self, x: Tensor, backwards: int) -> Tensor:
-        self._require("gradients")
-        return self._charge(None, len(x), backwards=backwards)
-
     def _spread(self, x: Tensor, allowed: Tensor, width: tuple[int, ...], question: Callable[[Tensor], Graded]) -> Graded:
-        """The answer about the allowed rows; NaN and zero gradients for the others."""
+        """Return the answer for the allowed rows; NaN and zero gradients for the others."""
         nothing = self._no_scores(x)
         value = x.new_full((len(x), *width), torch.nan)
         answer = Graded(nothing, value, x.new_zeros(len(x), *width, *x.shape[1:]))
@@ -256,21 +250,19 @@ class Problem:
         return answer
 
     def _no_scores(self, x: Batch) -> Tensor:
-        """What a refused point gets for scores: NaN."""
+        """Return NaN, the scores of a refused point."""
         dtype = x.dtype if isinstance(x, Tensor) and x.is_floating_point() else None
         return torch.full((len(x), *self.victim.task.score_shape), torch.nan, dtype=dtype, device=self.rows.device)
 
-    def _require(self, what: str) -> None:
+    def _charge(self, what: str, owner: Tensor | None, count: int, *, backwards: int = 0) -> Tensor:
+        """Write the price of one question a point about scores, labels or gradients; bool [k]: which points may be asked."""
         if what not in self.threat.grants:
             raise AccessError(f"the threat grants {self.threat.access}; this attack asked for {what}")
         if what not in self.victim.exposes:
             raise AccessError(f"{self.victim.name} exposes {say_set(self.victim.exposes)}, not {what}")
-
-    def _charge(self, owner: Tensor | None, count: int, *, backwards: int) -> Tensor:
-        """Write the price of one question a point, with so many backwards; bool [k]: which points may be asked."""
         ledger, rows = self.ledger, self.rows if owner is None else self.rows[owner]
         if len(rows) != count:
-            raise ValueError(f"{count} points for {len(rows)} rows: pass `owner`")
+            raise ValueError(f"{count} points for {len(rows)} rows: pass `owner`, the row of each point")
         limit, price = self.threat.budget.queries, self.victim.price
         allowed = ~ledger.spent[rows]
         if ledger.deadline is not None and time.monotonic() > ledger.deadline:
@@ -285,7 +277,7 @@ class Problem:
         return allowed
 
     def _ask(self, question: Callable[[Batch], Tensor], x: Batch, allowed: Tensor, nothing: Callable[[Any], Tensor]) -> Tensor:
-        """The answer to a question about the allowed points, and `nothing` about the others."""
+        """Query the victim about the allowed points, and return `nothing` for the others."""
         if bool(allowed.all()):
             return question(x)
         answer = nothing(x if isinstance(x, Tensor) else allowed)
@@ -296,7 +288,7 @@ class Problem:
         return answer
 
     def _remember(self, x: Batch, owner: Tensor | None, answers: Tensor, scores: Tensor | None, probe: bool) -> Tensor:
-        """Keep the best point of every row; success counts only inside the region. Returns the losses by the criterion."""
+        """Keep the best point of every row and return the losses; success counts only inside the region."""
         ledger = self.ledger
         rows = self.rows if owner is None else self.rows[owner]
         criterion = self.criterion if owner is None else self.criterion.take(owner)
@@ -327,7 +319,7 @@ class Problem:
         return seen
 
     def _confirm(self, x: Batch, rows: Tensor, criterion: Criterion, hits: Tensor) -> Tensor:
-        """Of the successes of the search copy, those of the deployed model; each costs a query."""
+        """Return which successes of the search copy the deployed model confirms; each costs a query."""
         limit, price = self.threat.budget.queries, self.victim.price
         if limit is not None:
             hits = hits[self.ledger.cost.queries[rows[hits]] + price * (turn_of(rows[hits]) + 1) <= limit]
@@ -339,7 +331,7 @@ class Problem:
         return hits[criterion.take(hits).met(self.victim.answer(x[hits]))]
 
     def _write(self, x: Batch, rows: Tensor, loss: Tensor, chosen: Tensor, rank: Tensor) -> Tensor:
-        """Write the chosen points, of several for one row that of highest rank; returns those written."""
+        """Write the chosen points, the highest-ranked one per row; return those written."""
         if not len(chosen):
             return chosen
         if len(x) != len(self) or rows is not self.rows:  # several points may belong to one row: the best comes last

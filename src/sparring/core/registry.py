@@ -1,13 +1,17 @@
-"""Finds registered things by walking the package, so that a thing is added by adding one file."""
+"""Finds registered things by walking the package, so that adding a file is enough."""
 
 import importlib
+import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
-from typing import Any, TypeVar
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple, TypeVar
 
-from sparring.core.errors import LoadError, UnknownName
+from sparring.core.errors import PluginWarning, UnknownName
 
 Thing = TypeVar("Thing")
 
@@ -36,27 +40,52 @@ ROOMS = {
     "metric": "sparring.metrics",
     "section": "sparring.report",
 }
-"""Which room of the house each kind of thing lives in; of verifiers only the corner, as commands that need them are to answer at once."""
+"""The package of each kind of thing. For verifiers it is the subpackage only, so that commands that use them start fast."""
 
 SAID = {"space": "threat", "tampering": "threat", "method": "attack", "dataset": "data set", "set": "set of attacks"}
-"""What a kind is called where a person reads it."""
+"""The name of a kind in messages."""
 
 _things: dict[str, dict[str, Any]] = {kind: {} for kind in ROOMS}
 _walked: set[str] = set()
 
 
 def register(kind: str, name: str) -> Callable[[Thing], Thing]:
-    """Register the decorated thing under `kind` and `name`; a second of that name is an error."""
+    """Register the decorated thing under `kind` and `name`; a second of that name is an error.
+
+    Where a plugin has taken the name of one of ours before ours was imported, ours stays and the plugin is told.
+
+    Raises:
+        UnknownName: For a kind that does not exist.
+        ValueError: For a second thing of that name, from another module.
+        TypeError: For a class that lacks methods which its kind must have.
+    """
+
+    if kind not in ROOMS:
+        raise UnknownName("kind", kind, ROOMS)
 
     def enter(thing: Thing) -> Thing:
+        if inspect.isabstract(thing):
+            raise TypeError(f"the {kind} {name!r} lacks {', '.join(sorted(thing.__abstractmethods__))}: define them in {thing.__qualname__}")  # type: ignore[attr-defined]
         known = _things[kind].get(name)
-        same_place = known is not None and getattr(known, "__module__", 0) == getattr(thing, "__module__", 1)
-        if known is not None and not same_place:
-            raise ValueError(f"two {kind}s are called {name!r}: {known!r} and {thing!r}")
+        if known is not None and known is not thing and (there := origin(known)) != (here := origin(thing)):
+            if is_ours(there) or not is_ours(here):
+                raise ValueError(f"two {kind}s are called {name!r}, one in {there} and one in {here}: rename the second")
+            warn_of_plugin(there, f"the {kind} {name!r} of {there} is left out, as one of Sparring's has that name: rename it")
         _things[kind][name] = thing
         return thing
 
     return enter
+
+
+def origin(thing: Any) -> str:
+    """Return the name of the module that defines a registered thing.
+
+    What is made by a decorator comes from where the function or class that it holds is defined.
+    """
+    if isinstance(thing, type | types.FunctionType) or "__module__" in getattr(thing, "__dict__", {}):
+        return thing.__module__
+    held = thing._asdict() if hasattr(thing, "_asdict") else getattr(thing, "__dict__", {})
+    return next((one.__module__ for one in held.values() if isinstance(one, type | types.FunctionType)), type(thing).__module__)
 
 
 def everything(kind: str) -> dict[str, Any]:
@@ -111,17 +140,83 @@ def _walk(package_name: str) -> None:
         raise
 
 
+class Trouble(NamedTuple):
+    """Hold a module of a plugin that cannot be imported, and why."""
+
+    module: str
+    error: BaseException
+
+
 def _load_plugins() -> None:
-    """Modules named by entry points of the group "sparring" register themselves on import."""
+    """Import the modules named by entry points of the group "sparring", which register themselves; a broken one costs a warning and no more."""
     if "plugins" in _walked:
         return
     _walked.add("plugins")
-    for point in entry_points(group="sparring"):
-        try:
-            plugin = point.load()
-            if hasattr(plugin, "__path__"):
-                for module in pkgutil.walk_packages(plugin.__path__, plugin.__name__ + "."):
-                    importlib.import_module(module.name)
-        except Exception as error:  # a stranger's module may raise anything
-            _walked.discard("plugins")
-            raise LoadError(f"the plugin {point.name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}: mend it or uninstall it") from error
+    try:
+        points = list(entry_points(group="sparring"))
+    except Exception as error:  # a package whose list of entry points was written by hand
+        warn_of_plugin("", f"no plugin is loaded, as the entry points of the installed packages cannot be read ({_said(error)}): mend or uninstall the package")
+        return
+    for point in points:
+        _load_plugin(point)
+
+
+def _load_plugin(point: EntryPoint) -> None:
+    before = {kind: dict(things) for kind, things in _things.items()}
+    troubles = list(_import_all(point))
+    for kind, things in _things.items():
+        for name in [name for name, thing in things.items() if name not in before[kind] and origin(thing) not in sys.modules]:
+            del things[name]  # its module failed after it was registered
+    named = f"the plugin {point.name} ({point.value})"
+    if troubles:
+        first = troubles[0]
+        place = "" if first.module == point.value else f"{first.module}: "
+        more = f" (and {len(troubles) - 1} more of its modules)" if len(troubles) > 1 else ""
+        rest = "its other modules are in use" if any(_of(point)) else "it is left out"
+        warn_of_plugin(point.value, f"{named} cannot be loaded: {place}{_said(first.error)}{more}: {rest}; mend it or uninstall it")
+    elif not any(_of(point)) and all(things == before[kind] for kind, things in _things.items()):
+        warn_of_plugin(point.value, f"{named} registers nothing: name the module or package whose decorators register things, then try spar ls")
+
+
+def _import_all(point: EntryPoint) -> Iterator[Trouble]:
+    """Import what an entry point names, and where that is a package all of its modules; yield those that fail."""
+    if not point.pattern.match(point.value):
+        yield Trouble(point.value, ValueError("it names no module: write my_plugin or my_plugin.module"))
+        return
+    try:
+        waiting = [point.load()]
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+        yield Trouble(point.value, error)
+        return
+    while waiting:
+        package = waiting.pop()
+        for found in pkgutil.iter_modules(getattr(package, "__path__", ()), f"{getattr(package, '__name__', '')}."):
+            if found.name.endswith(".__main__"):
+                continue  # a program
+            try:
+                waiting.append(importlib.import_module(found.name))
+            except (Exception, SystemExit) as error:
+                yield Trouble(found.name, error)
+
+
+def _of(point: EntryPoint) -> Iterator[str]:
+    """The names of all things from the package that an entry point names."""
+    top = point.value.partition(":")[0].partition(".")[0].strip()
+    return (name for things in _things.values() for name, thing in things.items() if origin(thing).partition(".")[0] == top)
+
+
+def is_ours(module: str) -> bool:
+    """Return whether a module is part of Sparring itself."""
+    return module.partition(".")[0] == "sparring"
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}"
+
+
+def warn_of_plugin(module: str, text: str) -> None:
+    """Report trouble with a plugin as a warning, which stops nothing else.
+
+    The command line writes the text as one line.
+    """
+    warnings.warn_explicit(text, PluginWarning, module or "sparring", 0)

@@ -1,4 +1,4 @@
-"""Small HTML for notebooks; everything is escaped."""
+"""Small HTML tables for notebooks; everything is escaped."""
 
 import html
 from collections.abc import Iterable, Mapping, Sequence

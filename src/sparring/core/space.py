@@ -1,4 +1,4 @@
-"""Defines what may change and by how much: a space, and the region it allows around each clean input."""
+"""Defines spaces (which changes are allowed) and regions (the points allowed around each input)."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -49,7 +49,7 @@ class Region(ABC):
 
 
 class Space(ABC):
-    """Describe what may change and by how much.
+    """Describe which changes are allowed.
 
     A space is frozen. `radius` is a float, or a float64 tensor with one radius per sample.
     """
@@ -74,7 +74,7 @@ class Space(ABC):
 
     @abstractmethod
     def __str__(self) -> str:
-        """The space in words and formula, for the threat card."""
+        """Return the space in words and formula, for the threat card."""
 
     @property
     def label(self) -> str:
@@ -83,7 +83,7 @@ class Space(ABC):
 
     @classmethod
     def offers(cls) -> frozenset[str]:
-        """Return what an attack may use here: the names of the public methods of the region."""
+        """Return the names of the public methods of the region, which attacks may use."""
         return frozenset(name for name in dir(cls.region) if not name.startswith("_"))
 
     def take(self, rows: Tensor) -> "Space":
@@ -106,7 +106,7 @@ class Space(ABC):
 
 def check_radius(radius: float | Tensor) -> None:
     """Refuse radii that are not numbers, negative or not finite."""
-    if not isinstance(radius, Real | Tensor):
+    if not isinstance(radius, Real | Tensor) or isinstance(radius, bool):
         raise InputError(f"radius is {radius!r}: give a number, or a tensor of one number per sample")
     values = torch.as_tensor(radius, dtype=torch.float64)
     if values.ndim > 1:

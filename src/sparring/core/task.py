@@ -30,7 +30,7 @@ class Task(ABC):
 
     @abstractmethod
     def scores(self, output: Any, name: str) -> Tensor:
-        """Return as scores what the model called `name` computed.
+        """Return the output of the model `name` as scores.
 
         Raises:
             LoadError: Where the output cannot be the scores of this task.
@@ -38,18 +38,21 @@ class Task(ABC):
 
     @abstractmethod
     def fitted(self, scores: Tensor, name: str) -> Self:
-        """Return this task with the sizes that these scores of the model `name` show.
+        """Return this task with the sizes taken from scores of the model `name`.
 
         Raises:
             LoadError: Where the scores do not fit the task.
         """
 
     def measured(self, truth: Tensor) -> Self:
-        """Return this task with what the true answers of the data show, such as the scale of values."""
+        """Return this task with properties taken from the true answers, such as their scale."""
         return self
 
     def told(self, known: "Task") -> Self:
-        """Return this task with what it leaves open filled in from a task of the same kind, that of the data."""
+        """Return this task with its open settings filled in from a task of the same kind.
+
+        The other task is that of the data.
+        """
         return self
 
     @abstractmethod
@@ -76,6 +79,10 @@ class Task(ABC):
     def wrong(self, truth: Tensor) -> Criterion:
         """Return the criterion of the untargeted goal: an answer that counts as wrong."""
 
+    def right(self, answer: Tensor, truth: Tensor) -> Tensor:
+        """Return bool [n]: whether there is an answer, and it does not count as wrong."""
+        return self.answered(answer) & ~self.wrong(truth).met(answer)
+
     @abstractmethod
     def quality(self, answer: Tensor, truth: Tensor) -> Tensor:
         """Return the quality of each answer, float64 [n]: 1 for the truth, 0 without an answer."""
@@ -90,7 +97,7 @@ class Task(ABC):
         return packed or "no answer"
 
     def training_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
-        """Return [n], differentiable: what a fit makes small.
+        """Return the differentiable loss [n] that a fit minimises.
 
         By default the mean squared error of scores of the form of the truth.
 
@@ -98,7 +105,7 @@ class Task(ABC):
             NeedsError: where the truth is no array of numbers like the scores.
         """
         if not truth.is_floating_point() or truth.shape != scores.shape:
-            raise NeedsError(f"{self} have no loss to train on: scores are {tuple(scores.shape[1:])}, the truth is {truth.dtype} {tuple(truth.shape[1:])}")
+            raise NeedsError(f"{self} have no training loss: scores are {tuple(scores.shape[1:])}, the truth is {truth.dtype} {tuple(truth.shape[1:])}")
         return (scores - truth).square().flatten(1).mean(1)
 
     @abstractmethod

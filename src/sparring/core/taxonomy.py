@@ -7,7 +7,7 @@ VERSIONS = "NIST AI 100-2 E2025; MITRE ATLAS 5.6.0"
 
 
 class Taxonomy(NamedTuple):
-    """Hold the identifiers of one kind of attack; empty where there is none."""
+    """Hold the identifiers of one kind of attack; empty if it has none."""
 
     nist: str
     atlas: str

@@ -1,4 +1,4 @@
-"""Defines a victim: a model seen through what it exposes."""
+"""Defines a victim: a model with the access that it exposes."""
 
 import contextlib
 import math
@@ -29,13 +29,22 @@ class Graded(NamedTuple):
 
 
 class Victim(ABC):
-    """Represent a model as Sparring sees it; adapters in `models/` wrap what people have.
+    """Represent a model to attack; adapters in `models/` wrap models of other libraries.
 
-    task: the form of its scores and answers. exposes: which of "gradients", "scores", "labels" it answers; labels are the answers
-    of the task without their scores. `scores` and `answer` query the model as it is deployed.
-    `search_scores` and `gradient` may query a faster private copy of it; then
+    `scores` and `answer` query the model as it is deployed. `search_scores` and `gradient` may query a faster private copy of it; then
     `exact` is False and a search confirms a success with the deployed model.
     The user's model is never changed.
+
+    Attributes:
+        name: How people call the model.
+        domain: What its inputs are.
+        task: The form of its scores and answers.
+        exposes: Which of "gradients", "scores" and "labels" it answers; labels are the answers of the task without their scores.
+
+    Example:
+        >>> from sparring.models.load import load_model
+        >>> sorted(load_model("zoo:digits-plain").exposes)
+        ['gradients', 'labels', 'scores']
     """
 
     name: str
@@ -44,7 +53,7 @@ class Victim(ABC):
     exposes: frozenset[str]
     exact: bool = True
     price: int = 1
-    """Passes of the model that one question costs: more than one where answers are averaged."""
+    """Passes of the model per query: more than one where answers are averaged."""
     slack: float = math.inf
     """Where not exact: how far a searched margin may be off, as a share of the largest score. Successes by more are not
     confirmed during the search; the judge asks about all of them anyway."""
@@ -55,48 +64,152 @@ class Victim(ABC):
 
         Raises:
             NeedsError: Where its answers are no classes.
+
+        Example:
+            >>> from sparring.models.load import load_model
+            >>> load_model("zoo:digits-plain").classes
+            10
         """
         if (count := getattr(self.task, "classes", None)) is None:
-            raise NeedsError(f"{self.name} answers {self.task}, which have no number of classes")
+            raise NeedsError(f"{self.name} answers {self.task}, which have no number of classes: use a classifier")
         return count
 
     @abstractmethod
     def scores(self, x: Batch) -> Tensor:
-        """Return what the model computes, float [n, *task.score_shape].
+        """Return the scores, float [n, *task.score_shape].
 
         Scores are logits, or probabilities where the model gives nothing else.
+
+        Args:
+            x: A batch of the domain.
+
+        Returns:
+            Float [n, *task.score_shape]; for classes [n, classes].
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> from sparring.models.load import load_model
+            >>> victim, x = load_model("zoo:digits-plain"), load("digits", take=4).x
+            >>> victim.scores(x).shape
+            torch.Size([4, 10])
         """
 
     def answer(self, x: Batch) -> Tensor:
         """Return the answers of the deployed model, in the form of the task.
 
-        For classes these are int64 [n], -1 without an answer.
+        Args:
+            x: A batch of the domain.
+
+        Returns:
+            For classes int64 [n], -1 without an answer.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> from sparring.models.load import load_model
+            >>> victim, x = load_model("zoo:digits-plain"), load("digits", take=4).x
+            >>> victim.answer(x).shape
+            torch.Size([4])
         """
         return self.task.answer(self.scores(x))
 
     def label(self, x: Batch) -> Tensor:
-        """Return the predicted classes, int64 [n]: `answer` by the name that classifiers give it."""
+        """Return the predicted classes, int64 [n]: `answer` by the name that classifiers give it.
+
+        Args:
+            x: A batch of the domain.
+
+        Returns:
+            Int64 [n], -1 without an answer.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> from sparring.models.load import load_model
+            >>> victim, x = load_model("zoo:digits-plain"), load("digits", take=4).x
+            >>> victim.label(x).dtype
+            torch.int64
+        """
         return self.answer(x)
 
     def decide(self, x: Batch, scores: Tensor) -> Tensor:
         """Return the deployed model's answers for inputs with these scores.
 
         Models whose answer does not follow from their scores alone override this method.
+
+        Args:
+            x: A batch of the domain.
+            scores: Its scores, float [n, *task.score_shape].
+
+        Returns:
+            The answers, as `answer` gives them.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> from sparring.models.load import load_model
+            >>> victim, x = load_model("zoo:digits-plain"), load("digits", take=4).x
+            >>> bool((victim.decide(x, victim.scores(x)) == victim.label(x)).all())
+            True
         """
         return self.task.answer(scores)
 
     def search_scores(self, x: Batch) -> Tensor:
-        """Return the same as `scores`, from the private copy if there is one."""
+        """Return the same as `scores`, from the private copy if there is one.
+
+        Args:
+            x: A batch of the domain.
+
+        Returns:
+            Float [n, *task.score_shape].
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> from sparring.models.load import load_model
+            >>> victim, x = load_model("zoo:digits-plain"), load("digits", take=4).x
+            >>> victim.search_scores(x).shape
+            torch.Size([4, 10])
+        """
         return self.scores(x)
 
     def gradient(self, x: Tensor, objective: Objective) -> Graded:
-        """Return scores, values and the gradient of each value by its own sample's input."""
+        """Return scores, values and the gradient of each value by its own sample's input.
+
+        Args:
+            x: A batch of the domain, floating point.
+            objective: Computes one value per sample [n] from the scores.
+
+        Returns:
+            A `Graded`: scores [n, ...], value [n], and grad, shaped like x.
+
+        Raises:
+            AccessError: Where the model exposes no gradients.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> from sparring.models.load import load_model
+            >>> victim, x = load_model("zoo:digits-plain"), load("digits", take=4).x
+            >>> victim.gradient(x, lambda scores: scores[:, 0]).grad.shape
+            torch.Size([4, 1, 8, 8])
+        """
         raise AccessError(f"{self.name} exposes {say_set(self.exposes)}, not gradients")
 
     def gradients(self, x: Tensor, several: Objective) -> Graded:
         """Return scores, and value [n, k] and gradient [n, k, ...] of k values per sample.
 
-        `several` computes the values [n, k] from the scores.
+        Args:
+            x: A batch of the domain, floating point.
+            several: Computes the values [n, k] from the scores.
+
+        Returns:
+            A `Graded`: scores [n, ...], value [n, k], and grad [n, k, ...].
+
+        Raises:
+            AccessError: Where the model exposes no gradients.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> from sparring.models.load import load_model
+            >>> victim, x = load_model("zoo:digits-plain"), load("digits", take=4).x
+            >>> victim.gradients(x, lambda scores: scores[:, :2]).grad.shape
+            torch.Size([4, 2, 1, 8, 8])
         """
         first = self.gradient(x, lambda scores: several(scores)[:, 0])
         count = several(first.scores).shape[1]
@@ -105,11 +218,24 @@ class Victim(ABC):
 
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:
-        """Open the victim for queries, which are answered only inside.
+        """Open the victim for queries, which it answers only inside the context.
 
         The model is in its deployed mode, and on leaving everything of the
         user's (mode, parameters, gradients, hooks, random state) is restored. Randomised models
         draw from a state set by `seed`.
+
+        Args:
+            seed: Of the global generators while the session lasts, at least 0.
+
+        Returns:
+            A context manager.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> from sparring.models.load import load_model
+            >>> victim, x = load_model("zoo:digits-plain"), load("digits", take=4).x
+            >>> with victim.session(seed=1):
+            ...     labels = victim.label(x)
         """
         with random_states_kept():
             torch.manual_seed(seed)
@@ -124,10 +250,25 @@ class Victim(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return a hash of everything that decides the answers: weights, code, preprocessing."""
+        """Return a hash of everything that decides the answers: weights, code, preprocessing.
+
+        Example:
+            >>> from sparring.models.load import load_model
+            >>> len(load_model("zoo:digits-plain").fingerprint)
+            64
+        """
 
     def describe(self) -> dict[str, Any]:
-        """Return the victim as plain JSON for the record."""
+        """Return the victim as plain JSON for the record.
+
+        Returns:
+            Name, hash, adapter, what it exposes, and the task.
+
+        Example:
+            >>> from sparring.models.load import load_model
+            >>> load_model("zoo:digits-plain").describe()["adapter"]
+            'TorchVictim'
+        """
         return {
             "name": self.name,
             "sha256": self.fingerprint,

@@ -1,4 +1,4 @@
-"""Wraps a victim: everything that a wrapper does not change comes from the inner victim."""
+"""Wraps a victim: anything that a wrapper does not override comes from the inner victim."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from sparring.core.victim import Graded, Objective, Victim
 
 
 class Wrapped(Victim):
-    """Represent a victim that answers by way of another one, `inner`.
+    """Represent a victim that answers through another one, `inner`.
 
     A subclass overrides what it changes and names its settings in `settings`, from which fingerprint and description are made.
     A wrapper that overrides `scores` is searched by its own scores and answers by them, and gives gradients only if it overrides `gradient` too:
@@ -29,7 +29,7 @@ class Wrapped(Victim):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return what decides the answers, beside class and inner victim, as plain JSON."""
+        """Return the settings of the wrapper that decide its answers, as plain JSON."""
         return {}
 
     @property

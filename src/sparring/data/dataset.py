@@ -1,7 +1,8 @@
-"""Samples with names: (id, x, y), a hash and a licence line."""
+"""A data set: samples (id, x, y), a hash and a licence line."""
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -9,13 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from sparring.core.arguments import shown
 from sparring.core.domain import Batch, Domain
-from sparring.core.errors import InputError, UsageError
+from sparring.core.errors import InputError, UnknownName, UsageError
+from sparring.core.foreign import in_our_words, ours
 from sparring.core.show import facts_table
 from sparring.core.task import Task
-from sparring.data.torch_sets import collected, is_torch_set
+from sparring.data.torch_sets import collected
 from sparring.tasks.classes import Classes
+
+EXTRA = ("ids", "licence", "source")
+"""Further fields that `Data.of` passes on."""
 
 SHOWN = 20
 """Classes that a notebook shows."""
@@ -25,9 +32,23 @@ SHOWN = 20
 class Data:
     """Represent a data set in memory.
 
-    name: how people call it. ids: one per sample, unique, stable. x: batch of the domain. y: the true answers, int64 [n] for
-    classes. classes: names of the classes, none where the answers are no classes. task: what an answer is. licence: one line, or
-    "unknown". source: where it was read from.
+    `load` and `Data.of` make data and check it; the constructor takes what is checked already.
+
+    Args:
+        name: How people call the data.
+        ids: One per sample, unique and stable.
+        x: A batch of the domain: float32 or float64 [n, channels, height, width] for images, float64 [n, columns] for tables, strings [n] for text.
+        y: The true answers, int64 [n] for classes; what another task holds its class describes.
+        domain: What the inputs are.
+        classes: Names of the classes, by number; empty where the answers are no classes.
+        licence: One line, or "unknown".
+        source: Where the data was read from.
+        task: What an answer is.
+
+    Example:
+        >>> from sparring.data.load import load
+        >>> load("digits", take=4)
+        Data('digits', 4 samples of image, 10 classes)
     """
 
     name: str
@@ -45,8 +66,9 @@ class Data:
             object.__setattr__(self, "task", Classes(len(self.classes)))
 
     @classmethod
+    @in_our_words
     def of(
-        cls, x: Any, y: Any = None, domain: Domain | None = None, *, name: str = "data", classes: list[str] | None = None, task: Task | None = None,
+        cls, x: Any, y: Any = None, domain: Domain | None = None, *, name: str = "data", classes: Sequence[Any] | None = None, task: Task | None = None,
         take: int | None = None, **more: Any,
     ) -> "Data":  # fmt: skip
         """Return data from arrays, or from a torch `Dataset` or `DataLoader`; ids are positions.
@@ -59,24 +81,32 @@ class Data:
             classes: Names of the classes, by number.
             task: What y holds, classes if left out.
             take: The first so many samples only; a torch set is not read further.
-            more: Further fields of `Data`, such as ids.
+            more: Further fields of `Data`: ids, licence and source.
+
+        Returns:
+            The `Data`, checked against domain and task.
 
         Raises:
             InputError: For what does not fit domain or task, and for a loader that shuffles.
+            UnknownName: For a field that data does not have.
 
-        >>> from torch.utils.data import TensorDataset
-        >>> from sparring.domains.table import Column, Table
-        >>> pairs = TensorDataset(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]))
-        >>> Data.of(pairs, domain=Table((Column("height"),)))
-        Data('data', 2 samples of table, 2 classes)
+        Example:
+            >>> from torch.utils.data import TensorDataset
+            >>> from sparring.domains.table import Column, Table
+            >>> pairs = TensorDataset(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]))
+            >>> Data.of(pairs, domain=Table((Column("height"),)))
+            Data('data', 2 samples of table, 2 classes)
         """
+        for field_name in more:
+            if field_name not in EXTRA:
+                raise UnknownName("argument of Data.of", field_name, (*EXTRA, "name", "classes", "task", "take"), hint=ours(field_name, EXTRA))
         if isinstance(y, Domain) and domain is None:
             y, domain = None, y
         if not isinstance(domain, Domain):
             raise InputError(f"{name}: the domain is {domain!r}: say what the inputs are, domain=sp.image(28, 28), sp.table(frame) or sp.text()")
-        if is_torch_set(x):
+        if isinstance(x, Dataset | DataLoader):
             if y is not None:
-                raise InputError(f"{name}: x is a {type(x).__name__}, whose items bring their labels: leave y out")
+                raise InputError(f"{name}: x is a {type(x).__name__}, whose items contain their labels: leave out y")
             x, y = collected(x, domain, take, name)
         elif y is None:
             raise InputError(f"{name}: y is missing: give the true answers, or a torch Dataset or DataLoader of pairs (x, y)")
@@ -94,14 +124,14 @@ class Data:
             task = task.measured(labels)
         except UsageError as error:
             raise InputError(f"{name}: {error}") from error
-        names = classes or ([str(number) for number in range(task.classes or int(labels.max()) + 1)] if isinstance(task, Classes) else [])
+        names = list(classes or ()) or ([str(number) for number in range(task.classes or int(labels.max()) + 1)] if isinstance(task, Classes) else [])
         width = max(5, len(str(count - 1)))
-        ids = more.pop("ids", None) or [f"{name}/{place:0{width}d}" for place in range(count)]
+        ids = list(map(str, more.pop("ids", None) or ())) or [f"{name}/{place:0{width}d}" for place in range(count)]
         if len(ids) != count:
             raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: give one per sample, or leave them out")
         if len(set(ids)) != count:
             twice = next(one for one, times in Counter(ids).items() if times > 1)
-            raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave them out")
+            raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave out the ids")
         return cls(name, ids, batch, labels.to(batch.device) if isinstance(batch, Tensor) else labels, domain, [str(one) for one in names], task=task, **more)
 
     def __len__(self) -> int:
@@ -112,7 +142,7 @@ class Data:
 
     @property
     def _answers(self) -> str:
-        """What is true, in words: the classes that are named are those of the task."""
+        """Return the kind of the true answers in words, with the named classes of the task."""
         return f"{len(self.classes)} class{'' if len(self.classes) == 1 else 'es'}" if isinstance(self.task, Classes) else str(self.task)
 
     def _repr_html_(self) -> str:
@@ -124,17 +154,53 @@ class Data:
             facts["classes"] = ", ".join(named) + (" …" if len(self.classes) > SHOWN else "")
         return facts_table(facts)
 
-    def rows(self, rows: Tensor) -> "Data":
-        """Return some of the samples."""
+    @in_our_words
+    def rows(self, rows: Tensor | Sequence[int]) -> "Data":
+        """Return some of the samples.
+
+        Args:
+            rows: Their positions, a tensor or a list of whole numbers; the result has their order.
+
+        Returns:
+            The `Data` of these samples, with their ids.
+
+        Raises:
+            InputError: For a position that the data does not have.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> load("digits", take=4).rows([3, 0]).ids
+            ['digits/test/00011', 'digits/test/00002']
+        """
+        rows = torch.as_tensor(rows)
+        if rows.ndim != 1 or rows.is_floating_point() or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self)):
+            raise InputError(f"rows {rows.tolist()}: give a list of positions, 0 to {len(self) - 1}")
         places = rows.tolist()
         return replace(self, ids=[self.ids[place] for place in places], x=self.x[rows], y=self.y[rows])
 
     def take(self, count: int | None, seed: int | None = None) -> "Data":
-        """Return the first `count` samples, or with a seed a random choice in the order of the data."""
+        """Return the first `count` samples, or with a seed a random choice in the order of the data.
+
+        Args:
+            count: How many samples, at least 1. None, or more than there are, means all.
+            seed: Seed of the random choice, a whole number of at least 0.
+
+        Returns:
+            The `Data` of these samples; ids stay those of the whole set.
+
+        Raises:
+            InputError: For a count that is no whole number of at least 1, and for a seed that is none of at least 0.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> len(load("digits").take(5, seed=1))
+            5
+        """
+        for said, value, least, why in (("take", count, 1, "at least one sample is needed"), ("seed", seed, 0, "a seed is no such value")):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least):
+                raise InputError(f"{said}={shown(value)}: {why}: give a whole number of at least {least}, or leave it out")
         if count is None or count >= len(self):
             return self
-        if count < 1:
-            raise InputError(f"take={count}: at least one sample is needed")
         if seed is None:
             return self.rows(torch.arange(count))
         chosen = np.random.default_rng(seed).choice(len(self), count, replace=False)
@@ -142,7 +208,13 @@ class Data:
 
     @cached_property
     def sha256(self) -> str:
-        """Return the hash of ids, inputs and labels."""
+        """Return the hash of ids, inputs and labels, as 64 hexadecimal digits.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> load("digits", take=4).sha256 == load("digits").take(4).sha256
+            True
+        """
         digest = hashlib.sha256("\n".join(self.ids).encode())
         packed = self.domain.pack(self.x)
         digest.update(str((packed.dtype, packed.shape)).encode())
@@ -151,7 +223,16 @@ class Data:
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Return plain JSON for the record."""
+        """Return plain JSON for the record.
+
+        Returns:
+            Name, number of samples, hash, classes, task, domain, licence and source.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> load("digits", take=4).describe()["n"]
+            4
+        """
         return {
             "name": self.name,
             "n": len(self),

@@ -1,18 +1,21 @@
-"""From what people have on disk, or the name of an embedded set, to `Data`."""
+"""Loads `Data` from a path or from the name of an embedded set."""
 
 import difflib
 import os
 from dataclasses import replace
 from pathlib import Path
 
+from sparring.core.arguments import shown
 from sparring.core.errors import InputError, LoadError, PlanError, UnknownName
 from sparring.core.expression import parse
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.reader import Options, Reader
 
 
+@in_our_words
 def load(
     source: str | os.PathLike[str],
     *,
@@ -52,7 +55,7 @@ def load(
         >>> load("digits", take=2).ids
         ['digits/test/00002', 'digits/test/00005']
     """
-    options = Options(split, target, size, deployed, encoding, read_task(task))
+    options = Options(split, target, size, deployed, encoding, read_task(task) if isinstance(task, str) else task)
     sets = everything("dataset")
     if isinstance(source, str) and source in sets:
         options.check(frozenset({"split", "task"}), f"the embedded set {source!r}")
@@ -67,6 +70,8 @@ def read_task(written: Task | str | None) -> Task | None:
     """Return the task that is written as `values(tolerance=20)`."""
     if written is None or isinstance(written, Task):
         return written
+    if not isinstance(written, str):
+        raise InputError(f'the task is {shown(written)}: give a task such as sp.tasks.Values(), or one as a plan writes it, "values(tolerance=20)"')
     expression = parse(written)
     kind = find("task", expression.name)
     try:
@@ -97,9 +102,9 @@ def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:
         if one.accepts(path):
             return one
     if "*" in path.name:
-        raise LoadError(f"no text file is called {path}: check the path and the pattern")
+        raise LoadError(f"no text file matches {path}: check the path and the pattern")
     if path.is_dir():
         content = sorted(one.name for one in path.iterdir())
         seen = f"holds {', '.join(content[:4])}" if content else "is empty"
-        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images a class, one .txt file a class, or idx files")
-    raise LoadError(f"no reader for {path.name}: known are {'; '.join(one.files for one in readers)}")
+        raise LoadError(f"the folder {path} {seen}: expected one sub-folder of images per class, one .txt file per class, or idx files")
+    raise LoadError(f"no reader for {path.name}: supported are {'; '.join(one.files for one in readers)}")

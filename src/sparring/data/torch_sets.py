@@ -7,18 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, SparringError
 
 MOST_BYTES = 4 * 2**30
 """Inputs that are read without `take`; all of them are held in memory."""
-
-
-def is_torch_set(given: Any) -> bool:
-    """Return whether this is a torch `Dataset` or `DataLoader`."""
-    return isinstance(given, Dataset | DataLoader)
 
 
 def collected(source: Any, domain: Domain, take: int | None = None, name: str = "data") -> tuple[Any, Any]:
@@ -48,36 +43,36 @@ def collected(source: Any, domain: Domain, take: int | None = None, name: str = 
         truths.append(truth)
         held += _bytes(inputs[-1])
         if take is None and held > MOST_BYTES:
-            raise InputError(f"{name}: the first {len(inputs)} samples fill {held / 2**30:.1f} GiB of memory: read some of them with take=1000")
+            raise InputError(f"{name}: the first {len(inputs)} samples fill {held / 2**30:.1f} GiB of memory: read fewer with take=1000")
     if not inputs:
         raise InputError(f"{name}: there are no samples")
     return _stacked(inputs, name), _truth(truths)
 
 
 def _refuse_order(loader: "DataLoader[Any]", name: str) -> None:
-    """Samples are known by their positions, so a loader gives each of them, in the same order every time."""
+    """Refuse a loader that shuffles or skips samples, which are identified by position."""
     inner = getattr(loader.batch_sampler, "sampler", loader.sampler) if type(loader.batch_sampler) is BatchSampler else loader.batch_sampler or loader.sampler
     if not isinstance(loader.dataset, IterableDataset) and type(inner) is not SequentialSampler:
         raise InputError(
-            f"{name}: the loader takes samples in the order of a {type(inner).__name__}, but they are known by their positions, "
-            "so a record would name others each time: give DataLoader(dataset, shuffle=False), or the dataset itself"
+            f"{name}: the loader orders samples with a {type(inner).__name__}, but samples are identified by their position: "
+            "give DataLoader(dataset, shuffle=False), or the dataset itself"
         )
     if loader.drop_last:
-        raise InputError(f"{name}: the loader leaves out samples, drop_last=True: give one with drop_last=False, or the dataset itself")
+        raise InputError(f"{name}: the loader skips samples because of drop_last=True: use drop_last=False, or give the dataset itself")
 
 
 def _refuse_chance(dataset: Any, name: str) -> None:
-    """The first item is looked at twice: a transform that draws at random makes another one each time."""
+    """Refuse random transforms, by reading the first item twice."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not len(dataset):
         return
     with torch.random.fork_rng(devices=[]):
         first, again = (np.asarray(_pair(dataset[0], f"{name}, sample 0")[0]) for _ in range(2))
     if first.dtype != object and not np.array_equal(first, again):
-        raise InputError(f"{name}: sample 0 differs when it is read twice: leave out the transforms that draw at random")
+        raise InputError(f"{name}: sample 0 differs when it is read twice: remove random transforms")
 
 
 def _of_batches(loader: Iterable[Any], name: str) -> Iterator[tuple[Any, Any]]:
-    """The samples of each batch, one by one."""
+    """Yield the samples of each batch, one by one."""
     with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
         for number, batch in enumerate(loader):
             x, y = _pair(batch, f"{name}, batch {number}")
@@ -87,7 +82,7 @@ def _of_batches(loader: Iterable[Any], name: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _of_items(dataset: Any, domain: Domain, take: int | None, name: str) -> Iterator[tuple[Any, Any]]:
-    """The items of a dataset, by position where it has a length."""
+    """Yield the items of a dataset, by position if it has a length."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         if not hasattr(dataset, "__iter__"):
             raise InputError(f"{name}: {type(dataset).__name__} has neither a length nor an iterator: give a Dataset with __len__ and __getitem__")
@@ -97,7 +92,7 @@ def _of_items(dataset: Any, domain: Domain, take: int | None, name: str) -> Iter
         items = (dataset[place] for place in range(count if take is None else min(count, take)))
         first = _bytes(_input(_pair(dataset[0], f"{name}, sample 0")[0], domain, f"{name}, sample 0")) if take is None and count else 0
         if first * count > MOST_BYTES:
-            raise InputError(f"{name}: {count} samples of {first} bytes are {first * count / 2**30:.1f} GiB in memory: read some of them with take=1000")
+            raise InputError(f"{name}: {count} samples of {first} bytes need {first * count / 2**30:.1f} GiB of memory: read fewer with take=1000")
     for place, item in enumerate(items):
         yield _pair(item, f"{name}, sample {place}")
 
@@ -107,11 +102,11 @@ def _pair(item: Any, where: str) -> tuple[Any, Any]:
         return item[0], item[1]
     held = f"a dict of {', '.join(map(str, item))}" if isinstance(item, dict) else f"a {type(item).__name__}"
     held += f" of {len(item)}" if isinstance(item, tuple | list) else ""
-    raise InputError(f"{where} is {held}: items must be pairs (x, y); wrap the dataset in one that returns them")
+    raise InputError(f"{where} is {held}, not a pair (x, y): wrap the dataset in one that returns pairs")
 
 
 def _input(given: Any, domain: Domain, where: str) -> Any:
-    """One input: text as it is, numbers as a tensor, pictures as floats with the channels first."""
+    """Return one input: text unchanged, numbers as a tensor, images as floats with the channels first."""
     if isinstance(given, str):
         return given
     made = _tensor(given, where)
@@ -146,14 +141,14 @@ def _channels_first(levels: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _levels(levels: Tensor, domain: Any, where: str) -> Tensor:
-    """Bytes as the floats that the domain speaks of."""
+    """Return bytes as floats of the domain."""
     if (domain.low, domain.high) == (0, 1):
         return levels.float() / 255
     if domain.low <= 0 and domain.high >= 255:
         return levels.float()
     raise InputError(
-        f"{where} holds bytes, 0 to 255, but the values of the domain lie in [{domain.low:g}, {domain.high:g}]: "
-        "use a transform that makes floats, or put the normalisation into the model and give sp.image(...) with bounds 0 and 1"
+        f"{where} holds bytes from 0 to 255, but the domain is [{domain.low:g}, {domain.high:g}]: "
+        "use a transform that returns floats, or move the normalisation into the model and give sp.image(...) with bounds 0 and 1"
     )
 
 
@@ -169,7 +164,7 @@ def _stacked(inputs: list[Any], name: str) -> Any:
     for place, one in enumerate(inputs):
         if not isinstance(one, Tensor) or one.shape != inputs[0].shape:
             shape = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
-            raise InputError(f"{name}: sample {place} is {shape}, the first one is {tuple(inputs[0].shape)}: use a transform that makes all of one size")
+            raise InputError(f"{name}: sample {place} is {shape}, the first one is {tuple(inputs[0].shape)}: use a transform that resizes all alike")
     return torch.stack(inputs)
 
 

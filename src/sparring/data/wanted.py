@@ -1,23 +1,24 @@
-"""What a public function wants, from what people pass: data."""
+"""Converts arguments of public functions to data."""
 
 from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError
 from sparring.core.task import Task
 from sparring.data.dataset import Data
-from sparring.data.torch_sets import is_torch_set
 
 
 def data_of(given: Any, domain: Domain, task: Task | None = None) -> Data:
-    """Return data as it is, and a pair (x, y) or a torch set as data of the domain.
+    """Return data unchanged, and a pair (x, y) or a torch set as data of the domain.
 
     Raises:
         InputError: Where it is none of these, or does not fit domain or task.
     """
     if isinstance(given, Data):
         return given
-    if is_torch_set(given):
+    if isinstance(given, Dataset | DataLoader):
         return Data.of(given, domain=domain, task=task)
     if isinstance(given, tuple | list) and len(given) == 2:
         return Data.of(given[0], given[1], domain, task=task)

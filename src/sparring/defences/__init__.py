@@ -1,4 +1,4 @@
-"""What turns one model into a more robust one, and what declares how gradients pass through a defence."""
+"""Training of more robust models, and architectures with certificates."""
 
 from typing import TYPE_CHECKING
 

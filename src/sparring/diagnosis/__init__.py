@@ -1,1 +1,1 @@
-"""Self-checks of an evaluation: what would fool it, and what an adaptive adversary would try."""
+"""Self-checks of an evaluation, and adaptive attacks to try if one fails."""

@@ -1,4 +1,4 @@
-"""Before an attack is believed: is the victim one that attacks can measure at all?
+"""Checks a victim for faults that would make the result of an attack meaningless.
 
 The plain checks together cost 12 forwards and 3 backwards of at most 64 samples, and some passes of 1 to 4
 samples; an adapter that searches on a private copy makes that copy on the first gradient. Deep checks attack
@@ -13,18 +13,19 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sparring.attacks.losses import loss_of
+from sparring.attacks.losses import NamedLoss, loss_of
 from sparring.core.domain import Batch
 from sparring.core.errors import EndpointError
+from sparring.core.goal import Criterion
 from sparring.core.registry import everything, register
 from sparring.core.show import rows_table
+from sparring.core.task import Task
 from sparring.core.threat import Threat
 from sparring.core.victim import Graded, Victim, say_set
 from sparring.data.dataset import Data
-from sparring.tasks.classes import ClassCriterion, label_of
 
 MOST = 64
-"""Samples looked at."""
+"""Number of samples that the checks use."""
 
 Asked = TypeVar("Asked")
 Verdict = Literal["ok", "caution", "bad", "not applicable"]
@@ -55,11 +56,11 @@ class Finding:
 
 
 class Findings(list[Finding]):
-    """Hold what all checks saw, in the order of their codes."""
+    """Hold the findings of all checks, in the order of their codes."""
 
     @property
     def verdict(self) -> str:
-        """Return reliable, caution or unreliable: what the worst finding says of an evaluation."""
+        """Return reliable, caution or unreliable, according to the worst finding."""
         return trust(self)
 
     def __repr__(self) -> str:
@@ -72,7 +73,7 @@ class Findings(list[Finding]):
 
 
 class Opinion(NamedTuple):
-    """Hold what a check returns; the rest of the finding is known from its registration."""
+    """Hold the result of a check; its registration provides the rest of the finding."""
 
     verdict: Verdict
     finding: str
@@ -84,17 +85,29 @@ class Opinion(NamedTuple):
 class Answers(NamedTuple):
     """Hold labels and scores of a batch.
 
-    labels: int64 [n], -1 without an answer. scores: [n, C], None where only labels are exposed.
+    labels: int64 [n], -1 without an answer; for classes the class, for other answers 1 where they are right and 0 where they are wrong.
+    scores: [n, ...], None where only labels are exposed.
     """
 
     labels: Tensor
     scores: Tensor | None
 
 
-class Difference(NamedTuple):
-    """Hold by how much two batches of answers differ.
+class Decisions(NamedTuple):
+    """Hold the choices between classes that answers consist of, per sample or per pixel.
 
-    changed: how many predicted classes differ. largest: relative L2 distance of two rows of scores.
+    scores: [m, C]. truth: int64 [m]. sample: int64 [m], the sample that each belongs to.
+    """
+
+    scores: Tensor
+    truth: Tensor
+    sample: Tensor
+
+
+class Difference(NamedTuple):
+    """Hold the difference between two batches of answers.
+
+    changed: how many labels differ. largest: relative L2 distance of two rows of scores.
     """
 
     changed: int
@@ -103,6 +116,12 @@ class Difference(NamedTuple):
 
 LOSSES = {"cross-entropy": "ce", "margin": "margin", "DLR": "dlr"}
 """Losses whose gradients are examined, by the words of the findings; the names are those of the registered losses."""
+
+OWN_LOSS = {"the loss of the goal": "margin"}
+"""The same where the losses of LOSSES are no different ones, as for values."""
+
+EVERY_TASK: frozenset[str] = frozenset()
+"""Declared by a check that reads answers and scores by way of the task alone."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +148,54 @@ class Subject:
         return self.answers[key]
 
     @property
+    def task(self) -> Task:
+        """Return what the victim answers.
+
+        What nobody said, such as the tolerance of values, is taken from these samples.
+        """
+        return self.kept("task", lambda: self.victim.task.measured(self.y))
+
+    @property
+    def criterion(self) -> Criterion:
+        """Return the criterion of an answer that counts as wrong."""
+        return self.kept("criterion", lambda: self.task.wrong(self.y))
+
+    @property
+    def losses(self) -> dict[str, str]:
+        """Return the losses whose gradients are examined, from words to names."""
+        functions = {_variant(loss_of(name), type(self.criterion)) for name in LOSSES.values()}
+        return LOSSES if None not in functions and len(functions) == len(LOSSES) else OWN_LOSS
+
+    def decisions(self, scores: Tensor) -> Decisions | None:
+        """Return the choices between classes that scores [n, C, ...] stand for.
+
+        Those count that the truth counts. None where answers are no such choices.
+        """
+        y = self.y.to(scores.device)
+        if y.is_floating_point() or scores.ndim != y.ndim + 1:
+            return None
+        truth, rows = y.reshape(-1), scores.movedim(1, -1).reshape(-1, scores.shape[1])
+        sample = torch.arange(len(y), device=y.device).repeat_interleave(truth.numel() // len(y))
+        counted = truth >= 0
+        return Decisions(rows[counted], truth[counted], sample[counted])
+
+    def right(self, answers: Answers) -> Tensor:
+        """Return bool [n]: which answers about the samples are right."""
+        return answers.labels.to(self.y.device) == (self.y if self.y.ndim == 1 and not self.y.is_floating_point() else 1)
+
+    def mixture(self, scores: Tensor) -> Tensor:
+        """Return one number per sample, [n], in which every score has a part.
+
+        For classes it is the margin, else the sum of the scores with fixed random signs.
+        """
+        if self.y.ndim == 1 and not self.y.is_floating_point():
+            return self.criterion.loss(scores)
+        signs = torch.randint(0, 2, scores.shape[1:], generator=torch.Generator().manual_seed(self.seed)) * 2 - 1
+        return (scores * signs.to(scores)).flatten(1).sum(1)
+
+    @property
     def offers(self) -> frozenset[str]:
-        """Return what the victim exposes; a victim that gives scores gives labels."""
+        """Return the access levels that the victim exposes; scores include labels."""
         exposes = self.victim.exposes
         return exposes | {"labels"} if "scores" in exposes else exposes
 
@@ -140,24 +205,35 @@ class Subject:
         module = getattr(self.victim, "module", None)
         return module if isinstance(module, nn.Module) else None
 
-    def ask(self, x: Batch) -> Answers:
-        """Return answers of the deployed model."""
+    def ask(self, x: Batch, truth: Tensor | None = None) -> Answers:
+        """Return answers of the deployed model; truth: where x are not the first samples."""
         if "scores" not in self.offers:
-            return Answers(self.victim.label(x), None)
+            return Answers(self.told(self.victim.answer(x), truth), None)
         scores = self.victim.scores(x).detach()
-        return Answers(label_of(scores), scores)
+        return Answers(self.told(self.task.answer(scores), truth), scores)
+
+    def told(self, answer: Tensor, truth: Tensor | None = None) -> Tensor:
+        """Return answers as labels, see `Answers`.
+
+        truth: where they are not about the first samples.
+        """
+        if answer.ndim == 1 and not answer.is_floating_point():
+            return answer
+        right = self.task.right(answer, (self.y[: len(answer)] if truth is None else truth).to(answer.device))
+        return right.long().where(self.task.answered(answer), -1)
 
     @property
     def clean(self) -> Answers:
-        """Return answers about the samples as they are, asked once."""
+        """Return the answers for the clean samples, computed once."""
         return self.kept("clean", lambda: self.ask(self.x))
 
     @property
     def probabilities(self) -> bool:
         """Return whether all rows of scores look like probabilities."""
-        scores = self.clean.scores
-        if scores is None or scores.shape[1] < 2:
+        found = None if self.clean.scores is None else self.decisions(self.clean.scores)
+        if found is None:
             return False
+        scores = found.scores
         slack = max(1e-5, 4 * torch.finfo(scores.dtype).eps)
         within = (scores >= -slack) & (scores <= 1 + slack)
         return bool(within.all()) and bool(((scores.sum(1) - 1).abs() < slack).all())
@@ -173,13 +249,13 @@ class Subject:
         return coarse if scores is None else max(coarse, 4 * torch.finfo(scores.dtype).eps)
 
     def gradient(self, loss: str) -> Graded:
-        """Return Scores, values and gradients of one of LOSSES, asked once."""
+        """Return scores, values and gradients of one of `losses`, asked once."""
         return self._graded(loss)[0]
 
     @property
     def attached(self) -> bool:
         """Return whether the scores depend on the inputs as far as autograd can see."""
-        return self._graded("cross-entropy")[1]
+        return self._graded(next(iter(self.losses)))[1]
 
     def _graded(self, loss: str) -> tuple[Graded, bool]:
         found = self.kept(f"gradient {loss}", lambda: self._ask_gradient(loss))
@@ -192,7 +268,7 @@ class Subject:
 
         def objective(scores: Tensor) -> Tensor:
             seen.append(scores.requires_grad)
-            return loss_of(LOSSES[loss])(scores, ClassCriterion.leaving(self.y.to(scores.device)))
+            return loss_of(self.losses[loss])(scores, self.task.wrong(self.y.to(scores.device)))
 
         try:
             return self.victim.gradient(self.x, objective), any(seen)
@@ -205,10 +281,15 @@ def compare(one: Answers, two: Answers) -> Difference:
     changed = int((one.labels != two.labels).sum())
     if one.scores is None or two.scores is None:
         return Difference(changed, 0.0)
-    a, b = one.scores.double(), two.scores.double()
+    a, b = one.scores.double().flatten(1), two.scores.double().flatten(1)
     size = torch.maximum(a.norm(dim=1), b.norm(dim=1)).clamp_min(1e-30)
     apart = ((a - b).norm(dim=1) / size).nan_to_num(0.0, 0.0)  # rows without finite scores: labels and D7 tell
     return Difference(changed, float(apart.max()))
+
+
+def _variant(loss: Any, kind: type) -> Callable[..., Tensor] | None:
+    """The function that a loss is for criteria of a kind; None where it has none."""
+    return loss.variant(kind) if isinstance(loss, NamedLoss) and loss.fits(kind) else None
 
 
 @dataclass(frozen=True)
@@ -216,7 +297,7 @@ class Check:
     """Represent a registered check.
 
     needs: what the victim must expose and the threat grant. cost: passes for each sample, about; 0 where it is one of the
-    plain checks, which every evaluation makes. tasks: kinds of task whose answers it can read.
+    plain checks, which every evaluation makes. tasks: kinds of task whose answers it can read, empty for all.
     """
 
     name: str
@@ -238,20 +319,20 @@ class Check:
         return Finding(self.code, self.name, self.title, opinion.value, opinion.threshold, opinion.verdict, opinion.finding, opinion.cure)
 
     def _opinion(self, subject: Subject) -> Opinion:
-        if subject.victim.task.kind not in self.tasks:
-            return Opinion("not applicable", f"This reads {say_set(self.tasks)}; {subject.victim.name} answers {subject.victim.task}.")
+        if self.tasks and subject.victim.task.kind not in self.tasks:
+            return Opinion("not applicable", f"Not applied: reads {say_set(self.tasks)}; {subject.victim.name} answers {subject.victim.task}.")
         if missing := self.needs - subject.offers:
-            seen = f"This needs {say_set(missing)}; {subject.victim.name} exposes {say_set(subject.victim.exposes)}."
+            seen = f"The check needs {say_set(missing)}, but {subject.victim.name} exposes {say_set(subject.victim.exposes)}."
             return Opinion("not applicable", seen)
         if missing := self.needs - subject.threat.grants:
-            return Opinion("not applicable", f"This concerns {say_set(missing)}; the threat grants {subject.threat.access} only.")
+            return Opinion("not applicable", f"The check needs {say_set(missing)}, but the threat grants {subject.threat.access} only.")
         try:
             return self.look(subject)
         except EndpointError:  # nothing can be said about a model that does not answer
             raise
         except Exception as error:
             seen = f"The check could not be carried out: {type(error).__name__}: {error}"
-            return Opinion("bad", seen, f"Ask the model for the first {len(subject)} samples by hand and mend what fails.")
+            return Opinion("bad", seen, f"Run the model on the first {len(subject)} samples by hand and fix the failure.")
 
 
 def check(
@@ -259,7 +340,7 @@ def check(
 ) -> Callable[[Callable[[Subject], Opinion]], Check]:
     """Register a function `(subject) -> opinion` as a check under its own name.
 
-    cost: passes for each sample of a deep check. tasks: kinds of task whose answers it can read.
+    cost: passes for each sample of a deep check. tasks: kinds of task whose answers it can read, empty for all.
     """
 
     def enter(look: Callable[[Subject], Opinion]) -> Check:
@@ -297,6 +378,6 @@ def look_over(subject: Subject, *, deep: bool | None = False) -> list[Finding]:
 
 
 def trust(findings: Iterable[Finding]) -> Literal["reliable", "caution", "unreliable"]:
-    """Return what the findings say about a robust accuracy; one bad finding makes it unreliable."""
+    """Return the trust in a robust accuracy; one bad finding makes it unreliable."""
     verdicts = {one.verdict for one in findings}
     return "unreliable" if "bad" in verdicts else "caution" if "caution" in verdicts else "reliable"

@@ -1,4 +1,4 @@
-"""Small attacks for checks: run against a victim or a variant of it, judged by the victim as it is deployed."""
+"""Small attacks for checks, on a victim or a variant of it, judged by the deployed victim."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
@@ -9,7 +9,7 @@ from torch import Tensor
 from sparring.attacks.attack import Attack, read_attack
 from sparring.attacks.evasion.gradient.ascent import along
 from sparring.attacks.evasion.gradient.pgd import descend
-from sparring.attacks.losses import loss_of, margin
+from sparring.attacks.losses import NamedLoss, loss_of, margin
 from sparring.core.domain import Batch
 from sparring.core.problem import Problem
 from sparring.core.registry import everything
@@ -24,7 +24,7 @@ DRAWS = 20
 """Draws of a randomised model in its majority."""
 
 SLACK = 0.03
-"""Share of samples by which two attacks may differ before that says something; and never less than two samples."""
+"""Share of samples by which two attacks may differ by chance, with a minimum of two samples."""
 
 
 class ProbeResult(NamedTuple):
@@ -68,10 +68,9 @@ def right(subject: Subject) -> Tensor:
 
     def ask() -> Tensor:
         with deployed(subject).session(subject.seed):
-            labels = deployed(subject).label(subject.x).to(subject.y.device)
-        goal = subject.threat.goal
-        criterion = goal.freeze(subject.y, subject.victim.task, Rng.of(subject.seed, range(len(subject)), subject.y.device))
-        return ((labels == subject.y) & ~criterion.met(subject.y)).nonzero().squeeze(1)
+            answers = deployed(subject).answer(subject.x).to(subject.y.device)
+        criterion = _reference(subject, subject.threat, torch.arange(len(subject), device=subject.y.device))
+        return (subject.task.right(answers, subject.y) & ~criterion.met(subject.y)).nonzero().squeeze(1)
 
     return subject.kept("right", ask)
 
@@ -86,10 +85,17 @@ def attempt(subject: Subject, attack: str | Attack, *, victim: Victim | None = N
         share: Of the radius.
         rows: Places among the right ones, by default all.
     """
-    chosen = attack if isinstance(attack, Attack) else read_attack(attack)
+    chosen = _with_a_loss(subject, attack if isinstance(attack, Attack) else read_attack(attack))
     searched = victim or subject.victim
     key = f"{chosen} {searched.fingerprint if victim else ''} {share} {None if rows is None else rows.tolist()}"
     return subject.kept(key, lambda: _attempt(subject, chosen, searched, share, rows))
+
+
+def _with_a_loss(subject: Subject, attack: Attack) -> Attack:
+    """The attack on the goal's own loss, where the one that it names does not know this task."""
+    loss = {**attack.defaults, **attack.settings}.get("loss")
+    named = loss_of(loss) if isinstance(loss, str) else None
+    return attack if not isinstance(named, NamedLoss) or named.fits(type(subject.criterion)) else attack.configure(loss="margin")
 
 
 def ascent_of(name: str, *, steps: int = 40, restarts: int = 1) -> Attack:
@@ -107,7 +113,7 @@ def ascent_of(name: str, *, steps: int = 40, restarts: int = 1) -> Attack:
 
 
 class Curve(NamedTuple):
-    """Hold the loss along the way, float64 [steps, m], and which samples broke, bool [m]."""
+    """Hold the loss at every step, float64 [steps, m], and which samples broke, bool [m]."""
 
     values: Tensor
     broken: Tensor
@@ -134,7 +140,7 @@ def curve(subject: Subject, steps: int, loss: str = "ce") -> Curve:
 
 
 def square(subject: Subject, queries: int) -> Attack | None:
-    """Return the random search that fits this threat; None where there is none."""
+    """Return the random search that fits this threat, or None."""
     known = everything("attack")
     for name in ("square", "square_l2", "square_l1"):
         if name in known and known[name].misfit(subject.victim, subject.threat) is None and "queries" in known[name].defaults:
@@ -148,7 +154,7 @@ def unfit(subject: Subject, *attacks: str) -> Opinion | None:
         if complaint := read_attack(name).misfit(subject.victim, subject.threat):
             return Opinion("not applicable", f"{complaint[0].upper()}{complaint[1:]}.")
     if not len(right(subject)):
-        return Opinion("not applicable", "No sample is right without attack, so there is nothing to break.")
+        return Opinion("not applicable", "No sample is classified correctly without attack, so there is nothing to break.")
     return None
 
 
@@ -208,7 +214,7 @@ def _open(subject: Subject, victim: Victim, threat: Threat, rows: Tensor) -> Pro
 
 
 def _reference(subject: Subject, threat: Threat, rows: Tensor) -> Any:
-    return threat.goal.freeze(subject.y[rows], subject.victim.task, Rng.of(subject.seed, rows.tolist(), subject.y.device))
+    return threat.goal.freeze(subject.y[rows], subject.task, Rng.of(subject.seed, rows.tolist(), subject.y.device))
 
 
 def _scaled(threat: Threat, share: float) -> Threat:

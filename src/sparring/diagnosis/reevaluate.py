@@ -1,4 +1,4 @@
-"""An adaptive re-evaluation: where an evaluation is in doubt, the attacks that would have been adaptive are tried, and the best known is told."""
+"""An adaptive re-evaluation: tries adaptive attacks and reports the lowest robust accuracy found."""
 
 import logging
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ class Reevaluation:
         """In a few lines."""
         lines = [f"{self.model}: {_brief(self.claimed)} claimed under {self.plain}, {_brief(self.best_known)} best known: {self.verdict}"]
         lines += [f"  after {one.name}: {one.accuracy:.1%} ({one.newly_broken} more broken)" for one in self.remedies if one.tried]
-        return "\n".join([*lines, f"  checks not in order: {', '.join(self.fired) or 'none'}"])
+        return "\n".join([*lines, f"  failed checks: {', '.join(self.fired) or 'none'}"])
 
 
 def _brief(rate: Rate) -> str:
@@ -119,7 +119,7 @@ def _claim(subject: Subject, plain: str | Attack) -> torch.Tensor:
     try:
         return attempt(subject, plain).broken.clone()
     except Exception:  # as in `_remedies`; the check D6 has told what is wrong
-        log.warning("the plain attack on %s failed and is counted as breaking nothing", subject.victim.name, exc_info=True)
+        log.warning("the plain attack on %s failed and is counted as breaking no sample", subject.victim.name, exc_info=True)
         return torch.zeros(len(right(subject)), dtype=torch.bool)
 
 

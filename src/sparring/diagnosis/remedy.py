@@ -1,11 +1,14 @@
-"""`@remedy`: one file adds attacks that an adaptive adversary would try where an evaluation is in doubt."""
+"""`@remedy` registers attacks that an adaptive adversary would try if a check has failed."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sparring.attacks.attack import Attack, read_attack
+from sparring.attacks.losses import NamedLoss, loss_of
 from sparring.core.registry import everything, register
+from sparring.core.rng import Rng
+from sparring.core.signature import check_signature
 from sparring.core.victim import Victim
 from sparring.diagnosis.doctor import Subject
 from sparring.diagnosis.probe import ascent_of
@@ -40,6 +43,7 @@ def remedy(name: str, *, order: int, only_if_doubtful: bool = False) -> Callable
     """Register a function `(subject) -> attacks to try` as a remedy; see `Remedy`."""
 
     def enter(attempts: Callable[[Subject], Iterable[Trying]]) -> Remedy:
+        check_signature("remedy", attempts, ("subject",), settings=False)
         made = Remedy(name, order, attempts, only_if_doubtful)
         object.__setattr__(made, "__doc__", attempts.__doc__)
         object.__setattr__(made, "__module__", attempts.__module__)
@@ -59,6 +63,7 @@ def fitting(subject: Subject, *texts: str) -> list[Attack]:
 
 
 def margin_of_the_goal(subject: Subject) -> list[Attack]:
-    """Return PGD on the goal's own margin as the loss, where it is not one of the usual goals."""
-    usual = subject.threat.goal.kind in ("untargeted", "targeted")
+    """Return PGD on the goal's own margin, where the usual losses do not know the goal."""
+    wanted = subject.threat.goal.freeze(subject.y, subject.task, Rng.of(subject.seed, range(len(subject)), subject.y.device))
+    usual = cast(NamedLoss, loss_of("ce")).fits(type(wanted))
     return [ascent_of("margin of the goal", restarts=2)] if fitting(subject, "pgd") and not usual else []

@@ -1,4 +1,4 @@
-"""Which parts of a network would make gradients lie: parts that lose them, jump, or draw at random."""
+"""Finds suspicious parts of a network, which lose gradients, jump or are random."""
 
 import contextlib
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Suspect(NamedTuple):
     why: str
 
     def __str__(self) -> str:
-        said = {"cuts": "loses the gradient", "zero": "has a zero gradient", "jumps": "changes otherwise than its gradient says", "random": "answers at random"}
+        said = {"cuts": "loses the gradient", "zero": "has a zero gradient", "jumps": "changes differently from its gradient", "random": "answers at random"}
         return f"{self.name or 'the model itself'} ({self.kind}) {said[self.why]}"
 
 

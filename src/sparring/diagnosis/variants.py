@@ -1,4 +1,4 @@
-"""The victim as an adaptive adversary would ask it: averaged, repaired, in double precision, or its inner network alone."""
+"""Variants of the victim for adaptive attacks: averaged, repaired, in double precision, inner network."""
 
 import contextlib
 import copy
@@ -18,11 +18,10 @@ from sparring.diagnosis.suspects import Suspect, suspects
 from sparring.models.bpda import Backward, BpdaVictim
 from sparring.models.eot import EotVictim
 from sparring.models.torch import TorchVictim
-from sparring.tasks.classes import logit_gap
 
 
 class Variant(NamedTuple):
-    """Hold a surrogate of the victim, with what was done to it in words.
+    """Hold a surrogate of the victim and a description of it.
 
     The deployed model judges the points found on it.
     """
@@ -47,7 +46,7 @@ def passed(subject: Subject) -> list[Variant]:
 
 
 def twins(subject: Subject, *, inside: bool = False) -> list[Variant]:
-    """Return networks whose points may transfer: the victim repaired, and classifiers inside it.
+    """Return networks whose points may transfer: a repaired copy and inner classifiers.
 
     Repaired is without its suspicious parts; the inner classifiers come with `inside` even where no part is suspicious.
     """
@@ -66,7 +65,7 @@ def _differs(subject: Subject, twin: Victim) -> bool:
     """Do its gradients lead elsewhere? The only child of a module is often the same network once more."""
     x, y = subject.x[:8], subject.y[:8]
     try:
-        own, other = (one.gradient(x, lambda scores: -logit_gap(scores, y.to(scores.device))).grad.flatten(1) for one in (subject.victim, twin))
+        own, other = (one.gradient(x, lambda scores: subject.task.wrong(y.to(scores.device)).loss(scores)).grad.flatten(1) for one in (subject.victim, twin))
     except Exception:  # the victim cannot be differentiated, and perhaps its part can
         return _works(subject, twin)
     return bool((own - other).norm(dim=1).gt(1e-2 * other.norm(dim=1)).any())
@@ -79,7 +78,7 @@ def doubled(subject: Subject) -> list[Variant]:
         return []
     try:
         plain: Any = TorchVictim
-        twin: Victim = plain(copy.deepcopy(module).double().eval(), victim.domain, name=victim.name, search="plain")
+        twin: Victim = plain(copy.deepcopy(module).double().eval(), victim.domain, name=victim.name, search="plain", task=victim.task)
     except Exception:  # a foreign module may insist on its precision
         return []
     return [Variant("a copy in double precision", twin)] if _works(subject, twin, torch.float64) else []
@@ -107,16 +106,16 @@ def _works(subject: Subject, victim: Victim, dtype: torch.dtype | None = None) -
     """Can it be asked, and does a gradient come back?"""
     x = subject.x[:2] if dtype is None else subject.x[:2].to(dtype)
     with victim.session(), contextlib.suppress(Exception):  # whatever a stand-in does to a foreign model, it is then left out
-        return bool(victim.gradient(x, lambda scores: scores.square().sum(1)).grad.isfinite().all())
+        return bool(victim.gradient(x, lambda scores: scores.square().flatten(1).sum(1)).grad.isfinite().all())
     return False
 
 
 def inner_networks(subject: Subject) -> list[tuple[str, nn.Module]]:
-    """Return the outermost parts that take the input as it is and give a number for each class.
+    """Return the outermost parts that take the input as it is and give scores of the task.
 
     The model itself is left out.
     """
-    module, classes = subject.module, subject.victim.classes
+    module, shape = subject.module, subject.victim.task.score_shape
     if module is None:
         return []
     names, x = {id(one): name for name, one in module.named_modules()}, subject.x[:2]
@@ -127,7 +126,9 @@ def inner_networks(subject: Subject) -> list[tuple[str, nn.Module]]:
         takes = len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].shape == x.shape and torch.equal(inputs[0].cpu().to(x.dtype), x.cpu())
         if not name or not takes or not isinstance(output, Tensor) or not output.is_floating_point():
             return
-        if output.ndim == 2 and len(output) == len(x) and max(2, classes - 1) <= output.shape[1] <= classes:
+        told = tuple(output.shape[1:])
+        without = (max(2, shape[0] - 1),) if subject.victim.task.kind == "classes" else shape  # a class that the model adds may be missing inside
+        if len(output) == len(x) and told in (shape, without):
             found[name] = one
 
     handle = register_module_forward_hook(look)
@@ -140,7 +141,7 @@ def inner_networks(subject: Subject) -> list[tuple[str, nn.Module]]:
 
 
 class InnerVictim(Wrapped):
-    """Search a victim by way of the classifiers inside it.
+    """Represent a victim whose search uses its inner classifiers.
 
     The search uses the mean of their probabilities, as logits. Scores and labels are the victim's own.
     """
@@ -167,6 +168,8 @@ class InnerVictim(Wrapped):
 
     def _ask(self, x: Tensor) -> Tensor:
         answers = [network(x) for _, network in self.networks]
+        if self.task.kind != "classes":
+            return torch.stack(answers).mean(0)
         scores = answers[0] if len(answers) == 1 else torch.stack([one.log_softmax(1).exp() for one in answers]).mean(0).clamp_min(1e-30).log()
         missing = self.classes - scores.shape[1]  # a class that the wrapper adds, for inputs it turns away
         return torch.cat([scores, scores.detach().amin(1, keepdim=True).expand(-1, missing) - 1], 1) if missing else scores

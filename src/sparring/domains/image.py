@@ -1,4 +1,4 @@
-"""Images: float arrays [n, channels, height, width] between bounds."""
+"""Images: float arrays [n, channels, height, width] with bounds."""
 
 import base64
 import html
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import register
 
 
@@ -126,10 +127,11 @@ def check_range(batch: Tensor, low: float, high: float, kind: str) -> None:
     if batch.numel() and (float(batch.min()) < low or float(batch.max()) > high):
         raise InputError(
             f"x has values in [{float(batch.min()):.4g}, {float(batch.max()):.4g}] but the {kind} domain is "
-            f"[{low:g}, {high:g}]: put the normalisation inside the model"
+            f"[{low:g}, {high:g}]: move the normalisation into the model"
         )
 
 
+@in_our_words
 def image(channels: int, height: int | None = None, width: int | None = None, *, low: float = 0.0, high: float = 1.0, deployed: str = "float") -> Image:
     """Return the domain of images: `image(3, 32, 32)`; `image(28, 28)` has one channel.
 
@@ -139,7 +141,13 @@ def image(channels: int, height: int | None = None, width: int | None = None, *,
         width: In pixels.
         low: Lower bound of the values as fed.
         high: Upper bound of the values as fed.
-        deployed: "float" or "8bit", see `Image`.
+        deployed: "float", or "8bit" where the model is fed from 8-bit images, so that every point is rounded to one of 256 levels.
+
+    Returns:
+        The `Domain`, to be given to `victim` and `Data.of`.
+
+    Raises:
+        PlanError: For sizes below 1, bounds in the wrong order, and an unknown form.
 
     Example:
         >>> image(28, 28).shape

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import register
 
 
@@ -35,13 +36,13 @@ class Column:
         if self.kind not in ("real", "integer", "category"):
             raise PlanError(f"column {self.name!r}: kind {self.kind!r}: choose real, integer or category")
         if self.kind == "category" and not self.levels:
-            raise PlanError(f"column {self.name!r} is a category without levels")
+            raise PlanError(f"column {self.name!r} is a category without levels: give levels=")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise PlanError(f"column {self.name!r}: low {self.low} is above high {self.high}")
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Return the smallest and the largest value, infinite where there is none."""
+        """Return the smallest and the largest value; infinite without a bound."""
         if self.kind == "category":
             return 0.0, float(len(self.levels) - 1)
         return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
@@ -64,7 +65,7 @@ class Table(Domain):
         names = [column.name for column in self.columns]
         twice = {name for name in names if names.count(name) > 1}
         if twice or not names:
-            raise PlanError(f"a table needs columns with names of their own; twice: {', '.join(sorted(twice)) or 'none'}")
+            raise PlanError(f"a table needs columns with unique names; repeated names: {', '.join(sorted(twice)) or 'none'}")
 
     @property
     def names(self) -> list[str]:
@@ -119,7 +120,7 @@ class Table(Domain):
             try:
                 encoded.append(np.asarray(values, dtype=np.float64))
             except (TypeError, ValueError) as error:
-                raise InputError(f"column {column.name!r} does not hold numbers: {error}") from error
+                raise InputError(f"column {column.name!r} does not hold numbers ({error}): convert it") from error
         return torch.from_numpy(np.stack(encoded, axis=1))
 
     def deploy(self, x: Tensor, origin: Tensor) -> Tensor:
@@ -180,11 +181,23 @@ def _numbers(x: Any) -> Tensor:
         raise InputError(f"x is not an array of numbers: {error}") from error
 
 
+@in_our_words
 def table(columns: Sequence[Column | str] | pd.DataFrame) -> Table:
     """Return the domain of table rows.
 
-    columns: `Column`s, names of unbounded real columns, or a data frame from whose types and
-    values kinds, bounds and categories are read.
+    Args:
+        columns: `Column`s, names of unbounded real columns, or a data frame, from whose types and values kinds, bounds and categories are read.
+
+    Returns:
+        The `Domain`, to be given to `victim` and `Data.of`; its batches are float64 [n, columns].
+
+    Raises:
+        PlanError: For no columns, two of one name, or what is no column.
+        InputError: For a data frame with missing values.
+
+    Example:
+        >>> str(table(["age", "height"]))
+        'table rows of 2 columns (2 real)'
     """
     if isinstance(columns, pd.DataFrame):
         return Table(tuple(_infer(str(name), columns[name]) for name in columns.columns))

@@ -92,5 +92,13 @@ class Text(Domain):
 
 
 def text() -> Text:
-    """Return the domain of strings."""
+    """Return the domain of strings, whose words are divided by white space.
+
+    Returns:
+        The `Domain`, to be given to `victim` and `Data.of`; its batches are arrays of strings [n].
+
+    Example:
+        >>> str(text())
+        'text, strings of words'
+    """
     return Text()

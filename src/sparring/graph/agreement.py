@@ -1,4 +1,4 @@
-"""Does an imported network give what the model it was read from gives?"""
+"""Compares an imported network with the model it was read from."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -39,12 +39,12 @@ def check_agreement(
         scale = max(float(asked.nan_to_num(0.0, 0.0, 0.0).abs().max()), 1e-6)
         if not _near(asked, alone, 10 * tolerance * scale):
             raise Unsupported(
-                f"{name} answers an input differently when it is asked together with others (by {_gap(asked, alone):.3g}), "
-                "or differently each time: nothing can be proved of one input alone"
+                f"{name} answers an input differently alone than in a batch (by {_gap(asked, alone):.3g}), "
+                "or its answers are random: make them depend on the input only"
             )
         if not _near(given, asked, tolerance * scale):
             raise LoadError(
-                f"{name} was read wrongly: for inputs up to {float(x.abs().max()):.3g} the network and the original differ by {_gap(given, asked):.3g} "
+                f"{name} was imported wrongly: for inputs up to {float(x.abs().max()):.3g} the network and the original differ by {_gap(given, asked):.3g} "
                 f"where {tolerance * scale:.3g} is allowed ({tolerance:g} of the largest answer, {scale:.3g})"
             )
 

@@ -1,4 +1,4 @@
-"""Building a network node by node from what importers read: elementwise parts, views, selections, sums."""
+"""Builds a network node by node for the importers: elementwise parts, views, selections, sums."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ class Built(NamedTuple):
     head: str | None
 
     def answer(self, x: Tensor) -> Tensor:
-        """Return what the imported model computes on [n, *input], its end included: [n, outputs]."""
+        """Return the output [n, outputs] of the imported model on [n, *input], with the omitted end."""
         scores = self.network(x)
         return scores.softmax(1) if self.head == "softmax" else scores.log_softmax(1) if self.head == "log_softmax" else scores
 
@@ -89,7 +89,7 @@ class Builder:
             raise Unsupported(f"the output for one input has shape {written(output.shape)}: one row of scores [n, k] is supported")
         last = self._at(output._replace(head=None), (width,))
         notes = (f"{output.head} at the end left out: it does not change the order of the classes",) if output.head else ()
-        return Built(Network(simplify(self.nodes, self.shapes, last), notes), output.head)
+        return Built(Network(simplify(self.nodes, last), notes), output.head)
 
     def real(self, value: Tensor | float) -> Tensor:
         """Return a constant in the type and place of this network.
@@ -107,7 +107,7 @@ class Builder:
     def _at(self, edge: Edge, shape: Shape) -> int:
         """The place of a node that gives the edge's numbers in this shape."""
         if edge.head:
-            raise Unsupported(f"{edge.head} is supported at the end of a network only: what follows it cannot be bounded")
+            raise Unsupported(f"{edge.head} is supported only at the end of a network")
         if self.shapes[edge.node] == shape:
             return edge.node
         key = (edge.node, shape)
@@ -176,7 +176,7 @@ class Builder:
     def div(self, first: Value, second: Value) -> Value:
         """Return the quotient of a value and a constant."""
         if isinstance(second, Edge):
-            raise Unsupported("division by something that depends on the input cannot be bounded here")
+            raise Unsupported("division by a value that depends on the input is not supported")
         return self.mul(first, 1 / self.real(second))
 
     def leaky_relu(self, edge: Edge, slope: Tensor | float) -> Edge:
@@ -213,7 +213,7 @@ class Builder:
     def softmax(self, edge: Edge, axis: int, name: str = "softmax") -> Edge:
         """Omit a softmax, which may occur at the end only."""
         if edge.head or edge.shape[axis] != math.prod(edge.shape):
-            raise Unsupported(f"{name} over axis {axis} of {written(edge.shape)}: supported at the end only, over the classes")
+            raise Unsupported(f"{name} over axis {axis} of {written(edge.shape)}: it is supported only at the end, over the classes")
         return edge._replace(head=name)
 
     # numbers moved about
@@ -274,7 +274,7 @@ class Builder:
         shape = list(edges[0].shape)
         shape[axis] = sum(edge.shape[axis] for edge in edges)
         if any(edge.shape[:axis] + edge.shape[axis + 1 :] != edges[0].shape[:axis] + edges[0].shape[axis + 1 :] for edge in edges):
-            raise Unsupported(f"{', '.join(written(edge.shape) for edge in edges)} cannot be put side by side along axis {axis}")
+            raise Unsupported(f"{', '.join(written(edge.shape) for edge in edges)} cannot be concatenated along axis {axis}")
         dropped = len(edges[0].shape) - len(natural(tuple(shape))) if axis else 0
         return Edge(self._add(Concat(axis - dropped), *(self._at(edge, edge.shape[dropped:]) for edge in edges)), tuple(shape))
 
@@ -314,7 +314,7 @@ class Builder:
         if isinstance(first, Tensor) and isinstance(second, Tensor):
             return first @ second
         if isinstance(first, Edge) and isinstance(second, Edge):
-            raise Unsupported("a product of two matrices that both depend on the input cannot be bounded here")
+            raise Unsupported("a product of two matrices that both depend on the input is not supported")
         if isinstance(first, Edge) and isinstance(second, Tensor):
             if second.ndim == 1:
                 out = self.linear(first, second[None])
@@ -390,7 +390,7 @@ class Builder:
         return self.scale(edge, factor.reshape(sides), shift.reshape(sides))
 
     def sum(self, edge: Edge, axes: Sequence[int] | None, *, keep: bool = False, mean: bool = False) -> Edge:
-        """Return the sum (or mean) over axes; all axes where none is given."""
+        """Return the sum (or mean) over the given axes, or over all."""
         rank = len(edge.shape)
         gone = sorted({axis % rank for axis in axes}) if axes else list(range(rank))
         rest = [axis for axis in range(rank) if axis not in gone]
@@ -420,7 +420,7 @@ def natural(shape: Shape) -> Shape:
 
 def _matrix(constant: Tensor) -> Tensor:
     if math.prod(constant.shape[:-2]) != 1:
-        raise Unsupported(f"a product with a stack of matrices {written(constant.shape)} cannot be bounded here")
+        raise Unsupported(f"a product with a stack of matrices {written(constant.shape)} is not supported")
     return constant.reshape(constant.shape[-2:])
 
 

@@ -91,9 +91,9 @@ def read_content(model: str | Path | bytes) -> bytes:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError) as error:
-            raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is a damaged gzip file: {error}") from error
+            raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is a damaged gzip file ({error}): copy it again") from error
     if not content:
-        raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is empty: no ONNX network")
+        raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is empty: give an ONNX file")
     return content
 
 
@@ -124,14 +124,14 @@ def parse(content: bytes, name: str) -> Any:
     except DecodeError as error:
         raise LoadError(f"{name} is not an ONNX file: {error}") from error
     if not proto.graph.node:
-        raise LoadError(f"{name} has no operators")
+        raise LoadError(f"{name} has no operators: export the network again")
     if any(one.data_location == onnx.TensorProto.EXTERNAL for one in proto.graph.initializer):
         raise LoadError(f"{name} keeps its weights in other files: save it as one file")
     return proto
 
 
 def _sources(proto: Any, runtime: Any, name: str, shape: Shape | None) -> list[Source]:
-    """The ways to understand the first axis of the input, the likeliest first."""
+    """Return the possible meanings of the first axis of the input, the likeliest first."""
     constants = {one.name for one in proto.graph.initializer}
     inputs = [one.name for one in proto.graph.input if one.name not in constants]
     outputs = [one.name for one in proto.graph.output]

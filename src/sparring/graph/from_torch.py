@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
@@ -49,7 +51,7 @@ def import_torch(module: nn.Module | ExportedProgram, shape: Shape, *, dtype: to
     runner = module.module() if isinstance(module, ExportedProgram) else module
     allowed = max(TOLERANCE.get(kind, 0.1) for kind in (dtype, traced.kind))
     with evaluating(runner), random_states_kept():
-        check_agreement(built, _asker(runner, traced, traced.kind), tolerance=allowed, name=name, dtype=traced.kind)
+        check_agreement(built, functools.partial(_ask, runner, traced), tolerance=allowed, name=name, dtype=traced.kind)
         if dtype == torch.float64 != traced.kind and (double := _doubled(module, traced)) is not None:
             check_agreement(built, double, tolerance=TOLERANCE[torch.float64], name=name, dtype=torch.float64)
     return built
@@ -68,7 +70,7 @@ class Traced:
     kind: torch.dtype
     device: torch.device
     rows: int | None
-    """The batch size that the program fixes, None if any will do."""
+    """The batch size that the program fixes, or None if it takes any."""
 
     def network(self, *, live: bool = False, dtype: torch.dtype | None = None) -> Network:
         """Return the network with the present parameters of the module.
@@ -82,14 +84,11 @@ class Traced:
         """Return the network as `network` does, and also what was omitted at its end."""
         builder = Builder(self.shape, rows=self.rows or 1, dtype=dtype or (self.kind if live else torch.float64), device=self.device)
         with contextlib.nullcontext() if live else torch.no_grad():
-            return builder.finish(self._run(builder, live))
-
-    def _run(self, builder: Builder, live: bool) -> Any:
-        given = self._walk(builder, self.program.graph_module, dict(self._inputs(builder, live)))
-        values = [value for value, spec in zip(given, self.program.graph_signature.output_specs, strict=True) if spec.kind == OutputKind.USER_OUTPUT]
-        if len(values) != 1 or not isinstance(values[0], Edge | Tensor):
-            raise Unsupported(f"{type(self.module).__name__} returns {len(values)} values: one tensor of scores [n, k] is supported")
-        return values[0]
+            given = self._walk(builder, self.program.graph_module, dict(self._inputs(builder, live)))
+            values = [value for value, spec in zip(given, self.program.graph_signature.output_specs, strict=True) if spec.kind == OutputKind.USER_OUTPUT]
+            if len(values) != 1 or not isinstance(values[0], Edge | Tensor):
+                raise Unsupported(f"{type(self.module).__name__} returns {len(values)} values: one tensor of scores [n, k] is supported")
+            return builder.finish(values[0])
 
     def _walk(self, builder: Builder, graph: fx.GraphModule, found: dict[fx.Node, Any]) -> Any:
         """What a graph gives, the values of its placeholders being `found`."""
@@ -149,16 +148,12 @@ def trace(module: nn.Module | ExportedProgram, shape: Shape) -> Traced:
     users = [spec for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT]
     if len(users) != 1:
         raise Unsupported(f"{name} takes {len(users)} inputs: one is supported")
-    if any(_writes(node.target) for node in program.graph.nodes):
+    targets: list[Any] = [node.target for node in program.graph.nodes]
+    if any(isinstance(one, HigherOrderOperator) or (isinstance(one, OpOverload) and one._schema.is_mutable) for one in targets):
         with _quietly():
-            program = program.run_decompositions({})  # the same without writing in place; most of the time of reading goes here
+            program = program.run_decompositions({})  # the same without operators that write in place; most of the time of reading goes here
     rows = _fixed_rows(program, shape, name) if isinstance(module, ExportedProgram) else None
     return Traced(program, module, tuple(shape), kind, device, rows)
-
-
-def _writes(target: Any) -> bool:
-    """Does the operator write into what it is given, or hold a graph of its own that may?"""
-    return isinstance(target, torch._ops.HigherOrderOperator) or (isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable)
 
 
 @contextlib.contextmanager
@@ -178,32 +173,30 @@ def _fixed_rows(program: ExportedProgram, shape: Shape, name: str) -> int | None
     return taken.shape[0] if isinstance(taken.shape[0], int) else None
 
 
-def _asker(module: nn.Module, traced: Traced, kind: torch.dtype) -> Callable[[Tensor], Tensor]:
-    def ask(x: Tensor) -> Tensor:
-        rows = traced.rows or len(x)
-        parts = []
-        for part in x.to(traced.device, kind).split(rows):
-            full = torch.cat([part, part[:1].expand(rows - len(part), *part.shape[1:])]).clone()  # a module may write into its input
-            with torch.no_grad():
-                try:
-                    answer = module(full)
-                except Exception as error:  # whatever the module raises
-                    raise LoadError(f"{type(module).__name__} cannot take an input {tuple(x.shape)}: {_first_line(error)}") from error
-            if traced.rows is None:
-                return answer
-            parts.append(answer[: len(part)])
-        return torch.cat(parts)
-
-    return ask
+def _ask(module: nn.Module, traced: Traced, x: Tensor) -> Tensor:
+    """The answers of a module, in batches of the size that the program fixes."""
+    rows = traced.rows or len(x)
+    parts = []
+    for part in x.to(traced.device).split(rows):
+        full = torch.cat([part, part[:1].expand(rows - len(part), *part.shape[1:])]).clone()  # a module may write into its input
+        with torch.no_grad():
+            try:
+                answer = module(full)
+            except Exception as error:  # whatever the module raises
+                raise LoadError(f"{type(module).__name__} cannot take an input {tuple(x.shape)}: {_first_line(error)}") from error
+        if traced.rows is None:
+            return answer
+        parts.append(answer[: len(part)])
+    return torch.cat(parts)
 
 
 def _doubled(module: nn.Module | ExportedProgram, traced: Traced) -> Callable[[Tensor], Tensor] | None:
-    """A copy that computes in float64; None where there is none."""
+    """Return a copy that computes in float64, or None."""
     if isinstance(module, ExportedProgram):
         return None
     try:
         double = copy.deepcopy(module).eval().double()
-        ask = _asker(double, traced, torch.float64)
+        ask = functools.partial(_ask, double, traced)
         example = ask(torch.zeros(1, *traced.shape, dtype=torch.float64))
     except (LoadError, RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):  # no copy, or one that mixes types
         return None

@@ -13,7 +13,7 @@ from sparring.graph.operators import Input, Operator, Relu, Shape
 
 
 class Node(NamedTuple):
-    """Represent an operator and the nodes it takes its values from, all of them earlier."""
+    """Represent an operator and the earlier nodes whose values it uses."""
 
     operator: Operator
     inputs: tuple[int, ...] = ()
@@ -34,12 +34,12 @@ class Network:
 
     nodes: tuple[Node, ...]
     notes: tuple[str, ...] = ()
-    """What the importer left out, in words."""
+    """What the importer omitted, in words."""
 
     def __post_init__(self) -> None:
         kinds = [isinstance(node.operator, Input) for node in self.nodes]
         if not kinds or not kinds[0] or any(kinds[1:]) or any(index >= here for here, node in enumerate(self.nodes) for index in node.inputs):
-            raise ValueError("the first node and no other is the input, and every node takes its values from earlier ones")
+            raise ValueError("a network needs its input as first node and nowhere else, and every node must use earlier nodes only")
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.values(x)[-1]
@@ -71,7 +71,7 @@ class Network:
 
     @cached_property
     def nonlinearities(self) -> tuple[int, ...]:
-        """Return nodes that are not affine in what they take."""
+        """Return the nodes that are not affine in their inputs."""
         from sparring.graph.operators import Activation, Product
 
         return tuple(index for index, node in enumerate(self.nodes) if isinstance(node.operator, Activation | Product))
@@ -87,7 +87,7 @@ class Network:
         return all(isinstance(self.nodes[node].operator, Relu) for node in self.nonlinearities)
 
     def to(self, target: torch.device | str | torch.dtype) -> "Network":
-        """Return the same network with its tensors elsewhere or in another floating type."""
+        """Return the same network on another device or in another floating type."""
         return Network(tuple(Node(_moved(node.operator, target), node.inputs) for node in self.nodes), self.notes)
 
     def describe(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What each ONNX operator is made of, with the differences between opsets."""
+"""How each ONNX operator is built, with the differences between opsets."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,14 +35,14 @@ class Call:
         return value
 
     def value(self, place: int) -> Value:
-        """Return the input at this place; Unsupported where it is missing."""
+        """Return the input at this position; raise Unsupported if it is missing."""
         value = self.inputs[place]
         if value is None:
             raise Unsupported(f"its input {place} is missing")
         return value
 
     def constant(self, place: int, what: str) -> Tensor | None:
-        """Return the constant input at this place; None where there is none."""
+        """Return the constant input at this position, or None."""
         value = self.inputs[place] if place < len(self.inputs) else None
         if isinstance(value, Edge):
             raise Unsupported(f"its {what} depends on the input of the network")
@@ -147,7 +147,7 @@ def _softmax(call: Call) -> Value:
 def _dropout(call: Call) -> Value:
     training = call.constant(2, "training mode")
     if training is not None and bool(training.any()):
-        raise Unsupported("it is switched on: the output depends on chance")
+        raise Unsupported("it is active in evaluation mode, so the output is random")
     return call.value(0)
 
 
@@ -161,7 +161,7 @@ def _cast(call: Call) -> Value:
 @reads("BatchNormalization")
 def _batch_norm(call: Call) -> Value:
     if call.settings.get("training_mode", 0):
-        raise Unsupported("it normalises by the batch's own statistics: the output depends on the other samples")
+        raise Unsupported("it uses batch statistics, so the output depends on the other samples")
     weight, bias, mean, variance = (call.constant(place, "statistics") for place in range(1, 5))
     if mean is None or variance is None:
         raise Unsupported("its statistics are missing")
@@ -327,7 +327,7 @@ def _conv(call: Call) -> Value:
         return call.builder.conv(call.edge(), weight, bias, stride=stride, padding=margins, dilation=dilation, groups=groups)
     extra = list(call.settings.get("output_padding") or [0] * axes)
     if call.settings.get("output_shape") or call.settings.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise Unsupported("output_shape and auto_pad are not supported here: give pads")
+        raise Unsupported("output_shape and auto_pad are not supported: give pads")
     pads = call.settings.get("pads") or [0] * 2 * axes
     margins = [(int(pads[axis]), int(pads[axis + axes])) for axis in range(axes)]
     settings = {"stride": stride, "padding": margins, "dilation": dilation, "groups": groups, "output_padding": extra}
@@ -356,7 +356,7 @@ def _pool(call: Call) -> Value:
     settings = {"stride": stride, "padding": _margins(call, kernel, stride, dilation), "dilation": dilation, "ceil": bool(call.settings.get("ceil_mode", 0))}
     if call.operator == "MaxPool":
         if call.outputs > 1:
-            raise Unsupported("the places of its maxima are not supported")
+            raise Unsupported("the indices of its maxima are not supported")
         return max_pool(call.builder, call.edge(), kernel, **settings)
     return avg_pool(call.builder, call.edge(), kernel, count_padding=bool(call.settings.get("count_include_pad", 0)), **settings)
 

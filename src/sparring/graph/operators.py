@@ -32,7 +32,7 @@ class Operator(ABC):
 
     @abstractmethod
     def shape(self, *shapes: Shape) -> Shape:
-        """Return the shape of what it gives for what it takes."""
+        """Return the output shape for these input shapes."""
 
 
 class Affine(Operator):
@@ -52,7 +52,7 @@ class Affine(Operator):
 
     @property
     def constant(self) -> Tensor | None:
-        """Return b, with a shape that broadcasts against [n, *out]; None where it is 0."""
+        """Return b, with a shape that broadcasts against [n, *out], or None if it is 0."""
         return None
 
     @property
@@ -74,7 +74,7 @@ class Input(Operator):
     arity: ClassVar[int | None] = 0
 
     def __call__(self, *values: Tensor) -> Tensor:
-        raise TypeError("the input is given, not computed")
+        raise TypeError("the input node cannot be computed: give its value")
 
     def shape(self, *shapes: Shape) -> Shape:
         return self.size
@@ -113,7 +113,7 @@ class Linear(Affine):
 
 @dataclass(frozen=True, eq=False)
 class Kernel(Affine):
-    """Represent what convolutions of both kinds have: a kernel over one or two axes.
+    """Represent a kernel over one or two axes, shared by both kinds of convolution.
 
     The padding is the same on both sides.
     """
@@ -126,12 +126,8 @@ class Kernel(Affine):
     groups: int = 1
 
     @property
-    def _axes(self) -> int:
-        return self.weight.ndim - 2
-
-    @property
     def constant(self) -> Tensor | None:
-        return None if self.bias is None else self.bias.reshape(-1, *[1] * self._axes)
+        return None if self.bias is None else self.bias.reshape(-1, *[1] * (self.weight.ndim - 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,14 +138,8 @@ class Conv(Kernel):
     """
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        convolution = F.conv1d if self._axes == 1 else F.conv2d
+        convolution = F.conv1d if self.weight.ndim == 3 else F.conv2d
         return convolution(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)  # pyright: ignore[reportArgumentType]
-
-    def _transposed(self, g: Tensor, weight: Tensor, shape: Shape) -> Tensor:
-        reach = (d * (k - 1) - 2 * p for d, k, p in zip(self.dilation, self.weight.shape[2:], self.padding, strict=True))
-        rest = [size - (out - 1) * s - 1 - r for size, out, s, r in zip(shape[1:], g.shape[2:], self.stride, reach, strict=True)]
-        transposed = F.conv_transpose1d if self._axes == 1 else F.conv_transpose2d
-        return transposed(g, weight, None, self.stride, self.padding, rest, self.groups, self.dilation)  # pyright: ignore[reportArgumentType]
 
     def linear(self, x: Tensor) -> Tensor:
         return self._convolved(x, self.weight)
@@ -158,7 +148,10 @@ class Conv(Kernel):
         return self._convolved(x, self.weight.abs())
 
     def adjoint(self, g: Tensor, shape: Shape) -> Tensor:
-        return self._transposed(g, self.weight, shape)
+        reach = (d * (k - 1) - 2 * p for d, k, p in zip(self.dilation, self.weight.shape[2:], self.padding, strict=True))
+        rest = [size - (out - 1) * s - 1 - r for size, out, s, r in zip(shape[1:], g.shape[2:], self.stride, reach, strict=True)]
+        transposed = F.conv_transpose1d if self.weight.ndim == 3 else F.conv_transpose2d
+        return transposed(g, self.weight, None, self.stride, self.padding, rest, self.groups, self.dilation)  # pyright: ignore[reportArgumentType]
 
     @property
     def terms(self) -> int:
@@ -182,7 +175,7 @@ class ConvTranspose(Kernel):
     output_padding: tuple[int, ...] = (0, 0)
 
     def _transposed(self, x: Tensor, weight: Tensor) -> Tensor:
-        transposed = F.conv_transpose1d if self._axes == 1 else F.conv_transpose2d
+        transposed = F.conv_transpose1d if self.weight.ndim == 3 else F.conv_transpose2d
         return transposed(x, weight, None, self.stride, self.padding, self.output_padding, self.groups, self.dilation)  # pyright: ignore[reportArgumentType]
 
     def linear(self, x: Tensor) -> Tensor:
@@ -192,7 +185,7 @@ class ConvTranspose(Kernel):
         return self._transposed(x, self.weight.abs())
 
     def adjoint(self, g: Tensor, shape: Shape) -> Tensor:
-        convolution = F.conv1d if self._axes == 1 else F.conv2d
+        convolution = F.conv1d if self.weight.ndim == 3 else F.conv2d
         back = convolution(g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)  # pyright: ignore[reportArgumentType]
         return back[(..., *(slice(side) for side in shape[1:]))]  # an output padding of a stride or more would give further places
 

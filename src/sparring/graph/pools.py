@@ -74,7 +74,7 @@ def adaptive_max_pool(builder: Builder, edge: Edge, size: Sequence[int]) -> Edge
     """Add max pooling with windows that divide the input evenly."""
     sides = edge.shape[-len(size) :]
     if any(side % out for side, out in zip(sides, size, strict=True)):
-        raise Unsupported(f"adaptive max pooling of {written(sides)} to {written(size)}: only to sizes that divide it")
+        raise Unsupported(f"adaptive max pooling of {written(sides)} to {written(size)}: only sizes that divide the input size are supported")
     kernel = [side // out for side, out in zip(sides, size, strict=True)]
     return max_pool(builder, edge, kernel, stride=kernel, padding=[(0, 0)] * len(kernel))
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sparring.graph.network import Node
+from sparring.graph.network import Network, Node
 from sparring.graph.operators import Conv, ConvTranspose, Linear, Operator, Relu, Reshape, Scale, Select, Shape
 
 
-def simplify(nodes: Sequence[Node], shapes: Sequence[Shape], last: int) -> tuple[Node, ...]:
+def simplify(nodes: Sequence[Node], last: int) -> tuple[Node, ...]:
     """Return nodes up to `last`, without those that nothing needs.
 
     Only rounding changes, and only where a factor is folded.
     """
     nodes = _needed(nodes, last)
-    sizes = _shapes(nodes)
+    sizes = Network(nodes).shapes
     users = Counter(index for node in nodes for index in node.inputs)
     kept: list[Node] = [nodes[0]]
     shapes = [sizes[0]]
@@ -32,12 +32,14 @@ def simplify(nodes: Sequence[Node], shapes: Sequence[Shape], last: int) -> tuple
             if together is None:
                 break
             operator, inputs = together, before.inputs
-        if isinstance(operator, Reshape | Select) and _is_identity(operator, shapes[inputs[0]]):
+        given = shapes[inputs[0]] if inputs else ()
+        in_order = isinstance(operator, Reshape) or (isinstance(operator, Select) and _in_order(operator.index, given))
+        if in_order and sizes[index] == given:
             moved[index] = inputs[0]
             only[inputs[0]] = only[inputs[0]] and users[index] <= 1
             continue
-        if isinstance(operator, Select) and _in_order(operator.index, shapes[inputs[0]]):
-            operator = Reshape(tuple(operator.index.shape))
+        if in_order:
+            operator = Reshape(sizes[index])
         kept.append(Node(operator, inputs))
         shapes.append(sizes[index])
         moved[index] = len(kept) - 1
@@ -53,13 +55,6 @@ def _needed(nodes: Sequence[Node], last: int) -> tuple[Node, ...]:
     order = sorted(needed)
     new = {old: node for node, old in enumerate(order)}
     return tuple(Node(nodes[old].operator, tuple(new[each] for each in nodes[old].inputs)) for old in order)
-
-
-def _shapes(nodes: Sequence[Node]) -> list[Shape]:
-    found: list[Shape] = []
-    for node in nodes:
-        found.append(node.operator.shape(*(found[index] for index in node.inputs)))
-    return found
 
 
 def _merged(first: Operator, second: Operator, between: Shape, only: bool) -> Operator | None:
@@ -126,10 +121,6 @@ def _bias(bias: Tensor | None, factor: Tensor, shift: Tensor | None) -> Tensor |
 
 def _sum(first: Tensor, second: Tensor | None) -> Tensor:
     return first if second is None else first + second
-
-
-def _is_identity(operator: Reshape | Select, shape: Shape) -> bool:
-    return operator.shape(shape) == shape and (isinstance(operator, Reshape) or _in_order(operator.index, shape))
 
 
 def _in_order(index: Tensor, shape: Shape) -> bool:

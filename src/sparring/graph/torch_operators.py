@@ -1,4 +1,4 @@
-"""What each aten operator is made of."""
+"""How each aten operator is built."""
 
 import functools
 import math
@@ -43,7 +43,7 @@ def read_operator(builder: Builder, node: fx.Node, arguments: Sequence[Any], set
     """
     name = operator_name(node)
     if name in CHANCE and not _switched_off(name, arguments):
-        raise Unsupported(f"operator {name} (node {node.name}, {where}) draws at random: the output depends on chance, even in evaluation mode")
+        raise Unsupported(f"operator {name} (node {node.name}, {where}) is random even in evaluation mode: remove it")
     if name.startswith("_assert") or name == "sym_constrain_range_for_size":  # about the batch size
         return None
     if not any(isinstance(value, Edge) for value in _leaves([arguments, settings])):
@@ -54,7 +54,9 @@ def read_operator(builder: Builder, node: fx.Node, arguments: Sequence[Any], set
         if name in SAME:
             return arguments[0]
         if name in VIEWS:
-            return builder.view(arguments[0], _viewed(node, arguments, settings))
+            assert callable(node.target)
+            like = torch.empty(_edge(arguments[0]).shape, device="meta")  # the shape it gets is asked of something without numbers
+            return builder.view(arguments[0], tuple(node.target(like, *arguments[1:], **settings).shape))
         if name in MOVERS:
             return _moved(builder, node, arguments, settings)
     except Unsupported as error:
@@ -102,16 +104,10 @@ def _computed(builder: Builder, node: fx.Node, arguments: Sequence[Any], setting
     return value.to(builder.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def _viewed(node: fx.Node, arguments: Sequence[Any], settings: dict[str, Any]) -> tuple[int, ...]:
-    """The shape it gets, asked of something with the edge's shape and no numbers."""
-    assert callable(node.target)
-    return tuple(node.target(torch.empty(_edge(arguments[0]).shape, device="meta"), *arguments[1:], **settings).shape)
-
-
 def _moved(builder: Builder, node: fx.Node, arguments: Sequence[Any], settings: dict[str, Any]) -> Any:
     edge, rest = arguments[0], [_on_processor(each) for each in arguments[1:]]
     if not isinstance(edge, Edge) or any(isinstance(value, Edge) for value in _leaves(rest)):
-        raise Unsupported("where numbers go depends on the input")
+        raise Unsupported("its indices depend on the input")
     assert callable(node.target)
     move = node.target
 
@@ -144,7 +140,7 @@ def reads(*names: str) -> Callable[[TorchReader], TorchReader]:
 
 def _edge(value: Value | float) -> Edge:
     if not isinstance(value, Edge):
-        raise Unsupported("what it works on is constant and its settings depend on the input")
+        raise Unsupported("its argument is constant while its settings depend on the input")
     return value
 
 
@@ -327,7 +323,7 @@ def _batch_norm(
     builder: Builder, x: Value, weight: Any, bias: Any, mean: Any, variance: Any, training: bool, momentum: float, epsilon: float, *_: Any
 ) -> Value:
     if training or mean is None:
-        raise Unsupported("batch normalisation by the batch's own statistics: the output depends on the other samples")
+        raise Unsupported("batch normalisation uses batch statistics, so the output depends on the other samples")
     return builder.batch_norm(_edge(x), mean, variance, weight, bias, epsilon)
 
 
@@ -340,7 +336,7 @@ def _batch_norm_no_training(
 
 @reads("_native_batch_norm_legit", "native_batch_norm", "_native_batch_norm_legit_functional")
 def _batch_norm_training(builder: Builder, *_: Any, **__: Any) -> Value:
-    raise Unsupported("batch normalisation by the batch's own statistics: the output depends on the other samples")
+    raise Unsupported("batch normalisation uses batch statistics, so the output depends on the other samples")
 
 
 @reads("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")

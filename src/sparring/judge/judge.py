@@ -1,4 +1,4 @@
-"""The verdict on every point: written in its deployed form, checked, and put to the victim again."""
+"""The verdict on every point, which is checked in its deployed form on the original model."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class Verdicts(NamedTuple):
 
 
 def judge(victim: Victim, x: Batch, points: Batch, criterion: Criterion, threat: Threat, spent: Tensor, truth: Tensor | None = None) -> Verdicts:
-    """Decide what became of each sample.
+    """Decide the outcome of each sample.
 
     x, points: batches of the victim's domain. spent: bool [n], rows whose budget ended the attack. truth: the true answers, for the quality.
     A point counts as broken only if its deployed form is valid and allowed, and a fresh call of the

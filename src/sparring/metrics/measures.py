@@ -19,6 +19,7 @@ class Measure(NamedTuple):
         metric: The metric as written.
         rate: Its value.
         control: Whether the cell is the baseline or a control.
+        reference: Whether the cell is an attack that shows what would be possible with more than the adversary has.
         share: Whether the value lies in [0, 1]; else it has the unit of the answers.
     """
 
@@ -26,7 +27,13 @@ class Measure(NamedTuple):
     metric: str
     rate: Rate
     control: bool
+    reference: bool = False
     share: bool = True
+
+    @property
+    def role(self) -> str:
+        """Return what the cell is to the others in a word; empty where it is about the whole case."""
+        return "" if not self.cell else "control" if self.control else "reference" if self.reference else "attack"
 
 
 def aim_of(case: Mapping[str, Any]) -> str:
@@ -46,10 +53,18 @@ def controls_of(case: Mapping[str, Any]) -> list[str]:
     return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"]["say"] == baseline or cell["attack"].get("control")]
 
 
+def references_of(case: Mapping[str, Any]) -> list[str]:
+    """Return the cells of a case, as written, that show what an adversary could do who had more.
+
+    Points that were found on the target itself are such a reference for points that were found elsewhere.
+    """
+    return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("reference")]
+
+
 def attacks_of(case: Mapping[str, Any]) -> list[str]:
     """Return the cells of a case, as written, that are attacks."""
-    controls = controls_of(case)
-    return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"]["say"] not in controls]
+    others = {*controls_of(case), *references_of(case)}
+    return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"]["say"] not in others]
 
 
 def task_of(case: Mapping[str, Any]) -> str:
@@ -71,7 +86,7 @@ def measures_of_task(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measur
         return []
     known: dict[str, Metric] = everything("metric")
     own = [one for one in known.values() if one.task and one.fits(aim_of(case), task_of(case)) and not one.per_cell and not one.defaults]
-    return [Measure("", one.name, one(rows), False, one.share) for one in own]
+    return [Measure("", one.name, one(rows), False, share=one.share) for one in own]
 
 
 def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
@@ -86,9 +101,10 @@ def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
     known: dict[str, Metric] = everything("metric")
     written = {said: parse(said) for said in (case.get("aim") or {}).get("metrics", [])}
     shown = {said: (known[one.name], one.settings) for said, one in written.items() if one.name in known}
-    controls = controls_of(case)
+    controls, references = controls_of(case), references_of(case)
     found = [Measure("", said, one(rows, **settings), False) for said, (one, settings) in shown.items() if not one.per_cell]
-    for said in [*attacks_of(case), *controls]:
+    for said in [*attacks_of(case), *references, *controls]:
         here = rows[rows.attack == said]
-        found += [Measure(said, name, one(here, **settings), said in controls) for name, (one, settings) in shown.items() if one.per_cell and len(here)]
+        rates = {name: one(here, **settings) for name, (one, settings) in shown.items() if one.per_cell and len(here)}
+        found += [Measure(said, name, rate, said in controls, said in references) for name, rate in rates.items()]
     return found

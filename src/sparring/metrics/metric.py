@@ -10,6 +10,7 @@ import pandas as pd
 from sparring.core.errors import PlanError, UnknownName
 from sparring.core.rate import Rate
 from sparring.core.registry import register
+from sparring.core.signature import check_signature
 
 Measure = Callable[..., Rate]
 """From rows as `Record.table()` has them, and settings by name, to a rate."""
@@ -70,6 +71,7 @@ def metric(name: str, *, aim: str = "evasion", task: str | None = None, per_cell
     """Register a function `(rows, **settings) -> Rate` as a metric; see `Metric`."""
 
     def enter(measure: Measure) -> Measure:
+        check_signature("metric", measure, ("rows",))
         made = Metric(name, measure, aim, task, per_cell, share)
         object.__setattr__(made, "__doc__", measure.__doc__)
         object.__setattr__(made, "__module__", measure.__module__)

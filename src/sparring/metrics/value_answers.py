@@ -49,13 +49,19 @@ def clean_answers(case: pd.DataFrame) -> pd.DataFrame:
 
 
 def worst_answers(case: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Return per sample the row of `answers` in which "error" or "shift" is largest, in the order of the data."""
+    """Return per sample the row of `answers` in which "error" or "shift" is largest.
+
+    Samples keep the order of the data.
+    """
     rows = answers(case)
     return rows.sort_values(by, ascending=False, kind="stable").drop_duplicates("id").sort_values("position")
 
 
 def worst_output(rows: pd.DataFrame) -> pd.Series:
-    """Return per row of `answers` the largest absolute error of an output; infinite where there is no answer."""
+    """Return per row of `answers` the largest absolute error of an output.
+
+    It is infinite where there is no answer.
+    """
     errors = [float(np.abs(answer - truth).max(initial=0.0)) for answer, truth in zip(rows.answer, rows.truth, strict=True)]
     return pd.Series([math.inf if math.isnan(one) else one for one in errors], index=rows.index, dtype=float)
 

@@ -1,11 +1,12 @@
-"""From what people have to a `Victim`: the first adapter that accepts an object takes it."""
+"""Makes a `Victim` of a model with the first adapter that accepts it."""
 
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from sparring.core.domain import Domain
-from sparring.core.errors import LoadError
+from sparring.core.errors import LoadError, UnknownName
+from sparring.core.foreign import ours
 from sparring.core.registry import everything, register
 from sparring.core.task import Task
 from sparring.core.victim import Victim
@@ -25,7 +26,7 @@ class Adapter(NamedTuple):
 
 
 def adapter(name: str, accepts: Callable[[Any], bool], *, order: int = 50) -> Callable[[Kind], Kind]:
-    """Register a victim class as the adapter for what `accepts` says yes to."""
+    """Register a victim class as the adapter for objects that `accepts` accepts."""
 
     def enter(wrap: Kind) -> Kind:
         register("adapter", name)(Adapter(accepts, wrap, order))
@@ -37,22 +38,42 @@ def adapter(name: str, accepts: Callable[[Any], bool], *, order: int = 50) -> Ca
 def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
     """Return a model as a `Victim`.
 
-    model: a torch module, an exported program, an ONNX path, a scikit-learn estimator or pipeline, or
-    any callable from a batch to scores [n, classes]. task: `sp.tasks.values()` or another, where its answers are no classes.
-    domain: what its inputs are, `image(28, 28)` say.
-    settings: of the adapter, `name=...` for all. Raises LoadError where no adapter fits.
+    Args:
+        model: A torch module, an exported program, the path of an ONNX file or of a file of trees, a scikit-learn estimator or pipeline, or any
+            callable from a batch to scores [n, classes]. A victim is returned as it is.
+        domain: What the inputs are, such as `sp.image(28, 28)`.
+        settings: Of the adapter. All take `name=...`; torch modules and ONNX files take `task=...`, such as `sp.tasks.Values()`, where the answers
+            are no classes; callables take `classes=...`. `spar ls adapters` lists them.
+
+    Returns:
+        The `Victim`: the model seen through what it exposes. The model itself is never changed.
+
+    Raises:
+        LoadError: Where no adapter takes the model, or the model does not take inputs of the domain.
+        UnknownName: For an unknown setting.
+
+    Example:
+        >>> import torch
+        >>> from sparring.domains.image import image
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> victim(net, image(8, 8), name="linear").classes
+        10
     """
     if isinstance(model, Victim):
         return model
     if not isinstance(domain, Domain):
-        raise LoadError(f"the domain is {domain!r}: say what the inputs are with sp.image(28, 28), sp.table(frame) or sp.text()")
+        raise LoadError(f"the domain is {domain!r}: describe the inputs with sp.image(28, 28), sp.table(frame) or sp.text()")
     task = settings.get("task")
     if task is not None and not isinstance(task, Task):
         raise LoadError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
     for one in sorted(everything("adapter").values(), key=lambda one: one.order):
         if one.accepts(model):
-            if task is not None and "task" not in inspect.signature(one.wrap).parameters:
+            known = list(inspect.signature(one.wrap).parameters)[2:]
+            if task is not None and "task" not in known:
                 raise LoadError(f"{one.wrap.__name__} answers classes only: leave task= out")
+            for setting in settings:
+                if setting not in known:
+                    raise UnknownName(f"setting of {one.wrap.__name__}", setting, known, hint=ours(setting, known))
             return one.wrap(model, domain, **settings)
     raise LoadError(
         f"cannot attack a {type(model).__module__}.{type(model).__name__}: give a torch module, an exported program, "

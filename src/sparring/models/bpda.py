@@ -1,4 +1,4 @@
-"""Backward pass differentiable approximation: a part that stops gradients lets a stand-in's through."""
+"""Backward pass differentiable approximation (BPDA): a substitute gradient for one part."""
 
 import contextlib
 import math
@@ -12,20 +12,21 @@ from torch.autograd.function import once_differentiable
 
 from sparring.core.domain import Batch
 from sparring.core.errors import LoadError, UnknownName
+from sparring.core.foreign import in_our_words
 from sparring.core.victim import Graded, Objective
 from sparring.core.wrapped import Wrapped
 from sparring.models.torch import TorchVictim
 from sparring.models.wanted import VictimLike, victim_of
 
 Backward = Literal["identity", "secant"] | Callable[[Tensor], Tensor]
-"""The stand-in: "identity" (resized, where only the size differs), "secant", or a differentiable function."""
+"""The substitute: "identity" (resized if only the size differs), "secant", or a differentiable function."""
 
 REACH = 0.5
 """Half width of a secant, as a share of the deviation of what enters the module."""
 
 
 class BpdaVictim(Wrapped):
-    """Represent a torch module whose gradient passes one part by a differentiable stand-in.
+    """Represent a torch module in which one part has a substitute gradient.
 
     Source: Athalye et al. 2018, arXiv:1802.00420, section 4.1.
 
@@ -39,7 +40,7 @@ class BpdaVictim(Wrapped):
 
     def __init__(self, inner: Any, module_name: str, backward: Backward = "identity", *, repaired: bool = False):
         plain: Any = TorchVictim
-        super().__init__(inner if isinstance(inner, BpdaVictim) else plain(inner.module, inner.domain, name=inner.name, search="plain"))
+        super().__init__(inner if isinstance(inner, BpdaVictim) else plain(inner.module, inner.domain, name=inner.name, search="plain", task=inner.task))
         self.module: nn.Module = inner.module
         parts = dict(self.module.named_modules())
         if module_name not in parts or not module_name:
@@ -76,7 +77,7 @@ class BpdaVictim(Wrapped):
 
     @contextlib.contextmanager
     def through(self) -> Iterator[None]:
-        """Let gradients pass through the stand-in while inside."""
+        """Let gradients pass through the substitute inside the context."""
         asking = False
 
         def swap(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
@@ -97,10 +98,10 @@ class BpdaVictim(Wrapped):
 
     def _swapped(self, part: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor:
         if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
-            raise LoadError(f"{self.part_name} does not take one tensor and give one: BPDA needs a part that does; wrap what stops the gradient in a module")
+            raise LoadError(f"{self.part_name} does not map one tensor to one tensor: put the code that blocks the gradient into a module that does")
         stand_in = self._stand_in(part, inputs[0], output)
         if stand_in.shape != output.shape:
-            raise LoadError(f"the stand-in of {self.part_name} gives {tuple(stand_in.shape)} where it gives {tuple(output.shape)}: give a function that fits")
+            raise LoadError(f"the substitute for {self.part_name} returns {tuple(stand_in.shape)}, the part {tuple(output.shape)}: give a function that fits")
         return stand_in if self.repaired else _Through.apply(output, stand_in)  # type: ignore[return-value]
 
     def _stand_in(self, part: nn.Module, x: Tensor, output: Tensor) -> Tensor:
@@ -114,8 +115,8 @@ class BpdaVictim(Wrapped):
         if x.ndim == output.ndim >= 2 and x.shape[0] == output.shape[0] and x.shape[2:] == output.shape[2:] and output.shape[1] % x.shape[1] == 0:
             return secant(part, x, output)
         raise LoadError(
-            f"{self.part_name} takes {tuple(x.shape)} and gives {tuple(output.shape)}: identity does not fit; give backward=FUNCTION, a differentiable "
-            "function from the one to the other"
+            f"{self.part_name} maps {tuple(x.shape)} to {tuple(output.shape)}, so identity does not fit: give backward=FUNCTION, a differentiable "
+            "function between these shapes"
         )
 
     @property
@@ -128,7 +129,7 @@ class BpdaVictim(Wrapped):
 
 
 class _Through(torch.autograd.Function):
-    """The first tensor forward, bit for bit; the gradient goes to the second."""
+    """Return the first tensor unchanged; the gradient goes to the second."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, stand_in: Tensor) -> Tensor:  # pyright: ignore
@@ -155,8 +156,9 @@ def secant(part: nn.Module, x: Tensor, output: Tensor) -> Tensor:
     return output.detach() + slope * moved
 
 
+@in_our_words
 def bpda(victim: VictimLike, module_name: str, backward: Backward = "identity", *, repaired: bool = False) -> BpdaVictim:
-    """Return the same victim, with gradients that replace one of its parts by a stand-in (BPDA).
+    """Return the same victim with a substitute gradient for one of its parts (BPDA).
 
     Args:
         victim: A torch module as a victim (or the result of another `bpda`).
@@ -169,6 +171,10 @@ def bpda(victim: VictimLike, module_name: str, backward: Backward = "identity", 
     Returns:
         The victim to attack; its scores and answers are those of the module itself.
 
+    Raises:
+        UnknownName: Where the module has no part of that name.
+        LoadError: For a victim that is no torch module.
+
     Example:
         >>> from sparring.models.load import load_model
         >>> bpda(load_model("zoo:digits-plain"), "layers.1").part_name
@@ -176,5 +182,5 @@ def bpda(victim: VictimLike, module_name: str, backward: Backward = "identity", 
     """
     victim = victim_of(victim)
     if not isinstance(victim, TorchVictim | BpdaVictim):
-        raise LoadError(f"bpda takes a torch module as a victim, got {type(victim).__name__}: put eot(...) around bpda(...), not inside")
+        raise LoadError(f"bpda needs a victim made of a torch module, got {type(victim).__name__}: write eot(bpda(...)), not bpda(eot(...))")
     return BpdaVictim(victim, module_name, backward, repaired=repaired)

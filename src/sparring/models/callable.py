@@ -1,4 +1,4 @@
-"""Any function from a batch to scores or labels as a victim."""
+"""Makes a victim of any function that maps a batch to scores or labels."""
 
 import inspect
 from collections.abc import Callable
@@ -45,14 +45,14 @@ class CallableVictim(Victim):
         self.exposes = frozenset({"labels"} if labels_only else {"labels", "scores"})
         found = classes if classes is not None else getattr(model, "classes", None)
         if found is None and task is None:
-            raise LoadError(f"{self.name} is a function: say how many classes it has, victim(f, domain, classes=...), or what else it answers, task=...")
+            raise LoadError(f"{self.name} is a function: say how many classes it has, victim(f, domain, classes=...), or give another task, task=...")
         self.task = task or Classes(int(found or 0))
         self._fingerprint = fingerprint or getattr(model, "fingerprint", None)
 
     def scores(self, x: Batch) -> Tensor:
         answer = self.task.scores(self._answer(x), self.name)
         if answer.shape != (expected := (len(x), *self.task.score_shape)):
-            raise LoadError(f"{self.name} returned {tuple(answer.shape)} for {len(x)} inputs; expected {expected}")
+            raise LoadError(f"{self.name} returned shape {tuple(answer.shape)} for {len(x)} inputs: return {expected}")
         return answer.detach()
 
     def answer(self, x: Batch) -> Tensor:

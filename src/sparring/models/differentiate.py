@@ -44,7 +44,7 @@ def graded_several(ask: Callable[[Tensor], Tensor], x: Tensor, several: Objectiv
 
 
 class DifferentiableVictim(Victim):
-    """Represent a victim that is searched by way of one differentiable function, `_search`."""
+    """Represent a victim whose search uses one differentiable function, `_search`."""
 
     @abstractmethod
     def _search(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Text networks of torch as victims: one vector a word, then a network on the vectors side by side."""
+"""Torch text networks as victims: an embedding per word, then a network on the embeddings."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ from sparring.models.adapter import adapter
 from sparring.tasks.classes import Classes
 
 PADDING, UNKNOWN = 0, 1
-"""Rows of the table of vectors: what stands behind the last word, and for words that are not in the vocabulary."""
+"""Rows of the embedding table for padding and for unknown words."""
 
 
 class EmbeddingText(nn.Module):
-    """Compute scores [n, classes] of sentences by way of word vectors [n, length, dim].
+    """Compute scores [n, classes] of sentences through word vectors [n, length, dim].
 
     Sentences are divided by white space as the domain does it.
 
@@ -37,14 +37,14 @@ class EmbeddingText(nn.Module):
     def __init__(self, vocabulary: Sequence[str], dim: int, network: nn.Module, *, length: int, lowercase: bool = True):
         super().__init__()
         if length < 1:
-            raise LoadError(f"length={length}: at least one word is read")
+            raise LoadError(f"length={length}: give at least 1")
         self.vocabulary, self.length, self.lowercase = tuple(vocabulary), length, lowercase
         self.number_of = {word: place + 2 for place, word in enumerate(self.vocabulary)}
         self.embedding = nn.Embedding(len(self.vocabulary) + 2, dim, padding_idx=PADDING)
         self.network = network
 
     def number(self, word: str) -> int:
-        """Return the row of a word."""
+        """Return the row of a word in the embedding table."""
         return self.number_of.get(word.lower() if self.lowercase else word, UNKNOWN)
 
     def numbers(self, sentences: Sequence[str] | Strings) -> Tensor:
@@ -69,7 +69,7 @@ class EmbeddingTextVictim(Victim):
 
     def __init__(self, model: EmbeddingText, domain: Domain, *, name: str | None = None):
         if domain.kind != "text":
-            raise LoadError(f"{type(model).__name__} reads sentences but the inputs are {domain}: use sp.text()")
+            raise LoadError(f"{type(model).__name__} takes sentences, but the inputs are {domain}: use sp.text()")
         self.model, self.domain = model, domain
         self.name = name or type(model).__name__
         self.exposes = frozenset({"labels", "scores"})

@@ -1,4 +1,4 @@
-"""Expectation over transformation: a randomised victim answers by the mean of many draws."""
+"""Expectation over transformation (EOT): a randomised victim answers with the mean of many draws."""
 
 import math
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sparring.core.domain import Batch
 from sparring.core.errors import PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.rate import wilson
 from sparring.core.victim import Graded, Objective, Victim
 from sparring.core.wrapped import Wrapped
@@ -53,7 +54,7 @@ class EotVictim(Wrapped):
 
     def __init__(self, inner: Victim, draws: int = 20):
         if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-            raise PlanError(f"eot(draws={draws!r}): give a whole number of at least 1")
+            raise PlanError(f"eot got draws={draws!r}: give a whole number of at least 1")
         super().__init__(inner)
         self.exact, self.slack = False, math.inf
         self.draws = self.price = draws
@@ -73,18 +74,18 @@ class EotVictim(Wrapped):
         return sum_of(self.inner.search_scores(x) for _ in range(self.draws)) / self.draws
 
     def answer(self, x: Batch) -> Tensor:
-        """Return the class of most fresh draws.
+        """Return the majority class of fresh draws.
 
         Of tasks other than classes the answer to their mean scores.
         """
         return self.vote(x).label if isinstance(self.task, Classes) else super().answer(x)
 
     def decide(self, x: Batch, scores: Tensor) -> Tensor:
-        """Return the class of most fresh draws, whatever the mean of the scores says."""
+        """Return the majority class of fresh draws, regardless of the mean scores."""
         return self.answer(x)
 
     def vote(self, x: Batch, *, confidence: float = 0.95) -> Vote:
-        """Return the majority of `draws` fresh draws for each input, and how sure it is."""
+        """Return the majority of `draws` fresh draws per input, with its Wilson interval."""
         self._meter(x, 0)
         counts: Tensor | None = None
         for _ in range(self.draws):
@@ -125,6 +126,7 @@ def _mean(answers: list[Graded]) -> Graded:
     return Graded(*(sum_of(iter(parts)) / len(answers) for parts in zip(*answers, strict=True)))
 
 
+@in_our_words
 def eot(victim: VictimLike, draws: int = 20) -> EotVictim:
     """Return the victim averaged over fresh draws, for models that answer at random (EOT).
 
@@ -137,6 +139,9 @@ def eot(victim: VictimLike, draws: int = 20) -> EotVictim:
 
     Returns:
         The victim to attack and to judge.
+
+    Raises:
+        PlanError: For draws that are no whole number of at least 1.
 
     Example:
         >>> from sparring.models.load import load_model

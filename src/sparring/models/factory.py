@@ -1,4 +1,4 @@
-"""Models made by the user's own code: package.module:factory."""
+"""Models made by the user's code: package.module:factory."""
 
 import contextlib
 import difflib
@@ -17,7 +17,7 @@ from sparring.core.victim import Victim
 
 
 def made_by(module_name: str, factory_name: str) -> Any:
-    """Import the module, the current folder on the path, and call the factory without arguments.
+    """Import the module, with the current folder on the path, and call the factory.
 
     A name that stands for a torch module, a fitted estimator or a Victim is taken as it is. LoadError or
     UnknownName for what cannot be imported, is not there, needs arguments or fails.
@@ -43,7 +43,7 @@ def made_by(module_name: str, factory_name: str) -> Any:
         except Exception as error:  # the user's code may raise anything
             raise LoadError(f"{where}() failed: {type(error).__name__}: {error}") from error
     if model is None:
-        raise LoadError(f"{where}() returned None: did it forget to return the model?")
+        raise LoadError(f"{where}() returned None: add a return statement that returns the model")
     return model
 
 
@@ -53,7 +53,7 @@ def _imported(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or name
         if name != missing and not name.startswith(missing + "."):
-            raise LoadError(f"{name} imports {missing}, which is not installed: install it") from error
+            raise LoadError(f"{name} imports {missing}, which is not installed: install it first") from error
         near = difflib.get_close_matches(name, _modules(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"modules are looked for in {Path.cwd()} and among the installed packages"
         raise LoadError(f"no module {missing}: {hint}") from error
@@ -62,7 +62,7 @@ def _imported(name: str) -> ModuleType:
     except Exception as error:  # the user's code may raise anything
         raise LoadError(f"importing {name} failed: {type(error).__name__}: {error}") from error
     except SystemExit as error:
-        raise LoadError(f"importing {name} ended the program: put what it runs under if __name__ == '__main__'") from error
+        raise LoadError(f"importing {name} ended the program: move its script code under if __name__ == '__main__'") from error
 
 
 def _modules() -> list[str]:

@@ -1,4 +1,4 @@
-"""The network of a victim, for whoever proves something about it."""
+"""The computation graph of a victim, for certification."""
 
 from weakref import WeakKeyDictionary
 
@@ -28,18 +28,16 @@ def network_of(victim: Victim) -> Network:
     stamp, known = victim.fingerprint, _known.get(victim)
     if known is not None and known[0] == stamp:
         return known[1]
-    network = _fitted(_read(victim), victim)
-    _known[victim] = (stamp, network)
-    return network
-
-
-def _read(victim: Victim) -> Network:
     if isinstance(victim, TorchVictim):
         with victim.session():
-            return from_torch(victim.program or victim.module, shape_of(victim.domain))
-    if isinstance(victim, OnnxVictim):
-        return from_onnx(victim.content, shape=victim.inner(shape_of(victim.domain)))
-    raise Unsupported(f"{victim.name} is a {type(victim).__name__}: bounds need a network, that is a torch module, an exported program or an ONNX file")
+            network = from_torch(victim.program or victim.module, shape_of(victim.domain))
+    elif isinstance(victim, OnnxVictim):
+        network = from_onnx(victim.content, shape=victim.inner(shape_of(victim.domain)))
+    else:
+        raise Unsupported(f"{victim.name} is a {type(victim).__name__}: bounds need a network, that is a torch module, an exported program or an ONNX file")
+    network = _fitted(network, victim)
+    _known[victim] = (stamp, network)
+    return network
 
 
 def shape_of(domain: Domain) -> Shape:
@@ -49,7 +47,7 @@ def shape_of(domain: Domain) -> Shape:
         return tuple(shape)
     columns = getattr(domain, "columns", None)
     if columns is None:
-        raise Unsupported(f"the inputs are {domain.kind}: bounds need inputs that are numbers")
+        raise Unsupported(f"the inputs are {domain.kind}: bounds need numerical inputs")
     return (len(columns),)
 
 

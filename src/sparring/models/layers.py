@@ -1,6 +1,5 @@
-"""Layers that compute the same, faster: layout, the input gradient of the first convolution, bfloat16."""
+"""Faster equivalents of layers: memory layout, input gradient of the first convolution, bfloat16."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,18 +19,13 @@ def channels_last(module: nn.Module, _: Tensor) -> nn.Module:
     return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def fast_convolutions(module: nn.Module, x: Tensor) -> nn.Module:
-    """Replace convolutions of few input channels by ones with the fastest input gradient."""
-    return _swap_layers(module, x, _fast_convolution)
-
-
 def in_bfloat16(module: nn.Module, _: Tensor) -> nn.Module:
     """Return the model under autocast."""
     return Bfloat16(module)
 
 
-def _swap_layers(module: nn.Module, x: Tensor, replacement: Callable[[nn.Module, Tensor], nn.Module | None]) -> nn.Module:
-    """Replaces layers by what `replacement` makes of the layer and the input it saw."""
+def fast_convolutions(module: nn.Module, x: Tensor) -> nn.Module:
+    """Replace convolutions of few input channels by ones with the fastest input gradient."""
     seen: dict[nn.Module, Tensor] = {}
 
     def remember(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -43,7 +37,7 @@ def _swap_layers(module: nn.Module, x: Tensor, replacement: Callable[[nn.Module,
         module(x)
     for hook in hooks:
         hook.remove()
-    swapped = {layer: made for layer, given in seen.items() if (made := replacement(layer, given)) is not None}
+    swapped = {layer: made for layer, given in seen.items() if (made := _fast_convolution(layer, given)) is not None}
     for parent in list(module.modules()):
         for name, child in list(parent._modules.items()):
             if child in swapped:
@@ -52,7 +46,7 @@ def _swap_layers(module: nn.Module, x: Tensor, replacement: Callable[[nn.Module,
 
 
 def _fast_convolution(layer: nn.Module, x: Tensor) -> nn.Module | None:
-    """Few input channels leave the usual kernel for the input gradient idle; a grouped one does not."""
+    """Return a grouped convolution, whose input gradient is faster with few input channels."""
     if type(layer) is not nn.Conv2d or layer.in_channels > 4 or layer.groups > 1 or x.ndim != 4:
         return None
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or not x.is_floating_point():

@@ -1,4 +1,4 @@
-"""From what a user writes, zoo:NAME, package.module:factory, a file or a web address, to a `Victim`."""
+"""Loads a `Victim` from zoo:NAME, package.module:factory, a file or a web address."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from sparring.core.arguments import shown
 from sparring.core.domain import Domain
-from sparring.core.errors import LoadError, UnknownName
+from sparring.core.errors import InputError, LoadError, UnknownName
+from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
 from sparring.models.adapter import victim
@@ -29,7 +31,7 @@ FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, tree
 
 
 class Inputs(Protocol):
-    """Describe what loading needs of the data; `data.dataset.Data` has it."""
+    """Describe the properties of the data that loading needs, which `Data` has."""
 
     @property
     def domain(self) -> Domain:
@@ -42,24 +44,36 @@ class Inputs(Protocol):
         ...
 
 
+@in_our_words
 def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> Victim:
     """Return a model as a `Victim`, ready to be attacked.
 
-    ref: "zoo:digits-robust"; "package.module:factory", imported with the current folder on the path, where
-    factory() returns a torch module, an estimator, a callable, an Endpoint or a Victim; "FILE.onnx"; "FILE.skops"; "FILE.pt2";
-    "https://HOST/PATH", with settings behind # (see docs/http.md), which is asked one or two questions here.
-    data: says what the inputs are; a model of the zoo brings its own. weights: .safetensors, or a state dict in
-    .pt or .pth, for a factory that returns a torch module. settings: of the adapter, {"search": "plain"} say.
-
     A factory is the user's own code and is run. Files are opened without running code; pickles are refused.
-    Raises LoadError or UnknownName, which say what was wrong and what to do.
 
-    >>> load_model("zoo:digits-plain").classes
-    10
+    Args:
+        ref: "zoo:digits-robust"; "package.module:factory", imported with the current folder on the path, where factory() returns a torch
+            module, an estimator, a callable, an Endpoint or a Victim; "FILE.onnx"; "FILE.skops"; "FILE.pt2"; trees as "FILE.json" or
+            "FILE.txt"; "https://HOST/PATH" with settings behind # (see docs/http.md), which is asked one or two questions here.
+        data: Says what the inputs are; a model of the zoo brings its own.
+        weights: A .safetensors file, or a state dict in .pt or .pth, for a factory that returns a torch module.
+        settings: Of the adapter, such as {"search": "plain"}.
+
+    Returns:
+        The `Victim`.
+
+    Raises:
+        LoadError: For a file that is missing, of another kind or unsafe to open, and for a model that no adapter takes.
+        UnknownName: For an unknown model of the zoo or setting.
+
+    Example:
+        >>> load_model("zoo:digits-plain").classes
+        10
     """
+    if data is not None and not isinstance(getattr(data, "domain", None), Domain):
+        raise InputError(f"the data is {shown(data)}: give sp.load(...) or sp.Data.of(x, y, domain), which say what the inputs are")
     kind, _, rest = ref.partition(":")
     if weights is not None and (kind == "zoo" or is_address(ref) or Path(ref).suffix.lower() in FILES):
-        raise LoadError(f"{ref} brings its own weights: leave out weights={str(weights)!r}, or name a factory, package.module:factory")
+        raise LoadError(f"{ref} contains its weights: leave out weights={str(weights)!r}, or give a factory, package.module:factory")
     if kind == "zoo":
         return _from_zoo(rest, data, settings)
     if is_address(ref):
@@ -74,7 +88,7 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
     _refuse_file(ref, suffix)
     if not rest:
         known = [f"zoo:{name}" for name in everything("model")]
-        raise LoadError(f"cannot tell what {ref!r} is: write {FORMS}; in the zoo are {', '.join(known)}")
+        raise LoadError(f"cannot recognise the model {ref!r}: write {FORMS}; the zoo has {', '.join(known)}")
     model = put_weights(made_by(kind, rest), weights, ref)
     if isinstance(model, nn.Module):
         model.eval()  # modules begin in training mode; what a plan names is a model as it is deployed
@@ -85,7 +99,7 @@ def _from_zoo(name: str, data: Inputs | None, settings: Mapping[str, Any] | None
     entry = zoo(name)
     own = find("dataset", entry.data)("test")
     if data is not None and _shape(data.domain) != _shape(own.domain):
-        raise LoadError(f"zoo:{name} belongs to the set {entry.data}, {own.domain}; the data is {data.domain}: use data={entry.data}")
+        raise LoadError(f"zoo:{name} belongs to the data set {entry.data} ({own.domain}), but the data is {data.domain}: use data={entry.data}")
     return _wrapped(entry.build(), name, data or own, settings)
 
 
@@ -101,17 +115,17 @@ def _refuse_file(ref: str, suffix: str) -> None:
             "or write a factory that opens the file yourself, package.module:factory"
         )
     if suffix in STATES:
-        raise LoadError(f"{ref} holds weights without the network: name the code that builds it, package.module:factory, with weights={ref}")
+        raise LoadError(f"{ref} holds weights without the network: give the code that builds it, package.module:factory, and weights={ref}")
 
 
 def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, Any] | None) -> Victim:
     """The model as a victim of that name, with settings that its adapter knows."""
     if isinstance(model, Victim):
         if settings:
-            raise LoadError(f"{name} is a Victim already: the settings {', '.join(settings)} belong where it is made")
+            raise LoadError(f"{name} is a Victim already: give the settings {', '.join(settings)} when you create it")
         return model
     if data is None:
-        raise LoadError(f"{name}: what its inputs are comes from the data: give data")
+        raise LoadError(f"{name}: the type of the inputs is taken from the data: give data")
     chosen = {"name": name, **(settings or {})}
     fitting = [one for one in sorted(everything("adapter").values(), key=lambda one: one.order) if one.accepts(model)]
     if fitting:

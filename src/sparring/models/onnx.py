@@ -30,7 +30,7 @@ def _is_onnx(model: Any) -> bool:
     return isinstance(model, str | Path) and str(model).endswith((".onnx", ".onnx.gz"))
 
 
-@adapter("onnx", _is_onnx, order=5)
+@adapter("onnx", _is_onnx, order=30)
 class OnnxVictim(DifferentiableVictim):
     """Represent an .onnx file with one input and scores as its first output.
 
@@ -46,7 +46,7 @@ class OnnxVictim(DifferentiableVictim):
         self.runtime = start(self.content, str(path))
         inputs = self.runtime.get_inputs()
         if len(inputs) != 1:
-            raise LoadError(f"{path} has {len(inputs)} inputs ({', '.join(one.name for one in inputs)}); one is supported")
+            raise LoadError(f"{path} has {len(inputs)} inputs ({', '.join(one.name for one in inputs)}): give a network with one input")
         self.input = inputs[0]
         self.domain = domain
         self.name = name or path.name.removesuffix(".gz").removesuffix(".onnx")
@@ -68,11 +68,11 @@ class OnnxVictim(DifferentiableVictim):
             inner = self.inner(tuple(self._example().shape[1:]))
             return import_onnx(self.content, shape=inner, dtype=dtype, runtime=self.runtime, thorough=False, maps=self.maps), ""
         except LoadError as error:
-            log.info("%s gives no gradients: %s", self.name, error)
+            log.info("%s provides no gradients: %s", self.name, error)
             return None, str(error)
 
     def inner(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the shape of one input as the file takes it, for one of the domain's.
+        """Return the shape of one input in the file for the shape in the domain.
 
         None where the file says it.
         """
@@ -96,7 +96,7 @@ class OnnxVictim(DifferentiableVictim):
 
     def _search(self, x: Tensor) -> Tensor:
         if self._network is None:
-            raise AccessError(f"{self.name} gives no gradients: {self.no_gradients}")
+            raise AccessError(f"{self.name} provides no gradients: {self.no_gradients}")
         first = self._network.network
         kind = torch.float64 if self.type == np.dtype("f8") else torch.float32
         answer = self._network.answer(x.to("cpu", kind).reshape(-1, *first.input_shape))

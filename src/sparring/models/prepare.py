@@ -1,4 +1,4 @@
-"""A private copy of a model whose gradient with respect to the input comes as fast as the machine allows."""
+"""A private copy of a model, rewritten for fast input gradients."""
 
 import copy
 import logging
@@ -18,6 +18,8 @@ from sparring.models.rewrites import simplified
 log = logging.getLogger(__name__)
 
 Rewrite = Callable[[nn.Module, Tensor], nn.Module]  # a private module and typical inputs
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 PROBE_NUMBERS = 1 << 14  # 20 MNIST or 5 CIFAR images: enough to compare two models
 
@@ -49,17 +51,17 @@ def prepare(module: nn.Module, example: Tensor, *, precision: Literal["exact", "
         try:
             plain = copy.deepcopy(module).eval().requires_grad_(False)
         except Exception:  # a module may hold anything
-            log.warning("%s cannot be copied and is used as it is, neither frozen nor faster", type(module).__name__)
+            log.warning("%s cannot be copied: it is used as it is, without the faster copy", type(module).__name__)
             return module
         try:
             return _rewritten(plain, example.detach(), precision)
         except Exception:  # the model itself failed on the probe: its caller will meet the same error
-            log.debug("%s is frozen only", type(module).__name__, exc_info=True)
+            log.debug("%s is only frozen, not rewritten", type(module).__name__, exc_info=True)
             return plain
 
 
 def _rewritten(plain: nn.Module, example: Tensor, precision: str) -> nn.Module:
-    if any(_has_hooks(part) for part in plain.modules()):
+    if any(getattr(part, hooks) for part in plain.modules() for hooks in HOOKS):
         return plain
     probe = Probe.of(plain, example)
     best = probe.attempt(plain, simplified)
@@ -78,11 +80,6 @@ def _seed(device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(0)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind) for kind in kinds)
 
 
 class Answer(NamedTuple):
@@ -116,10 +113,10 @@ class Probe(NamedTuple):
             candidate = rewrite(copy.deepcopy(best), self.x).eval().requires_grad_(False)
             agrees = self.agrees(candidate, exact)
         except Exception:  # whatever a foreign model does when rewritten, the last good copy remains
-            log.debug("%s dropped: it failed", name, exc_info=True)
+            log.debug("rewrite %s dropped, because it failed", name, exc_info=True)
             return best
         if not agrees:
-            log.debug("%s dropped: it disagrees with the plain model", name)
+            log.debug("rewrite %s dropped, because it disagrees with the plain model", name)
             return best
         return candidate
 

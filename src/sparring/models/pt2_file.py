@@ -1,4 +1,4 @@
-"""Exported torch programs in .pt2 files, looked through before torch opens them.
+"""Exported torch programs in .pt2 files, inspected before torch opens them.
 
 `torch.export.load` may unpickle, compile strings of the file as Python and look operators up by any dotted name. Here only
 plain files pass: tensors, known operators, arithmetic on sizes. Torch gives no promise of its own.
@@ -53,12 +53,12 @@ def _look_through(path: Path) -> None:
             raise LoadError(f"{path} holds compiled code ({compiled[0]}): export it with torch.export.save, without compiling")
         programs = [name for name in names if name.endswith(".json") and "/models/" in name]
         if not programs:
-            raise LoadError(f"{path} holds no exported program: write it with torch.export.save of torch 2.8 or later")
+            raise LoadError(f"{path} does not hold an exported program: write it with torch.export.save of torch 2.8 or later")
         for name in programs:
             for key, value in _strings(json.loads(archive.read(name))):
                 sound = OPERATORS.fullmatch(value) if key in LOOKED_UP else _arithmetic(value)
                 if not sound:
-                    what = "an operator that is not torch's own" if key in LOOKED_UP else "an expression that is not arithmetic"
+                    what = "an operator that is not part of torch" if key in LOOKED_UP else "an expression that is not arithmetic"
                     raise LoadError(f"{path} holds {what}, {value[:80]!r}, which could run code: build the model in a factory, package.module:factory")
 
 

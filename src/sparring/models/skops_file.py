@@ -34,7 +34,7 @@ def read_skops(path: Path) -> Any:
     try:
         found = skops.io.get_untrusted_types(file=path)
         if strange := sorted(set(found) - TRUSTED):
-            cure = "load it in a factory of your own if you trust it, package.module:factory"
+            cure = "if you trust the file, load it in your own factory, package.module:factory"
             raise LoadError(f"{path} holds types that may run code when opened: {', '.join(strange)}: {cure}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # skops warns of other scikit-learn versions; the record names ours
@@ -42,6 +42,6 @@ def read_skops(path: Path) -> Any:
     except LoadError:
         raise
     except zipfile.BadZipFile as error:
-        raise LoadError(f"{path} is not a skops file, or a truncated one: write it with skops.io.dump(model, ...)") from error
+        raise LoadError(f"{path} is not a valid skops file: write it with skops.io.dump(model, ...)") from error
     except Exception as error:  # skops and the foreign objects raise anything
         raise LoadError(f"{path} cannot be read by skops: {type(error).__name__}: {error}") from error

@@ -21,7 +21,7 @@ from sparring.models.prepare import prepare
 from sparring.tasks.classes import Classes
 
 PIECE = 256
-"""Inputs asked at once on a processor; more measured slower."""
+"""Inputs per pass on a CPU; more were measured to be slower."""
 
 SLACK = 1e-3
 """Ten times what `prepare` lets a copy differ by from the original."""
@@ -31,7 +31,7 @@ Search = Literal["fast", "bfloat16", "plain"]
 
 @adapter("torch", lambda model: isinstance(model, nn.Module | ExportedProgram), order=10)
 class TorchVictim(DifferentiableVictim):
-    """Represent a torch module, asked in evaluation mode.
+    """Represent a torch module, which is evaluated in evaluation mode.
 
     Mode, parameters, `.grad` and hooks are as before afterwards.
 
@@ -63,7 +63,7 @@ class TorchVictim(DifferentiableVictim):
             self.task = self.task.fitted(self.scores(self._example()), self.name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: all but the private copy, which is made again when it is needed."""
+        """Return the state to pickle, without the private copy, which is made again if needed."""
         return {**self.__dict__, "_copy": None}
 
     def _example(self) -> Tensor:
@@ -71,7 +71,7 @@ class TorchVictim(DifferentiableVictim):
         if shape is None:
             columns = getattr(self.domain, "columns", None)
             if columns is None:
-                raise LoadError(f"{self.name} is a torch module but the inputs are {self.domain.kind}: wrap it in a callable from strings to scores")
+                raise LoadError(f"{self.name} is a torch module, but the inputs are {self.domain.kind}: wrap it in a function that maps strings to scores")
             shape = (len(columns),)
         low, high = (torch.as_tensor(edge, dtype=torch.float64) for edge in (self.domain.low, self.domain.high))  # type: ignore[attr-defined]
         middle = ((low.clamp(-1e3, 1e3) + high.clamp(-1e3, 1e3)) / 2).to(self.device, self.dtype)

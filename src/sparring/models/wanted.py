@@ -1,4 +1,4 @@
-"""What a public function wants, from what people pass: a victim, a module, a threat."""
+"""Converts arguments of public functions to a victim, a module or a threat."""
 
 import os
 from typing import Any, TypeAlias
@@ -43,13 +43,13 @@ def victim_of(given: Any, domain: Domain | None = None, what: str = "the victim"
         told = {} if task is None or task.kind == "classes" else {"task": task}
         return victim(os.fspath(given) if isinstance(given, os.PathLike) else given, domain, **told)
     raise InputError(
-        f"{what} is a {type(given).__name__}, and nothing says what its inputs are: "
+        f"{what} is a {type(given).__name__} without a description of its inputs: "
         "wrap the model with sp.victim(model, domain), or give the pair (model, domain), where the domain is sp.image(28, 28), sp.table(frame) or sp.text()"
     )
 
 
 def listed_of(given: Any) -> list[Any]:
-    """Return as a list what stands for one or several victims.
+    """Return an argument as a list of victims.
 
     A pair (model, domain) is one of them.
     """
@@ -58,17 +58,17 @@ def listed_of(given: Any) -> list[Any]:
 
 
 def module_of(given: Any) -> Any:
-    """Return the torch module of a victim or of a pair, and anything else as it is."""
+    """Return the torch module of a victim or a pair, and anything else unchanged."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Domain):
         given = given[0]
     held = getattr(given, "module", None) if isinstance(given, Victim) else given
     if isinstance(given, Victim) and not isinstance(held, nn.Module):
-        raise InputError(f"{given.name} is a {type(given).__name__} without a torch module: give the module that is to be trained")
+        raise InputError(f"{given.name} is a {type(given).__name__} without a torch module: give the module to train")
     return held
 
 
 def threat_of(given: Any) -> Threat:
-    """Return a threat as it is.
+    """Return a threat unchanged; anything else is refused.
 
     Raises:
         InputError: Where it is none; the message says where a radius belongs.
@@ -76,5 +76,5 @@ def threat_of(given: Any) -> Threat:
     if isinstance(given, Threat):
         return given
     if isinstance(given, int | float) and not isinstance(given, bool):
-        raise InputError(f"the threat is {given!r}: a radius belongs to a threat, give sp.linf({given:g}), sp.l2(0.5) or another")
+        raise InputError(f"the threat is {given!r}, a number: give a threat with this radius, such as sp.linf({given:g}), sp.l2(0.5) or another")
     raise InputError(f"the threat is {given!r}"[:200] + ": give sp.linf(0.1), sp.l2(0.5), sp.rules(...) or another")

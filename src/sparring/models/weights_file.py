@@ -16,14 +16,14 @@ NESTED = ("state_dict", "model_state_dict", "model")
 
 
 def put_weights(model: Any, weights: str | Path | None, where: str) -> Any:
-    """Return the model with its weights; as it is where there are none.
+    """Return the model with the given weights, or unchanged without weights.
 
     LoadError for what does not fit.
     """
     if weights is None:
         return model
     if not isinstance(model, nn.Module):
-        raise LoadError(f"{where} made a {type(model).__name__}: weights={str(weights)!r} go with a torch module only")
+        raise LoadError(f"{where} made a {type(model).__name__}: weights={str(weights)!r} can only be loaded into a torch module")
     path = Path(weights).expanduser()
     _fit(model, read_weights(path), path, type(model).__name__)
     return model
@@ -38,23 +38,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         try:
             return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError, ValueError) as error:
-            raise LoadError(f"weights {path} are not a sound safetensors file: {error}") from error
+            raise LoadError(f"weights {path} are not a valid safetensors file ({error}): save them again") from error
     if suffix not in (".pt", ".pth", ".ckpt", ".bin"):
-        raise LoadError(f"weights {path} are of unknown kind: known are .safetensors, and state dicts in .pt and .pth")
+        raise LoadError(f"weights {path} have an unknown format: use .safetensors, or a state dict in .pt or .pth")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise LoadError(
-            f"weights {path} hold more than tensors, or are broken; opening them would run code: save torch.save(net.state_dict(), ...), or safetensors"
+            f"weights {path} are damaged or hold more than tensors, which could run code: save them with torch.save(net.state_dict(), ...)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise LoadError(f"weights {path} are not a sound torch file: {str(error).splitlines()[0]}") from error
+        raise LoadError(f"weights {path} are not a valid torch file ({str(error).splitlines()[0]}): save them again") from error
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         seen = f"a dictionary of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise LoadError(f"weights {path} hold {seen}, not a state dict: save torch.save(net.state_dict(), ...)")
+        raise LoadError(f"weights {path} hold {seen}, not a state dict: save it with torch.save(net.state_dict(), ...)")
     return content
 
 

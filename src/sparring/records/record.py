@@ -1,4 +1,4 @@
-"""The record of a run: one header, and for every cell immutable Parquet parts with one row a sample."""
+"""The record of a run: a header, and per cell immutable Parquet parts with one row per sample."""
 
 import hashlib
 import io
@@ -70,26 +70,26 @@ class Record:
         """Read an existing run folder."""
         store = Store(url)
         if not store.exists("run.json"):
-            raise LoadError(f"{store.url} is no run folder: it has no run.json (spar ls runs shows the runs)")
+            raise LoadError(f"{store.url} is not a run folder, because it has no run.json: spar ls runs shows the runs")
         try:
             header = json.loads(store.read("run.json"))
         except ValueError as error:
-            raise RecordError(f"{store.url}/run.json is not JSON ({error}): delete it and run the same command again, finished batches are kept") from error
+            raise RecordError(f"{store.url}/run.json is not JSON ({error}): delete it and run the same command again; finished batches are kept") from error
         if not isinstance(header, dict) or header.get("schema") not in (1, SCHEMA):
             found = header.get("schema") if isinstance(header, dict) else type(header).__name__
             raise RecordError(f"{store.url} has schema {found!r}; this version reads 1 and {SCHEMA}: use the version of Sparring that wrote it")
         if header["schema"] == 1:
             header = upgraded(header)
         if lacking := [name for name in ("id", "status", "started", "resumed", "cases", "gate") if name not in header]:
-            raise RecordError(f"{store.url}/run.json lacks {', '.join(lacking)}: delete it and run the same command again, finished batches are kept")
+            raise RecordError(f"{store.url}/run.json lacks {', '.join(lacking)}: delete it and run the same command again; finished batches are kept")
         return cls(store, header)
 
     def save_header(self) -> None:
-        """Write run.json; readers see the old one or the new one, never a half."""
+        """Write run.json atomically."""
         self.store.write("run.json", json.dumps(self.header, indent=1, default=str).encode())
 
     def add_part(self, cell: str, name: str, rows: dict[str, list[Any]], points: Points | None = None) -> None:
-        """Write one finished batch of a cell. The points go first: rows are the sign of completion."""
+        """Write one finished batch of a cell: points first, because rows mark it as complete."""
         if points is not None and len(points.ids):
             packed = io.BytesIO()
             np.savez_compressed(packed, ids=np.asarray(points.ids), before=points.before, after=points.after)
@@ -105,9 +105,7 @@ class Record:
         try:
             return pa.schema([*ROW, *((name, pa.type_for_alias(kind)) for name, kind in further.items())])
         except ValueError as error:
-            raise RecordError(
-                f"{self.store.url}/run.json names columns of a type that is unknown ({error}): delete it and run the same command again"
-            ) from error
+            raise RecordError(f"{self.store.url}/run.json names columns of an unknown type ({error}): delete it and run the same command again") from error
 
     def rows(self, cell: str) -> pd.DataFrame:
         """Return all rows of a cell in the order of the data, each sample once."""
@@ -116,7 +114,7 @@ class Record:
         return frame.drop_duplicates("id").sort_values("position", ignore_index=True)
 
     def known(self, cell: str) -> dict[str, tuple[str, str]]:
-        """Return (status, note) of every sample of a cell that is done, by id."""
+        """Return (status, note) of every finished sample of a cell, by id."""
         rows = self.rows(cell)
         return dict(zip(rows["id"].tolist(), zip(rows["status"].tolist(), rows["note"].tolist(), strict=True), strict=True))
 
@@ -134,7 +132,7 @@ class Record:
         try:
             return part.cast(expected)
         except pa.ArrowException as error:
-            raise RecordError(f"{self.store.path(path)} has other types than expected ({error}): delete it and run the same command again") from error
+            raise RecordError(f"{self.store.path(path)} has unexpected column types ({error}): delete it and run the same command again") from error
 
     def points(self, cell: str) -> Points:
         """Return the stored points of a cell as packed arrays; see `Domain.unpack`."""
@@ -147,7 +145,7 @@ class Record:
                 with np.load(io.BytesIO(self.store.read(f"{folder}/{name}")), allow_pickle=False) as stored:
                     found = stored["ids"].tolist(), stored["before"], stored["after"]
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                raise RecordError(f"{self.store.path(folder)}/{name} cannot be read ({error}): delete it, the rows stay valid") from error
+                raise RecordError(f"{self.store.path(folder)}/{name} cannot be read ({error}): delete it; the rows stay valid") from error
             ids += found[0]
             before.append(found[1])
             after.append(found[2])
@@ -155,7 +153,7 @@ class Record:
         return Points(ids, np.concatenate(before) if before else empty, np.concatenate(after) if after else empty)
 
     def table(self) -> pd.DataFrame:
-        """Return one row for every sample under every attack.
+        """Return one row per sample and attack.
 
         The columns are those of `ROW` and before them case, model, data, threat, attack (as written in a plan) and cell.
         """
@@ -181,7 +179,7 @@ class Record:
         """Copy the parts of other workers' folders of the same run into this one."""
         for other in others:
             if other.header["id"] != self.header["id"]:
-                raise RecordError(f"{other.store.url} is run {other.header['id']}, this is {self.header['id']}: only shards of one run merge")
+                raise RecordError(f"{other.store.url} belongs to run {other.header['id']}, this one to {self.header['id']}: merge only shards of one run")
             for cell in other.store.names("cells"):
                 for folder in (f"cells/{cell}", f"cells/{cell}/points"):
                     for name in other.store.names(folder):

@@ -1,4 +1,4 @@
-"""Records of the first schema, seen as those of the second."""
+"""Upgrades records of the first schema to the second."""
 
 from typing import Any
 

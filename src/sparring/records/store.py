@@ -1,4 +1,4 @@
-"""Files of a run, on disk or in any store that fsspec reaches; a file is there whole or not at all."""
+"""Files of a run, on disk or in any fsspec store; files are written atomically."""
 
 import os
 import uuid
@@ -21,7 +21,7 @@ class Store:
         try:
             self.files, self.root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
-            raise LoadError(f"cannot reach {self.url!r}: {error}") from error
+            raise LoadError(f"cannot reach {self.url!r}: {error}; check the path or URL") from error
         self.local = "file" in self.files.protocol
 
     def path(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""A record of a run -> one HTML file that needs nothing else: no network, no script, no font."""
+"""Renders the record of a run as one self-contained HTML file."""
 
 import functools
 import logging
@@ -58,8 +58,8 @@ def _draw(one: Section, view: View) -> Markup | None:
     try:
         body = one(view)
     except Exception as error:
-        log.exception("the section %r of the report could not be drawn", one.name)
-        return markup('<p class="failed">This section could not be drawn: {kind}: {error}</p>', kind=type(error).__name__, error=error)
+        log.exception("the section %r of the report could not be rendered", one.name)
+        return markup('<p class="failed">This section could not be rendered: {kind}: {error}</p>', kind=type(error).__name__, error=error)
     return None if body is None else Markup(body)
 
 

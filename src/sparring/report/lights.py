@@ -1,4 +1,4 @@
-"""Should the numbers be believed? The checks in the record, those that the rows allow, and one word for all."""
+"""The trust in the numbers: checks from the record, checks on the rows, and one verdict."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from sparring.report.wording import count, percent, samples, short
 
 """The attack that tries random points only; real attacks must do better."""
 
-UNCHECKED = "No check of the model was made or fits its answers, so masked gradients would go unnoticed."
+UNCHECKED = "No check of the model was made or is applicable, so masked gradients would go unnoticed."
 
 GRAVITY = {"not applicable": 0, "ok": 1, "caution": 2, "bad": 3}
 
@@ -30,7 +30,7 @@ class Light:
 
 
 class Trust(NamedTuple):
-    """Hold the trust in a result: reliable, caution or unreliable, and why not better."""
+    """Hold the trust in a result: reliable, caution or unreliable, with the reasons."""
 
     word: str
     reasons: list[str]
@@ -75,9 +75,9 @@ def _control(case: CaseView) -> Light | None:
     late, by_search, by_control = len(noticed - found), len(found), len(noticed)
     cure = "Look at the gradients of the model, give the attacks more steps and restarts, or add an attack that needs no gradients."
     if late:
-        finding = f"Random noise broke {samples(late, case.domain_kind)} that searching attacks had left standing."
+        finding = f"Random noise broke {samples(late, case.domain_kind)} that the attacks had not broken."
         return Light("R1", "Random noise loses to a search", "bad" if late > 0.01 * len(case.outcomes) else "caution", finding, cure, late)
-    finding = f"Random noise broke {by_control:,}, the searching attacks {by_search:,}, those among them."
+    finding = f"Random noise broke {by_control:,}, the attacks {by_search:,} including these."
     return Light("R1", "Random noise loses to a search", "ok", finding)
 
 
@@ -88,13 +88,13 @@ def _errors(case: CaseView) -> Light | None:
     if not bad:
         return Light("R2", "Every attack ended with a verdict", "ok", "No attack failed and the model always answered.")
     share = bad / max(1, int((case.table.status != "skipped").sum()))
-    finding = f"{count(bad, 'verdict')} ({percent(share)}) could not be reached; these samples count against the model."
+    finding = f"{count(bad, 'verdict')} ({percent(share)}) could not be determined; these samples count against the model."
     return Light(
         "R2",
         "Every attack ended with a verdict",
         "bad" if share > 0.01 else "caution",
         finding,
-        "See the notes under Trouble, mend the cause and run the same command again.",
+        "See the notes under Trouble, fix the cause and run the same command again.",
         bad,
     )
 

@@ -1,4 +1,4 @@
-"""HTML that is escaped by construction: every value that is not markup already is foreign text."""
+"""HTML that is escaped by construction: every value that is not markup is treated as foreign text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -105,11 +105,11 @@ def details(summary: object, body: object, *, opened: bool = False, kind: str = 
 
 
 OPEN = 2
-"""Cases shown in full; the others are folded."""
+"""Number of cases shown in full; the others are collapsed."""
 
 
 def by_case(parts: Sequence[tuple[object, Markup]]) -> Markup:
-    """Return the body alone where there is one case, else one fold per (heading, body)."""
+    """Return the body alone for one case, else a collapsible block per (heading, body)."""
     if len(parts) == 1:
         return parts[0][1]
     return join(details(markup("<h3>{name}</h3>", name=name), body, opened=turn < OPEN, kind="fold case") for turn, (name, body) in enumerate(parts))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparring.core.registry import everything, register
+from sparring.core.signature import check_signature
 from sparring.report.view import View
 
 Draw = Callable[[View], str | None]
@@ -31,6 +32,7 @@ def section(*, order: float, title: str, aim: str | None = "evasion") -> Callabl
     """Register a function `(view) -> HTML or None` as a section; see `Section`."""
 
     def enter(draw: Draw) -> Section:
+        check_signature("section", draw, ("view",), settings=False)
         made = Section(draw.__name__, order, title, draw, aim)
         object.__setattr__(made, "__doc__", draw.__doc__)
         object.__setattr__(made, "__module__", draw.__module__)
@@ -40,5 +42,5 @@ def section(*, order: float, title: str, aim: str | None = "evasion") -> Callabl
 
 
 def in_order() -> list[Section]:
-    """Return all sections as they stand on the page."""
+    """Return all sections in the order of the page."""
     return sorted(everything("section").values(), key=lambda one: (one.order, one.name))

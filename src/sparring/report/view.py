@@ -1,4 +1,4 @@
-"""What the sections see of a run: the header, and case by case the rows and the stored points."""
+"""The view of a run that sections receive: the header, and per case the rows and stored points."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -67,7 +67,7 @@ class CaseView:
 
     @property
     def contradictions(self) -> list[dict[str, Any]]:
-        """Return Attacks that broke what was proved: {certificate, attack, ids, file}."""
+        """Return the attacks that broke certified samples: {certificate, attack, ids, file}."""
         return [one for one in self.record.header.get("contradictions", []) if one["case"] == self.name]
 
     @cached_property
@@ -88,7 +88,7 @@ class CaseView:
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """Return `metrics.outcome.outcomes` of the judged samples; empty where there are none."""
+        """Return `metrics.outcome.outcomes` of the judged samples; empty if there are none."""
         if not len(self.table):
             return pd.DataFrame({"wanted": [], "clean": [], "robust": [], "fell_to": []})
         return outcomes(self.judged)

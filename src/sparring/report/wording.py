@@ -1,4 +1,4 @@
-"""Numbers and threats in words; percent only here, on the way to the screen."""
+"""Numbers and threats in words; percentages occur only here, for display."""
 
 import math
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ NOUNS = {"image": ("image", "images"), "table": ("row", "rows"), "text": ("text"
 PLAIN = {
     ("linf", "image"): "every pixel value may move by at most {radius}",
     ("linf", ""): "every number of the input may move by at most {radius}",
-    ("l2", ""): "the change as a whole may have a Euclidean length of at most {radius}",
+    ("l2", ""): "the whole change may have a Euclidean length of at most {radius}",
     ("l1", ""): "all changes together may add up to at most {radius}",
     ("words", ""): "at most {share} of the words of a text may be replaced by listed substitutes",
-    ("rules", ""): "the columns that may change do so within their rules, at a total cost of at most {radius}",
+    ("rules", ""): "columns may change within their rules, at a total cost of at most {radius}",
 }
 
 ACCESS = {
-    "gradients": "White box: the adversary knows the model and can follow its gradients.",
-    "scores": "Black box with scores: the adversary can ask for the score of every class.",
+    "gradients": "White box: the adversary knows the model and can use its gradients.",
+    "scores": "Black box with scores: the adversary can query the score of every class.",
     "labels": "Black box with labels: the adversary sees the predicted class and nothing else.",
 }
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Return a share in [0, 1] as it is printed; a dash where there is none."""
+    """Return a share in [0, 1] as percentage; a dash if there is none."""
     return DASH if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
 
 
@@ -39,7 +39,7 @@ def interval(rate: Rate) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """Return a number as short as it can be read; anything else as it is; a dash for nothing."""
+    """Return a number in short form; anything else unchanged; a dash for nothing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return DASH
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -77,7 +77,7 @@ def radius_of(threat: dict[str, Any]) -> float | None:
 
 
 def changes(threat: dict[str, Any], domain_kind: str, radii: Sequence[float] = ()) -> str:
-    """Say what may change, as a clause that follows "when".
+    """Return the allowed changes as a clause that follows "when".
 
     radii: others than that of the threat, if given.
     """
@@ -86,7 +86,7 @@ def changes(threat: dict[str, Any], domain_kind: str, radii: Sequence[float] = (
     if template is None:
         return f"the adversary may make {threat.get('say') or threat.get('say_short') or kind}"
     if radius is None:
-        return template.format(radius="an amount of its own", share="a share of its own")
+        return template.format(radius="an amount given per sample", share="a share given per sample")
     several = radii or [radius]
     return template.format(radius=either([f"{one:g}" for one in several]), share=either([percent(one, 0) for one in several]))
 

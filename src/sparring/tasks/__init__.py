@@ -6,6 +6,7 @@ from sparring.core.group import group
 
 if TYPE_CHECKING:
     from sparring.tasks.classes import Classes as Classes
+    from sparring.tasks.mask import Mask as Mask
     from sparring.tasks.values import Values as Values
 
-group(__name__, {"Classes": "tasks.classes", "Values": "tasks.values"})
+group(__name__, {"Classes": "tasks.classes", "Mask": "tasks.mask", "Values": "tasks.values"})

@@ -78,7 +78,7 @@ class Classes(Task):
     def count(self) -> int:
         """Return the number of classes."""
         if self.classes is None:
-            raise NeedsError("the number of classes is not known: write classes(10)")
+            raise NeedsError("the number of classes is unknown: write classes(10)")
         return self.classes
 
     @property
@@ -109,7 +109,26 @@ class Classes(Task):
         return torch.full((len(like),), -1, dtype=torch.int64, device=like.device)
 
     def check(self, truth: Any, count: int) -> Tensor:
-        return check_labels(truth, count, self.classes)
+        """Return `truth` as int64 [count] with values in 0 ... classes - 1.
+
+        There is no upper end where the number of classes is not known.
+        """
+        try:
+            labels = torch.as_tensor(np.asarray(truth) if not isinstance(truth, Tensor) else truth)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"labels are no numbers ({str(truth)[:60]}): number the classes from 0 on") from error
+        if labels.ndim != 1:
+            raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot)")
+        if len(labels) != count:
+            raise InputError(f"{len(labels)} labels for {count} samples")
+        whole = labels.to(torch.int64)
+        if labels.is_complex() or not bool((whole == labels).all()):
+            raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}")
+        if count and int(whole.min()) < 0:
+            raise InputError(f"labels must be at least 0, got {int(whole.min())}: number the classes from 0 on")
+        if count and self.classes is not None and int(whole.max()) >= self.classes:
+            raise InputError(f"labels lie in [{int(whole.min())}, {int(whole.max())}] but the classes are 0 to {self.classes - 1}")
+        return whole
 
     def wrong(self, truth: Tensor) -> ClassCriterion:
         return ClassCriterion.leaving(truth)
@@ -144,7 +163,7 @@ class Classes(Task):
 def of_classes(criterion: Criterion) -> ClassCriterion:
     """Return the criterion as one of classes; NeedsError where it is another."""
     if not isinstance(criterion, ClassCriterion):
-        raise NeedsError(f"this needs a goal about classes, got {type(criterion).__name__}: try an attack or certifier that fits every task")
+        raise NeedsError(f"the method needs a goal for classes, got {type(criterion).__name__}: use an attack or certifier that supports every task")
     return criterion
 
 
@@ -162,27 +181,3 @@ def logit_gap(scores: Tensor, classes: Tensor) -> Tensor:
     own = scores.gather(1, classes[:, None])
     rest = scores.scatter(1, classes[:, None], -math.inf)
     return (own - rest.amax(1, keepdim=True)).squeeze(1)
-
-
-def check_labels(y: Any, count: int, classes: int | None) -> Tensor:
-    """Return y as int64 [count] with values in 0 ... classes - 1 (None: no upper end).
-
-    Raises:
-        InputError: For labels that do not fit.
-    """
-    try:
-        labels = torch.as_tensor(np.asarray(y) if not isinstance(y, Tensor) else y)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"labels are no numbers ({str(y)[:60]}): number the classes from 0 on") from error
-    if labels.ndim != 1:
-        raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot)")
-    if len(labels) != count:
-        raise InputError(f"{len(labels)} labels for {count} samples")
-    whole = labels.to(torch.int64)
-    if labels.is_complex() or not bool((whole == labels).all()):
-        raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}")
-    if count and int(whole.min()) < 0:
-        raise InputError(f"labels must be at least 0, got {int(whole.min())}: number the classes from 0 on")
-    if count and classes is not None and int(whole.max()) >= classes:
-        raise InputError(f"labels lie in [{int(whole.min())}, {int(whole.max())}] but the classes are 0 to {classes - 1}")
-    return whole

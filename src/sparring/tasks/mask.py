@@ -118,6 +118,12 @@ class Mask(Task):
             raise InputError(f"ignore={self.ignore!r}: give the whole number that marks pixels which do not count")
         if self.count is not None and 0 <= self.ignore < self.count:
             raise InputError(f"ignore={self.ignore} is one of the classes 0 to {self.count - 1}: give a value that is none of them, such as -1")
+        if self.size is not None and not (
+            isinstance(self.size, tuple | list) and len(self.size) == 2 and all(type(one) is int and one >= 1 for one in self.size)
+        ):
+            raise InputError(f"size={self.size!r}: give the height and the width of a mask in pixels, size=(64, 64), or leave it out")
+        if self.size is not None:
+            object.__setattr__(self, "size", (self.size[0], self.size[1]))
         if self.names and len(self.names) != self.count:
             raise InputError(f"{len(self.names)} names ({', '.join(self.names[:5])}) for {self.count} classes: give one name per class, or none")
 

@@ -1,4 +1,4 @@
-"""What the adversary may do and want: `sp.threats.linf(0.1)`, goals, budgets."""
+"""Threats: what the adversary may do and wants, such as `sp.threats.linf(0.1)`."""
 
 from typing import TYPE_CHECKING
 

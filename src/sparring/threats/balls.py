@@ -1,4 +1,4 @@
-"""Lp balls around the clean input, cut with the box of the domain: Linf, L2 and L1.
+"""Lp balls around the clean input, intersected with the box of the domain: Linf, L2 and L1.
 
 Projections are exact onto ball and box together, not one after the other, and every sample may
 have its own radius. L1: Croce, Hein 2021, "Mind the box" (arXiv:2103.01208), solved here through the
@@ -28,10 +28,6 @@ def _rows(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _flat(x: Tensor) -> Tensor:
-    return x.flatten(1)
-
-
 def _first(reached: Tensor) -> Tensor:
     """[n, 1]: the first true place of each row [n, k]; the last one where rounding kept all of them false."""
     return torch.where(reached.any(1), reached.to(torch.int8).argmax(1), reached.shape[1] - 1)[:, None]
@@ -57,26 +53,26 @@ class BallRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows], low, high)
 
     def size(self, x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(_flat(x).double() - _flat(self.origin).double(), ord=self.order, dim=1)
+        return torch.linalg.vector_norm(x.flatten(1).double() - self.origin.flatten(1).double(), ord=self.order, dim=1)
 
     def inside(self, x: Tensor) -> Tensor:
         """Check x, exactly up to one rounding of each coordinate in the type of x.
 
         At radius 0 the origin alone is allowed.
         """
-        flat = _flat(x)
+        flat = x.flatten(1)
         box_low, box_high = _flat_box(self.domain, x)
         in_box = ((flat >= box_low) & (flat <= box_high)).all(1)
-        largest = torch.maximum(flat.abs(), _flat(self.origin).abs()).amax(1).double()
+        largest = torch.maximum(flat.abs(), self.origin.flatten(1).abs()).amax(1).double()
         return in_box & (self.size(x) <= self._passing(largest, x))
 
     def reach(self) -> Tensor:
         """Return no point that is `inside` is further from the origin than this, float64 [n]."""
-        return self._passing(_flat(self.origin).abs().amax(1).double() + 2 * self.radius, self.origin)
+        return self._passing(self.origin.flatten(1).abs().amax(1).double() + 2 * self.radius, self.origin)
 
     def _passing(self, largest: Tensor, x: Tensor) -> Tensor:
         """float64 [n]: the size that passes for the radius where the largest coordinates are as given [n]."""
-        ones = _flat(x).shape[1] ** (0.0 if math.isinf(self.order) else 1.0 / self.order)
+        ones = x.flatten(1).shape[1] ** (0.0 if math.isinf(self.order) else 1.0 / self.order)
         slack = torch.finfo(x.dtype).eps * largest * ones
         return torch.where(self.radius > 0, self.radius * (1 + 1e-9) + slack, 0.0)
 
@@ -122,7 +118,7 @@ class BallRegion(Region):
         """float64 [n, d]: how far each coordinate may go in the sign of the direction, inside the box."""
         up = (self.high - self.origin).expand_as(self.origin)
         down = (self.origin - self.low).expand_as(self.origin)
-        return _flat(torch.where(direction > 0, up, down)).double()
+        return torch.where(direction > 0, up, down).flatten(1).double()
 
     def _moved(self, direction: Tensor, lengths: Tensor) -> Tensor:
         """The origin moved by float64 lengths [n, d] along the signs of the direction, kept in the box."""
@@ -154,7 +150,7 @@ class LinfRegion(BallRegion):
 
     def dual(self, g: Tensor) -> Tensor:
         """Return the sum of |g|, the most that a step of size 1 gains along g, float64 [n]."""
-        return torch.linalg.vector_norm(_flat(g).double(), ord=1, dim=1)
+        return torch.linalg.vector_norm(g.flatten(1).double(), ord=1, dim=1)
 
     def sample(self, rng: Rng) -> Tensor:
         """Draw points uniformly from the intersection of ball and box."""
@@ -179,7 +175,7 @@ class LinfRegion(BallRegion):
 
         The largest coordinates are cut, by `by` in all.
         """
-        level = _level(_flat(x - self.origin).double().abs(), by).squeeze(1)
+        level = _level((x - self.origin).flatten(1).double().abs(), by).squeeze(1)
         return self.toward(x, level)
 
     def within(self, x: Tensor, size: Tensor) -> Tensor:
@@ -204,7 +200,7 @@ class L2Region(BallRegion):
         Each coordinate moves by min(t |d|, room), with one t per row.
         """
         d = x - self.origin
-        length, room = _flat(d).double().abs(), self._room(d)
+        length, room = d.flatten(1).double().abs(), self._room(d)
         boxed = torch.minimum(length, room)
         far = torch.linalg.vector_norm(boxed, dim=1) > self.radius
         if bool(far.any()):
@@ -236,7 +232,7 @@ class L2Region(BallRegion):
         t per row. The coordinates at the edge only become more from round to round, so few rounds suffice.
         """
         d = x - self.origin
-        flat, room = _flat(d), _flat(torch.where(d > 0, self.high - self.origin, self.origin - self.low))
+        flat, room = d.flatten(1), torch.where(d > 0, self.high - self.origin, self.origin - self.low).flatten(1)
         long, wide = flat.square(), room.square()
         limit = (size * (1 - 4 * torch.finfo(x.dtype).eps)).to(x.dtype)[:, None]
         t = limit / long.sum(1, keepdim=True).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
@@ -253,12 +249,12 @@ class L2Region(BallRegion):
 
     def steepest(self, g: Tensor) -> Tensor:
         """Return the gradient, scaled to length 1."""
-        length = torch.linalg.vector_norm(_flat(g), dim=1).clamp_min(torch.finfo(g.dtype).tiny)
+        length = torch.linalg.vector_norm(g.flatten(1), dim=1).clamp_min(torch.finfo(g.dtype).tiny)
         return g / _rows(length, g)
 
     def stretch(self, x: Tensor) -> Tensor:
         """Make the change as long as the radius allows, each coordinate up to the edge of the box."""
-        length = torch.linalg.vector_norm(_flat(x - self.origin).double(), dim=1)
+        length = torch.linalg.vector_norm((x - self.origin).flatten(1).double(), dim=1)
         factor = 1e4 * self.radius / length.clamp_min(1e-30)
         return self.project(self.origin + (x - self.origin) * _rows(factor, x).to(x.dtype))
 
@@ -271,7 +267,7 @@ class L2Region(BallRegion):
 
     def dual(self, g: Tensor) -> Tensor:
         """Return Euclidean length of g, the most that a step of size 1 gains along g, float64 [n]."""
-        return torch.linalg.vector_norm(_flat(g).double(), dim=1)
+        return torch.linalg.vector_norm(g.flatten(1).double(), dim=1)
 
     def sample(self, rng: Rng) -> Tensor:
         """Draw points uniformly from the ball, then project them."""
@@ -302,7 +298,7 @@ class L1Region(BallRegion):
         Each coordinate moves by clip(|d| - t, 0, room), with one t per row.
         """
         d = x - self.origin
-        length, room = _flat(d).double().abs(), self._room(d)
+        length, room = d.flatten(1).double().abs(), self._room(d)
         boxed = torch.minimum(length, room)
         far = boxed.sum(1) > self.radius
         if bool(far.any()):
@@ -325,7 +321,7 @@ class L1Region(BallRegion):
         Each coordinate goes (|d| - t)+, where t rises to its place in few rounds (Michelot 1986).
         """
         d = x.clamp(self.low, self.high) - self.origin
-        length = _flat(d).double().abs()
+        length = d.flatten(1).double().abs()
         kept = (length - _level(length, size)).clamp_min(0)
         share = size.double()[:, None] / kept.sum(1, keepdim=True).clamp_min(1e-300)  # differences of large numbers lose digits
         return self._moved(d, kept * share.clamp_max(1))
@@ -340,7 +336,7 @@ class L1Region(BallRegion):
 
     def steepest(self, g: Tensor) -> Tensor:
         """Return the coordinate of largest gradient."""
-        flat = _flat(g)
+        flat = g.flatten(1)
         first = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, first, flat.gather(1, first).sign()).reshape(g.shape)
 
@@ -349,7 +345,7 @@ class L1Region(BallRegion):
 
         share: float [n], the share of these coordinates; at least one is taken.
         """
-        flat = _flat(g)
+        flat = g.flatten(1)
         count = (share.double() * flat.shape[1]).floor().clamp(1, flat.shape[1]).to(torch.int64)
         least = flat.abs().sort(1, descending=True).values.gather(1, count[:, None] - 1)
         signs = torch.where(flat.abs() >= least, flat.sign(), 0.0)
@@ -360,8 +356,8 @@ class L1Region(BallRegion):
 
         The part of a step that the edge of the box leaves over goes to the coordinates that come next.
         """
-        flat, low, high = _flat(g), *_flat_box(self.domain, x)
-        room = torch.where(flat > 0, high - _flat(x), _flat(x) - low).clamp_min(0).double()
+        flat, low, high = g.flatten(1), *_flat_box(self.domain, x)
+        room = torch.where(flat > 0, high - x.flatten(1), x.flatten(1) - low).clamp_min(0).double()
         order = flat.abs().argsort(dim=1, descending=True, stable=True)
         count = max(1, math.ceil(self.share * flat.shape[1]))
         steps = torch.minimum(room.gather(1, order), length[:, None] / count)
@@ -378,18 +374,18 @@ class L1Region(BallRegion):
         return _onto(self.domain, x, normal, gap, sparsest)
 
     def plain_step(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-        """Return x moved by what the plane of `onto_plane` is away where nothing has bounds.
+        """Return x moved onto the plane of `onto_plane`, ignoring all bounds.
 
         All of that in one coordinate would end at the edge, so it is spread over those that move inside the bounds, in the same
         proportions.
         """
         change = self.onto_plane(x, normal, gap) - x
-        length = torch.linalg.vector_norm(_flat(change).double(), ord=1, dim=1).clamp_min(1e-300)
+        length = torch.linalg.vector_norm(change.flatten(1).double(), ord=1, dim=1).clamp_min(1e-300)
         return x + change * _rows((self._plain(normal, gap) / length).clamp_max(1), change).to(change.dtype)
 
     def dual(self, g: Tensor) -> Tensor:
         """Return largest |g|, the most that a step of size 1 gains along g, float64 [n]."""
-        return _flat(g).double().abs().amax(1)
+        return g.flatten(1).double().abs().amax(1)
 
     def sample(self, rng: Rng) -> Tensor:
         """Draw points uniformly from the ball, then project them."""
@@ -412,7 +408,7 @@ class L1Region(BallRegion):
 
 def _onto(domain: Domain, x: Tensor, normal: Tensor, gap: Tensor, cheapest: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
     """x moved onto the plane in the cheapest way (see `planes`); coordinates that use their whole room end on the edge exactly."""
-    flat, way = _flat(x), _flat(normal) * _rows(gap.sign(), _flat(normal)).to(normal.dtype)
+    flat, way = x.flatten(1), normal.flatten(1) * _rows(gap.sign(), normal.flatten(1)).to(normal.dtype)
     low, high = _flat_box(domain, x)
     edge = torch.where(way > 0, high, low)
     room = (edge.double() - flat.double()).abs()
@@ -436,14 +432,14 @@ def _level(length: Tensor, total: Tensor) -> Tensor:
 
 def _flat_box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
     low, high = box(domain, x)
-    return _flat(low.expand_as(x)), _flat(high.expand_as(x))
+    return low.expand_as(x).flatten(1), high.expand_as(x).flatten(1)
 
 
 def box(domain: Domain, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the bounds of the domain as tensors that broadcast to x."""
     edges = getattr(domain, "low", None), getattr(domain, "high", None)
     if edges[0] is None or edges[1] is None:
-        raise NeedsError(f"an Lp ball needs numbers between bounds; a {domain.kind} has none: try rules or words")
+        raise NeedsError(f"an Lp ball needs numbers with bounds, which the domain {domain.kind} does not have: try rules or words")
     low, high = (torch.as_tensor(edge, dtype=x.dtype, device=x.device) for edge in edges)
     return low, high
 
@@ -465,7 +461,7 @@ class Ball(Space):
     def parse(cls, radius: float) -> "Ball":
         """Return the ball of this radius, as a plan writes it."""
         if isinstance(radius, bool) or not isinstance(radius, int | float):
-            raise PlanError(f"{cls.kind} {radius!r}: the radius is a number or a fraction, such as {cls.kind} 8/255")
+            raise PlanError(f"{cls.kind} {radius!r}: write a radius as a number or a fraction, such as {cls.kind} 8/255")
         return cls(float(radius))
 
     def around(self, origin: Tensor, domain: Domain) -> BallRegion:

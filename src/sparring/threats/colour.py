@@ -49,12 +49,12 @@ class Colour(Space):
     def parse(cls, radius: float, nodes: int = 8) -> "Colour":
         """Return the space as a plan writes it: the radius, and perhaps the number of nodes."""
         if isinstance(radius, bool) or not isinstance(radius, int | float):
-            raise PlanError(f"colour {radius!r}: the radius is a number or a fraction, such as colour 0.06")
+            raise PlanError(f"colour {radius!r}: write a radius as a number or a fraction, such as colour 0.06")
         return cls(float(radius), nodes)
 
     def around(self, origin: Tensor, domain: Domain) -> "ColourRegion":
         if not isinstance(domain, Image) or domain.shape[0] not in (1, 3):
-            raise NeedsError(f"colours are of images with 1 or 3 channels; this is {domain}: try linf, l2, rules or words")
+            raise NeedsError(f"colour changes need images with 1 or 3 channels, the inputs are {domain}: try linf, l2, rules or words")
         return ColourRegion(origin, domain, self.radii(len(origin), origin.device), self.nodes)
 
     def describe(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Colour(Space):
 
     def __str__(self) -> str:
         radius = "a radius per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g}"
-        return f"one map of colours for the whole image, given at {self.nodes} values a channel, that moves no value by more than {radius}"
+        return f"one map of colours for the whole image, defined at {self.nodes} values per channel, that moves no value by more than {radius}"
 
 
 @dataclass(frozen=True, eq=False)

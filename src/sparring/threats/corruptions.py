@@ -54,14 +54,14 @@ class Corruptions(Space):
     def parse(cls, severity: int, names: str = "all", seed: int = 0) -> "Corruptions":
         """Return the space as a plan writes it: the highest severity, and perhaps names and a seed."""
         if isinstance(severity, bool) or severity not in SEVERITIES:
-            raise PlanError(f"corruptions {severity!r}: give the highest severity, 1 to 5, and perhaps names such as fog+snow")
+            raise PlanError(f"corruptions {severity!r}: give the highest severity, 1 to 5, and optionally names such as fog+snow")
         if not isinstance(names, str) or isinstance(seed, bool) or not isinstance(seed, int):
-            raise PlanError(f"corruptions {severity} {names!r} {seed!r}: names are written fog+snow, the seed is a whole number")
+            raise PlanError(f"corruptions {severity} {names!r} {seed!r}: write names as fog+snow, and a whole number as seed")
         return cls(float(severity), read_names(names), seed)
 
     def around(self, origin: Tensor, domain: Domain) -> "CorruptionsRegion":
         if not isinstance(domain, Image):
-            raise NeedsError(f"corruptions are of images; this is {domain}: try linf, l2, rules or words")
+            raise NeedsError(f"corruptions apply to images only, the inputs are {domain}: try linf, l2, rules or words")
         rows = origin.detach().to(torch.float32).cpu().contiguous().numpy()
         prints = [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows]
         rng = Rng.of(self.seed, prints, origin.device)
@@ -73,7 +73,7 @@ class Corruptions(Space):
     def __str__(self) -> str:
         severity = "a severity per sample" if isinstance(self.radius, Tensor) else f"severity {self.radius:g}"
         which = "the 15 common corruptions" if len(self.names) == len(CORRUPTIONS) else ", ".join(self.names)
-        return f"any one of {which} up to {severity} of 5, one version each (seed {self.seed})"
+        return f"one of {which} up to severity {severity} of 5, in one version each (seed {self.seed})"
 
     @property
     def label(self) -> str:
@@ -100,7 +100,7 @@ class CorruptionsRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows], self.names, self.rng.take(rows), self.made)
 
     def corrupted(self, name: str, severity: int) -> Tensor:
-        """Return every origin under a corruption; allowed where the severity is at most the radius."""
+        """Return every origin under a corruption, and whether its severity is allowed."""
         x = corrupt(self.origin, name, severity, self.rng, self.domain)
         for key, mark in zip(self.rng.keys.tolist(), self._prints(x), strict=True):
             known = self.made.setdefault(key, {})
@@ -119,7 +119,7 @@ class CorruptionsRegion(Region):
         return self._severity(x, self.radius) <= self.radius
 
     def complaint(self, x: Tensor) -> list[str]:
-        return ["" if good else "no corruption of the clean image that is allowed" for good in self.inside(x).tolist()]
+        return ["" if good else "not an allowed corruption of the clean image" for good in self.inside(x).tolist()]
 
     def sample(self, rng: Rng) -> Tensor:
         """Return a random corruption of a random severity, 0 included."""

@@ -1,4 +1,4 @@
-"""Spatial flow: every pixel is read from a place near its own."""
+"""Spatial flow: every pixel is read from a nearby position."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
@@ -43,17 +43,17 @@ class Flow(Space):
     def parse(cls, radius: float) -> "Flow":
         """Return the space as a plan writes it: the radius in pixels."""
         if isinstance(radius, bool) or not isinstance(radius, int | float):
-            raise PlanError(f"flow {radius!r}: the radius is a number of pixels, such as flow 1")
+            raise PlanError(f"flow {radius!r}: give the radius in pixels, such as flow 1")
         return cls(float(radius))
 
     def around(self, origin: Tensor, domain: Domain) -> "FlowRegion":
         if not isinstance(domain, Image):
-            raise NeedsError(f"a flow moves the pixels of images; this is {domain}: try linf, l2, rules or words")
+            raise NeedsError(f"a flow moves pixels of images, the inputs are {domain}: try linf, l2, rules or words")
         return FlowRegion(origin, domain, self.radii(len(origin), origin.device))
 
     def __str__(self) -> str:
         radius = "a number of pixels per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g} pixels"
-        return f"every pixel read from a place at most {radius} away in each direction, between pixels bilinearly"
+        return f"every pixel is read from a position at most {radius} away in each direction, with bilinear interpolation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class FlowRegion(Region):
         return self.size(x) <= self.radius
 
     def complaint(self, x: Tensor) -> list[str]:
-        return ["" if good else "no flow within the radius makes it" for good in self.inside(x).tolist()]
+        return ["" if good else "no flow within the radius produces it" for good in self.inside(x).tolist()]
 
     def sample(self, rng: Rng) -> Tensor:
         """Return every pixel read from a random place within the radius."""

@@ -1,4 +1,4 @@
-"""What the adversary wants of an answer: that it is wrong, or that it is one particular class."""
+"""Goals for classes: any wrong class, or one particular class."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from sparring.core.arguments import shown
 from sparring.core.errors import InputError, PlanError
 from sparring.core.goal import Criterion, Goal
 from sparring.core.registry import register
@@ -17,7 +18,13 @@ from sparring.tasks.classes import ClassCriterion, Classes
 @register("goal", "untargeted")
 @dataclass(frozen=True)
 class Untargeted(Goal):
-    """Count any answer that the task calls wrong as success; for classes, any but the true one."""
+    """Count any answer that the task calls wrong as success; for classes, any but the true one.
+
+    Example:
+        >>> from sparring.threats.threats import linf
+        >>> linf(0.1).goal
+        Untargeted()
+    """
 
     kind: ClassVar[str] = "untargeted"
     usual: ClassVar[bool] = True
@@ -42,8 +49,19 @@ class Untargeted(Goal):
 class Targeted(Goal):
     """Count one particular class as success.
 
-    target: a class for all samples; an int64 tensor with one a sample; "next" (label + 1, wrapping
-    round) or "random" (drawn per sample, never the label). A sample whose label is its target is skipped.
+    A sample whose label is its target is skipped.
+
+    Args:
+        target: A class for all samples, an int64 tensor [n] with one per sample, "next" (the label plus 1, wrapping round) or
+            "random" (drawn per sample, never the label).
+
+    Raises:
+        PlanError: For another target.
+
+    Example:
+        >>> from sparring.threats.threats import linf
+        >>> linf(0.1).toward(Targeted(3))
+        <threat linf 0.1, targeted 3, gradients>
     """
 
     target: int | str | Tensor = "next"
@@ -52,9 +70,10 @@ class Targeted(Goal):
     tasks: ClassVar[frozenset[str]] = frozenset({"classes"})
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.target, int | Tensor) and not isinstance(self.target, bool)
-        if not whole and self.target not in ("next", "random"):
-            raise PlanError(f'target {self.target!r}: give a class, one class per sample, "next" or "random"')
+        number = isinstance(self.target, int) and not isinstance(self.target, bool) and self.target >= 0
+        word = isinstance(self.target, str) and self.target in ("next", "random")
+        if not (number or word or isinstance(self.target, Tensor)):
+            raise PlanError(f'target {shown(self.target)}: give a class, one class per sample, "next" or "random"')
 
     @property
     def wish(self) -> str:
@@ -67,7 +86,7 @@ class Targeted(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ClassCriterion:
         if not isinstance(task, Classes):
-            raise InputError(f"a target class needs a classifier; this model answers {task}: choose another goal")
+            raise InputError(f"a target class needs a classifier, but this model answers {task}: choose another goal")
         y, classes = truth, task.count
         if isinstance(self.target, Tensor):
             target = self.target.to(y)

@@ -1,4 +1,4 @@
-"""What the adversary wants of a mask: that one class disappears from it."""
+"""Goals for masks: one class disappears."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from sparring.tasks.mask import VOID, Mask, MaskCriterion, at_least
 @register("goal", "erase")
 @dataclass(frozen=True)
 class Erase(Goal):
-    """Let a class disappear from a mask.
+    """Make a class disappear from a mask.
 
     Its pixels, by the truth, are answered otherwise.
 
@@ -35,7 +35,7 @@ class Erase(Goal):
         if isinstance(self.target, bool) or not isinstance(self.target, int | str):
             raise PlanError(f"erase({self.target!r}): give a class by its number or name")
         if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share <= 1:
-            raise PlanError(f"share={self.share!r}: give the share of the pixels of class {self.target} that must fall, above 0 and at most 1")
+            raise PlanError(f"share={self.share!r}: give the share of the pixels of class {self.target} to erase, above 0 and at most 1")
 
     @property
     def wish(self) -> str:
@@ -51,7 +51,7 @@ class Erase(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> MaskCriterion:
         if not isinstance(task, Mask):
-            raise InputError(f"erasing a class needs a model that answers masks; this one answers {task}: choose another goal")
+            raise InputError(f"erasing a class needs a model that answers masks, but this one answers {task}: choose another goal")
         chosen = truth == task.number_of(self.target)
         pixels = chosen.flatten(1).sum(1)
         return MaskCriterion(truth.where(chosen, VOID), pixels - at_least(self.share, chosen).clamp_min(0))

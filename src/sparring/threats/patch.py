@@ -1,4 +1,4 @@
-"""Patches: one square of pixels, anywhere in the image, may become anything inside the bounds."""
+"""Patches: one square of pixels, anywhere in the image, may take any values within the bounds."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +16,7 @@ from sparring.threats.sparse import PixelRegion, edges, on, pixels, whole
 
 @dataclass(frozen=True, eq=False)
 class PatchRegion(PixelRegion):
-    """Represent all pixels that differ lie in one square of side `radius`."""
+    """Represent the points whose changed pixels lie in one square of side `radius`."""
 
     def size(self, x: Tensor) -> Tensor:
         """Return side of the smallest square around all changed pixels, float64 [n]."""
@@ -42,7 +42,7 @@ class PatchRegion(PixelRegion):
         return on(self._best(pixels((moved - self.origin).double() * g.double()).sum(1)), moved, self.origin)
 
     def stamp(self, upper: Tensor, left: Tensor, share: Tensor) -> Tensor:
-        """Return the origin under a patch whose corner lies at (upper, left), int64 [n] each.
+        """Return the origin under a patch with its corner at (upper, left), int64 [n] each.
 
         Its pixels are between their edges, by the upper left part of share [n, channels, height, width] in [0, 1].
         """
@@ -121,9 +121,9 @@ class Patch(Space):
 
     def around(self, origin: Tensor, domain: Domain) -> PatchRegion:
         if domain.kind != "image":
-            raise NeedsError(f"a patch is a square of pixels; this is {domain}: try l0, linf, l2, rules or words")
+            raise NeedsError(f"a patch needs images, the inputs are {domain}: try l0, linf, l2, rules or words")
         return PatchRegion(origin, domain, self.radii(len(origin), origin.device), *edges(domain, origin))
 
     def __str__(self) -> str:
         side = "a side per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g} x {self.radius:g} pixels"
-        return f"any change of one square of {side}, anywhere in the image, inside the bounds of the input"
+        return f"any change of one square of {side}, anywhere in the image, within the bounds of the input"

@@ -1,4 +1,4 @@
-"""The cheapest way onto a plane inside a box: exact, in float64, a row a problem.
+"""The cheapest way onto a plane inside a box: exact, in float64, one problem per row.
 
 Coordinate i may go from 0 to room_i along the sign of the normal, and going t gains slope_i * t. Wanted is the smallest
 change, in some norm, that gains `gap` (Croce, Hein 2020, arXiv:1907.02044, section 2.2); where the gap is out of reach,

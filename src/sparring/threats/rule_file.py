@@ -1,4 +1,4 @@
-"""Files of rules for table rows: YAML, packaged or the user's own."""
+"""Rule files for table rows: YAML, packaged or written by the user."""
 
 import os
 from collections.abc import Hashable
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sparring.core.errors import LoadError, UnknownName
 
 PACKAGED = files("sparring.threats") / "rule_files"
-"""Where the files lie that can be asked for by name."""
+"""The folder of the packaged rule files."""
 
 
 class _Strict(BaseModel):
@@ -20,7 +20,7 @@ class _Strict(BaseModel):
 
 
 class ColumnRule(_Strict):
-    """Hold what may happen to one column; see `threats.rules.Rule`.
+    """Hold the rule for one column; see `threats.rules.Rule`.
 
     unit: of reach, a note for the reader.
     """
@@ -54,7 +54,7 @@ class RuleFile(_Strict):
 
 
 def read_rule_file(name_or_path: str | os.PathLike[str]) -> RuleFile:
-    """Read what a YAML file says, or the packaged one of that name ("breast-cancer").
+    """Read rules from a YAML file, or the packaged rules of that name ("breast-cancer").
 
     A name wins over a path; write "./breast-cancer" for the path. Raises LoadError for a file that cannot be read or says
     something wrong, UnknownName for an unknown name or key.
@@ -80,13 +80,13 @@ def _read(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error."""
+    """YAML loader that refuses repeated keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for place, key in enumerate(keys):
             if key in keys[:place]:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.value[place][0].start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.value[place][0].start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -94,7 +94,7 @@ def _parsed(written: str, where: str) -> dict[str, Any]:
     try:
         content = yaml.load(written, _Loader)
     except (yaml.YAMLError, TypeError) as error:
-        raise LoadError(f"{where}: not YAML as expected: {' '.join(str(error).split())}") from error
+        raise LoadError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise LoadError(f"{where}: expected keys and values ({', '.join(RuleFile.model_fields)}), got {type(content).__name__}")
     return content

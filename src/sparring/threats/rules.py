@@ -1,4 +1,4 @@
-"""Rules for table rows: who may move which column how far, at what cost, under which relations."""
+"""Rules for table rows: range, direction and cost of changes per column, and relations."""
 
 import math
 import os
@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Rule:
-    """Hold what may happen to one column.
+    """Hold the allowed changes of one column.
 
     Args:
         column: Its name.
@@ -93,7 +93,7 @@ class Rules(Space):
 
     def around(self, origin: Tensor, domain: Domain) -> "RulesRegion":
         if not isinstance(domain, Table):
-            raise NeedsError(f"rules are about the columns of a table; this is {domain}: try linf, l2 or words")
+            raise NeedsError(f"rules apply to the columns of a table, the inputs are {domain}: try linf, l2 or words")
         return RulesRegion(origin, domain, self.radii(len(origin), origin.device), _Matrix.of(self, domain))
 
     def describe(self) -> dict[str, Any]:
@@ -103,9 +103,9 @@ class Rules(Space):
     def __str__(self) -> str:
         radius = "a budget per sample" if isinstance(self.radius, Tensor) else f"at most {self.radius:g}"
         movable = sum(rule.direction != "none" for rule in self.rules)
-        parts = [f"{movable} columns may change, each within its reach, at a cost of {radius} in all"]
+        parts = [f"{movable} columns may change, each within its reach, at a total cost of {radius}"]
         if self.relations:
-            parts.append(f"{len(self.relations)} relations between columns hold, such as {self.relations[0]}")
+            parts.append(f"{len(self.relations)} relations between columns must hold, such as {self.relations[0]}")
         if self.one_hot:
             parts.append(f"{len(self.one_hot)} one-hot groups stay one-hot")
         return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""Sparse changes: at most so many pixels, each to anything inside the bounds of the input."""
+"""Sparse changes: a limited number of pixels may take any values within the bounds."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -14,7 +14,7 @@ from sparring.core.space import Region, Space, check_radius
 from sparring.threats.balls import box
 
 FAR = 10.0
-"""Where a number has no bound, it is moved by at most this many times 1 + its size."""
+"""A number without bounds is moved by at most this many times 1 + its size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def top(values: Tensor, count: Tensor) -> Tensor:
 
 
 def edges(domain: Domain, origin: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the bounds of the domain, shaped like origin; where there is none, some way off."""
+    """Return the bounds of the domain, shaped like origin; distant values if unbounded."""
     far = FAR * (1 + origin.abs())
     low, high = (edge.expand_as(origin) for edge in box(domain, origin))
     return torch.where(low.isfinite(), low, origin - far), torch.where(high.isfinite(), high, origin + far)
@@ -173,7 +173,7 @@ class L0(Space):
 
     def __str__(self) -> str:
         radius = "a number per sample" if isinstance(self.radius, Tensor) else f"{self.radius:g}"
-        return f"any change of at most {radius} pixels (numbers, where inputs are not images), L0 size #(x' != x), inside the bounds of the input"
+        return f"any change of at most {radius} pixels (numbers, if inputs are not images), L0 size #(x' != x), within the bounds of the input"
 
 
 def whole(kind: str, count: float, what: str) -> float:

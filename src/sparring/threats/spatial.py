@@ -49,19 +49,19 @@ class Spatial(Space):
                 raise PlanError(f"spatial {name}={reach!r}: give a number of at least 0, as in spatial 30 0.1")
         for name, count in (("angles", self.angles), ("shifts", self.shifts)):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1 or count % 2 == 0:
-                raise PlanError(f"spatial {name}={count!r}: give an odd number, so that no change is among them")
+                raise PlanError(f"spatial {name}={count!r}: give an odd number, so that the grid contains the unchanged image")
 
     @classmethod
     def parse(cls, degrees: float, shift: float, angles: int = 31, shifts: int = 5) -> "Spatial":
         """Return the space as a plan writes it: degrees, shift, and perhaps the number of values."""
         for name, reach in (("DEGREES", degrees), ("SHIFT", shift)):
             if isinstance(reach, bool) or not isinstance(reach, int | float):
-                raise PlanError(f"spatial {degrees!r} {shift!r}: {name} is a number, as in spatial 30 0.1")
+                raise PlanError(f"spatial {degrees!r} {shift!r}: give {name} as a number, as in spatial 30 0.1")
         return cls(1.0, float(degrees), float(shift), angles, shifts)
 
     def around(self, origin: Tensor, domain: Domain) -> "SpatialRegion":
         if not isinstance(domain, Image):
-            raise NeedsError(f"only images can be turned and shifted; this is {domain}: try linf, l2, rules or words")
+            raise NeedsError(f"only images can be rotated and shifted, the inputs are {domain}: try linf, l2, rules or words")
         return SpatialRegion(origin, domain, self.radii(len(origin), origin.device), self.degrees, self.shift, self._grid(origin))
 
     def _grid(self, origin: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class Spatial(Space):
         shift = f"{self.shift:.0%} of its sides" if self.shift < 1 else f"{self.shift:g} pixels"
         share = "" if not isinstance(self.radius, Tensor) and self.radius == 1 else ", scaled to the radius"
         count = f"{self.angles} x {self.shifts} x {self.shifts} combinations"
-        return f"the image turned by up to {self.degrees:g} degrees and shifted by up to {shift} ({count}){share}"
+        return f"the image rotated by up to {self.degrees:g} degrees and shifted by up to {shift} ({count}){share}"
 
     @property
     def label(self) -> str:
@@ -140,7 +140,7 @@ class SpatialRegion(Region):
         return self.size(x) <= self.radius
 
     def complaint(self, x: Tensor) -> list[str]:
-        return ["" if good else "no allowed turn and shift of the clean image" for good in self.inside(x).tolist()]
+        return ["" if good else "not an allowed rotation and shift of the clean image" for good in self.inside(x).tolist()]
 
     def sample(self, rng: Rng) -> Tensor:
         """Return a random allowed combination."""

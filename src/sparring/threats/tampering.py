@@ -1,4 +1,4 @@
-"""What an adversary may change in training data, and by how much."""
+"""Tampering: the changes that an adversary may make to training data."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ class LabelTampering:
         return int(self.share * count + 1e-9)
 
     def size(self, before: Any, after: Any) -> float:
-        """Return the share of the labels that differ; infinite where something else differs.
+        """Return the share of the labels that differ; infinite if anything else differs.
 
         before, after: `Data`.
         """
@@ -55,4 +55,4 @@ class LabelTampering:
         return {"kind": self.kind, "share": self.share}
 
     def __str__(self) -> str:
-        return f"at most {self.share:.4g} of all training labels may be changed; inputs stay as they are"
+        return f"at most {self.share:.4g} of all training labels may be changed, and no inputs"

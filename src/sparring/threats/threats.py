@@ -1,12 +1,15 @@
-"""Threats in one word: a space, untargeted, with full access and no budget."""
+"""Short names for untargeted threats with full access and no budget."""
 
 import os
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
+from sparring.core.errors import InputError
 from sparring.core.foreign import in_our_words
 from sparring.core.threat import Threat
+from sparring.domains.corruptions.corrupt import SEVERITIES
 from sparring.threats.balls import L1, L2, Linf
 from sparring.threats.colour import Colour
 from sparring.threats.corruptions import Corruptions, read_names
@@ -26,6 +29,12 @@ def linf(radius: float | Tensor) -> Threat:
     Args:
         radius: A number, or a tensor with one per sample, in the units of the input.
 
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no finite number of at least 0.
+
     Example:
         >>> linf(0.1).space.label
         'linf 0.1'
@@ -40,6 +49,12 @@ def l2(radius: float | Tensor) -> Threat:
     Args:
         radius: A number, or a tensor with one per sample, in the units of the input.
 
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no finite number of at least 0.
+
     Example:
         >>> l2(0.5).space.label
         'l2 0.5'
@@ -49,7 +64,21 @@ def l2(radius: float | Tensor) -> Threat:
 
 @in_our_words
 def l1(radius: float | Tensor) -> Threat:
-    """Return the absolute changes add up to at most `radius` (a number, or one a sample)."""
+    """Return the threat in which the absolute changes add up to at most `radius`.
+
+    Args:
+        radius: A number, or a tensor with one per sample, in the units of the input.
+
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no finite number of at least 0.
+
+    Example:
+        >>> l1(10).space.label
+        'l1 10'
+    """
     return Threat(L1(radius), Untargeted())
 
 
@@ -59,6 +88,12 @@ def l0(count: float | Tensor) -> Threat:
 
     Args:
         count: A number, or a tensor with one per sample; for inputs other than images, of numbers instead of pixels.
+
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no finite number of at least 0.
 
     Example:
         >>> l0(10).space.kind
@@ -74,6 +109,12 @@ def patch(side: float | Tensor) -> Threat:
     Args:
         side: The side of the square in pixels, a number or a tensor with one per sample; it lies anywhere in the image.
 
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no finite number of at least 0.
+
     Example:
         >>> patch(5).space.kind
         'patch'
@@ -88,6 +129,16 @@ def rules(source: str | os.PathLike[str] | Rules, radius: float | None = None) -
     Args:
         source: A `Rules`, a YAML file or the name of a packaged one.
         radius: The total cost allowed, if it is to differ from the file's.
+
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a file that is not there or holds no rules, and for a name that no packaged file has.
+
+    Example:
+        >>> rules("breast-cancer").space.kind
+        'rules'
     """
     space = source if isinstance(source, Rules) else read_rules(os.fspath(source), radius)
     return Threat(space if radius is None else space.with_radius(radius), Untargeted())  # type: ignore[arg-type]
@@ -100,7 +151,19 @@ def words(share: float | Tensor, neighbours: Mapping[str, tuple[str, ...]] | str
     Args:
         share: At most this share of the words changes, 0 to 1; a number or a tensor with one per sample.
         neighbours: Maps a word to its substitutes, or names a JSON file of it.
+
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a share outside [0, 1], an empty table, and a file that cannot be read.
+
+    Example:
+        >>> words(0.2, {"good": ("fine", "nice")}).space.kind
+        'words'
     """
+    if float(torch.as_tensor(share).max()) > 1:
+        raise InputError(f"words: share is {share}: give the share of the words that may change, between 0 and 1")
     table = neighbours if isinstance(neighbours, Mapping) else read_neighbours(neighbours)
     return Threat(Words(share, table), Untargeted())
 
@@ -114,6 +177,12 @@ def spatial(degrees: float, shift: float, *, angles: int = 31, shifts: int = 5) 
         shift: The largest shift either way, a share of the sides below 1, pixels from 1 on.
         angles: How many angles there are, an odd number.
         shifts: How many shifts there are per axis, an odd number.
+
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no angle or shift in its range, or an even number of either.
 
     Example:
         >>> spatial(30, 0.1).space.kind
@@ -129,6 +198,12 @@ def flow(radius: float | Tensor) -> Threat:
     Args:
         radius: A number of pixels, or a tensor with one per sample.
 
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no finite number of at least 0.
+
     Example:
         >>> flow(1).space.kind
         'flow'
@@ -143,6 +218,12 @@ def colour(radius: float | Tensor, *, nodes: int = 8) -> Threat:
     Args:
         radius: A number, or a tensor with one per sample, in the units of the input.
         nodes: How many values per channel the map is given at; few nodes make a smooth map.
+
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no finite number of at least 0, or fewer than two nodes.
 
     Example:
         >>> colour(0.06).space.kind
@@ -160,8 +241,16 @@ def corruptions(severity: float | Tensor, names: str = "all", *, seed: int = 0) 
         names: "all", or some as "fog+snow".
         seed: Seeds the random numbers of the corruptions.
 
+    Returns:
+        The `Threat`, untargeted, with access to gradients and no budget.
+
+    Raises:
+        UsageError: For a value that is no severity of 1 to 5, or a name that no corruption has.
+
     Example:
         >>> corruptions(3).space.kind
         'corruptions'
     """
+    if float(torch.as_tensor(severity).max()) > max(SEVERITIES):
+        raise InputError(f"corruptions: severity is {severity}: give a number up to {max(SEVERITIES)}, or a tensor of such numbers, one per sample")
     return Threat(Corruptions(severity, read_names(names), seed), Untargeted())

@@ -1,4 +1,4 @@
-"""What the adversary wants of values: that they move away from the truth, in one direction, or past a bound."""
+"""Goals for values: away from the truth, in one direction, or past a bound."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sparring.tasks.values import ValueCriterion, Values
 
 @dataclass(frozen=True)
 class ValueGoal(Goal):
-    """Lead an answer past `bound` in some output, as the goals below say.
+    """Move an answer past `bound` in some output, as the goals below define.
 
     Args:
         bound: A number in the unit of the values.
@@ -48,7 +48,7 @@ class ValueGoal(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
         if not isinstance(task, Values):
-            raise InputError(f"the goal {self.kind} needs a model that answers values; this model answers {task}: choose another goal")
+            raise InputError(f"the goal {self.kind} needs a model that answers values, but this model answers {task}: choose another goal")
         return self.interval(truth)
 
     def interval(self, truth: Tensor) -> ValueCriterion:
@@ -56,7 +56,10 @@ class ValueGoal(Goal):
         raise NotImplementedError
 
     def clean(self) -> Goal:
-        """Return the goal by which an answer counts as wrong without attack: the task calls it wrong, or it meets this goal already."""
+        """Return the goal by which an answer counts as wrong without attack.
+
+        It does if the task calls it wrong or if it meets this goal already.
+        """
         return WrongOrMet(self)
 
     def describe(self) -> dict[str, Any]:
@@ -84,7 +87,10 @@ class WrongOrMet(Goal):
 @register("goal", "away")
 @dataclass(frozen=True)
 class Away(ValueGoal):
-    """Move an answer away from the truth by more than `bound`, which takes the place of the tolerance."""
+    """Move an answer away from the truth by more than `bound`.
+
+    It takes the place of the tolerance, without attack as well.
+    """
 
     kind: ClassVar[str] = "away"
 

@@ -37,7 +37,7 @@ class Words(Space):
     def __post_init__(self) -> None:
         check_radius(self.radius)
         if not self.neighbours:
-            raise PlanError("words without neighbours: give a table word -> substitutes")
+            raise PlanError("words needs neighbours: give a table word -> substitutes")
 
     @classmethod
     def parse(cls, share: float, table: str) -> "Words":
@@ -48,7 +48,7 @@ class Words(Space):
 
     def around(self, origin: Strings, domain: Domain) -> "WordsRegion":
         if domain.kind != "text":
-            raise NeedsError(f"words are edits of text; this is {domain}: try linf, l2 or rules")
+            raise NeedsError(f"words applies to text, the inputs are {domain}: try linf, l2 or rules")
         return WordsRegion(origin, domain, self.radii(len(origin)), self.neighbours)
 
     def describe(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Words(Space):
 
     def __str__(self) -> str:
         radius = "a share per sample" if isinstance(self.radius, Tensor) else f"{self.radius:.0%}"
-        return f"at most {radius} of the words of a sentence, each replaced by one of its listed substitutes ({len(self.neighbours):,} words have some)"
+        return f"at most {radius} of the words of a sentence are replaced by listed substitutes ({len(self.neighbours):,} words have some)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +96,11 @@ class WordsRegion(Region):
         return tuple(one.capitalize() for one in found) if word[:1].isupper() else tuple(found)
 
     def substitutes(self, row: int, place: int) -> tuple[str, ...]:
-        """Return the words that may replace the word at a place of a row."""
+        """Return the words that may replace the word at a position of a row."""
         return self.listed(self.origin[row].split()[place])
 
     def places(self, row: int) -> list[int]:
-        """Return the places of a row whose word has substitutes."""
+        """Return the positions of a row whose word has substitutes."""
         return [place for place, word in enumerate(self.origin[row].split()) if self.listed(word)]
 
     def sample(self, rng: Rng) -> Strings:

@@ -154,7 +154,7 @@ def test_a_verifier_without_a_clock_keeps_the_limit(monkeypatch, clock):
     assert sizes[0] == 1
     assert sum(sizes) < 40
     assert spent <= 4.0 * 1.05
-    assert sum(one.reason.startswith(("time: crown would take about", "time: the limit")) for one in answers) >= 40 - sum(sizes)
+    assert sum(one.reason.startswith(("time: crown would need about", "time: the limit")) for one in answers) >= 40 - sum(sizes)
 
 
 def test_all_samples_are_run_where_there_is_time(monkeypatch, clock):
@@ -283,7 +283,7 @@ def test_what_stays_unknown_names_the_price_of_the_next_bound():
     for verifiers, following in ((["ibp"], "crown"), (["ibp", "crown"], "alpha")):
         reasons = {one.reason for one in decide(query, verifiers=verifiers) if one.verdict is Verdict.UNKNOWN}
         assert reasons
-        assert all(one.startswith("bounds: no method that was tried is tight enough") and f"{following} would take about " in one for one in reasons)
+        assert all(one.startswith("bounds: the methods that ran are not tight enough") and f"{following} would need about " in one for one in reasons)
 
 
 # Work -----------------------------------------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ def test_a_verifier_above_the_limit_of_work_is_left_out_and_says_so():
         else:
             assert (one.verdict, one.margin) == (without.verdict, without.margin)
             if one.verdict is Verdict.UNKNOWN:
-                assert one.reason.startswith("work: crown would take about ")
+                assert one.reason.startswith("work: crown would need about ")
 
 
 def test_running_with_some_leaves_the_others_as_they_were():

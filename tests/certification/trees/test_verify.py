@@ -220,7 +220,7 @@ def test_where_the_search_is_stopped_the_rest_proves_or_says_why(iris):
     threat = L2(exact * 0.99)
     assert all(one.verdict is Verdict.PROVED for one in certify(victim, x[rows], y[rows], threat))
     stopped = certify(victim, x[rows], y[rows], threat, states=1)
-    assert any(one.verdict is Verdict.UNKNOWN and "gave up after" in one.reason and one.radius < 0.99 * distance for one, distance in zip(stopped, exact))
+    assert any(one.verdict is Verdict.UNKNOWN and "stopped after" in one.reason and one.radius < 0.99 * distance for one, distance in zip(stopped, exact))
     solved = certify(victim, x[rows], y[rows], threat, states=1, milp=True, minimal=False)
     assert all(one.verdict is Verdict.PROVED for one in solved)
     assert any("milp" in one.method for one in solved)
@@ -229,7 +229,7 @@ def test_where_the_search_is_stopped_the_rest_proves_or_says_why(iris):
 def test_misfits_say_why(iris):
     x, y, domain = iris
     model = LogisticRegression(max_iter=2000).fit(x, y)
-    with pytest.raises(NeedsError, match="not made of trees"):
+    with pytest.raises(NeedsError, match="not a supported tree model"):
         certify(sp.victim(model, domain), x, y, Linf(0.1))
     named = Table((Column("c", "category", levels=("a", "b")),))
     with pytest.raises(NeedsError, match="whole numbers"):

@@ -204,7 +204,7 @@ def test_thousands_of_cases(pair, monkeypatch):
 def test_wrong_pairs(pair, tmp_path):
     """Dimensions that do not fit, a softmax at the end, files that are not there."""
     network, asked = pair(absolute, -1, 1, "(>= Y_0 2.5)", inputs=2)
-    with pytest.raises(InputError, match=r"has 1 inputs and .* about 2: they do not belong together"):
+    with pytest.raises(InputError, match=r"has 1 inputs, but .* declares 2: give a property for this network"):
         decide_instance(network, asked, 10)
     asked = write_property(tmp_path / "wide.vnnlib", -1, 1, "(>= Y_1 2.5)", outputs=2)
     with pytest.raises(InputError, match=r"has 1 outputs and .* about 2"):

@@ -79,7 +79,7 @@ def test_broken_instances_cost_only_themselves(listed, tmp_path, monkeypatch):
     listed.write_text("\n".join(extra) + "\n" + listed.read_text())
     rows = run_instances(listed, tmp_path / "results.csv")
     assert [row.result for row in rows] == ["error"] * 3 + ["unsat", "sat"] * 2
-    for row, word in zip(rows, ("none.onnx", "never closed", "do not belong together"), strict=False):
+    for row, word in zip(rows, ("none.onnx", "unmatched opening parenthesis", "give a property for this network"), strict=False):
         assert word in row.reason
 
     def slip(*arguments, **settings):
@@ -117,7 +117,7 @@ def test_processes_give_the_same_rows(listed, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no instances"),
+        ("", "has no instances"),
         ("a.onnx\n", "line 1: 'a.onnx' is not network"),
         ("a,b,1\nonnx,vnnlib,timeout\n", "line 2"),
         ("a,b,-1\n", "positive"),
@@ -139,6 +139,6 @@ def test_other_tables_are_not_overwritten(listed, tmp_path, text):
     """A file that is no table of results stays as it is."""
     out = tmp_path / "results.csv"
     out.write_text(text)
-    with pytest.raises(LoadError, match="name another file"):
+    with pytest.raises(LoadError, match="write to another file"):
         run_instances(listed, out)
     assert out.read_text() == text

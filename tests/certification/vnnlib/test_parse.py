@@ -170,7 +170,7 @@ def test_random_formulas(formulas, seed):
         found, refused = None, str(error)
     if found is None:
         nothing_unsafe = "contradict" in refused or "is empty" in refused
-        assert nothing_unsafe or any(words in refused for words in ("not before", "nothing of the outputs", "too many digits"))
+        assert nothing_unsafe or any(words in refused for words in ("not before", "no constraint on the outputs", "too many digits"))
         assert not nothing_unsafe or not any(meant(x, y) for x, y in points)
         return
     thin = any(np.any(case.inner_low > case.inner_high) for case in found.cases)  # a decimal that is no float stands for the floats beside it
@@ -224,16 +224,16 @@ def test_mixed_disjuncts_are_grouped():
 WRONG = {
     "empty": ("", LoadError, "empty"),
     "only comments": ("; nothing\n", LoadError, "empty"),
-    "never closed": (HEAD + BOX + "(assert (<= Y_0 1)", LoadError, r"line 3, column 1: a parenthesis that is never closed"),
-    "closed twice": (HEAD + BOX + "(assert (<= Y_0 1)))", LoadError, r"line 3, column 20: a closing"),
-    "outside": (HEAD + "assert", LoadError, "line 2, column 1: 'assert' stands outside"),
-    "nested assert": (HEAD + "(assert (<= X_0 1)\n(assert (<= X_1 1)))", LoadError, "line 3, column 1: assert stands inside"),
+    "never closed": (HEAD + BOX + "(assert (<= Y_0 1)", LoadError, r"line 3, column 1: unmatched opening parenthesis"),
+    "closed twice": (HEAD + BOX + "(assert (<= Y_0 1)))", LoadError, r"line 3, column 20: unmatched closing"),
+    "outside": (HEAD + "assert", LoadError, "line 2, column 1: 'assert' is outside"),
+    "nested assert": (HEAD + "(assert (<= X_0 1)\n(assert (<= X_1 1)))", LoadError, "line 3, column 1: assert is inside"),
     "undeclared": (HEAD + BOX + "(assert\n  (<= Y_7 1))", LoadError, r"line 4, column 3: Y_7 is not declared"),
     "unknown word": (HEAD + BOX + "(assert (<= Y_0 one))", LoadError, "'one' is neither"),
     "unknown name": ("(declare-const Z_0 Real)", InputError, "Z_0"),
-    "unknown operator": (HEAD + BOX + "(assert (=> (<= Y_0 1) (<= Y_1 1)))", InputError, "'=>' is no operator"),
-    "unknown command": ("(check-sat)", LoadError, "'check-sat' is no command"),
-    "no command": ("()", LoadError, "no command"),
+    "unknown operator": (HEAD + BOX + "(assert (=> (<= Y_0 1) (<= Y_1 1)))", InputError, "'=>' is not an operator"),
+    "unknown command": ("(check-sat)", LoadError, "'check-sat' is not a command"),
+    "not a command": ("()", LoadError, "not a command"),
     "declared twice": (HEAD + "(declare-const X_0 Real)", LoadError, "line 2, column 1: X_0 is declared twice"),
     "other type": ("(declare-const X_0 Int)", LoadError, "Real"),
     "gap": ("(declare-const X_0 Real)(declare-const X_2 Real)(declare-const Y_0 Real)", LoadError, "X_1"),
@@ -241,8 +241,8 @@ WRONG = {
     "no outputs": ("(declare-const X_0 Real)(assert (<= X_0 1))", LoadError, "Y_0"),
     "missing bound": (HEAD + "(assert (<= X_0 1))(assert (>= X_0 0))(assert (<= X_1 1))" + RULE, InputError, "line 1, column 25: X_1 has no lower bound"),
     "no bounds": (HEAD + RULE, InputError, "X_0 .and 1 others. has no lower bound"),
-    "infinite bound": (HEAD + "(assert (<= X_0 inf))", InputError, "inf is no finite number"),
-    "nan": (HEAD + BOX + "(assert (<= Y_0 nan))", InputError, "nan is no finite number"),
+    "infinite bound": (HEAD + "(assert (<= X_0 inf))", InputError, "inf is not a finite number"),
+    "nan": (HEAD + BOX + "(assert (<= Y_0 nan))", InputError, "nan is not a finite number"),
     "too large": (HEAD + BOX + "(assert (<= Y_0 1e309))", InputError, "range of float64"),
     "far too large": (HEAD + BOX + "(assert (<= Y_0 1e999999999))", InputError, "range of float64"),
     "far too long": (HEAD + BOX + f"(assert (<= Y_0 {'1' * 10000}))", InputError, "range of float64"),
@@ -254,20 +254,20 @@ WRONG = {
     "all cases reversed": (HEAD + BOX + "(assert (or (<= X_1 -1) (>= X_1 1)))" + RULE, InputError, "the input set is empty: X_1"),
     "contradiction": (HEAD + BOX + RULE + "(assert (<= 1 0))", InputError, "contradict"),
     "outputs that never differ": (HEAD + BOX + "(assert (<= (+ Y_0 1) Y_0))", InputError, "contradict"),
-    "no outputs asked": (HEAD + BOX, InputError, "nothing of the outputs"),
-    "trivially unsafe": (HEAD + BOX + "(assert (<= Y_0 Y_0))", InputError, "nothing of the outputs"),
+    "no outputs asked": (HEAD + BOX, InputError, "no constraint on the outputs"),
+    "trivially unsafe": (HEAD + BOX + "(assert (<= Y_0 Y_0))", InputError, "no constraint on the outputs"),
     "not linear": (HEAD + BOX + "(assert (<= (* Y_0 Y_1) 1))", InputError, "not linear"),
     "square": (HEAD + BOX + "(assert (<= (* Y_0 Y_0) 1))", InputError, "not linear"),
     "inputs and outputs": (HEAD + BOX + "(assert (<= (+ X_0 Y_1) 1))", InputError, "mixes inputs and outputs"),
     "several inputs": (HEAD + BOX + "(assert (<= (+ X_0 X_1) 1))", InputError, "2 inputs at once"),
-    "not and": (HEAD + BOX + "(assert (not (and (<= Y_0 1) (<= Y_1 1))))", InputError, "not is read before a single"),
-    "comparison as term": (HEAD + BOX + "(assert (<= (<= Y_0 1) 1))", LoadError, "a comparison stands where"),
-    "term as comparison": (HEAD + BOX + "(assert (and (+ Y_0 1) (<= Y_0 1)))", LoadError, "joins comparisons"),
-    "term asserted": (HEAD + BOX + "(assert Y_0)", LoadError, "assert takes one"),
-    "two asserted": (HEAD + BOX + "(assert (<= Y_0 1) (<= Y_1 1))", LoadError, "assert takes one"),
-    "three compared": (HEAD + BOX + "(assert (<= 0 Y_0 1))", LoadError, "here are 3"),
+    "not and": (HEAD + BOX + "(assert (not (and (<= Y_0 1) (<= Y_1 1))))", InputError, "'not' is supported only before a single"),
+    "comparison as term": (HEAD + BOX + "(assert (<= (<= Y_0 1) 1))", LoadError, "found a comparison where"),
+    "term as comparison": (HEAD + BOX + "(assert (and (+ Y_0 1) (<= Y_0 1)))", LoadError, "takes comparisons"),
+    "term asserted": (HEAD + BOX + "(assert Y_0)", LoadError, "assert needs one"),
+    "two asserted": (HEAD + BOX + "(assert (<= Y_0 1) (<= Y_1 1))", LoadError, "assert needs one"),
+    "three compared": (HEAD + BOX + "(assert (<= 0 Y_0 1))", LoadError, "takes 2 terms, got 3"),
     "empty or": (HEAD + BOX + "(assert (or))", LoadError, "or has no operands"),
-    "list first": (HEAD + BOX + "(assert ((<= Y_0 1)))", InputError, "a list is no operator"),
+    "list first": (HEAD + BOX + "(assert ((<= Y_0 1)))", InputError, "a list is not an operator"),
     "too many digits": (HEAD + BOX + "(assert (<= (+ (* 0.12345678901234567 Y_0) (* 3.3333333333333333e-9 Y_1)) 1))", InputError, "too many digits"),
     "too many alternatives": (
         HEAD + BOX + "".join(f"(assert (or (<= Y_0 {n}) (and (<= Y_1 {n}) (>= Y_1 -{n}))))" for n in range(20)),
@@ -294,7 +294,7 @@ def test_wrong_files(tmp_path):
     half.write_bytes(gzip.compress(HEAD.encode())[:-9])
     binary = tmp_path / "binary.vnnlib"
     binary.write_bytes(b"\xff\xfe\x00(")
-    for path, message in ((tmp_path / "none.vnnlib", "No such file"), (tmp_path, "cannot be read"), (half, "broken gzip"), (binary, "byte 0")):
+    for path, message in ((tmp_path / "none.vnnlib", "No such file"), (tmp_path, "cannot be read"), (half, "damaged gzip"), (binary, "byte 0")):
         with pytest.raises(LoadError, match=message):
             read_property(path)
 

@@ -255,7 +255,7 @@ def test_values_are_learned_by_squared_errors(written):
 
 
 def test_a_task_without_a_loss_says_so():
-    with pytest.raises(NeedsError, match="no loss to train on"):
+    with pytest.raises(NeedsError, match="no training loss"):
         Numbers(2).training_loss(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64))
 
 

@@ -182,7 +182,7 @@ def test_a_broken_checkpoint_is_refused(tmp_path, spoil):
     train(net(), data(), sp.linf(0.1), plain, epochs=1, folder=tmp_path)
     file = tmp_path / NAME
     file.write_bytes(spoil(file.read_bytes()))
-    with pytest.raises(LoadError, match="no sound checkpoint"):
+    with pytest.raises(LoadError, match="not a valid checkpoint"):
         train(net(), data(), sp.linf(0.1), plain, epochs=1, folder=tmp_path)
 
 

@@ -15,7 +15,7 @@ from sparring.core.errors import NeedsError, PlanError, UsageError
 from sparring.defences.training.cc_ibp import CcIbp
 from sparring.defences.training.crown_ibp import CrownIbp
 from sparring.defences.training.exp_ibp import ExpIbp
-from sparring.defences.training.ibp import Ibp, interval_leads
+from sparring.defences.training.ibp import Ibp, interval_gaps
 from sparring.defences.training.initialisation import interval_initialisation
 from sparring.defences.training.live import LiveNetwork
 from sparring.defences.training.mtl_ibp import MtlIbp
@@ -216,7 +216,7 @@ def test_balance_by_hand():
         net[1].bias.copy_(torch.tensor([1.0, 3.0, -2.0, -1.5]))
     x = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64)
     step = made(net, x, torch.tensor([0]), radius=0.2, share=0.5)  # x in [0.4, 0.6]
-    values, _ = interval_leads(step, step.box)
+    values, _ = interval_gaps(step, step.box)
     # The middles 1.5, 3.5, 0, -1 have mean 1; the first two are active, the third open, the last inactive. Widths 0.2, 0.2, 0.8, 0.2.
     sums, spread, width = 1.0 / 5.0, 4.0 / (0.25 + 6.25), 0.2 / 0.35
     assert number(Regulariser()(step.network, values, 0.5)) == pytest.approx(0.5 * 0.5 * (0.5 - sums) / 0.5)
@@ -232,7 +232,7 @@ def test_intervals_keep_their_width_under_the_start_of_shi():
 
     def growth():
         step = made(net, x, torch.zeros(2, dtype=torch.int64), 0.001)
-        values, _ = interval_leads(step, step.box)
+        values, _ = interval_gaps(step, step.box)
         return [number((value.high - value.low).mean() / (values[0].high - values[0].low).mean()) for value in (values[2], values[4])]
 
     usual = growth()

@@ -49,7 +49,11 @@ SLIPS = (
     Slip("refuted without asking the model", "sparring.certification.networks.state:VerificationState.refute", "_[_] = A(*B)", "A(*B)", ASKED),
     Slip("a counterexample may lie outside the set", "sparring.certification.networks.state:VerificationState.refute", "A & _.contains(_)", "A", ASKED),
     Slip(
-        "the last answer counts, whatever it says", "sparring.certification.certify:_better", "A if _ else _", "A", f"{PLANTED}::test_the_better_of_two_answers"
+        "the last answer counts, whatever it says",
+        "sparring.certification.certify:certify",
+        "_ is not _ or A >= B",
+        "True",
+        f"{PLANTED}::test_the_better_of_two_answers",
     ),
     Slip(
         "bisection moves the wrong end",

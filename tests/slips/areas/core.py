@@ -91,11 +91,11 @@ SLIPS = (
         f"{METER}::test_the_best_of_several_points_of_one_sample_is_kept {LEDGER}",
     ),
     Slip("the smallest change is not kept", "sparring.core.problem:Problem._remember", "-_ if _ else A", "A", LEDGER),
-    Slip("several gradients are paid as one", "sparring.core.problem:Problem.gradients", "A._charge_gradients(B, C)", "A._charge_gradients(B, 1)", LEDGER),
+    Slip("several gradients are paid as one", "sparring.core.problem:Problem.gradients", "A._charge(*B, backwards=C)", "A._charge(*B, backwards=1)", LEDGER),
     Slip("the best point aliases the iterate", "sparring.core.problem:Problem.open", "A.clone() if _ else _", "A", LEDGER),
     Slip("a wide view counts its successes", "sparring.core.problem:Problem._remember", "A.allowed", "A.region", LEDGER),
     Slip("a step budget is ignored", "sparring.core.problem:Problem.steps", "A if _ else min(A, _)", "A", f"{METER}::test_steps_end_an_attack"),
-    Slip("access is not checked", "sparring.core.problem:Problem._require", "_ not in _.grants", "False", "laws/test_access.py"),
+    Slip("access is not checked", "sparring.core.problem:Problem._charge", "_ not in _.grants", "False", "laws/test_access.py"),
     Slip("weaker access grants what is stronger", "sparring.core.threat:Threat.grants", "A[:_ + 1]", "A", "laws/test_access.py"),
     # The loop
     Slip(

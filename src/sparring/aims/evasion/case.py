@@ -12,7 +12,7 @@ from sparring.aims.evasion.certificates import certify_batch, check_against
 from sparring.attacks.attack import Attack
 from sparring.attacks.loop import iterate
 from sparring.certification.certifier import Certifier
-from sparring.core.code import code_of
+from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import InputError, LoadError, NeedsError, SparringError
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
@@ -61,16 +61,16 @@ class EvasionCase(Case):
     def check(self) -> None:
         """Refuse what cannot work, before the first question to the victim."""
         if self.victim.domain.describe()["kind"] != self.data.domain.kind:
-            raise InputError(f"{self.name}: the model takes {self.victim.domain}, the data is {self.data.domain}")
+            raise InputError(f"{self.name}: the model takes {self.victim.domain}, but the data is {self.data.domain}")
         self.victim.domain.check(self.data.x)
         if self.victim.task.kind != self.data.task.kind:
-            raise InputError(f"{self.name}: the model answers {self.victim.task}, the data holds {self.data.task}: give model and data the same task=")
+            raise InputError(f"{self.name}: the model answers {self.victim.task}, but the data holds {self.data.task}: give model and data the same task=")
         try:
             self.victim.task.check(self.data.y, len(self.data))
         except InputError as error:
             raise InputError(f"{self.name}: the data does not fit what the model answers: {error}") from error
         if not self.attacks:
-            raise NeedsError(f"{self.name}: no attack to run")
+            raise NeedsError(f"{self.name}: there is no attack to run: give attacks=")
         for attack in self.attacks:
             attack.check(self.victim, self.threat)
         for certifier in self.certifiers:
@@ -137,8 +137,9 @@ class EvasionCase(Case):
         """
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
         base = {"model": model, "domain": self.victim.domain.describe(), "data": self.data.sha256, "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.data, self.victim)
         clean = {"name": CLEAN, "settings": {}, "cites": ""}
-        found = [Cell(CLEAN, key_of({**base, "attack": CLEAN, "threat": [self.threat.goal.describe()]}), clean)]
+        found = [Cell(CLEAN, key_of({**base, "attack": CLEAN, "code": code_of(judge, Batch), "threat": [self.threat.goal.describe()]}), clean)]
         for one in self.certifiers:
             found.append(self._cell(base, one, "certifier", [cell.key for cell in found]))
         proofs, searched = [cell.key for cell in found[1:]], list[str]()

@@ -19,7 +19,7 @@ from sparring.judge.judge import Status, judge
 from sparring.records.record import Points
 
 DOUBTFUL = 0.05
-"""Share of statistical certificates of a batch that may break before the method itself is doubted."""
+"""Share of statistical certificates of a batch that may be broken before this counts as a contradiction."""
 PROVED, OPEN = "proved", "unknown"
 """Statuses of certificates besides those of attacks; a refuted sample is judged like any point."""
 
@@ -70,8 +70,8 @@ def check_against(batch: Batch, attack: Attack, statistical: Set[str]) -> None:
     record.header["contradictions"].append({"case": batch.progress.case, "certificate": said, "attack": str(attack), "ids": ids, "file": file})
     record.save_header()
     raise Contradiction(
-        f"{attack} broke {len(ids)} of the samples proved by {said}, {ids[0]} for one: nothing of this case is to be believed. "
-        f"{record.store.path(file)} holds inputs and points; please report it"
+        f"{attack} broke {len(ids)} of the samples certified by {said}, such as {ids[0]}: the results of this case are invalid. "
+        f"{record.store.path(file)} holds inputs and points; please report this bug"
     )
 
 

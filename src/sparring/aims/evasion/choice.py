@@ -37,7 +37,7 @@ def read_certifier(text: str) -> Certifier:
     expression = parse(text)
     found: Certifier = find("certifier", expression.name)
     if expression.arguments:
-        raise PlanError(f"cannot read {text!r}: settings of a certifier need their names, {expression.name}({next(iter(found.defaults), 'key')}=...)")
+        raise PlanError(f"cannot read {text!r}: name the settings of a certifier, {expression.name}({next(iter(found.defaults), 'key')}=...)")
     return found.configure(**expression.settings)
 
 
@@ -49,7 +49,7 @@ def choose(written: str | Attack | Sequence[str | Attack], victim: Victim, threa
     """
     listed = [written] if isinstance(written, str | Attack) else list(written)
     if wrong := [one for one in listed if not isinstance(one, str | Attack)]:
-        raise PlanError(f"attacks are written as they are in a plan, such as 'pgd(steps=50)'; got {type(wrong[0]).__name__} {str(wrong[0])[:80]!r}")
+        raise PlanError(f"write attacks as in a plan, such as 'pgd(steps=50)'; got {type(wrong[0]).__name__} {str(wrong[0])[:80]!r}")
     only = listed[0] if len(listed) == 1 else ""
     if isinstance(only, str) and (chosen_set := known_sets().get(only)):
         seen = victim.exposes & threat.grants
@@ -58,7 +58,7 @@ def choose(written: str | Attack | Sequence[str | Attack], victim: Victim, threa
         fitting = tuple(attack for entry, attack in read if attack.name in fit and entry.unless not in seen | fit)
         if not fitting:
             if threat.goal.tasks and victim.task.kind not in threat.goal.tasks:
-                raise NeedsError(f"the goal {threat.goal.kind} is for {say_set(threat.goal.tasks)}; {victim.name} answers {victim.task}: choose another goal")
+                raise NeedsError(f"the goal {threat.goal.kind} needs {say_set(threat.goal.tasks)}, but {victim.name} answers {victim.task}: use another goal")
             raise NeedsError(f"no attack of the set {chosen_set.name} fits {threat.space.kind} with {say_set(seen)}")
         return fitting
     try:

@@ -60,5 +60,5 @@ def random_flip(workshop: Workshop) -> Data:
 def _classes(data: Data) -> int:
     classes = data.task.score_shape[0] if data.task.kind == "classes" else 0
     if classes < 2:
-        raise InputError(f"labels are flipped between classes; {data.name} holds {data.task}")
+        raise InputError(f"label_flip needs classes, but {data.name} holds {data.task}")
     return classes

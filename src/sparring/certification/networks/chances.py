@@ -1,4 +1,4 @@
-"""The chances that a verifier settles open queries: rules of thumb that decide who is asked first and nothing else; no proof rests on them.
+"""Heuristic chances that a verifier decides open queries; they affect only the schedule.
 
 Of what a bound has lost between the middle of the set and the bound, a verifier wins a share back.
 """
@@ -47,7 +47,7 @@ def by_remaining_loss(share: float) -> Chance:
 
 
 def complete(state: VerificationState) -> Tensor:
-    """Return the chance of a complete search, which falls with the number of open signs."""
+    """Return the chance of a complete search, which decreases with the number of open signs."""
     left = room(state)
     signs = sum(open_signs(state).values(), torch.zeros_like(left))
     return torch.exp(-signs / FEW_SIGNS) * (left > 0)

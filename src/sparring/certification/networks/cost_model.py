@@ -1,4 +1,4 @@
-"""How many multiply-adds the verifiers of the portfolio take, counted on the graph before anything is computed."""
+"""The multiply-adds of the verifiers, estimated from the graph."""
 
 import math
 from weakref import WeakKeyDictionary
@@ -14,18 +14,14 @@ from sparring.graph.operators import Conv, ConvTranspose, Linear, Relu
 _rows: "WeakKeyDictionary[Network, dict[int, float]]" = WeakKeyDictionary()
 
 
-def row_cost(network: Network, node: int) -> float:
+def row_cost(network: Network, start: int) -> float:
     """Return multiply-adds of one row on one number of a node propagated back to the input.
 
     A row of a map travels as a window, see `bounds.windows`.
     """
-    known = _rows.setdefault(network, {})
-    if node not in known:
-        known[node] = _row_cost(network, node)
-    return known[node]
-
-
-def _row_cost(network: Network, start: int) -> float:
+    counted = _rows.setdefault(network, {})
+    if start in counted:
+        return counted[start]
     seen: dict[int, int] = {start: 1}  # how many places along all axes of a map a row covers, of what is no map 1
     sides: dict[int, tuple[int, ...]] = {start: (1,) * (len(network.shapes[start]) - 1)}
     total = 0.0
@@ -53,6 +49,7 @@ def _row_cost(network: Network, start: int) -> float:
             known = sides.get(before, (0,) * len(further))
             sides[before] = tuple(min(max(pair), most) for *pair, most in zip(known, further, inner[1:], strict=True))
             seen[before] = 1
+    counted[start] = total
     return total
 
 
@@ -73,7 +70,7 @@ def forward_cost(network: Network) -> float:
 
 
 def feeding(state: VerificationState) -> dict[int, Interval]:
-    """Return bounds of what goes into activations: those of the state, else intervals."""
+    """Return bounds of the inputs of activations: those of the state, else intervals."""
     network = state.query.network
     places = {before for activation in network.nonlinearities for before in network.nodes[activation].inputs}
     if places <= state.bounds.keys():

@@ -1,4 +1,4 @@
-"""The decision of queries: cheap verifiers first, each on what the ones before left open, until time or verifiers run out.
+"""Decides queries: cheap verifiers first, each on the queries that are still open.
 
 Without a limit of time the order is fixed and the answers depend on no clock. With one, see `scheduler`.
 """
@@ -16,7 +16,7 @@ from sparring.certification.networks.scheduler import run_by_estimate
 from sparring.certification.networks.state import QueryAnswer, Replay, VerificationState
 
 WORK = 2e11
-"""Multiply-adds a sample that one verifier may take where time is not limited: a minute or so on one core."""
+"""Multiply-adds per sample that one verifier may take without a time limit: about a minute on one core."""
 
 
 def decide(
@@ -55,7 +55,7 @@ def _in_order(state: VerificationState, steps: list[Step], limit: float | None) 
             continue
         expensive = expected > limit
         cure = 'give seconds=, or effort="thorough"'
-        state.note_each(f"work: {one.name} would take about {{:.1e}} multiply-adds, the limit is {limit:.0e}: {cure}", expected, expensive)
+        state.note_each(f"work: {one.name} would need about {{:.1e}} multiply-adds, the limit is {limit:.0e}: {cure}", expected, expensive)
         if not bool(expensive.all()):
             one.run_on(state, settings, ~expensive)
 
@@ -68,18 +68,18 @@ def _what_more(state: VerificationState, asked: set[str]) -> None:
     for one, _ in portfolio():
         expected = one.cost(state, {}) if one.schedule.capped and one.name not in asked else None
         if expected is not None:
-            reason = f"bounds: no method that was tried is tight enough; {one.name} would take about {{:.1e}} multiply-adds"
+            reason = f"bounds: the methods that ran are not tight enough; {one.name} would need about {{:.1e}} multiply-adds"
             state.note_each(reason, expected, silent)
             return
 
 
 def _unfit(query: Query) -> str:
-    """Why nothing can be said about these queries, or an empty string."""
+    """Return why these queries cannot be decided, or an empty string."""
     inputs = query.inputs
     if not bool(torch.isfinite(inputs.low).all() & torch.isfinite(inputs.high).all()):
-        return "input: the input set has no bounds on every number"
+        return "input: some inputs have no bounds"
     if bool((inputs.low > inputs.high).any()):
-        return "input: lower bounds above upper ones, so the input set is empty"
+        return "input: the input set is empty, because a lower bound is above its upper bound"
     if not query.network.finite:
-        return "numerics: the network holds numbers that are not finite"
+        return "numerics: the network has weights that are NaN or infinite"
     return ""

@@ -1,4 +1,4 @@
-"""Counterexamples: descent on the margin of a query from corners and random points, float64, confirmed before anyone says "refuted"."""
+"""Searches counterexamples by descent on the margin, from corners and random points."""
 
 import math
 

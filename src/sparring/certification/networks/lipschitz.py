@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.networks.bounds.threat import input_set
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
@@ -167,16 +167,21 @@ def sorted_pairs(network: Network, index: int) -> int | None:
     return None
 
 
-def misfit(victim: Victim, threat: Threat) -> str:
-    """Return why not, or an empty string."""
-    if not isinstance(threat.space, Ball):
-        return "Lipschitz constants hold under linf, l2 and l1"
+def _misfit(victim: Victim, threat: Threat) -> str:
     if threat.goal.kind != "untargeted":
         return "it certifies that the class stays, which is more than a target asks: use the goal untargeted"
-    return "" if isinstance(victim, TorchVictim | OnnxVictim) else "its layers are not open to us: give a torch module or an ONNX file"
+    return ""
 
 
-@certifier("lipschitz", misfit, cites="Tsuzuku, Sato, Sugiyama 2018, arXiv:1802.04034; Delattre et al. 2023, arXiv:2305.16173", order=15, by_default=False)
+@certifier(
+    "lipschitz",
+    _misfit,
+    spaces=Limit((Ball,), "Lipschitz constants hold under linf, l2 and l1"),
+    victims=Limit((TorchVictim, OnnxVictim), "its layers are not open to us: give a torch module or an ONNX file"),
+    cites="Tsuzuku, Sato, Sugiyama 2018, arXiv:1802.04034; Delattre et al. 2023, arXiv:2305.16173",
+    order=15,
+    by_default=False,
+)
 def lipschitz(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> Sequence[Certificate]:
     """Certify by dividing the margin by an upper bound of the Lipschitz constant.
 
@@ -189,7 +194,7 @@ def lipschitz(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *,
     except Unsupported as error:
         return [Certificate(Verdict.UNKNOWN, reason=f"operator: {error}") for _ in range(len(x))]
     if not network.finite or not bool(torch.isfinite(pairs).all()):
-        return [Certificate(Verdict.UNKNOWN, reason="numerics: the constant is not finite") for _ in range(len(x))]
+        return [Certificate(Verdict.UNKNOWN, reason="numerics: the Lipschitz constant is not finite") for _ in range(len(x))]
     scores = network(x.double()).flatten(1)
     gaps = scores.gather(1, y[:, None]) - scores
     slack = 1e-9 * scores.abs().amax(1, keepdim=True)
@@ -205,5 +210,5 @@ def lipschitz(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *,
             answers.append(Certificate(Verdict.PROVED, "lipschitz", radius, float(gaps[sample].scatter(0, y[sample], math.inf).amin())))
         else:
             proved = min(radius * (1 - 1e-6), asked[sample])
-            answers.append(Certificate(Verdict.UNKNOWN, "lipschitz", proved, reason=f"lipschitz: the constant proves radius {radius:.3g} only"))
+            answers.append(Certificate(Verdict.UNKNOWN, "lipschitz", proved, reason=f"lipschitz: the constant proves only radius {radius:.3g}"))
     return answers

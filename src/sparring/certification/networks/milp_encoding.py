@@ -1,4 +1,4 @@
-"""The MILP encoding of a network of ReLUs on one input set, with a binary variable for each ReLU whose sign is open; without these, an LP.
+"""The MILP encoding of a ReLU network: one binary variable per unstable ReLU; else an LP.
 
 Triangle relaxation: Ehlers 2017, arXiv:1705.01320. Big-M with tight bounds: Tjeng, Xiao, Tedrake 2019, arXiv:1711.07356.
 """

@@ -1,13 +1,14 @@
 """Certify networks under Lp balls by a portfolio of bounds, splits and MILPs on their graph."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparring.certification.certificate import FLOAT, REAL, Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.networks.bounds.execution import rounding_errors
 from sparring.certification.networks.bounds.threat import input_set
 from sparring.certification.networks.decide import WORK, decide
@@ -27,18 +28,10 @@ from sparring.tasks.classes import of_classes
 from sparring.threats.balls import Ball
 
 
-def misfit(victim: Victim, threat: Threat) -> str:
-    """Return why not, or an empty string."""
-    if not isinstance(threat.space, Ball):
-        return "bounds of networks hold under linf, l2 and l1: for other threats see spar ls certifiers"
-    if not isinstance(victim, TorchVictim | OnnxVictim):
-        return "its layers are not open to us: give a torch module or an ONNX file"
-    return ""
-
-
 @certifier(
     "network",
-    misfit,
+    spaces=Limit((Ball,), "bounds of networks hold under linf, l2 and l1: for other threats see spar ls certifiers"),
+    victims=Limit((TorchVictim, OnnxVictim), "its layers are not open to us: give a torch module or an ONNX file"),
     cites="Zhang et al. 2018, arXiv:1811.00866; Wang et al. 2021, arXiv:2103.06624",
     order=20,
     renamed={"rungs": "verifiers"},
@@ -82,11 +75,15 @@ def network(
     return found
 
 
+@dataclass(frozen=True, eq=False)
 class DeployedReplay:
     """Put points in their deployed form to the victim, to confirm counterexamples."""
 
-    def __init__(self, victim: Victim, origin: Tensor, threat: Threat, reference_class: Tensor, sign: Tensor):
-        self.victim, self.origin, self.threat, self.reference_class, self.sign = victim, origin, threat, reference_class, sign
+    victim: Victim
+    origin: Tensor
+    threat: Threat
+    reference_class: Tensor
+    sign: Tensor
 
     def deployed(self, points: Tensor, rows: Tensor) -> Tensor:
         """Return points as the model receives them.

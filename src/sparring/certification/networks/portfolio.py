@@ -1,4 +1,4 @@
-"""The portfolio: which verifiers are run with which settings, cheap ones first."""
+"""The portfolio: the verifiers with their settings, cheap ones first."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

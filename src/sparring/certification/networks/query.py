@@ -1,4 +1,4 @@
-"""What is asked of a network: does any input of a set give an output that is unsafe?"""
+"""A query about a network: does any input of a set lead to an unsafe output?"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +57,7 @@ class Query:
 
     @cached_property
     def disjuncts(self) -> int:
-        """Return the most disjuncts that a sample has."""
+        """Return the largest number of disjuncts of a sample."""
         return int(self.disjunct.max()) + 1 if self.disjunct.numel() else 0
 
     @cached_property
@@ -92,7 +92,7 @@ class Query:
         return (done.gather(1, self.disjunct.where(self.disjunct >= 0, self.disjuncts)) > 0) | (self.disjunct < 0)
 
     def slack(self) -> Tensor:
-        """Return what rounding in float64 may make of a margin, float64 [n].
+        """Return the largest float64 rounding error of a margin, float64 [n].
 
         float64 [n]: what rounding in float64 may make of a margin, by the largest sum of absolute terms that any node or constraint adds up at the middle of
         the set. Terms that cancel inside a network leave an error of their own size, which no share of the result tells.
@@ -107,13 +107,6 @@ class Query:
             largest = torch.maximum(largest, summed.flatten(1).amax(1))
         ends = torch.bmm(self.constraints.abs(), values[-1].flatten(1).abs()[:, :, None]).squeeze(2) + self.offset.abs()
         return ROUNDING * torch.maximum(largest, ends.amax(1))
-
-    def lowered(self, slack: Tensor) -> "Query":
-        """Return the query with all constraints less by slack [n].
-
-        An output that is safe here is safe by more than that.
-        """
-        return Query(self.network, self.inputs, self.constraints, self.offset - slack[:, None], self.disjunct)
 
     def at(self, x: Tensor) -> Tensor:
         """Return constraint . network(x) + offset for inputs [n, *in], [n, r]."""

@@ -1,4 +1,4 @@
-"""Who is asked next where time is limited: the verifier that promises most per second, of those that rest on nothing still to come.
+"""Chooses the next verifier under a time limit: the one with the best estimate per second.
 
 Searches that would go on for ever get a part of the time as large as their part of the chances.
 """
@@ -37,7 +37,7 @@ def machine_speed() -> float:
 
 
 class Speed:
-    """Hold multiply-adds per second of each verifier, as measured on the way."""
+    """Hold the measured multiply-adds per second of each verifier."""
 
     def __init__(self) -> None:
         self.known: dict[str, float] = {}
@@ -60,7 +60,7 @@ class Speed:
 
 
 def estimate(one: Verifier, settings: Mapping[str, Any], state: VerificationState, speed: Speed) -> Estimate:
-    """Return what a verifier promises for the queries that are open now."""
+    """Return the estimate of a verifier for the open queries."""
     if one.schedule.estimate is not None:
         return one.schedule.estimate(state)
     expected = None if one.schedule.anytime else one.cost(state, settings)
@@ -84,7 +84,7 @@ def run_by_estimate(state: VerificationState, steps: list[Step]) -> None:
         step = max(ready, key=lambda step: promised[step[0].name].chance / max(promised[step[0].name].seconds, 1e-9))
         waiting.remove(step)
         one, settings = step
-        log.debug("%s is next: %s", one.name, promised[one.name])
+        log.debug("next verifier: %s (%s)", one.name, promised[one.name])
         others = sum(promised[other.name].chance for other, _ in waiting if other.schedule.anytime)
         if one.schedule.in_groups:
             share = min(one.schedule.share if waiting else 1.0, one.schedule.share_before_search if others > 0 else 1.0)
@@ -117,7 +117,7 @@ def _begun_in_time(state: VerificationState, one: Verifier, speed: Speed) -> Ten
     if not bool(rows.all()):
         more = float(seconds[~rows].sum())
         state.note(
-            f"time: {one.name} would take {more:.3g} s to begin with the {int((~rows).sum())} samples left, {state.seconds_left():.3g} s were left", ~rows
+            f"time: {one.name} would need {more:.3g} s to start on the {int((~rows).sum())} remaining samples, {state.seconds_left():.3g} s were left", ~rows
         )
     return rows
 
@@ -138,7 +138,7 @@ def _in_groups(state: VerificationState, one: Verifier, settings: dict[str, Any]
         fitting = int((seconds[cheapest].cumsum(0) <= GROUP * room).sum()) or int(float(seconds[cheapest[0]]) <= room)
         if not fitting:
             more = float(seconds[here].sum())
-            state.note(f"time: {one.name} would take about {more:.3g} s more for {int(here.sum())} samples, {max(0.0, room):.3g} s were left for it", here)
+            state.note(f"time: {one.name} would need about {more:.3g} s more for {int(here.sum())} samples, {max(0.0, room):.3g} s were left for it", here)
             return
         mine = torch.zeros_like(here).index_fill(0, cheapest[: min(size, fitting)], True)
         todo = todo[~torch.isin(todo, state.places[mine])]

@@ -1,10 +1,10 @@
-"""The queries that are still open, what is known of each, and how they are settled."""
+"""The state of a verification: the open queries, their bounds and the answers so far."""
 
 import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -69,7 +69,7 @@ class VerificationState:
         self.reasons = [""] * count
         self.lower = torch.full_like(self.query.offset, -torch.inf)
         self.slack = self.query.slack()
-        self.query = self.query.lowered(self.slack)
+        self.query = replace(self.query, offset=self.query.offset - self.slack[:, None])  # what is safe here is safe by more than the slack
 
     def __len__(self) -> int:
         return len(self.places)
@@ -121,7 +121,7 @@ class VerificationState:
             self.settle(hit, Verdict.REFUTED, counterexamples=found)
 
     def note(self, reason: str, rows: Tensor | None = None) -> None:
-        """Say why queries (all open ones, or bool [n]) remain open so far; the last word stands."""
+        """Note why queries (all open ones, or bool [n]) remain open; a later note replaces it."""
         for place in (self.places if rows is None else self.places[rows]).tolist():
             self.reasons[place] = reason
 
@@ -179,6 +179,6 @@ class VerificationState:
         """Return answers to all queries; those still open are unknown, with the reason noted last."""
         spent, margin = time.monotonic() - self.began, self.margin
         for row, place in enumerate(self.places.tolist()):
-            reason = self.reasons[place] or "bounds: no method that was tried is tight enough"
+            reason = self.reasons[place] or "bounds: the methods that ran are not tight enough"
             self.answers[place] = QueryAnswer(Verdict.UNKNOWN, "", float(margin[row]), reason, None, None, spent)
         return [one for one in self.answers if one is not None]

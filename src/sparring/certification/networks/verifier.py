@@ -1,4 +1,4 @@
-"""`@verifier`: one file adds a method to the portfolio on which queries about networks are decided, and says how it is scheduled."""
+"""`@verifier` registers a method of the portfolio for networks, and its schedule."""
 
 import inspect
 import logging
@@ -13,6 +13,7 @@ from torch import Tensor
 from sparring.certification.networks.chances import Chance, even
 from sparring.certification.networks.state import VerificationState
 from sparring.core.registry import register
+from sparring.core.signature import check_signature
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ Cost = Callable[[VerificationState, Mapping[str, Any]], Tensor | None]
 
 
 class Estimate(NamedTuple):
-    """Hold what a verifier is expected to do.
+    """Hold the expected cost and success of a verifier.
 
     chance: the share of the open queries that a verifier is expected to settle, in [0, 1]. seconds: what that is expected to take.
     """
@@ -45,7 +46,7 @@ def nothing(state: VerificationState) -> Tensor | None:
 
 @dataclass(frozen=True)
 class VerifierSchedule:
-    """Describe when a verifier is asked, and for how long."""
+    """Describe when a verifier runs, and for how long."""
 
     cost: Cost = unforeseen
     capped: bool = True
@@ -93,7 +94,7 @@ class Verifier:
     def fits(self, state: VerificationState) -> bool:
         """Return whether it can serve the open queries."""
         if reason := self.misfit(state):
-            log.debug("%s left out: %s", self.name, reason)
+            log.debug("%s skipped: %s", self.name, reason)
         return not reason
 
     def run_all(self, state: VerificationState, settings: Mapping[str, Any]) -> None:
@@ -109,7 +110,7 @@ class Verifier:
             self.run_all(part, settings)
 
     def cost(self, state: VerificationState, settings: Mapping[str, Any]) -> Tensor | None:
-        """Return about how many multiply-adds it takes with these settings for each open query.
+        """Return the approximate multiply-adds per open query with these settings.
 
         None where that cannot be foreseen, float64 [n].
         """
@@ -123,6 +124,7 @@ def verifier(
     """Register a method of the portfolio; for the arguments see `Verifier`."""
 
     def enter(run: VerifierRun) -> Verifier:
+        check_signature("verifier", run, ("state",))
         made = Verifier(name, run, order, misfit, cites, by_default, keeps_proofs, efforts or {}, schedule or VerifierSchedule())
         register("verifier", name)(made)
         return made

@@ -1,4 +1,4 @@
-"""Proof files: what searches keep of a proof, written so that `check_proof` can follow it with nothing of ours.
+"""Proof files, which `check_proof` can verify without this package.
 
 A zip of header.json and arrays (.npy, little-endian, C order): the network as `Network.describe` gives it (or trees), where it came from, and for
 each sample the input set, the rows, and the leaves side by side. Names of entries stand in the header where arrays belong.
@@ -38,10 +38,10 @@ def write_proof(path: str | Path, proofs: Sequence[SampleProof | TreeProof], sou
     nothing to write or the proofs are of different models. The file is not checked: `spar check-proof` does that.
     """
     if not proofs:
-        raise InputError("no proofs to write: nothing was proved, or the methods that proved it keep no proofs (milp, smoothing)")
+        raise InputError("no proofs to write: nothing was proved, or only by methods without proof files (milp, smoothing)")
     models = {id(one.ensemble if isinstance(one, TreeProof) else one.query.network) for one in proofs}
     if len(models) > 1:
-        raise InputError(f"proofs of {len(models)} models do not go into one file: write one file each")
+        raise InputError(f"proofs of {len(models)} models do not fit into one file: write one file per model")
     temporary = Path(path).with_name(f"{Path(path).name}.{os.getpid()}")
     entries = Entries(temporary)
     first, header = proofs[0], {"format": check_proof.FORMAT, "source": None if source is None else _source(source)}

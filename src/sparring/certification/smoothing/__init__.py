@@ -1,4 +1,4 @@
-"""Victims that answer by a vote of many noisy or masked copies, which is what their certificates are about."""
+"""Victims that answer by a vote over many noisy or masked copies, and their certificates."""
 
 from typing import TYPE_CHECKING
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.smoothing.confidence import lower_bound, p_value, sequence_p_value, upper_bound
 from sparring.certification.smoothing.float_sound import GridGaussian
 from sparring.certification.smoothing.sequential import Look, looks
@@ -26,10 +26,7 @@ MOST = 10**9
 
 
 def _misfit(victim: Victim, threat: Threat) -> str:
-    if not isinstance(victim, SmoothedVictim):
-        return "it certifies smoothed classifiers: wrap the victim, sp.smoothed(victim, sigma=0.25)"
-    kind = threat.space.kind
-    if not victim.noise.share(kind, 1):
+    if isinstance(victim, SmoothedVictim) and not victim.noise.share(threat.space.kind, 1):
         return f"{victim.noise} certifies {victim.noise.norm}: use gaussian for l2, l1 and linf, uniform for l1, l2 and linf, ablation for l0"
     return ""
 
@@ -64,7 +61,14 @@ class Evidence(NamedTuple):
     p_value: float
 
 
-@certifier("smoothing", _misfit, cites="Cohen et al. 2019, arXiv:1902.02918", order=40, statistical=True)
+@certifier(
+    "smoothing",
+    _misfit,
+    victims=Limit((SmoothedVictim,), "it certifies smoothed classifiers: wrap the victim, sp.smoothed(victim, sigma=0.25)"),
+    cites="Cohen et al. 2019, arXiv:1902.02918",
+    order=40,
+    statistical=True,
+)
 def smoothing(
     victim: Victim,
     x: Tensor,
@@ -93,9 +97,9 @@ def smoothing(
     that is not through by then is unknown; sequentially, what its copies have said stands.
     """
     if any(isinstance(count, bool) or not isinstance(count, int) or count < 1 for count in (n0, n, family)) or not 0 < alpha < 1:
-        raise PlanError(f"smoothing(n0={n0}, n={n}, alpha={alpha}, family={family}): counts are whole and at least 1, alpha lies between 0 and 1")
+        raise PlanError(f"smoothing(n0={n0}, n={n}, alpha={alpha}, family={family}): give whole counts of at least 1, and alpha between 0 and 1")
     if joint and sequential:
-        raise PlanError("smoothing(joint=True, sequential=True): the sequential bound is of one class; leave one of the two out")
+        raise PlanError("smoothing(joint=True, sequential=True): the sequential bound supports one class only; leave out one of the two")
     assert isinstance(victim, SmoothedVictim)  # `check` refuses others
     effort = Effort(n0, n, alpha / family, joint, sequential, family)
     criterion = of_classes(threat.goal.freeze(y, victim.task, rng))
@@ -145,19 +149,19 @@ def _one(
 
     look = _look(victim, x, rng.draw("bound"), label, effort, enough, deadline)
     if not look.draws or (look.late and not effort.sequential):
-        return certificate(Verdict.UNKNOWN, 0.0, f"time ended after {look.draws} of {effort.n} copies: give more seconds, or fewer copies")
+        return certificate(Verdict.UNKNOWN, 0.0, f"time: the limit was reached after {look.draws} of {effort.n} copies; give more seconds, or fewer copies")
     against = p_value if not effort.sequential else sequence_p_value
     needed = noise.needed(asked / share + moved, shape) + slack
     evidence = Evidence(label, look.hits, look.draws, look.low, look.high, 1.0 if met or needed >= 1 else against(look.hits, look.draws, needed))
-    seen, (own, other) = f"{look.hits} of {look.draws} copies say class {label}", ends(look.low, look.high)
+    seen, (own, other) = f"{look.hits} of {look.draws} copies are classified as {label}", ends(look.low, look.high)
     if own <= other:
-        return certificate(Verdict.UNKNOWN, 0.0, f"abstains: {seen}, which may be no majority; {_advice(look, effort, enough)}", evidence)
+        return certificate(Verdict.UNKNOWN, 0.0, f"abstains: {seen}, which may not be a majority; {_advice(look, effort, enough)}", evidence)
     if met:
-        return certificate(Verdict.REFUTED, 0.0, f"class {label} without any change: {seen}", evidence)
+        return certificate(Verdict.REFUTED, 0.0, f"class {label} already without a change: {seen}", evidence)
     if enough(look.low, look.high):
         return certificate(Verdict.PROVED, reach(look.low, look.high), evidence=evidence)
     shown = reach(look.low, look.high)
-    return certificate(Verdict.UNKNOWN, shown, f"{seen}: shown up to {shown:.4g}, asked {radius:.4g}; {_advice(look, effort, enough)}", evidence)
+    return certificate(Verdict.UNKNOWN, shown, f"{seen}: certified up to {shown:.4g}, requested {radius:.4g}; {_advice(look, effort, enough)}", evidence)
 
 
 def _look(victim: SmoothedVictim, x: Tensor, rng: Rng, label: int, effort: Effort, enough: Callable[[float], bool], deadline: float) -> Look:
@@ -182,17 +186,17 @@ def _advice(look: Look, effort: Effort, enough: Callable[[float], bool]) -> str:
     """What more copies would give if the share of votes stayed as it was seen."""
     share = look.hits / look.draws
     if look.hits < look.draws and not enough(share):
-        return "at this share no number of copies would show it"
+        return "at this share, no number of copies would be enough"
     draws = look.draws
     while draws < MOST:
         draws = math.ceil(draws * 1.5)
         if enough(lower_bound(math.floor(share * draws), draws, effort.alpha)):
-            return f"at this share about {draws:.2g} copies would show it"
-    return "not even a thousand million copies would show it"
+            return f"at this share, about {draws:.2g} copies would be enough"
+    return "a thousand million copies would not be enough"
 
 
 def _guarantee(victim: SmoothedVictim, effort: Effort) -> str:
     exact = isinstance(victim.noise, GridGaussian)
     where = "every input on the grid within the radius, the model as executed in floating point" if exact else "real arithmetic"
     together = f", and any of {effort.family} samples with at most {effort.alpha * effort.family:.3g}" if effort.family > 1 else ""
-    return f"the majority under {victim.noise}, {where}; false with probability at most {effort.alpha:.3g} over the copies drawn{together}"
+    return f"the majority under {victim.noise}, {where}; wrong with probability at most {effort.alpha:.3g} over the random copies{together}"

@@ -1,4 +1,4 @@
-"""What counts of votes say of a probability: Clopper-Pearson bounds, a bound that may be looked at after every draw, and Holm's order."""
+"""Confidence bounds from votes: Clopper-Pearson, a sequential bound, and Holm's method."""
 
 import functools
 import math
@@ -57,7 +57,7 @@ def sequence_lower(hits: int, draws: int, alpha: float) -> float:
     """
     _check(hits, draws, alpha)
     if alpha >= 0.5:
-        raise PlanError(f"alpha={alpha}: a bound that holds at every look needs alpha below 1/2")
+        raise PlanError(f"alpha={alpha}: a sequential bound needs alpha below 1/2")
     rise, tiny = -math.log(alpha) + ROUNDING, 1e-12
     if not hits or _log_martingale(hits, draws, tiny) <= rise:
         return 0.0
@@ -115,4 +115,4 @@ def _check(hits: int, draws: int, alpha: float) -> None:
     if not 0 <= hits <= draws or draws < 1:
         raise PlanError(f"{hits} hits of {draws} draws: give at least one draw, and no more hits than draws")
     if not 0 < alpha < 1:
-        raise PlanError(f"alpha={alpha}: the chance of an error lies between 0 and 1")
+        raise PlanError(f"alpha={alpha}: give an error probability between 0 and 1")

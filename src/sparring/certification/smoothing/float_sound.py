@@ -1,4 +1,4 @@
-"""Gaussian noise on a grid, so that what is proved holds for the model as it is executed in floating point."""
+"""Gaussian noise on a grid, whose certificates hold for the model as executed."""
 
 import math
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class GridGaussian(Gaussian):
         return torch.cat([below, 1 - below.flip(0)])
 
     def slack_of(self, size: int) -> float:
-        """Return how far the noise drawn may differ from the noise meant.
+        """Return how far the drawn noise may differ from the ideal noise.
 
         Total variation between the noise drawn on `size` numbers and the noise meant: tails, and 8 units in the last of 53 digits
         for each edge (half of one from rounding it, the rest for the normal distribution of SciPy).
@@ -89,7 +89,7 @@ class GridGaussian(Gaussian):
         return float(torch.linalg.vector_norm(off.where(~same, 0.0))) * (1 + CARE)
 
     def complaint(self, x: Tensor, domain: Domain) -> str:
-        return "" if bool(torch.isfinite(self._low(x, domain)).all()) else "a grid begins at the lower bound of the inputs, and these have none: give bounds"
+        return "" if bool(torch.isfinite(self._low(x, domain)).all()) else "a grid starts at the lower bound of the inputs, which are unbounded: give bounds"
 
     def __str__(self) -> str:
         return f"{super().__str__()} on a grid of {self.step:.6g}"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparring.core.domain import Domain
 from sparring.core.errors import PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.rng import Rng
 from sparring.threats.balls import box
 from sparring.threats.sparse import pixels
@@ -68,7 +69,7 @@ class Noise(ABC):
         """In words."""
 
     def asked(self, radius: float) -> float:
-        """Return the radius that has to be shown for a threat of this radius."""
+        """Return the radius to certify for a threat of this radius."""
         return radius
 
     def share(self, kind: str, size: int) -> float:
@@ -79,7 +80,7 @@ class Noise(ABC):
         return float(kind == self.norm)
 
     def slack_of(self, size: int) -> float:
-        """Return how far probabilities under the copies drawn and the copies meant may differ.
+        """Return how far probabilities under the drawn and the ideal noise may differ.
 
         By how much any probability under the copies that are drawn may differ from that under the copies that are meant, for inputs
         of `size` numbers.
@@ -226,11 +227,18 @@ class Ablation(Noise):
         return f"all but {self.keep} pixels replaced by {self.fill:g}"
 
 
+@in_our_words
 def gaussian(sigma: float) -> Gaussian:
     """Return normal noise, which certifies L2, and Linf over the root of the number of inputs.
 
     Args:
         sigma: Standard deviation, in the units of the input.
+
+    Returns:
+        The `Noise`, to be given to `smoothed(noise=...)`.
+
+    Raises:
+        PlanError: For a value that is no finite number above 0.
 
     Example:
         >>> gaussian(0.25).sigma
@@ -239,11 +247,18 @@ def gaussian(sigma: float) -> Gaussian:
     return Gaussian(sigma)
 
 
+@in_our_words
 def uniform(width: float) -> Uniform:
     """Return splitting noise of cells of this width, which certifies L1.
 
     Args:
         width: Width of a cell, in the units of the input.
+
+    Returns:
+        The `Noise`, to be given to `smoothed(noise=...)`.
+
+    Raises:
+        PlanError: For a value that is no finite number above 0.
 
     Example:
         >>> uniform(0.5).width
@@ -252,12 +267,19 @@ def uniform(width: float) -> Uniform:
     return Uniform(width)
 
 
+@in_our_words
 def ablation(keep: int, fill: float = 0.0) -> Ablation:
     """Return noise that shows only `keep` pixels, which certifies L0.
 
     Args:
         keep: How many pixels (numbers, where inputs are not images) are seen.
         fill: The value of the others.
+
+    Returns:
+        The `Noise`, to be given to `smoothed(noise=...)`.
+
+    Raises:
+        PlanError: For a number of pixels below 1, and for a value that is not finite.
 
     Example:
         >>> ablation(45).keep

@@ -1,4 +1,4 @@
-"""Certify patches by masks: any patch is covered by some mask, and all masks agree.
+"""Certify patches by masks: some mask covers any patch, and all masks agree.
 
 This is PatchCleanser: the image under a mask that covers the patch and any other mask is that of the clean image.
 """
@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.smoothing.patch_smoothing import EQUAL_ANSWERS, _check_images
 from sparring.core.errors import AccessError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.core.wrapped import Wrapped
 from sparring.models.wanted import VictimLike, victim_of
 from sparring.tasks.classes import ClassCriterion, of_classes
+from sparring.threats.patch import Patch
 
 
 def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
@@ -34,7 +36,7 @@ def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
     [(0, 5), (3, 8), (5, 10)]
     """
     if not 1 <= patch <= length or count < 1:
-        raise PlanError(f"masks for a patch of {patch} in {length} pixels, {count} a side: give 1 <= patch <= side of the image, and at least one mask")
+        raise PlanError(f"masks for a patch of {patch} in {length} pixels, {count} per side: give 1 <= patch <= side of the image, and at least one mask")
     stride = math.ceil((length - patch + 1) / count)
     size = patch + stride - 1
     starts = sorted({min(start, length - size) for start in range(0, length - patch + 1, stride)})
@@ -42,7 +44,7 @@ def spans(length: int, patch: int, count: int) -> list[tuple[int, int]]:
 
 
 class CleansedVictim(Wrapped):
-    """Represent a victim behind two rounds of masks.
+    """Represent a victim with two rounds of masks.
 
     Another victim behind two rounds of masks (Xiang, Mahloujifar, Mittal 2022, arXiv:2108.09135, algorithm 1). Labels only.
 
@@ -70,7 +72,7 @@ class CleansedVictim(Wrapped):
         return made
 
     def scores(self, x: Tensor) -> Tensor:
-        raise AccessError(f"{self.name} behind masks exposes labels, not scores")
+        raise AccessError(f"{self.name} with masks exposes labels, not scores: use attacks that need labels only")
 
     def answer(self, x: Tensor) -> Tensor:
         answers = [self._label_of(image) for image in x]
@@ -103,30 +105,45 @@ class CleansedVictim(Wrapped):
         return majority
 
 
+@in_our_words
 def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: float = 0.0) -> CleansedVictim:
-    """Return the victim behind two rounds of masks, which certifies against one square patch.
+    """Return the victim with two rounds of masks, which can be certified against one patch.
 
-    patch: the largest side of the patch in pixels.
+    Args:
+        victim: A model of images; it does best if it was trained on images with such masks.
+        patch: The largest side of the patch, in pixels.
+        masks: Masks along each side, at least 1. More of them are smaller, so they hide less; an answer costs at most masks^4 passes of the model.
+        fill: The value that the masks show.
 
-    masks: a side; more of them are smaller, so less is hidden, and masks^4 passes of the model are the most an answer costs. fill: what the masks show.
-    The model does best if it was trained on images with such masks.
+    Returns:
+        The victim behind the masks, to attack and to certify.
+
+    Raises:
+        PlanError: For inputs that are no images, and for a patch or masks that do not fit the image.
+
+    Example:
+        >>> from sparring.models.load import load_model
+        >>> patch_cleanser(load_model("zoo:digits-plain"), 2, masks=3).classes
+        10
+
+    Source: Xiang et al. 2022, arXiv:2108.09135.
     """
     victim = victim_of(victim)
     _check_images("patch_cleanser", victim)
     height, width = victim.domain.shape[1:]  # type: ignore[attr-defined]
     if isinstance(patch, bool) or not isinstance(patch, int) or isinstance(masks, bool) or not isinstance(masks, int) or not math.isfinite(fill):
-        raise PlanError(f"patch_cleanser(patch={patch!r}, masks={masks!r}, fill={fill!r}): the first two are whole numbers, the fill is finite")
+        raise PlanError(f"patch_cleanser(patch={patch!r}, masks={masks!r}, fill={fill!r}): give whole numbers for patch and masks, and a finite fill")
     spans(min(height, width), patch, masks)  # refuses what does not fit
     return CleansedVictim(victim, patch, masks, fill)
 
 
-def _misfit(victim: Victim, threat: Threat) -> str:
-    if not isinstance(victim, CleansedVictim):
-        return "it certifies victims behind masks: wrap the victim, patch_cleanser(victim, patch=5)"
-    return "" if threat.space.kind == "patch" else "masks certify against patches: ask for sp.patch(5)"
-
-
-@certifier("patch_cleanser", _misfit, cites="Xiang et al. 2022, arXiv:2108.09135", order=40)
+@certifier(
+    "patch_cleanser",
+    spaces=Limit((Patch,), "masks certify against patches: ask for sp.patch(5)"),
+    victims=Limit((CleansedVictim,), "it certifies victims behind masks: wrap the victim, patch_cleanser(victim, patch=5)"),
+    cites="Xiang et al. 2022, arXiv:2108.09135",
+    order=40,
+)
 def masks_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
     """Certify samples whose class any two masks (and so any one) leave unchanged.
 
@@ -153,17 +170,17 @@ def _one(victim: CleansedVictim, x: Tensor, criterion: ClassCriterion, threat: T
         return unknown("the input has values that are NaN or infinite")
     label = int(victim.label(x[None]))
     if bool(criterion.met(torch.tensor([label], device=criterion.reference_class.device))):
-        reason, spent = f"class {label} without any change", time.monotonic() - began
+        reason, spent = f"class {label} already without a change", time.monotonic() - began
         return Certificate(Verdict.REFUTED, "patch_cleanser", reason=reason, seconds=spent, guarantee=EQUAL_ANSWERS, counterexample=x)
     if label < 0:
-        return unknown("the model gives no answer: NaN, or it abstains")
+        return unknown("the model gives no answer, because it returns NaN or abstains")
     for first in range(len(victim.covers)):
         if time.monotonic() > deadline:
-            return unknown(f"time ended after {first} of {len(victim.covers)} masks: give more seconds")
+            return unknown(f"time: the limit was reached after {first} of {len(victim.covers)} masks; give more seconds")
         seen = victim.under(x, first)
         if bool((seen != label).any()):
             second = int((seen != label).nonzero()[0])
-            return unknown(f"under masks {first} and {second} the model says {int(seen[second])}, not {label}")
+            return unknown(f"under masks {first} and {second} the model answers {int(seen[second])}, not {label}")
     if asked > victim.patch:
-        return unknown(f"the masks cover patches of up to {victim.patch}, asked {asked}: patch_cleanser(victim, patch={asked})", float(victim.patch))
+        return unknown(f"the masks cover patches of up to {victim.patch} pixels, requested {asked}: patch_cleanser(victim, patch={asked})", float(victim.patch))
     return Certificate(Verdict.PROVED, "patch_cleanser", float(victim.patch), seconds=time.monotonic() - began, guarantee=EQUAL_ANSWERS)

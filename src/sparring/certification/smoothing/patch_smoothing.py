@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.core.errors import PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.core.wrapped import Wrapped
 from sparring.models.wanted import VictimLike, victim_of
 from sparring.tasks.classes import of_classes
+from sparring.threats.patch import Patch
 
 EQUAL_ANSWERS = "every change of the pixels of one square, none outside it; the model gives equal answers to equal inputs"
 
@@ -40,7 +42,7 @@ class Bands:
     def __post_init__(self) -> None:
         for side in (self.height, self.width):
             if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 1):
-                raise PlanError(f"a band of {self.height} x {self.width}: sides are whole numbers of at least 1")
+                raise PlanError(f"a band of {self.height} x {self.width}: give whole numbers of at least 1 for its sides")
 
     def windows(self, height: int, width: int) -> Tensor:
         """Return the pixels that each window keeps, bool [k, height, width]."""
@@ -116,28 +118,45 @@ class BandVictim(Wrapped):
         return torch.bincount(answered, minlength=self.classes)
 
 
+@in_our_words
 def band_vote(victim: VictimLike, bands: Bands | None = None, *, threshold: float = 0.3, fill: float = 0.0) -> BandVictim:
     """Return the victim that answers by the votes of all bands, which certifies patches.
 
-    bands: `columns(4)` by default, `rows(4)` or `blocks(12)`. threshold: see `BandVictim`. fill: what stands for the pixels outside a band; a value
-    beyond the bounds of the input lets a model see what is missing. The model should have been trained on single bands.
+    Args:
+        victim: A model of images that was trained on single bands.
+        bands: `columns(4)` if left out, `rows(4)` or `blocks(12)` of `sparring.certification.smoothing.patch_smoothing`.
+        threshold: In [0, 1]; a band votes for every class whose probability is above it.
+        fill: What stands for the pixels outside a band. A value beyond the bounds of the input lets a model see what is missing.
+
+    Returns:
+        The victim that answers by votes, to attack and to certify.
+
+    Raises:
+        PlanError: For inputs that are no images, and for settings out of range.
+
+    Example:
+        >>> from sparring.models.load import load_model
+        >>> band_vote(load_model("zoo:digits-plain")).classes
+        10
+
+    Source: Levine, Feizi 2020, arXiv:2002.10733.
     """
     victim = victim_of(victim)
     _check_images("band_vote", victim)
     if not 0 <= threshold <= 1 or not math.isfinite(fill):
-        raise PlanError(f"band_vote(threshold={threshold}, fill={fill}): the threshold lies in [0, 1], the fill is a finite number")
+        raise PlanError(f"band_vote(threshold={threshold}, fill={fill}): give a threshold in [0, 1] and a finite fill")
     return BandVictim(victim, bands or columns(4), threshold, fill)
 
 
-def _misfit(victim: Victim, threat: Threat) -> str:
-    if not isinstance(victim, BandVictim):
-        return "it certifies votes of bands: wrap the victim, band_vote(victim, columns(4))"
-    return "" if threat.space.kind == "patch" else "votes of bands certify patches: ask for sp.patch(5)"
-
-
-@certifier("band_vote", _misfit, cites="Levine, Feizi 2020, arXiv:2002.10733", order=40)
+@certifier(
+    "band_vote",
+    spaces=Limit((Patch,), "votes of bands certify patches: ask for sp.patch(5)"),
+    victims=Limit((BandVictim,), "it certifies votes of bands: wrap the victim, band_vote(victim, columns(4))"),
+    cites="Levine, Feizi 2020, arXiv:2002.10733",
+    order=40,
+)
 def bands_agree(victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
-    """Certify samples whose first class leads by twice the bands that a patch touches.
+    """Certify samples whose first class is ahead by twice the bands that a patch touches.
 
     There is one certificate per sample, for a `BandVictim` under a patch.
 
@@ -168,12 +187,12 @@ def _one(victim: BandVictim, x: Tensor, criterion: Any, threat: Threat, asked: i
         side += 1
     known = {"seconds": time.monotonic() - began, "guarantee": EQUAL_ANSWERS}
     if bool(criterion.met(torch.tensor([label], device=criterion.reference_class.device))):
-        return Certificate(Verdict.REFUTED, "band_vote", reason=f"class {label} without any change", counterexample=x, **known)
+        return Certificate(Verdict.REFUTED, "band_vote", reason=f"class {label} already without a change", counterexample=x, **known)
     if side >= asked:
         return Certificate(Verdict.PROVED, "band_vote", float(side), **known)
     needed = 2 * victim.bands.touched(asked, height, width)
     return Certificate(
-        Verdict.UNKNOWN, "band_vote", float(side), reason=f"class {label} leads by {gap} of {len(victim.windows)} votes, {needed} are needed", **known
+        Verdict.UNKNOWN, "band_vote", float(side), reason=f"class {label} is ahead by {gap} of {len(victim.windows)} votes, {needed} are needed", **known
     )
 
 
@@ -191,4 +210,4 @@ def _touched(patch: int, length: int, side: int | None) -> int:
 
 def _check_images(name: str, victim: Victim) -> None:
     if victim.domain.kind != "image":
-        raise PlanError(f"{name} is about patches of images, and these are {victim.domain}")
+        raise PlanError(f"{name} needs images, the inputs are {victim.domain}")

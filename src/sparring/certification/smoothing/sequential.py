@@ -1,4 +1,4 @@
-"""Copies drawn until the radius is decided: what is said holds although the end depends on what was seen."""
+"""Sequential sampling until the radius is decided, with a valid bound at every look."""
 
 import math
 import time
@@ -15,7 +15,7 @@ GROWTH = 1.25
 
 
 class Look(NamedTuple):
-    """Hold what the draws so far say.
+    """Hold the result of the draws so far.
 
     hits of draws fell on the class. low, high: bounds on the probability of the class and of any other one. late: time ended first.
     """

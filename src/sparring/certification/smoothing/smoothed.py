@@ -60,7 +60,7 @@ class SmoothedVictim(Wrapped):
         return self._predict(x, "label")
 
     def decide(self, x: Tensor, scores: Tensor) -> Tensor:
-        """Return the vote of fresh copies, whatever the mean of softmax says."""
+        """Return the vote of fresh copies, regardless of the mean softmax."""
         return self._predict(x, "decide")
 
     def votes(self, x: Tensor, rng: Rng, count: int) -> Tensor:
@@ -160,24 +160,38 @@ def smoothed(
 ) -> SmoothedVictim:
     """Return the victim that answers by a majority of noisy copies (randomised smoothing).
 
-    sigma: standard deviation of Gaussian noise in the units of the input; it certifies L2. noise: another noise instead, `uniform(width)`
-    for L1 or `ablation(keep)` for L0. float_sound: Gaussian noise on a grid of `step`, see `GridGaussian`. draws, alpha: copies a
-    prediction costs, and the level at which it abstains (label -1). search_draws: copies a gradient or searched score costs.
+    Args:
+        victim: A model of images or tables that was trained on noisy inputs.
+        sigma: Standard deviation of Gaussian noise in the units of the input; it certifies L2.
+        noise: Another noise instead: `uniform(width)` for L1 or `ablation(keep)` for L0.
+        float_sound: Whether to draw Gaussian noise on a grid, so that the certificate holds in floating point; see `GridGaussian`.
+        step: Width of that grid, in the units of the input.
+        draws: Copies that a prediction costs, at least 1.
+        alpha: Level in (0, 1) at which a prediction abstains, which is label -1.
+        search_draws: Copies that a gradient or a searched score costs, at least 1.
 
-    >>> from sparring.models.load import load_model
-    >>> robust = smoothed(load_model("zoo:digits-robust"), 0.1)
-    >>> robust.noise
-    Gaussian(sigma=0.1)
+    Returns:
+        The smoothed victim, to attack and to certify.
+
+    Raises:
+        PlanError: For inputs that are no numbers, and for settings out of range.
+
+    Example:
+        >>> from sparring.models.load import load_model
+        >>> smoothed(load_model("zoo:digits-robust"), 0.1).noise
+        Gaussian(sigma=0.1)
+
+    Source: Cohen, Rosenfeld, Kolter 2019, arXiv:1902.02918.
     """
     victim = victim_of(victim)
     if getattr(victim.domain, "low", None) is None:
-        raise PlanError(f"noise is added to numbers, and these are {victim.domain}: smooth a victim of images or tables")
+        raise PlanError(f"smoothing adds noise to numbers, but the inputs are {victim.domain}: use images or tables")
     if noise is not None and float_sound:
-        raise PlanError(f"float_sound is for Gaussian noise, not for {noise}: leave one of the two out")
+        raise PlanError(f"float_sound supports Gaussian noise only, got {noise}: leave out one of the two")
     for name, count in (("draws", draws), ("search_draws", search_draws)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise PlanError(f"smoothed({name}={count!r}): give a whole number of at least 1")
     if not 0 < alpha < 1:
-        raise PlanError(f"smoothed(alpha={alpha}): the chance of an error lies between 0 and 1")
+        raise PlanError(f"smoothed(alpha={alpha}): give an error probability between 0 and 1")
     chosen = noise or (GridGaussian(sigma, step) if float_sound else Gaussian(sigma))
     return SmoothedVictim(victim, chosen, draws, alpha, search_draws)

@@ -1,4 +1,4 @@
-"""Linear models on bags of words, read from scikit-learn: the worst allowed sentence is found place by place.
+"""Linear models on bags of words, read from scikit-learn, and their worst allowed sentence.
 
 The margin of a linear model on counts is a sum over the words, so that the worst k substitutions are the k best ones: exact. Words that count once however
 often they occur (`binary=True`) depend on each other only where places can hold the same word: such places are enumerated together, exact again, or bounded
@@ -57,21 +57,21 @@ def misfit(model: Any) -> str:
     from sklearn.pipeline import Pipeline
 
     if not isinstance(model, Pipeline) or not isinstance(model[0], CountVectorizer):
-        return "of scikit-learn, pipelines that begin with CountVectorizer or TfidfVectorizer are certified"
+        return "of scikit-learn models, only pipelines that begin with CountVectorizer or TfidfVectorizer are supported"
     bag: Any = model[0]
     *between, last = [step for _, step in model.steps[1:]]
     if len(between) > 1 or not all(isinstance(step, TfidfTransformer) for step in between):
-        return f"{', '.join(type(step).__name__ for step in between)} between bag and classifier is not read: only one TfidfTransformer is"
+        return f"{', '.join(type(step).__name__ for step in between)} between vectorizer and classifier is not supported: only one TfidfTransformer is"
     if bag.analyzer != "word" or bag.tokenizer is not None or bag.preprocessor is not None or bag.token_pattern != r"(?u)\b\w\w+\b":
-        return "the bag has an analyzer, tokenizer, preprocessor or token_pattern of its own, which may look across words: leave them at their defaults"
+        return "the vectorizer has its own analyzer, tokenizer, preprocessor or token_pattern: leave these at their defaults"
     if tuple(bag.ngram_range) != (1, 1):
-        return f"ngram_range={tuple(bag.ngram_range)}: words depend on their neighbours then; (1, 1) is certified"
+        return f"ngram_range={tuple(bag.ngram_range)} is not supported: use (1, 1)"
     for step in (*_scalings(bag), *between):
         if step.sublinear_tf or step.norm not in (None, "l2"):
-            return f"norm={step.norm!r}, sublinear_tf={step.sublinear_tf}: norm None or l2 without sublinear_tf is certified"
+            return f"norm={step.norm!r}, sublinear_tf={step.sublinear_tf}: use norm None or l2, without sublinear_tf"
     if len(between) + len(_scalings(bag)) > 1:
-        return "the bag is scaled twice: use CountVectorizer with a TfidfTransformer, or TfidfVectorizer alone"
-    return "" if _linear(last) else f"{type(last).__name__} is not linear in the bag: linear_model, LinearSVC and MultinomialNB are certified"
+        return "the bag of words is scaled twice: use CountVectorizer with a TfidfTransformer, or TfidfVectorizer alone"
+    return "" if _linear(last) else f"{type(last).__name__} is not linear in the bag of words: use one of linear_model, LinearSVC or MultinomialNB"
 
 
 def _scalings(bag: Any) -> list[Any]:
@@ -113,7 +113,7 @@ def read(model: Any) -> LinearText:
 
 
 def worst(model: LinearText, region: WordsRegion, row: int, reference_class: int) -> Worst:
-    """Return what the best substitutions do to the logit gap of a class."""
+    """Return the effect of the best substitutions on the logit gap of a class."""
     places = [[model.tokens(one) for one in (word, *single_words(region.listed(word)))] for word in region.origin[row].split()]
     bag: Tokens = sum((options[0] for options in places), Counter())
     bag = Counter(set(bag)) if model.binary else bag

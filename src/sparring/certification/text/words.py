@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.networks.decide import WORK, decide
 from sparring.certification.networks.portfolio import at_effort
 from sparring.certification.networks.query import Query
@@ -31,16 +31,19 @@ from sparring.threats.words import Words, WordsRegion
 _known: "WeakKeyDictionary[Victim, tuple[str, Network]]" = WeakKeyDictionary()
 
 
-def misfit(victim: Victim, threat: Threat) -> str:
-    """Return why not, or an empty string."""
-    if not isinstance(threat.space, Words):
-        return "it certifies word substitutions only"
-    if isinstance(victim, EstimatorVictim):
-        return linear.misfit(victim.model)
-    return "" if isinstance(victim, EmbeddingTextVictim) else "its layers are not open to us: give a scikit-learn pipeline or an EmbeddingText"
+def _misfit(victim: Victim, threat: Threat) -> str:
+    return linear.misfit(victim.model) if isinstance(victim, EstimatorVictim) else ""
 
 
-@certifier("words", misfit, cites="Jia et al. 2019, arXiv:1909.00986; Huang et al. 2019, arXiv:1909.01492", order=20, renamed={"rungs": "verifiers"})
+@certifier(
+    "words",
+    _misfit,
+    spaces=Limit((Words,), "it certifies word substitutions only"),
+    victims=Limit((EstimatorVictim, EmbeddingTextVictim), "its layers are not open to us: give a scikit-learn pipeline or an EmbeddingText"),
+    cites="Jia et al. 2019, arXiv:1909.00986; Huang et al. 2019, arXiv:1909.01492",
+    order=20,
+    renamed={"rungs": "verifiers"},
+)
 def words(
     victim: Victim, x: Strings, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None,
     effort: str = "bounds", verifiers: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None, batch: int = 20,
@@ -68,7 +71,7 @@ def words(
         limit = None if seconds is None else seconds * len(rows)
         for row, answer in zip(rows.tolist(), decide(query, seconds=limit, verifiers=chosen if verifiers is None else verifiers, work=work), strict=True):
             if answer.verdict is Verdict.REFUTED:  # by vectors, not by a sentence
-                found.append(Certificate(Verdict.UNKNOWN, answer.verifier, margin=answer.margin, reason="broken: an allowed sentence is put in another class"))
+                found.append(Certificate(Verdict.UNKNOWN, answer.verifier, margin=answer.margin, reason="broken: an allowed sentence changes the class"))
                 continue
             proved = answer.verdict is Verdict.PROVED
             found.append(Certificate(answer.verdict, answer.verifier, radii[row] if proved else 0.0, answer.margin, answer.reason))
@@ -84,7 +87,7 @@ def _network(victim: EmbeddingTextVictim) -> Network:
     with victim.session():
         network = from_torch(model.network, (model.length, model.embedding.embedding_dim))
     if network.outputs != victim.classes:
-        raise Unsupported(f"the network gives {network.outputs} number for {victim.classes} classes: give one score a class")
+        raise Unsupported(f"the network gives {network.outputs} number for {victim.classes} classes: give one score per class")
     _known[victim] = (stamp, network)
     return network
 
@@ -92,13 +95,13 @@ def _network(victim: EmbeddingTextVictim) -> Network:
 def _of_linear(victim: EstimatorVictim, x: Strings, region: WordsRegion, criterion: ClassCriterion, radii: Sequence[float]) -> list[Certificate]:
     model = linear.read(victim.model)
     if not all(np.isfinite(part).all() for part in (model.weight, model.intercept, model.size)):
-        return [Certificate(Verdict.UNKNOWN, reason="numerics: the model holds numbers that are not finite") for _ in range(len(x))]
+        return [Certificate(Verdict.UNKNOWN, reason="numerics: the model has weights that are NaN or infinite") for _ in range(len(x))]
     labels, found = victim.label(x).tolist(), []
     unmoved = dataclasses.replace(region, radius=torch.zeros_like(region.radius))
     for row, (label, reference_class, sign) in enumerate(zip(labels, criterion.reference_class.tolist(), criterion.sign.tolist(), strict=True)):
         before = linear.worst(model, unmoved, row, label).margin
         if before.min() < -1e-6 * max(1.0, float(np.abs(before[np.isfinite(before)]).max())):
-            found.append(Certificate(Verdict.UNKNOWN, "words", reason="agreement: the pipeline does not predict what its weights say"))
+            found.append(Certificate(Verdict.UNKNOWN, "words", reason="agreement: the prediction of the pipeline differs from the prediction of its weights"))
             continue
         if sign > 0:
             margin, exact = linear.worst(model, region, row, reference_class)
@@ -109,6 +112,6 @@ def _of_linear(victim: EstimatorVictim, x: Strings, region: WordsRegion, criteri
         if least > 0:
             found.append(Certificate(Verdict.PROVED, "words", radii[row], least))
         else:
-            reason = "broken: an allowed sentence is put in another class" if exact else "bounds: words that share columns or lengths of bags are bounded only"
+            reason = "broken: an allowed sentence changes the class" if exact else "bounds: words that share columns, and l2 norms, are only bounded"
             found.append(Certificate(Verdict.UNKNOWN, "words", margin=least, reason=reason))
     return found

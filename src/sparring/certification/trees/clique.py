@@ -16,7 +16,7 @@ from sparring.certification.trees.parts import BLOCK, Parts, needed, pack
 
 
 def merge(parts: Parts, count: int, *, most: int = 200_000) -> Parts:
-    """Return every `count` groups in a row made one.
+    """Return the groups with every `count` neighbours merged.
 
     most: leaves that a group may have; groups that would have more stay as they are.
     """

@@ -111,7 +111,7 @@ def solve(parts: Parts, x: np.ndarray, order: float, *, reach: float = np.inf, s
     picks = _picked(parts, use, np.asarray(result.x[:leaves]))
     meeting = parts.low[np.arange(parts.groups), picks].max(0) <= parts.high[np.arange(parts.groups), picks].min(0)
     if not meeting.all():
-        return answer(proved, reason="the solver's answer is no input: its leaves do not meet")
+        return answer(proved, reason="the solver's answer is not an input, because its leaves do not intersect")
     counterexample = parts.nearest(x, picks)
     distance = float(size(np.abs(counterexample - x)[None, parts.columns], order)[0])
     return answer(proved, distance, counterexample, "" if result.status == 0 else f"the solver stopped early: {result.message}")

@@ -1,4 +1,4 @@
-"""`Parts`: one class against another in an ensemble: what every leaf within reach adds to the lead, ready to be searched.
+"""`Parts`: the logit gap of one class over another, per leaf within reach.
 
 A choice of one leaf a tree is a point of the input exactly where these boxes meet, and boxes meet all together where every two
 of them do (Helly). The distance from a row to where they meet is, column by column, the largest of the distances to each.
@@ -86,7 +86,7 @@ class Parts:
         return together
 
     def nearest(self, x: np.ndarray, picks: np.ndarray) -> np.ndarray:
-        """Return the nearest point in the leaves picked.
+        """Return the nearest point in the chosen leaves.
 
         float64 [features]: the point nearest to one row x [features], in every norm, in the leaves picked (int64 [groups], places in a group).
         """
@@ -106,7 +106,7 @@ def size(away: np.ndarray, order: float) -> np.ndarray:
 
 
 def duel(ensemble: Ensemble, right: int, rival: int, low: np.ndarray, high: np.ndarray, whole: np.ndarray, *, strict: bool = False) -> Parts:
-    """Return the leaves inside a table's bounds with the lead of the right class over the rival.
+    """Return the leaves inside a table's bounds, with the gap of the right class to the rival.
 
     low, high: float64 [features], the bounds, infinite where there are none. whole: bool [features], columns of whole numbers.
     By default scores that rounding may make equal count for the rival, so that what excludes it is a proof. strict: they count

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict
-from sparring.certification.certifier import certifier
+from sparring.certification.certifier import Limit, certifier
 from sparring.certification.trees.clique import clique_bound, levels
 from sparring.certification.trees.milp import solve
 from sparring.certification.trees.parts import Parts, duel
@@ -31,7 +31,7 @@ from sparring.models.trees.files import TreeVictim
 from sparring.tasks.classes import ClassCriterion, of_classes
 from sparring.threats.balls import L1, L2, Linf
 
-ORDERS = {Linf: np.inf, L2: 2.0, L1: 1.0}
+SPACES = (Linf, L2, L1)
 
 GUARANTEE = "all float64 rows, as the model is called with them; sums in any order and precision of the library"
 """What is proved: no rounding of inputs, thresholds or sums is left out (see `Ensemble`)."""
@@ -46,19 +46,15 @@ def ensemble_of(victim: Victim) -> Ensemble:
         return victim.ensemble
     if isinstance(victim, EstimatorVictim):
         return read_estimator(victim.model)
-    raise LoadError(f"{victim.name} is no ensemble of trees: give a fitted classifier of scikit-learn, XGBoost or LightGBM, or a file of trees")
+    raise LoadError(f"{victim.name} is not an ensemble of trees: give a fitted classifier of scikit-learn, XGBoost or LightGBM, or a file of trees")
 
 
 def _misfit(victim: Victim, threat: Threat) -> str:
-    if type(threat.space) not in ORDERS:
-        return f"trees are certified under {', '.join(space.kind for space in ORDERS)}"
     if not isinstance(victim.domain, Table):
-        return f"trees take table rows; its inputs are {victim.domain}"
+        return f"trees take table rows, but the inputs are {victim.domain}"
     if named := [column.name for column in victim.domain.columns if column.kind == "category"]:
         return f"the categories of {', '.join(named[:3])} reach the model as names: give them as whole numbers"
-    if isinstance(victim, EstimatorVictim):
-        return readable(victim.model)
-    return "" if isinstance(victim, TreeVictim) else "it is no ensemble of trees: give a classifier of scikit-learn, XGBoost or LightGBM, or a file of trees"
+    return readable(victim.model) if isinstance(victim, EstimatorVictim) else ""
 
 
 @dataclass
@@ -84,7 +80,14 @@ class _Effort(NamedTuple):
     milp: bool
 
 
-@certifier("trees", _misfit, cites="Chen et al. 2019, arXiv:1906.03849; Kantchelian et al. 2016, arXiv:1509.07892", order=10)
+@certifier(
+    "trees",
+    _misfit,
+    spaces=Limit(SPACES, f"trees are certified under {', '.join(space.kind for space in SPACES)}"),
+    victims=Limit((EstimatorVictim, TreeVictim), "it is no ensemble of trees: give a classifier of scikit-learn, XGBoost or LightGBM, or a file of trees"),
+    cites="Chen et al. 2019, arXiv:1906.03849; Kantchelian et al. 2016, arXiv:1509.07892",
+    order=10,
+)
 def trees(
     victim: Victim,
     x: Tensor,
@@ -114,7 +117,7 @@ def trees(
     ensemble = ensemble_of(victim)
     rows = x.detach().cpu().double().numpy()
     radii = threat.space.radii(len(x)).double().cpu().numpy()
-    order = ORDERS[type(threat.space)]  # type: ignore[index]
+    order = threat.space.region.order  # type: ignore[attr-defined]
     criterion = of_classes(threat.goal.freeze(y, victim.task, rng))
     effort = _Effort(seconds, states, max_clique, max_level, milp)
     usable = np.isfinite(rows).all(1) & np.asarray(victim.domain.valid(x.detach().cpu().double()))
@@ -151,7 +154,7 @@ def widened(radius: np.ndarray, x: np.ndarray, order: float) -> np.ndarray:
 
 
 def narrowed(distance: np.ndarray, x: np.ndarray, order: float) -> np.ndarray:
-    """Return a radius that is proved where everything nearer than `distance` is.
+    """Return a radius that is proved if everything nearer than `distance` is.
 
     At least 0, float64 [n].
     """
@@ -212,11 +215,11 @@ class _Duels:
         """What is proved of a row whose search did not end."""
         began = time.perf_counter()
         bound = float(clique_bound(levels(parts, self.effort.max_clique, self.effort.max_level), x[row : row + 1], self.order)[0])
-        known.note[row], known.method[row] = f"the search gave up after {states} states: allow more states, seconds, or milp=true", "search, clique"
+        known.note[row], known.method[row] = f"the search stopped after {states} states: allow more states or seconds, or use milp=true", "search, clique"
         if bound <= reach and self.effort.milp:
             solved = solve(parts, x[row], self.order, reach=reach, seconds=seconds)
             bound = max(bound, solved.proved)
-            known.note[row], known.method[row] = solved.reason or "the solver's bound and its answer are apart", "search, clique, milp"
+            known.note[row], known.method[row] = solved.reason or "the solver's bound and its answer differ", "search, clique, milp"
             if solved.counterexample is not None and solved.distance < known.distance[row] and solved.distance <= reach:
                 known.distance[row], known.counterexample[row] = solved.distance, solved.counterexample
         known.seconds[row] += time.perf_counter() - began
@@ -264,17 +267,15 @@ class _Verdicts:
 
     def one(self, known: _Known, row: int, usable: bool, proved: bool, broken: bool, radius: float, agreed: bool) -> Certificate:
         seconds, method = float(known.seconds[row]), known.method[row]
-        guarantee = GUARANTEE if self.ensemble.checked else f"{GUARANTEE}; the reading of the file was not compared with its library"
+        guarantee = GUARANTEE if self.ensemble.checked else f"{GUARANTEE}; the ensemble was not compared with its library"
         if not usable:
             return Certificate(
                 Verdict.UNKNOWN, method, reason="the row has a missing or infinite value, or lies outside the bounds of the table", seconds=seconds
             )
         if self.criterion.sign[row] < 0 and self.criterion.label[row] == self.criterion.reference_class[row]:
-            return Certificate(Verdict.UNKNOWN, method, reason="the target is the true class: there is nothing to reach", seconds=seconds)
+            return Certificate(Verdict.UNKNOWN, method, reason="the target is the true class already", seconds=seconds)
         if not agreed:
-            return Certificate(
-                Verdict.UNKNOWN, method, reason="the trees as read and the model disagree on this row: the model is not what was read", seconds=seconds
-            )
+            return Certificate(Verdict.UNKNOWN, method, reason="the trees as read and the model disagree on this row", seconds=seconds)
         if broken:
             counterexample = torch.from_numpy(known.counterexample[row].copy()).to(self.x.dtype)
             return Certificate(
@@ -282,7 +283,7 @@ class _Verdicts:
             )
         if proved:
             return Certificate(Verdict.PROVED, method, max(radius, float(self.radii[row])), guarantee=guarantee, seconds=seconds)
-        tie = "two classes tie within the rounding of the library somewhere in the threat, and nothing was found that is clear"
+        tie = "two classes tie within the rounding of the library at some allowed input, and no clear counterexample was found"
         return Certificate(Verdict.UNKNOWN, method, min(radius, float(self.radii[row])), reason=known.note[row] or tie, guarantee=guarantee, seconds=seconds)
 
     def broken(self, counterexample: np.ndarray, which: np.ndarray) -> np.ndarray:

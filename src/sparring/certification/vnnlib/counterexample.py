@@ -1,4 +1,4 @@
-"""Counterexamples: computed again on the network as it is deployed before anyone says sat, and written in the competition's format."""
+"""Counterexamples: confirmed on the deployed network and written in the VNN-COMP format."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +13,7 @@ from sparring.graph.network import Network
 
 
 class Standing(StrEnum):
-    """Name what a counterexample is worth.
+    """Name the status of a counterexample.
 
     What a counterexample is worth. HOLDS: onnxruntime's own answer is unsafe, without any tolerance, and float64 agrees up to `TOLERANCE`.
     NEARLY: only within `TOLERANCE`, which shows nothing. FAILS: not even that.
@@ -70,11 +70,11 @@ class Deployed:
         try:
             answered = self.runtime.run(None, {taken.name: fed.astype(FLOATS.get(taken.type, np.dtype("f4")))})[0]
         except Exception as error:  # onnxruntime's errors share no base class
-            raise LoadError(f"onnxruntime cannot answer a counterexample: {str(error).splitlines()[0]}") from error
+            raise LoadError(f"onnxruntime cannot evaluate a counterexample: {str(error).splitlines()[0]}") from error
         return np.asarray(answered, np.float64).reshape(-1)[: self.network.outputs]
 
     def exact(self, x: np.ndarray) -> np.ndarray:
-        """Return the network as it is reasoned about, computed in float64, float64 [outputs]."""
+        """Return the outputs of the network in float64, float64 [outputs]."""
         with torch.no_grad():
             return self.network(torch.from_numpy(x).double().reshape(1, *self.network.input_shape)).flatten().numpy()
 

@@ -1,4 +1,4 @@
-"""Formulas over inputs and outputs in exact arithmetic, and the union of cases that they come to."""
+"""Formulas over inputs and outputs in exact arithmetic, expanded to a union of cases."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -90,7 +90,7 @@ def scale(term: LinearTerm, factor: Fraction) -> LinearTerm:
 def multiply(terms: Sequence[LinearTerm]) -> LinearTerm:
     """Return Their product; InputError if more than one of them has variables."""
     if sum(bool(term.weights) for term in terms) > 1:
-        raise InputError("a product of variables is not linear: only products with numbers can be read")
+        raise InputError("a product of variables is not linear: multiply variables by numbers only")
     return reduce(lambda one, two: scale(one, two.constant) if one.weights else scale(two, one.constant), terms)
 
 
@@ -105,9 +105,9 @@ def at_most(left: LinearTerm, right: LinearTerm) -> Formula:
         return junction(constant <= 0, ())
     inputs = sum(variable >= 0 for variable in weights)
     if inputs and inputs < len(weights):
-        raise InputError("a constraint mixes inputs and outputs: each may be about X alone or about Y alone")
+        raise InputError("a constraint mixes inputs and outputs: use X alone or Y alone in each constraint")
     if inputs > 1:
-        raise InputError(f"a constraint is about {inputs} inputs at once: the inputs have to be given by bounds on each, as boxes")
+        raise InputError(f"a constraint involves {inputs} inputs at once: give bounds on each input (a box)")
     if inputs:
         ((variable, factor),) = weights.items()
         return Atom(((variable, Fraction(1 if factor > 0 else -1)),), -constant / abs(factor), INPUT)
@@ -197,9 +197,9 @@ def to_property(inputs: int, outputs: int, assertions: Iterable[Formula]) -> Pro
     if most > LIMIT or len(boxed) * len(mixed) * inputs > NUMBERS:
         raise InputError(_too_many(most, len(boxed) * len(mixed) * inputs))
     if not (boxed and mixed and ruled):
-        raise Unanswerable("its constraints contradict each other: nothing is unsafe, whatever the network does")
+        raise Unanswerable("its constraints contradict each other, so no output is unsafe: correct them")
     if not all(ruled) and any(all(atom.kinds == INPUT for atom in one) for one in mixed):
-        raise InputError("it says nothing of the outputs: add an assertion on Y")
+        raise InputError("it has no constraint on the outputs: add an assertion on Y")
     box = _Box(inputs, everywhere)
     polytopes = [_clause(outputs, rows) for rows in ruled] if len(mixed) == 1 and not mixed[0] else []
     grouped: dict[bytes, tuple[_Sides, list[Clause]]] = {}
@@ -226,7 +226,7 @@ def _small(formula: Formula, inputs: int) -> list[Conjunction]:
 def _too_many(count: int, size: int = 0) -> str:
     said = f"{count:,}" if count < UNCOUNTED else f"more than {UNCOUNTED:,}"
     more = f" of {size:,} numbers together" if count <= LIMIT else ""
-    return f"its and/or come to {said} alternatives{more}; at most {LIMIT:,}, of {NUMBERS:,} numbers together, are taken: split the file"
+    return f"its and/or expand to {said} alternatives{more}; the limit is {LIMIT:,} with {NUMBERS:,} numbers in total: split the file"
 
 
 class _Sides(NamedTuple):
@@ -283,7 +283,7 @@ class _Box:
             if variable in high and least > high[variable]:
                 self.empty = variable
                 self.emptiness = (
-                    f"the input set is empty: X_{variable} would be at least {float(least)!r} and at most {float(high[variable])!r}; mend the bounds"
+                    f"the input set is empty: X_{variable} would be at least {float(least)!r} and at most {float(high[variable])!r}; correct the bounds"
                 )
                 return True
         return False
@@ -345,5 +345,5 @@ def _exact(weights: tuple[Fraction, ...]) -> Fraction:
     largest = max(abs(weight * whole) for weight in weights)
     factor = Fraction(whole, 2 ** max(0, int(largest).bit_length() - 1))
     if any(len(set(around(weight * factor))) != 1 for weight in weights):
-        raise InputError("the factors of a constraint on Y have too many digits to be kept exactly side by side: write fewer")
+        raise InputError("the factors of a constraint on Y have too many digits for exact arithmetic: write fewer digits")
     return factor

@@ -1,4 +1,4 @@
-"""One query of the competition's kind: a network, a property and a limit of time."""
+"""One instance as in VNN-COMP: a network, a property and a time limit."""
 
 import time
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ def _written(answer: InstanceAnswer, answers: list[QueryAnswer], path: str | Pat
     """The answer with the proof in a file; without one, and why, where a method kept none."""
     bare = sorted({one.verifier for one in answers if one.proof is None})
     if bare:
-        return replace(answer, reason=f"no proof was written: {', '.join(bare)} kept none")
+        return replace(answer, reason=f"no proof was written: {', '.join(bare)} keeps no proofs")
     write_proof(path, [one.proof for one in answers], source)
     return replace(answer, proof=str(path))
 
@@ -105,7 +105,7 @@ def _together(deployed: Deployed, asked: Property, answers: list[QueryAnswer], s
     reason = next(answer.reason or "bounds: a counterexample could not be confirmed" for answer in answers if answer.verdict is not Verdict.PROVED)
     late = reason.startswith("time") or (seconds is not None and spent >= seconds)
     if nearly:
-        reason += f"; a counterexample was found that holds only within {TOLERANCE:g}, which shows nothing"
+        reason += f"; a counterexample was found that holds only within the tolerance {TOLERANCE:g}, which does not count"
     return InstanceAnswer("timeout" if late else "unknown", spent, reason=reason)
 
 
@@ -159,7 +159,7 @@ def _network(path: str, stamp: tuple[int, int]) -> Deployed:
     runtime = start(content, Path(path).name)
     built = import_onnx(content, runtime=runtime)
     if built.head:
-        raise Unsupported(f"{path} ends in {built.head}, and the property is about its outputs: nothing here bounds them; leave the last operator out")
+        raise Unsupported(f"{path} ends in {built.head}, whose outputs cannot be bounded: remove the last operator")
     return Deployed(built.network, runtime)
 
 
@@ -171,4 +171,4 @@ def _property(path: str, stamp: tuple[int, int]) -> Property:
 def _check_fit(deployed: Deployed, asked: Property, network_path: str | Path, property_path: str | Path) -> None:
     for what, has, says in (("inputs", deployed.inputs, asked.inputs), ("outputs", deployed.network.outputs, asked.outputs)):
         if has != says:
-            raise InputError(f"{network_path} has {has} {what} and {property_path} is about {says}: they do not belong together")
+            raise InputError(f"{network_path} has {has} {what}, but {property_path} declares {says}: give a property for this network")

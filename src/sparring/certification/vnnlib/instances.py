@@ -1,4 +1,4 @@
-"""Lists of instances in the competition's form, in one process or several; what was decided before is not asked again."""
+"""Lists of instances as in VNN-COMP, in one or several processes; runs can be resumed."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ COLUMNS = ("onnx", "vnnlib", "result", "seconds", "verifier")
 
 
 EARLIER = ("onnx", "vnnlib", "result", "seconds", "rung")
-"""What the columns were called before."""
+"""Former names of columns."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read_instances(path: str | Path) -> list[Instance]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LoadError(f"{path} cannot be read: {error}") from error
     if not lines:
-        raise LoadError(f"{path} names no instances: its lines are network.onnx,property.vnnlib,seconds")
+        raise LoadError(f"{path} has no instances: write lines network.onnx,property.vnnlib,seconds")
     return [_instance(path, number, words) for number, words in lines]
 
 
@@ -84,7 +84,7 @@ def _instance(path: str | Path, number: int, words: list[str]) -> Instance:
 
 
 def read_results(path: str | Path) -> list[Row]:
-    """Read what an earlier run wrote; nothing if there is no such file.
+    """Read the results of an earlier run; empty if there is no such file.
 
     A last line that was cut off by an interruption is left out.
     """
@@ -93,11 +93,11 @@ def read_results(path: str | Path) -> list[Row]:
     text = Path(path).read_text(encoding="utf-8")
     lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     if lines and tuple(lines[0]) not in (COLUMNS, EARLIER):
-        raise LoadError(f"{path} is not a table of results ({','.join(COLUMNS)}): name another file to write to")
+        raise LoadError(f"{path} is not a table of results ({','.join(COLUMNS)}): write to another file")
     try:
         return [Row(line[0], line[1], line[2], float(line[3]), line[4]) for line in lines[1:]]
     except (IndexError, ValueError) as error:
-        raise LoadError(f"{path} has a line that is no result: {error}; mend it or name another file") from error
+        raise LoadError(f"{path} has a line that is not a result ({error}): correct it or write to another file") from error
 
 
 def run_instances(
@@ -163,7 +163,7 @@ def _decided(
         waiting = [pool.submit(decide_one, folder, one, seconds, counterexamples, proofs) for one in instances]
         yield from (future.result() for future in as_completed(waiting))
     except BrokenProcessPool as error:
-        raise SparringError("a process ended on its own, for lack of memory perhaps: the same command continues, with fewer --workers if need be") from error
+        raise SparringError("a worker process died, perhaps for lack of memory: run the same command again, with fewer --workers if needed") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""VNN-LIB files: what is to be shown of a network, as text in the style of SMT-LIB."""
+"""Parses VNN-LIB files: properties of networks in the syntax of SMT-LIB."""
 
 import gzip
 import re
@@ -61,13 +61,13 @@ def read_text(path: str | Path) -> str:
     try:
         return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise LoadError(f"{path} is a broken gzip file: {error}") from error
+        raise LoadError(f"{path} is a damaged gzip file ({error}): copy it again") from error
     except UnicodeDecodeError as error:
         raise LoadError(f"{path} is not text: byte {error.start} is not UTF-8") from error
 
 
 def parse_property(text: str, name: str = "property") -> Property:
-    """Return the property that a text says; `name` is what errors call it.
+    """Return the property in a text; error messages use `name`.
 
     As `read_property` otherwise.
 
@@ -114,7 +114,7 @@ class _Reading:
                 items = [place]
             elif token == ")":
                 if not open_lists:
-                    raise self.error(place, "a closing parenthesis too many")
+                    raise self.error(place, "unmatched closing parenthesis")
                 outer = open_lists.pop()
                 try:
                     value = self.command(items) if not open_lists else _value(items, self.variables)
@@ -125,10 +125,10 @@ class _Reading:
                 items = outer
             elif token[0] != ";":
                 if not open_lists:
-                    raise self.error(place, f"{_short(token)} stands outside of all parentheses")
+                    raise self.error(place, f"{_short(token)} is outside all parentheses")
                 items.append(token)
         if open_lists:
-            raise self.error((*open_lists, items)[1][0], "a parenthesis that is never closed")
+            raise self.error((*open_lists, items)[1][0], "unmatched opening parenthesis")
         if not self.variables and not self.assertions:
             raise LoadError(f"{self.name} is empty: no declarations and no assertions")
 
@@ -139,14 +139,14 @@ class _Reading:
             self.declare(place, rest)
         elif word == "assert":
             if len(rest) != 1 or not isinstance(rest[0], Atom | Junction):
-                raise _Misread("assert takes one comparison, and, or, not")
+                raise _Misread("assert needs one comparison, and, or, not")
             self.assertions.append(rest[0])
         else:
-            raise _Misread(f"{_short(word)} is no command: declare-const and assert are")
+            raise _Misread(f"{_short(word)} is not a command: use declare-const or assert")
 
     def declare(self, place: int, rest: list[Any]) -> None:
         if len(rest) != 2 or rest[1] != "Real" or not isinstance(rest[0], str):
-            raise _Misread("a declaration is written (declare-const X_0 Real)")
+            raise _Misread("write a declaration as (declare-const X_0 Real)")
         read = VARIABLE.fullmatch(rest[0])
         if not read or len(read[2]) > 9:
             raise _Misread(f"{_short(rest[0])} is neither an input X_0, X_1, ... nor an output Y_0, Y_1, ...", InputError)
@@ -174,7 +174,7 @@ class _Reading:
             raise LoadError(f"{self.name} declares no {letter}_0: a property needs inputs X_ and outputs Y_")
         if max(numbers) + 1 != len(numbers):
             missing = next(number for number in range(len(numbers) + 1) if number not in numbers)
-            raise LoadError(f"{self.name} declares {letter}_{max(numbers)} but not {letter}_{missing}: they are numbered from 0 without gaps")
+            raise LoadError(f"{self.name} declares {letter}_{max(numbers)} but not {letter}_{missing}: number them from 0 without gaps")
         return len(numbers)
 
     def error(self, place: int, message: str, kind: type[UsageError] = LoadError) -> UsageError:
@@ -192,8 +192,8 @@ def _value(items: list[Any], variables: dict[str, int]) -> Any:
     if meaning is None:
         known = ", ".join(OPERATORS)
         if word in ("declare-const", "assert"):
-            raise _Misread(f"{word} stands inside of another list: a parenthesis is missing before it, or one is too many")
-        raise _Misread(f"{_short(word)} is no operator: {known} are", InputError)
+            raise _Misread(f"{word} is inside another list: a parenthesis is missing or superfluous before it")
+        raise _Misread(f"{_short(word)} is not an operator: use {known}", InputError)
     if len(items) < 3:
         raise _Misread(f"{word} has no operands")
     return meaning(word, items[2:], variables)
@@ -201,7 +201,7 @@ def _value(items: list[Any], variables: dict[str, int]) -> Any:
 
 def _compared(word: str, operands: list[Any], variables: dict[str, int]) -> Formula:
     if len(operands) != 2:
-        raise _Misread(f"{word} compares two terms, here are {len(operands)}")
+        raise _Misread(f"{word} takes 2 terms, got {len(operands)}")
     one, two = operands
     if isinstance(one, str) and isinstance(two, str):  # nearly all comparisons of a long file: X_7 with a number
         variable = variables.get(one, -1)
@@ -217,15 +217,15 @@ def _compared(word: str, operands: list[Any], variables: dict[str, int]) -> Form
 def _joined(word: str, operands: list[Any], variables: dict[str, int]) -> Formula:
     for operand in operands:
         if not isinstance(operand, Atom | Junction):
-            raise _Misread(f"{word} joins comparisons, and {_short(operand)} is none")
+            raise _Misread(f"{word} takes comparisons, got {_short(operand)}")
     return junction(word == "and", tuple(operands))
 
 
 def _denied(word: str, operands: list[Any], variables: dict[str, int]) -> Formula:
     if len(operands) != 1:
-        raise _Misread(f"not takes one comparison, here are {len(operands)}")
+        raise _Misread(f"'not' takes 1 comparison, got {len(operands)}")
     if not isinstance(operands[0], Atom):
-        raise _Misread("not is read before a single comparison of variables, and not before and, or, =: write what is meant without it", InputError)
+        raise _Misread("'not' is supported only before a single comparison, not before and, or, =: rewrite the formula without it", InputError)
     return opposite(operands[0])
 
 
@@ -263,7 +263,7 @@ def _term(operand: Any, variables: dict[str, int]) -> LinearTerm:
     if isinstance(operand, LinearTerm):
         return operand
     if not isinstance(operand, str):
-        raise _Misread("a comparison stands where a number, a variable or a sum belongs")
+        raise _Misread("found a comparison where a number, a variable or a sum was expected")
     if operand in variables:
         return LinearTerm({variables[operand]: ONE}, Fraction(0))
     return LinearTerm({}, _number(operand))
@@ -277,7 +277,7 @@ def _number(text: str) -> Fraction:
         if VARIABLE.fullmatch(text):
             raise _Misread(f"{text} is not declared")
         if text.lstrip("+-").lower() in ("nan", "inf", "infinity", "oo"):
-            raise _Misread(f"{text} is no finite number", InputError)
+            raise _Misread(f"{text} is not a finite number", InputError)
         raise _Misread(f"{_short(text)} is neither a number nor a declared variable")
     if len(read[1]) > DIGITS or (read[3] and (len(read[3]) > 9 or abs(int(read[3])) > EXPONENT)):
         raise _Misread(f"{_short(text)} is beyond the range of float64", InputError)

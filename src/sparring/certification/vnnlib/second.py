@@ -1,4 +1,4 @@
-"""VNN-LIB 2.0: read by the package `vnnlib`, its tree turned into exact formulas."""
+"""VNN-LIB 2.0: read by the package `vnnlib` and converted to exact formulas."""
 
 import json
 import math
@@ -26,15 +26,15 @@ def parse_second(text: str, name: str) -> Property:
     try:
         import vnnlib
     except ImportError as error:
-        raise NeedsError(f"{name} is of VNN-LIB 2.0, which needs the package vnnlib: pip install vnnlib") from error
+        raise NeedsError(f"{name} is written in VNN-LIB 2.0, which needs the package vnnlib: pip install vnnlib") from error
     if _depth(text) > DEPTH:
-        raise LoadError(f"{name} is nested {_depth(text)} deep; at most {DEPTH} can be read in VNN-LIB 2.0")
+        raise LoadError(f"{name} is nested {_depth(text)} levels deep, the limit for VNN-LIB 2.0 is {DEPTH}: flatten it")
     try:
         query = vnnlib.parse_query_string(text)
     except vnnlib.VNNLibException as error:
         raise LoadError(f"{name} cannot be read: {_first(str(error))}") from None
     if len(query.networks) != 1:
-        raise InputError(f"{name} is about {len(query.networks)} networks: one is supported")
+        raise InputError(f"{name} declares {len(query.networks)} networks: one is supported")
     (network,) = query.networks
     for kind, things in (("inputs", network.inputs), ("outputs", network.outputs)):
         if len(things) != 1:
@@ -79,7 +79,7 @@ def _combined(kind: str, parts: list[Any]) -> Formula | LinearTerm:
             return next(iter(_negative(parts)))
         case "Multiply":
             return multiply(parts)
-    raise InputError(f"{kind} is not supported: comparisons other than != and linear terms are")
+    raise InputError(f"{kind} is not supported: use linear terms and comparisons other than !=")
 
 
 def _negative(terms: Iterable[LinearTerm]) -> Iterable[LinearTerm]:

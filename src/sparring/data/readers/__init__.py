@@ -1,1 +1,1 @@
-"""One file for each kind of data that people have on disk."""
+"""Readers of data, one file per format."""

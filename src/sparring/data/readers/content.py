@@ -1,4 +1,4 @@
-"""Bytes, text and classes out of files, with errors that name the file."""
+"""Reads bytes, text and classes from files, with errors that name the file."""
 
 import gzip
 import zlib
@@ -22,7 +22,7 @@ def stem_of(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content, unpacked where the name ends in .gz.
+    """Return the content, decompressed if the name ends in .gz.
 
     LoadError for a missing, truncated or empty file.
     """
@@ -35,7 +35,7 @@ def read_bytes(path: Path) -> bytes:
     except EOFError as error:
         raise LoadError(f"{path} is a truncated gzip file ({path.stat().st_size} bytes): copy it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise LoadError(f"{path} is not a sound gzip file ({error}): copy it again, or drop the .gz if it is not packed") from error
+        raise LoadError(f"{path} is not a valid gzip file ({error}): copy it again, or remove .gz from the name if it is not compressed") from error
     except OSError as error:
         raise LoadError(f"{path} cannot be read: {error.strerror or error}") from error
     if not content:
@@ -44,7 +44,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path, encoding: str | None) -> str:
-    """Return the content as text: in `encoding`, or UTF-8 and, where that fails, Latin-1.
+    """Return the content as text in `encoding`, or in UTF-8, else Latin-1.
 
     A byte order mark is dropped.
     """
@@ -61,7 +61,7 @@ def read_text(path: Path, encoding: str | None) -> str:
 
 
 def pick_split(split: str | None, known: Sequence[str], where: Path) -> str:
-    """Return the split that was asked for, "test" or the first one otherwise.
+    """Return the requested split, else "test", else the first one.
 
     `known`: those that are there.
     """
@@ -82,10 +82,10 @@ def number_classes(values: Any, where: str) -> tuple[np.ndarray, list[str]]:
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or (array != np.round(array)).any():
             wrong = array[~np.isfinite(array) | (array != np.round(array))]
-            raise InputError(f"{where} holds {wrong[0]:g}, not a class: name the column with the classes, target=...")
+            raise InputError(f"{where} holds {wrong[0]:g}, not a class: give the column with the classes, target=...")
         array = array.astype(np.int64)
     names, numbers = np.unique(array if array.dtype.kind in "iub" else array.astype(str), return_inverse=True)
     if len(array) > 40 and len(names) > len(array) / 2:
         seen = f"{len(names)} different values in {len(array)} rows, such as {str(names[0])!r}"
-        raise InputError(f"{where} holds {seen}: name the column with the classes, target=...")
+        raise InputError(f"{where} holds {seen}: give the column with the classes, target=...")
     return numbers.astype(np.int64).reshape(-1), [str(name) for name in names]

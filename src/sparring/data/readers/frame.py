@@ -40,11 +40,11 @@ def frame(path: Path, options: Options) -> Data:
     target = target_of([str(name) for name in rows.columns], options.target, str(path))
     inputs, values = rows.drop(columns=[target]), np.asarray(rows[target])
     if missing := int(pd.isna(values).sum()):
-        raise InputError(f"{path}: column {target!r} lacks the class in {missing} rows: fill or drop them")
+        raise InputError(f"{path}: column {target!r} has no class in {missing} rows: fill or drop them")
     if inputs.shape[1] == 1 and str(inputs.columns[0]).lower() in TEXTS:
         return from_columns(list(inputs.iloc[:, 0]), list(values), stem_of(path), str(path), range(len(rows)))
     if inputs.shape[1] == 0:
-        raise LoadError(f"{path} has the single column {target!r}: columns to attack are needed beside the classes")
+        raise LoadError(f"{path} has only the column {target!r}: add feature columns")
     try:
         domain = table(inputs)
     except InputError as error:
@@ -98,7 +98,7 @@ def _csv(path: Path, encoding: str | None) -> pd.DataFrame:
     try:
         rows = pd.read_csv(io.StringIO(content), sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise LoadError(f"{path} is not a CSV file with the same columns in every line: {str(error).strip()}") from error
+        raise LoadError(f"{path} is not a CSV file with the same columns in every line ({str(error).strip()}): fix that line") from error
     rows.columns = [f"column {place}" if bare else str(name).strip() for place, name in enumerate(rows.columns)]
     return rows
 
@@ -117,6 +117,6 @@ def _parquet(path: Path) -> pd.DataFrame:
     try:
         rows = pd.read_parquet(io.BytesIO(read_bytes(path)))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise LoadError(f"{path} is not a sound Parquet file: {str(error).splitlines()[0]}") from error
+        raise LoadError(f"{path} is not a valid Parquet file ({str(error).splitlines()[0]}): write it again") from error
     rows.columns = [str(name) for name in rows.columns]
     return rows.reset_index(drop=True)

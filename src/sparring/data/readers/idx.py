@@ -1,4 +1,4 @@
-"""idx files of the MNIST family: images given, labels found beside them."""
+"""idx files (the MNIST format); the labels are found in the same folder as the images."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def idx(path: Path, options: Options) -> Data:
         known = _image_files(path)
         path = known[pick_split(options.split, sorted(known), path)]
     elif options.split:
-        raise LoadError(f"{path} is one split already: give its folder to choose split={options.split!r}")
+        raise LoadError(f"{path} is a single split: give its folder to choose split={options.split!r}")
     labels_path = _labels_beside(path)
     pixels, labels = read_idx(path), read_idx(labels_path)
     if pixels.ndim not in (3, 4):
@@ -50,7 +50,7 @@ def idx(path: Path, options: Options) -> Data:
     if labels.ndim != 1:
         raise LoadError(f"{labels_path} holds {labels.ndim} dimensions {labels.shape}, not labels")
     if len(pixels) != len(labels):
-        raise LoadError(f"{path} holds {len(pixels)} images but {labels_path} {len(labels)} labels: they are not of one set")
+        raise LoadError(f"{path} holds {len(pixels)} images but {labels_path} {len(labels)} labels: give two files of the same set")
     x = as_images(pixels, str(path))
     domain = image(*x.shape[1:], deployed=options.deployed or "float")
     name = _plain(path).split(".")[0].removesuffix("-ubyte").removesuffix("-idx3").removesuffix("-idx4")
@@ -60,13 +60,13 @@ def idx(path: Path, options: Options) -> Data:
 def _labels_beside(path: Path) -> Path:
     """The usual names: images -> labels, idx3 -> idx1, with or without .gz."""
     if "images" not in path.name:
-        raise LoadError(f"{path}: give the file of the images, whose name has 'images' in it, so that the labels are found beside it")
+        raise LoadError(f"{path}: give the file of the images, with 'images' in its name, so that the file of the labels can be found")
     name = path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
     bare = name.removesuffix(".gz")
     for one in (name, bare, bare + ".gz"):
         if path.with_name(one).is_file():
             return path.with_name(one)
-    raise LoadError(f"no labels beside {path}: expected {bare} or {bare}.gz in {path.parent}")
+    raise LoadError(f"no labels for {path}: expected {bare} or {bare}.gz in {path.parent}")
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -76,13 +76,13 @@ def read_idx(path: Path) -> np.ndarray:
     """
     content = read_bytes(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != 8 or not 1 <= content[3] <= 4:
-        raise LoadError(f"{path} begins with {content[:4].hex(' ')}, not with 00 00 08 and the number of dimensions: not an idx file of bytes")
+        raise LoadError(f"{path} begins with {content[:4].hex(' ')}, not with 00 00 08 and the number of dimensions: give an idx file of bytes")
     start = 4 + 4 * content[3]
     if len(content) < start:
-        raise LoadError(f"{path} is truncated: {len(content)} bytes, its header alone takes {start}")
+        raise LoadError(f"{path} is truncated ({len(content)} bytes, the header needs {start}): copy it again")
     shape = tuple(int(side) for side in np.frombuffer(content[4:start], dtype=">u4"))
     expected = start + int(np.prod([1, *shape], dtype=object))
     if len(content) != expected:
         fault = "truncated" if len(content) < expected else "too long"
-        raise LoadError(f"{path} is {fault}: {len(content)} bytes, {expected} expected for {' x '.join(map(str, shape))}")
+        raise LoadError(f"{path} is {fault} ({len(content)} bytes, expected {expected} for {' x '.join(map(str, shape))}): copy it again")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

@@ -1,4 +1,4 @@
-"""Folders of images: the name of a sub-folder is the class of the images in it."""
+"""Folders of images, with one sub-folder per class."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def _accepts(path: Path) -> bool:
     return path.is_dir() and bool(_folders(path))
 
 
-@reader("images", _accepts, files="folders of images, one sub-folder a class", takes={"split", "size", "deployed"}, order=60)
+@reader("images", _accepts, files="folders of images, one sub-folder per class", takes={"split", "size", "deployed"}, order=60)
 def image_folder(path: Path, options: Options) -> Data:
     """Return images of one size, or scaled to `size`.
 
@@ -37,10 +37,10 @@ def image_folder(path: Path, options: Options) -> Data:
         root = path / pick_split(options.split, [one.name for one in folders], path)
         folders = _folders(root)
     elif options.split:
-        raise InputError(f"split={options.split!r}: {path} has no folders train, test or val but {', '.join(one.name for one in folders[:5])}")
+        raise InputError(f"split={options.split!r}: {path} has no folders train, test or val, only {', '.join(one.name for one in folders[:5])}")
     files = [(number, file) for number, folder in enumerate(folders) for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES]
     if not files:
-        raise LoadError(f"{root} has no images in its sub-folders: expected {root}/CLASS/IMAGE with {', '.join(sorted(SUFFIXES))}")
+        raise LoadError(f"{root} has no images in its sub-folders: expected {root}/CLASS/IMAGE with a suffix of {', '.join(sorted(SUFFIXES))}")
     pictures = [_picture(file, _size(options.size)) for _, file in files]
     coloured = any(picture.ndim == 3 for picture in pictures)
     sizes = {picture.shape[:2]: file for picture, (_, file) in zip(pictures, files, strict=True)}
@@ -75,10 +75,10 @@ def _picture(file: Path, size: tuple[int, int] | None) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             if opened.mode.startswith(("I", "F")):
-                raise InputError(f"{file} has more than 8 bits a pixel (mode {opened.mode}): save it with 8 bits, or give arrays of floats in [0, 1]")
+                raise InputError(f"{file} has more than 8 bits per pixel (mode {opened.mode}): save it with 8 bits, or give arrays of floats in [0, 1]")
             picture = opened.convert("L" if opened.mode in ("1", "L", "LA") else "RGB")
             if size:
                 picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             return np.asarray(picture)
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise LoadError(f"{file} is not an image that can be read ({error}): mend it or take it away") from error
+        raise LoadError(f"{file} cannot be read as an image ({error}): fix or remove it") from error

@@ -42,7 +42,7 @@ def npz(path: Path, options: Options) -> Data:
     """
     content = io.BytesIO(read_bytes(path))
     if not zipfile.is_zipfile(content):
-        raise LoadError(f"{path} is not a sound .npz archive ({len(content.getvalue())} bytes): copy it again, or write it with np.savez")
+        raise LoadError(f"{path} is not a valid .npz archive ({len(content.getvalue())} bytes): copy it again, or write it with np.savez")
     try:
         with np.load(content, allow_pickle=False) as archive:
             pairs = _pairs(archive.files, path)
@@ -52,10 +52,10 @@ def npz(path: Path, options: Options) -> Data:
             labels = {one: _array(archive, pair.labels, path) for one, pair in pairs.items()}
             named = [str(one) for one in _array(archive, "classes", path)] if "classes" in archive.files else None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
-        raise LoadError(f"{path} is not a sound .npz archive ({error}): copy it again") from error
+        raise LoadError(f"{path} is not a valid .npz archive ({error}): copy it again") from error
     for one, array in parts.items():
         if array.ndim == 0 or len(array) != len(labels[one]):
-            raise LoadError(f"{path}: {pairs[one].inputs} has shape {array.shape} but {pairs[one].labels} {labels[one].shape}: one label per sample is needed")
+            raise LoadError(f"{path}: {pairs[one].inputs} has shape {array.shape} but {pairs[one].labels} {labels[one].shape}: give one label per sample")
     true = np.concatenate(list(labels.values()))
     numbers, classes = (true, []) if options.other is not None else _classes(true, f"{path}: {pairs[chosen[0]].labels}")
     starts = dict(zip(labels, np.cumsum([0, *map(len, labels.values())]), strict=False))
@@ -90,12 +90,10 @@ def _array(archive: Any, name: str, path: Path) -> np.ndarray:
         array = archive[name]
     except ValueError as error:
         if "allow_pickle" in str(error):
-            raise LoadError(
-                f"{path}: {name} holds Python objects, which are pickles and can run code when opened: save it as numbers or as strings of type str"
-            ) from error
-        raise LoadError(f"{path}: {name} cannot be read: {error}") from error
+            raise LoadError(f"{path}: {name} holds pickled Python objects, which can run code when opened: save numbers or strings of type str") from error
+        raise LoadError(f"{path}: {name} cannot be read ({error}): write it again with np.savez") from error
     if not isinstance(array, np.ndarray):
-        raise LoadError(f"{path}: {name} cannot be read: it is not a NumPy array, or a truncated one")
+        raise LoadError(f"{path}: {name} is not a valid NumPy array: write it again with np.savez")
     return array
 
 
@@ -113,7 +111,7 @@ def _inputs(array: np.ndarray, where: str, options: Options) -> tuple[Any, Domai
         x = as_images(array, where)
         return x, image(*x.shape[1:], deployed=options.deployed or "float")
     if options.deployed:
-        raise InputError(f"{where} has shape {array.shape}, no images: deployed={options.deployed!r} means nothing here")
+        raise InputError(f"{where} has shape {array.shape} and holds no images: leave out deployed={options.deployed!r}")
     if array.ndim == 1 and array.dtype.kind == "U":
         return array, text()
     if array.ndim == 2 and array.dtype.kind in "fiu":

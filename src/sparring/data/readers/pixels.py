@@ -1,4 +1,4 @@
-"""Arrays of images as files hold them -> float32 [n, channels, height, width] in [0, 1]."""
+"""Converts arrays of images to float32 [n, channels, height, width] in [0, 1]."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def as_images(array: np.ndarray, where: str) -> np.ndarray:
     else:
         first, last = array.shape[1] in CHANNELS, array.shape[3] in CHANNELS
         if first == last:
-            why = "both ends could be the channels" if first else f"no side is a number of channels ({', '.join(map(str, CHANNELS))})"
+            why = "both ends could be the channel axis" if first else f"no axis has a possible number of channels ({', '.join(map(str, CHANNELS))})"
             raise InputError(f"{where} has shape {array.shape}: {why}; give x as an array, Data.of(x, y, image(channels, height, width))")
         array = array if first else array.transpose(0, 3, 1, 2)
     if array.dtype == np.uint8:

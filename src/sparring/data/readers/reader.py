@@ -1,4 +1,4 @@
-"""What a reader is: it says which paths it reads and makes `Data` of them."""
+"""Defines a reader: it accepts some paths and makes `Data` of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ from sparring.data.dataset import Data
 
 @dataclass(frozen=True)
 class Options:
-    """Hold what a user says about a source; None where nothing was said.
+    """Hold the options that a user gives for a source; None if not given.
 
     split: which part, "test" say. target: name of the column with the classes. size: (height, width) to scale
     images to. deployed: "float" or "8bit", the form in which images reach the model. encoding: of text files. task: what is true.
@@ -32,14 +32,14 @@ class Options:
         return None if self.task is None or self.task.kind == "classes" else self.task
 
     def check(self, taken: frozenset[str], what: str) -> None:
-        """Raise InputError for an option that says nothing about this kind of source."""
+        """Raise InputError for an option that this kind of source does not have."""
         for option in fields(self):
             value = getattr(self, option.name)
             if option.name == "task" and self.other is None:
                 continue  # every source without another task holds classes
             if value is not None and option.name not in taken:
-                known = f"it takes {', '.join(sorted(taken))}" if taken else "it takes none"
-                raise InputError(f"{option.name}={value!r} means nothing for {what}: {known}")
+                known = f"use {', '.join(sorted(taken))}" if taken else "leave it out"
+                raise InputError(f"{option.name}={value!r} has no meaning for {what}: {known}")
 
 
 class Reader(NamedTuple):

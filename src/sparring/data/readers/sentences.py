@@ -1,4 +1,4 @@
-"""Text: lines of text and label divided by a tab, or one file of sentences a class."""
+"""Text: lines of text and label separated by a tab, or one file of sentences per class."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ def _class_files(path: Path) -> list[Path]:
     return sorted(one for one in found if one.is_file() and suffix_of(one) == ".txt" and not one.name.startswith("."))
 
 
-CLASS_FILES = "folders (or patterns, *.txt) of text files, one a class, one sentence a line"
+CLASS_FILES = "folders (or patterns, *.txt) of text files, one file per class and one sentence per line"
 
 
 @reader("sentences", lambda path: bool(_class_files(path)), files=CLASS_FILES, takes={"encoding"}, order=20)
 def sentences(path: Path, options: Options) -> Data:
-    """Return one sentence a line, one .txt (.gz) file a class.
+    """Return sentences, one per line, from one .txt (.gz) file per class.
 
     The class is the name of the file without what all names begin with. Blank lines are no samples; ids hold the line,
     counted from 0.
@@ -33,7 +33,7 @@ def sentences(path: Path, options: Options) -> Data:
     files = _class_files(path)
     shared = _beginning([stem_of(file) for file in files])
     if len(files) < 2:
-        raise LoadError(f"{path} has the single text file {files[0].name}: one file for each class is needed, or one .tsv file of text and label")
+        raise LoadError(f"{path} has the single text file {files[0].name}: give one file per class, or one .tsv file of text and label")
     name = shared.strip(".-_") or path.resolve().name
     x, y, ids = [], [], []
     for number, file in enumerate(files):
@@ -57,7 +57,7 @@ def _is_lines(path: Path) -> bool:
     return suffix_of(path) in (".tsv", ".txt") and "*" not in path.name
 
 
-@reader("lines", _is_lines, files="text and label divided by a tab (.tsv, .txt, also .gz)", takes={"target", "encoding"}, order=20)
+@reader("lines", _is_lines, files="text and label separated by a tab (.tsv, .txt, also .gz)", takes={"target", "encoding"}, order=20)
 def lines(path: Path, options: Options) -> Data:
     """Read two columns divided by a tab, with or without a header.
 
@@ -74,7 +74,7 @@ def lines(path: Path, options: Options) -> Data:
         raise LoadError(f"{path} has no lines")
     wrong = next((place for place, row in enumerate(rows) if len(row) != 2), None)
     if wrong is not None:
-        cure = "name a comma-separated table .csv" if rows[wrong][0].count(",") > 1 else "text and label, divided by one tab, are expected"
+        cure = "for a comma-separated table, use the suffix .csv" if rows[wrong][0].count(",") > 1 else "separate text and label by one tab"
         raise LoadError(f"{path}: line {wrong + 1} has {len(rows[wrong])} columns ({rows[wrong][0][:40]!r}...): {cure}")
     header = [cell.lower() for cell in rows[0]]
     named = any(cell in TEXTS for cell in header) and any(cell in LABELS for cell in header)
@@ -96,7 +96,7 @@ def _label_column(header: list[str] | None, body: list[list[str]], asked: str | 
         return next(place for place, name in enumerate(header) if name.lower() in LABELS)
     distinct = [len(Counter(row[place] for row in body)) for place in (0, 1)]
     if distinct[0] == distinct[1]:
-        raise InputError(f'{path}: both columns have {distinct[0]} different values: say which holds the classes, target="0" or target="1"')
+        raise InputError(f'{path}: both columns have {distinct[0]} different values: choose the one with the classes, target="0" or target="1"')
     return distinct.index(min(distinct))
 
 

@@ -1,4 +1,4 @@
-"""Layers that change no distance upward in L2: networks of them carry certificates in their margins.
+"""Layers with Lipschitz constant 1 in L2, whose networks can be certified by their margins.
 
 Almost-orthogonal layers: Prach, Lampert 2022, arXiv:2208.03160. MaxMin: Anil, Lucas, Grosse 2019, arXiv:1811.05381.
 """
@@ -35,7 +35,7 @@ class LipschitzConv2d(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True):
         if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size={kernel_size}: give an odd one, so that the output is as large as the input")
+            raise ValueError(f"kernel_size={kernel_size}: give an odd number, which keeps the size of the image")
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
         nn.init.dirac_(self.weight)
 

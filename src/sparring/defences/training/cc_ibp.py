@@ -1,4 +1,4 @@
-"""CC-IBP: the loss of a weighted mean of leads."""
+"""CC-IBP: the loss of a weighted mean of logit gaps."""
 
 from dataclasses import dataclass
 

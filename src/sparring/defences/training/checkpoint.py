@@ -1,4 +1,4 @@
-"""Training written to one file from which it goes on exactly: tensors in safetensors, everything else as JSON in its header."""
+"""Checkpoints from which training continues exactly: safetensors with JSON in the header."""
 
 import json
 import os
@@ -64,11 +64,11 @@ def resume(file: Path, module: nn.Module, optimiser: torch.optim.Optimizer, rng:
             header = json.loads((held.metadata() or {})["training"])
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118 - not a dictionary
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise LoadError(f"{file} is no sound checkpoint of a training ({error}): remove it to begin anew") from error
+        raise LoadError(f"{file} is not a valid checkpoint ({error}): remove it to start again") from error
     differing = [name for name in identity if header["identity"].get(name) != identity[name]]
     if differing:
-        told = "; ".join(f"{name} was {header['identity'].get(name)!r} and is {identity[name]!r}" for name in differing)
-        raise PlanError(f"{file} is of another training: {told}: give another folder, or remove the file to begin anew")
+        told = "; ".join(f"{name} was {header['identity'].get(name)!r}, now {identity[name]!r}" for name in differing)
+        raise PlanError(f"{file} belongs to another training ({told}): give another folder, or remove the file to start again")
     module.load_state_dict(_under("module.", tensors))
     state: dict[int, dict[str, Any]] = {int(number): dict(values) for number, values in header["optimiser"].items()}
     for name, value in _under("optimiser.", tensors).items():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from sparring.certification.networks.bounds.crown import lower, relaxations
-from sparring.defences.training.ibp import interval_leads, mixed, regular
+from sparring.defences.training.ibp import interval_gaps, mixed, regular
 from sparring.defences.training.initialisation import interval_initialisation
 from sparring.defences.training.recipe import recipe
 from sparring.defences.training.regulariser import Regulariser
@@ -20,7 +20,7 @@ class CrownIbp:
 
     Intervals bound the layers.
 
-    Lower bounds of the lead by CROWN are mixed with those of intervals (Zhang et al. 2020, arXiv:1906.06316, equation 11).
+    Lower bounds of the logit gaps by CROWN are mixed with those of intervals (Zhang et al. 2020, arXiv:1906.06316, equation 11).
 
     crown: weight of the backward bound at radius 0 and at the full radius, 1 - beta in the paper's terms reversed: (1, 0) starts with CROWN and ends
     with intervals, as the paper does; (1, 1) keeps CROWN. natural, regulariser: see `Ibp`. One row a rival class is pulled back; the fusion of
@@ -33,11 +33,11 @@ class CrownIbp:
 
     def __call__(self, step: Step) -> Tensor:
         network = step.network
-        values, leads = interval_leads(step, step.box)
+        values, gaps = interval_gaps(step, step.box)
         weight = self.crown[0] + (self.crown[1] - self.crown[0]) * step.share
         if weight:
             bounds = {before: values[before] for activation in network.nonlinearities for before in network.nodes[activation].inputs}
             rows = rivals(step.y, network.outputs, step.x.dtype).reshape(len(step.y), -1, *network.shapes[-1])
             backward = lower(network, step.box, len(network.nodes) - 1, rows, relaxations(network, bounds))
-            leads = weight * backward + (1 - weight) * leads
-        return mixed(step, worst_entropy(leads), self.natural) + regular(step, values, self.regulariser)
+            gaps = weight * backward + (1 - weight) * gaps
+        return mixed(step, worst_entropy(gaps), self.natural) + regular(step, values, self.regulariser)

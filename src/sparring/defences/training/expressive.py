@@ -1,4 +1,4 @@
-"""What MTL-IBP, CC-IBP and Exp-IBP share: losses between adversarial points and interval bounds.
+"""Code shared by MTL-IBP, CC-IBP and Exp-IBP: losses between adversarial points and interval bounds.
 
 De Palma et al. 2024, arXiv:2305.13991: losses that reach from a lower to an upper bound of the worst-case loss as `weight` goes from 0 to 1.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from sparring.core.errors import PlanError
-from sparring.defences.training.ibp import interval_leads, regular
+from sparring.defences.training.ibp import interval_gaps, regular
 from sparring.defences.training.pgd import BoxPgd
 from sparring.defences.training.regulariser import Regulariser
 from sparring.defences.training.step import Step
@@ -31,10 +31,10 @@ class Expressive(ABC):
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
-            raise PlanError(f"weight={self.weight}: the weight of the interval bound lies in [0, 1]")
+            raise PlanError(f"weight={self.weight}: give a weight of the interval bound in [0, 1]")
 
     def __call__(self, step: Step) -> Tensor:
-        values, bound = interval_leads(step, step.box)
+        values, bound = interval_gaps(step, step.box)
         if step.share == 0:
             return worst_entropy(bound) + regular(step, values, self.regulariser)  # one point a sample: all losses agree
         scores = step.network(self.attack(step))

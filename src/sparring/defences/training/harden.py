@@ -1,4 +1,4 @@
-"""`harden`: a module and a threat in, a module trained against the threat out."""
+"""`harden` trains a module against a threat."""
 
 import os
 import warnings
@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from sparring.core.errors import InputError, UnknownName
-from sparring.core.foreign import ours
+from sparring.core.arguments import shown
+from sparring.core.errors import InputError, PlanError, UnknownName
+from sparring.core.foreign import in_our_words, ours
 from sparring.core.registry import find
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
@@ -20,12 +21,13 @@ from sparring.defences.training.step import Loss
 from sparring.models.wanted import module_of, threat_of
 
 RENAMED = {"ramp": "radius_schedule", "balance": "regulariser"}
-"""Keywords of `harden` and `spar harden` by the names that they had at first."""
+"""Former names of keywords of `harden` and `spar harden`."""
 
 OF_TRAINING = ("epochs", "batch", "optimiser", "schedule", "radius_schedule", "clip", "seed", "folder")
 """Keywords of `harden` that hold for every recipe."""
 
 
+@in_our_words
 def harden(
     module: nn.Module | Victim,
     data: Data,
@@ -48,10 +50,34 @@ def harden(
 
     The module itself stays as it is.
 
-    recipe: a name (`spar ls recipes` lists them), whose loss takes `settings` (`ratio` of "sabr" say), or a loss itself. fresh: draw the weights anew in the
-    way that suits the recipe; false trains on from those of the module. Everything else as in `train`.
-    Raises UnknownName for a recipe or setting nobody knows, and what `train` raises.
+    Args:
+        module: A torch module that gives scores [n, classes] for x, or a victim that holds one.
+        data: Samples to train on; x is float [n, ...].
+        threat: The training goes from no radius up to the radius of this threat.
+        recipe: A name that `spar ls recipes` lists, or a loss itself.
+        fresh: Whether to draw the weights anew in the way that suits the recipe; False trains on from those of the module.
+        epochs: Passes through the data, at least 1.
+        batch: Samples per step, at least 1. The last samples of an epoch that make no full batch are left out; each epoch has another order.
+        optimiser: Adam at a rate of 5e-4 if left out.
+        schedule: How the rate changes; if left out, it falls to a fifth after 70 % and again after 85 % of the training.
+        radius_schedule: How the radius grows over the training.
+        clip: Length to which longer gradients are cut, None for no limit.
+        seed: Of order, initialisation and all that the loss draws.
+        folder: Where a checkpoint is written after every epoch. Where there is one, the training goes on from it, and on the same machine
+            with the same threads it ends with the weights of an uninterrupted training.
+        listen: Called after each epoch with ("epoch", details).
+        settings: Of the recipe, such as `ratio` of "sabr"; `spar ls recipes sabr` lists them.
 
+    Returns:
+        The trained copy, a torch module in evaluation mode.
+
+    Raises:
+        UnknownName: For an unknown recipe or setting.
+        InputError: For data that does not fit the module.
+        PlanError: For settings out of range, and where the loss is not finite.
+        LoadError: For a module that cannot be copied, or a file that is no checkpoint.
+
+    Example:
         >>> import sparring as sp
         >>> from sparring.models.zoo import DigitsNet
         >>> data = sp.load("digits", split="train", take=200)
@@ -62,9 +88,14 @@ def harden(
         raise InputError(f"the model is a {type(network).__name__}: training takes a torch module, or a victim that holds one")
     if not isinstance(data, Data):
         raise InputError(f"the data is a {type(data).__name__}: training needs to know what the inputs are, give sp.Data.of(x, y, domain) or sp.load(...)")
+    for what, given, method in (("optimiser", optimiser, "make"), ("schedule", schedule, "__call__")):
+        if given is not None and not hasattr(given, method):
+            raise PlanError(f"the {what} is {shown(given)}: give one of sparring.defences.training.optimiser, or leave it out")
+    if not isinstance(recipe, str) and not callable(recipe):
+        raise PlanError(f"the recipe is {shown(recipe)}: give a name that `spar ls recipes` lists, or a loss")
     for old, new in RENAMED.items():
         if old in settings and not (isinstance(recipe, str) and old in find("recipe", recipe).defaults):
-            warnings.warn(f"{old} is now {new}: write harden(..., {new}=...)", DeprecationWarning, stacklevel=2)
+            warnings.warn(f"{old} is now {new}: write harden(..., {new}=...)", DeprecationWarning, stacklevel=3)
             settings[new] = settings.pop(old)
     radius_schedule = settings.pop("radius_schedule", radius_schedule)
     initialisation = None

@@ -30,11 +30,11 @@ class Ibp:
     regulariser: Regulariser | None = field(default_factory=Regulariser)
 
     def __call__(self, step: Step) -> Tensor:
-        values, leads = interval_leads(step, step.box)
-        return mixed(step, worst_entropy(leads), self.natural) + regular(step, values, self.regulariser)
+        values, gaps = interval_gaps(step, step.box)
+        return mixed(step, worst_entropy(gaps), self.natural) + regular(step, values, self.regulariser)
 
 
-def interval_leads(step: Step, box: InputSet) -> tuple[Sequence[Interval], Tensor]:
+def interval_gaps(step: Step, box: InputSet) -> tuple[Sequence[Interval], Tensor]:
     """Return the intervals of all nodes for a box, and lower bounds of the label's logit gaps.
 
     The bounds are [n, classes - 1].

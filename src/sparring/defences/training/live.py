@@ -1,4 +1,4 @@
-"""A module in training as a graph whose tensors are its parameters: bounds computed on it have gradients."""
+"""A module in training as a graph that shares its parameters, so that bounds have gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ class LiveNetwork:
     def _listener(self, name: str):  # noqa: ANN202 - a hook as torch has it
         def listen(part: nn.Module, values: tuple[Tensor, ...]) -> None:
             if name in self._statistics:
-                raise NeedsError(f"the batch normalisation {name} is used twice in one pass, so that it has no single mean: give each place its own")
+                raise NeedsError(f"the batch normalisation {name} is used twice in one pass and so has no single mean: use a separate layer each time")
             rest = [axis for axis in range(values[0].ndim) if axis != 1]
             variance, mean = torch.var_mean(values[0], rest, correction=0)
             self._statistics[name] = mean, variance

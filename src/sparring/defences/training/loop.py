@@ -1,4 +1,4 @@
-"""The loop of all training: batches, radius, rate, checkpoints. What is learned is the loss's business.
+"""The training loop for every loss: batches, radius, learning rate, checkpoints.
 
 Plain training, adversarial training and certified training differ in the loss alone, a function of a `Step`:
 
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparring.core.code import code_of
 from sparring.core.errors import InputError, LoadError, PlanError
 from sparring.core.threat import Threat
 from sparring.data.dataset import Data
@@ -84,11 +85,11 @@ def train(
         False
     """
     if epochs < 1 or batch < 1 or (clip is not None and not clip > 0):
-        raise PlanError(f"epochs={epochs}, batch={batch}, clip={clip}: epochs and batch are at least 1, clip is positive or None")
+        raise PlanError(f"epochs={epochs}, batch={batch}, clip={clip}: epochs and batch must be at least 1, clip positive or None")
     optimiser, schedule, radius_schedule = optimiser or Adam(), schedule or Falls(), radius_schedule or RadiusSchedule()
     radius = threat.space.radius
     if not isinstance(radius, int | float):
-        raise PlanError("the threat has a radius per sample: training takes one radius for all")
+        raise PlanError("the threat has a radius per sample: give one radius for all samples")
     module = _copied(module)
     x, y = _checked(module, data)
     device = x.device
@@ -128,13 +129,13 @@ def _learn(motor: torch.optim.Optimizer, rate: float, loss: Tensor, clip: float 
     value = float(loss.detach())
     cure = "lower the rate of the optimiser or let the radius grow more slowly (radius_schedule)"
     if not math.isfinite(value):
-        raise PlanError(f"the loss became {value} {where}: {cure}; the checkpoint, if there is one, is of the epoch before")
+        raise PlanError(f"the loss became {value} {where}: {cure}; a checkpoint holds the previous epoch")
     motor.zero_grad(set_to_none=True)
     loss.backward()
     learned = [one for group in motor.param_groups for one in group["params"]]
     length = float(nn.utils.clip_grad_norm_(learned, math.inf if clip is None else clip))
     if not math.isfinite(length):
-        raise PlanError(f"the gradient became {length} {where} (loss {value:g}): {cure}; the checkpoint, if there is one, is of the epoch before")
+        raise PlanError(f"the gradient became {length} {where} (loss {value:g}): {cure}; a checkpoint holds the previous epoch")
     for group in motor.param_groups:
         group["lr"] = rate
     motor.step()
@@ -146,7 +147,7 @@ def _copied(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module)
     except Exception as error:  # whatever the module raises
         raise LoadError(
-            f"{type(module).__name__} cannot be copied ({type(error).__name__}: {error}): training needs a copy, to leave yours as it is"
+            f"{type(module).__name__} cannot be copied ({type(error).__name__}: {error}): training works on a copy, so make the module copyable"
         ) from error
 
 
@@ -156,7 +157,7 @@ def _checked(module: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
     if own is None:
         raise PlanError(f"{type(module).__name__} has no parameters that can be trained (requires_grad)")
     if not isinstance(data.x, Tensor):
-        raise InputError(f"{data.name} holds {data.domain.kind}, not numbers: training is for images and other floats")
+        raise InputError(f"{data.name} holds {data.domain.kind}, not numbers: training needs images or other floats")
     x, y = data.x.to(own.device, own.dtype), data.y.to(own.device)
     with torch.no_grad(), torch.random.fork_rng(devices=_cards(own.device)):
         try:
@@ -166,7 +167,7 @@ def _checked(module: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] <= int(y.max()):
         seen = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise InputError(
-            f"{type(module).__name__} gives {seen} for two samples, but {data.name} has labels up to {int(y.max())}: scores [n, classes] are needed"
+            f"{type(module).__name__} gives {seen} for two samples, but {data.name} has labels up to {int(y.max())}: return scores [n, classes] for all classes"
         )
     return x, y
 
@@ -194,4 +195,5 @@ def _identity(module: nn.Module, data: Data, threat: Threat, loss: Loss, *, init
         weights.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
     named = {"loss": loss, "initialisation": initialisation} | settings
     words = {name: getattr(value, "__qualname__", None) or repr(value) for name, value in named.items()}
-    return {"weights": weights.hexdigest(), "data": data.sha256, "threat": threat.space.describe(), **words}
+    code = code_of(loss, initialisation, threat.space, train)
+    return {"weights": weights.hexdigest(), "data": data.sha256, "threat": threat.space.describe(), **words, "code": code}

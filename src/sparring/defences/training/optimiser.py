@@ -18,7 +18,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Falls:
-    """Multiply the rate by `factor` at each of these shares of the training.
+    """Multiply the rate by `factor` after each of these shares of the training.
 
     Before that it rises from 0 over the share `warm`.
     """

@@ -27,7 +27,7 @@ class BoxPgd:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.step_size > 0:
-            raise PlanError(f"{self}: at least one step, and a step size above 0")
+            raise PlanError(f"{self}: give at least one step, and a step size above 0")
 
     def __call__(self, step: Step) -> Tensor:
         """Points [n, *in] of the box of the step, found on its graph: the statistics of batch normalisation are those of the clean batch."""

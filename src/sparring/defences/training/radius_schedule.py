@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sparring.core.errors import PlanError
 
 SOFT = 0.25
-"""Part of the way that rises by the fourth power before it goes on along its tangent."""
+"""Part of the schedule that rises with the fourth power; the rest follows its tangent."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RadiusSchedule:
 
     def __post_init__(self) -> None:
         if not 0 <= self.begin <= self.end <= 1:
-            raise PlanError(f"{self}: begin and end are shares of the training, 0 <= begin <= end <= 1")
+            raise PlanError(f"{self}: give begin and end as shares of the training, 0 <= begin <= end <= 1")
 
     def __call__(self, progress: float) -> float:
         """progress: share of the training that is done, in [0, 1]."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from sparring.core.registry import register
+from sparring.core.signature import check_fields
 from sparring.defences.training.loop import Initialisation
 from sparring.defences.training.step import Loss
 
@@ -37,6 +38,7 @@ def recipe(name: str, *, cites: str, initialisation: Initialisation | None = Non
     """Register the dataclass of a loss as a recipe of `harden`; see `Recipe`."""
 
     def enter(loss: LossClass) -> LossClass:
+        check_fields("recipe", loss)  # type: ignore[arg-type]
         made = Recipe(name, loss, initialisation, cites)
         object.__setattr__(made, "__doc__", loss.__doc__)
         object.__setattr__(made, "__module__", loss.__module__)

@@ -15,7 +15,7 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class Regulariser:
-    """Hold the regularisers of tightness and ReLU balance, whose one weight falls to 0.
+    """Hold the regularisers of tightness and ReLU balance, with a weight that decreases to 0.
 
     It falls as the radius grows (Shi et al. 2021, arXiv:2103.17268, section 4.3).
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sparring.certification.networks.bounds.inputs import InputSet
 from sparring.core.errors import PlanError
-from sparring.defences.training.ibp import interval_leads, mixed, regular
+from sparring.defences.training.ibp import interval_gaps, mixed, regular
 from sparring.defences.training.initialisation import interval_initialisation
 from sparring.defences.training.pgd import BoxPgd
 from sparring.defences.training.recipe import recipe
@@ -37,15 +37,15 @@ class Sabr:
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio <= 1:
-            raise PlanError(f"ratio={self.ratio}: the small box has a share of the allowed one, 0 to 1")
+            raise PlanError(f"ratio={self.ratio}: give the size of the small box as a share of the allowed box, 0 to 1")
 
     def __call__(self, step: Step) -> Tensor:
         box = step.box if self.ratio == 1 or step.share == 0 else self.small(step.box, self.attack(step))
-        values, leads = interval_leads(step, box)
-        return mixed(step, worst_entropy(leads), self.natural) + regular(step, values, self.regulariser)
+        values, gaps = interval_gaps(step, box)
+        return mixed(step, worst_entropy(gaps), self.natural) + regular(step, values, self.regulariser)
 
     def small(self, box: InputSet, point: Tensor) -> InputSet:
-        """Return the box of this share of the width, centred as near to the point as it fits inside.
+        """Return a box with this share of the width, centred as near to the point as possible.
 
         This holds coordinate by coordinate.
         """

@@ -1,4 +1,4 @@
-"""What a loss sees of one step of training."""
+"""Defines the step of training that a loss receives."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,12 +54,12 @@ class Step:
         """
         region = self.space.around(self.x, self.domain)
         if "paint" not in self.space.offers():
-            raise NeedsError(f"bounds of intervals are for boxes; {self.space.kind} allows other sets: train with linf")
+            raise NeedsError(f"interval bounds need a box, but {self.space.kind} allows another set: train with linf")
         return InputSet(region.low, region.high)  # type: ignore[attr-defined]
 
 
 class Loss(Protocol):
-    """Represent what training minimises: called with a step, it returns a number with gradients.
+    """Represent a loss: a function from a step to a number with gradients.
 
     A loss is a frozen value with its settings.
     """

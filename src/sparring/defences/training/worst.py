@@ -1,4 +1,4 @@
-"""Losses of bounds: lower bounds of how far the label leads, and cross-entropy of the worst they allow."""
+"""Losses of bounds: lower bounds of logit gaps, and cross-entropy of the worst scores."""
 
 import torch
 from torch import Tensor
@@ -15,14 +15,14 @@ def rivals(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     return unit[y][:, None] - unit[others]
 
 
-def worst_entropy(leads: Tensor) -> Tensor:
-    """Return the mean cross-entropy of scores in which the label leads by so much.
+def worst_entropy(gaps: Tensor) -> Tensor:
+    """Return the mean cross-entropy of scores with these logit gaps of the label.
 
-    leads: [n, classes - 1].
+    gaps: [n, classes - 1].
 
     Of lower bounds it is an upper bound of the cross-entropy of every input they hold for (Gowal et al. 2018, equation 12).
 
         >>> round(float(worst_entropy(torch.zeros(1, 9))), 4)  # ten equal scores: log 10
         2.3026
     """
-    return torch.logsumexp(torch.cat([leads.new_zeros(len(leads), 1), -leads], 1), 1).mean()
+    return torch.logsumexp(torch.cat([gaps.new_zeros(len(gaps), 1), -gaps], 1), 1).mean()

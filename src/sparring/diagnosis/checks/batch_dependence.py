@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sparring.diagnosis.doctor import Answers, Opinion, Subject, check, compare
+from sparring.diagnosis.doctor import EVERY_TASK, Answers, Opinion, Subject, check, compare
 
 ALONE = 8
 
@@ -11,46 +11,39 @@ MODAL = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, 
 """Modules that behave differently in training."""
 
 
-@check(code="D3", title="Batch dependence and training mode", needs={"labels"})
+@check(code="D3", title="Batch dependence and training mode", needs={"labels"}, tasks=EVERY_TASK)
 def batch_dependence(subject: Subject) -> Opinion:
     """Ask the first samples alone and compare with their answers inside the batch."""
-    tolerance, training = subject.tolerance, _in_training(subject)
+    named = subject.module.named_modules() if subject.module else ()
+    training = ", ".join(f"{name} ({type(one).__name__})" for name, one in named if one.training and isinstance(one, MODAL))
+    tolerance = subject.tolerance
     if training:
-        seen = f"In use, {training} is still in training mode."
-        return Opinion("bad", seen, "Let eval() reach every module, or treat the model as randomised.", training)
+        seen = f"{training} stays in training mode when the model is evaluated."
+        return Opinion("bad", seen, "Make eval() reach every module, or treat the model as randomised.", training)
     again = subject.ask(subject.x)
-    repeat, apart = compare(subject.clean, again), compare(_head(again, ALONE), _alone(subject))
+    head = Answers(again.labels[:ALONE], None if again.scores is None else again.scores[:ALONE])
+    repeat, apart = compare(subject.clean, again), compare(head, _alone(subject))
     if repeat.changed or repeat.largest > tolerance:
-        return Opinion("not applicable", "The answers are random, so the influence of the batch cannot be told: see D1.")
-    cure = "Use running statistics (eval mode) or ask one sample at a time, so that a sample's answer is its own."
+        return Opinion("not applicable", "The answers are random, so the influence of the batch cannot be measured: see D1.")
+    cure = "Use running statistics (evaluation mode), or evaluate one sample at a time."
     count = min(ALONE, len(subject))
     if apart.changed:
-        seen = f"{apart.changed} of {count} predictions changed when the sample was asked alone."
+        seen = f"{apart.changed} of {count} predictions changed when the sample was evaluated alone."
         return Opinion("bad", seen, cure, apart.changed / count, 0.0)
     if apart.largest > tolerance:
-        seen = f"Scores differ by {apart.largest:.2g} relative to their size when a sample is asked alone."
+        seen = f"Scores differ by {apart.largest:.2g} relative to their size when a sample is evaluated alone."
         return Opinion("caution", seen, cure, apart.largest, tolerance)
     if getattr(subject.victim, "was_training", False):
-        seen = "The module was handed over in training mode; it was asked in evaluation mode, as deployed."
-        return Opinion("caution", seen, "Call eval() before handing it over, if that is how it is deployed.", apart.largest, tolerance)
+        seen = "The module was in training mode; it was evaluated in evaluation mode, as when deployed."
+        return Opinion("caution", seen, "Call eval() first, if the model is deployed in evaluation mode.", apart.largest, tolerance)
     if len(subject) == 1:
-        return Opinion("not applicable", "One sample has no batch to depend on: give at least two.")
-    seen = f"{count} samples asked alone gave the same answers as in the batch."
+        return Opinion("not applicable", "The check needs at least two samples.")
+    seen = f"{count} samples gave the same answers alone as in the batch."
     return Opinion("ok", seen, value=apart.largest, threshold=tolerance)
-
-
-def _in_training(subject: Subject) -> str:
-    """Names of modules that would behave differently in evaluation, and are in training mode now."""
-    named = subject.module.named_modules() if subject.module else ()
-    return ", ".join(f"{name} ({type(one).__name__})" for name, one in named if one.training and isinstance(one, MODAL))
-
-
-def _head(answers: Answers, count: int) -> Answers:
-    return Answers(answers.labels[:count], None if answers.scores is None else answers.scores[:count])
 
 
 def _alone(subject: Subject) -> Answers:
     """The first samples asked one by one."""
-    each = [subject.ask(subject.x[place : place + 1]) for place in range(min(ALONE, len(subject)))]
+    each = [subject.ask(subject.x[place : place + 1], subject.y[place : place + 1]) for place in range(min(ALONE, len(subject)))]
     rows = [one.scores for one in each if one.scores is not None]
     return Answers(torch.cat([one.labels for one in each]), torch.cat(rows) if rows else None)

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 
 SAMPLES = 4
 NAMED = 3
 
 
-@check(code="D6", title="Broken graph", needs={"gradients"})
+@check(code="D6", title="Broken graph", needs={"gradients"}, tasks=EVERY_TASK)
 def broken_graph(subject: Subject) -> Opinion:
     """Follow grad_fn through every module of a forward pass, to find where gradients end."""
     error = ""
     try:
-        subject.gradient("cross-entropy")
+        subject.gradient(next(iter(subject.losses)))
         attached = subject.attached
     except Exception as trouble:
         attached, error = False, f"Autograd failed ({type(trouble).__name__}: {trouble}). "
@@ -28,12 +28,12 @@ def broken_graph(subject: Subject) -> Opinion:
         lost, reached = _follow(subject.module, subject.x[:SAMPLES])
         attached = attached and reached
     names = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if len(lost) > NAMED else "")
-    cure = f"Give {names or 'the part that cuts the graph'} a differentiable stand-in for the backward pass (BPDA), or use query attacks."
+    cure = f"Give {names or 'the part that cuts the graph'} a differentiable substitute for the backward pass (BPDA), or use query attacks."
     if not attached:
-        where = f"The gradient is lost in {names}." if lost else "No gradient reaches the input, and no single module loses it."
+        where = f"The gradient is lost in {names}." if lost else "No gradient reaches the input, and no single module is responsible."
         return Opinion("bad", error + where, cure, names or "unknown", "none")
     if lost:
-        seen = f"The gradient is lost in {names}, though the scores still depend on the input by another way."
+        seen = f"The gradient is lost in {names}, although the scores still depend on the input through another path."
         return Opinion("caution", seen, cure, names, "none")
     return Opinion("ok", "Gradients reach the input through every module.", value="none", threshold="none")
 

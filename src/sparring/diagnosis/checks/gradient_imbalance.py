@@ -30,7 +30,7 @@ def gradient_imbalance(subject: Subject) -> Opinion:
     if not bool(((own > 0) | (other > 0)).any()):
         return Opinion("not applicable", "All gradients are zero: see D6 and D8.")
     value = float((torch.maximum(own, other) / torch.minimum(own, other)).nan_to_num(1.0, posinf=1e6).median())
-    seen = f"Of the gradients of the label's score and the runner-up's, one is {value:.3g} times the other (median)."
+    seen = f"One of the gradients of the label's and the runner-up's score is {value:.3g} times the other (median)."
     if value > LARGE:
-        return Opinion("caution", seen, "Attack with a margin loss that takes turns (MD), or in probabilities (pm), and aim at single classes.", value, LARGE)
+        return Opinion("caution", seen, "Attack with an alternating margin loss (MD) or one on probabilities (pm), and with single targets.", value, LARGE)
     return Opinion("ok", seen, value=value, threshold=LARGE)

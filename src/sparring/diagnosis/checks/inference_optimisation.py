@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from sparring.diagnosis.doctor import Opinion, Subject, check
+from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, check
 
 SAMPLES = 4
 
@@ -21,7 +21,7 @@ PLACES: tuple[tuple[Any, str, str], ...] = (
 )
 
 
-@check(code="D5", title="Optimisation at inference", needs={"labels"})
+@check(code="D5", title="Optimisation at inference", needs={"labels"}, tasks=EVERY_TASK)
 def inference_optimisation(subject: Subject) -> Opinion:
     """Watch whether a plain forward pass differentiates or optimises anything."""
     with _watch() as seen:

@@ -1,4 +1,4 @@
-"""D12: do scores jump where the gradient sees nothing? Costs 21 forwards and 1 backward."""
+"""D12: do scores jump although the gradient predicts no change? Costs 21 forwards and 1 backward."""
 
 import torch
 
@@ -15,7 +15,7 @@ JUMPS = 0.05  # share of the margin
 
 @check(code="D12", title="Instability", needs={"gradients", "scores"}, cost=22)
 def instability(subject: Subject) -> Opinion:
-    """Measure how far small random changes move the margin, beyond what the gradient explains.
+    """Measure how much small random changes move the margin beyond the gradient's prediction.
 
     After indicator I2 of IoAF (Pintor et al. 2022, arXiv:2106.09947). Where we differ: the margin stands for the loss and
     the part that the gradient explains is taken off, because cross-entropy near zero changes by large shares in plain
@@ -34,8 +34,8 @@ def instability(subject: Subject) -> Opinion:
         change = -logit_gap(subject.victim.scores(subject.x + way), y) - graded.value - said
         moved += (change.double().abs() / graded.value.double().abs().clamp_min(1e-12)).clamp_max(1) / DRAWS
     value = float(moved.mean())
-    seen = f"Changes of at most {WIDTH / 2:.2g} of the width of the box move the margin by {value:.1%} beyond what the gradient says of them."
+    seen = f"Changes of at most {WIDTH / 2:.2g} of the width of the box move the margin by {value:.1%} more than the gradient predicts."
     if value > JUMPS:
-        cure = "The scores jump: let gradients pass the part that steps by a stand-in (BPDA), or average them over random points near by."
+        cure = "The scores jump: give the part with steps a substitute gradient (BPDA), or average gradients over random nearby points."
         return Opinion("caution", seen, cure, value, JUMPS)
     return Opinion("ok", seen, value=value, threshold=JUMPS)

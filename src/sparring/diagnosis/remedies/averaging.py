@@ -1,4 +1,4 @@
-"""Averaging: where answers are random, gradients are means of many draws."""
+"""Averaging: if answers are random, gradients are means of many draws."""
 
 from collections.abc import Iterator
 

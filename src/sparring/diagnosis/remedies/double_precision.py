@@ -1,4 +1,4 @@
-"""Double precision: gradients that vanish by rounding come back."""
+"""Double precision: restores gradients that vanish by rounding."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""More queries: random search asks ten times as often as the check D22."""
+"""More queries: random search with ten times the queries of the check D22."""
 
 from collections.abc import Iterator
 
@@ -7,12 +7,12 @@ from sparring.diagnosis.probe import DRAWS, deployed, is_random, square
 from sparring.diagnosis.remedy import Trying, remedy
 
 QUERIES = 2000
-"""Ten times what the check D22 asks."""
+"""Ten times the queries of the check D22."""
 
 
 @remedy("ten times the queries", order=60, only_if_doubtful=True)
 def more_queries(subject: Subject) -> Iterator[Trying]:
-    """Return random search, which needs no gradients, asks ten times as often as the check D22."""
+    """Try random search without gradients, with ten times the queries of the check D22."""
     loose = is_random(subject)
     one = square(subject, QUERIES // DRAWS if loose else QUERIES)
     if one is not None:

@@ -1,4 +1,4 @@
-"""Transfer: points found on a repaired twin or on a classifier inside may carry over."""
+"""Transfer: points found on a repaired copy or on an inner classifier may break the victim."""
 
 from collections.abc import Iterator
 

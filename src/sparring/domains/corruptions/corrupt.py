@@ -33,11 +33,11 @@ CORRUPTIONS: dict[str, Callable[[Tensor, int, Rng], Tensor]] = {
 SEVERITIES = (1, 2, 3, 4, 5)
 
 NUMBERS_AT_ONCE = 2**23
-"""Numbers in one slice of a batch; bounds the memory. Slices do not show: every image is made by itself."""
+"""Numbers per slice of a batch, to limit memory. Slices do not change results, because images are independent."""
 
 
 def corrupt(x: Tensor, name: str, severity: int, rng: Rng, domain: Domain) -> Tensor:
-    """Return images as they look under a common corruption.
+    """Return images under a common corruption.
 
     x: float [n, channels, height, width] in the bounds of the domain. name: one of `CORRUPTIONS`. severity: 1 to 5; 0 gives x
     itself. rng: one a sample; the same rng give the same image in any batch, and the same noise in every severity. Returns images
@@ -54,13 +54,13 @@ def corrupt(x: Tensor, name: str, severity: int, rng: Rng, domain: Domain) -> Te
     single images differ from the published ones, and error rates are near theirs but not the same.
     """
     if not isinstance(domain, Image):
-        raise NeedsError(f"common corruptions are of images; this is {domain}")
+        raise NeedsError(f"common corruptions apply to images only, the inputs are {domain}")
     if name not in CORRUPTIONS:
         raise UnknownName("corruption", name, CORRUPTIONS)
     if severity not in (0, *SEVERITIES):
         raise InputError(f"severity {severity!r}: choose 0 (no change), 1, 2, 3, 4 or 5")
     if len(rng) != len(x):
-        raise InputError(f"rng for {len(rng)} samples, {len(x)} images: give one stream an image")
+        raise InputError(f"rng for {len(rng)} samples, {len(x)} images: give one stream per image")
     if severity == 0 or not len(x):
         return x.clone()
     span, made = domain.high - domain.low, rng.draw(name)

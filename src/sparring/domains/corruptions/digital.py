@@ -11,7 +11,7 @@ from sparring.domains.corruptions.fields import gaussian, lattice, published, re
 
 
 def contrast(x: Tensor, severity: int, rng: Rng) -> Tensor:
-    """Return every channel drawn toward its mean."""
+    """Move every channel toward its mean."""
     kept = published(x, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05))
     mean = x.mean((2, 3), keepdim=True)
     return mean + kept * (x - mean)

@@ -1,4 +1,4 @@
-"""What several corruptions share: the published strengths, blurs, resampling and random fields."""
+"""Code shared by corruptions: the published strengths, blurs, resampling and random fields."""
 
 import math
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""A web endpoint: its address, how questions and answers are written, how fast and how patiently to ask."""
+"""A web endpoint: its address, the format of requests and answers, rate limits and retries."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from sparring.core.errors import LoadError, PlanError, UnknownName
 
 SECRET = re.compile(r"key|token|secret|passw|sig|auth|credential", re.IGNORECASE)
-"""Names in the query of an address behind which a secret is to be expected."""
+"""Names of query parameters that probably hold a secret."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Endpoint:
         try:
             json.dumps(dict(self.constants), allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise PlanError(f"endpoint {self}: constants cannot be written as JSON ({error}): give plain numbers, words and lists") from error
+            raise PlanError(f"endpoint {self}: constants cannot be written as JSON ({error}): give numbers, strings and lists") from error
         for name, value in self.headers.items():  # checked here, because others would repeat the value in their complaint
             if not (isinstance(value, str) and value.isascii() and value.isprintable() and re.fullmatch(r"[!#$%&'*+\-.^_`|~\w]+", name, re.ASCII)):
                 raise PlanError(f"endpoint {self}: header {name!r} has a value that cannot be sent: give one line of ASCII text")
@@ -82,14 +82,14 @@ class Endpoint:
         except ValueError as error:
             raise LoadError(f"the address of the model cannot be read ({error}): write https://HOST/PATH") from error
         if parts.scheme not in ("http", "https") or not host or not self.url.isprintable() or " " in self.url:
-            raise LoadError(f"{str(self)!r} is no address of a model: write https://HOST/PATH")
+            raise LoadError(f"{str(self)!r} is not an address of a model: write https://HOST/PATH")
         if parts.username is not None or parts.password is not None:
             raise LoadError(f"the address of {self} holds a password, which would be written into records: use token=VARIABLE or headers")
         for name, _ in parse_qsl(parts.query, keep_blank_values=True):
             if SECRET.search(name):
                 raise LoadError(f"the address of {self} holds {name}=..., which would be written into records: use token=VARIABLE or headers")
         if parts.fragment:
-            raise LoadError(f"the address of {self} has a part behind #: Endpoint.read takes settings from there, Endpoint(url, ...) by name")
+            raise LoadError(f"the address of {self} has settings after #: use Endpoint.read, or pass the settings by name, Endpoint(url, ...)")
 
     @classmethod
     def read(cls, written: str) -> "Endpoint":
@@ -104,7 +104,7 @@ class Endpoint:
         kinds = {one.name: type(one.default) for one in fields(cls) if isinstance(one.default, int | float | str)}
         settings: dict[str, Any] = {}
         if behind and not all("=" in part for part in behind.split("&")):
-            raise PlanError(f"cannot read {behind!r} behind the address: write #name=value&name=value")
+            raise PlanError(f"cannot read {behind!r} after the address: write #name=value&name=value")
         for name, value in parse_qsl(behind, keep_blank_values=True):
             if name not in kinds:
                 raise UnknownName("setting of an endpoint", name, kinds)
@@ -112,7 +112,7 @@ class Endpoint:
         return cls(url, **settings)
 
     def __str__(self) -> str:
-        """Host and path, without anything that may be secret."""
+        """Return host and path, without anything that may be secret."""
         return re.sub(r"^\w+://([^/?#]*@)?", "", self.url).partition("#")[0].partition("?")[0]
 
     def secrets(self) -> dict[str, str]:
@@ -121,11 +121,11 @@ class Endpoint:
             return dict(self.headers)
         value = os.environ.get(self.token, "")
         if not (value and value.isascii() and value.isprintable()):
-            raise LoadError(f"the token for {self} is to come from the environment variable {self.token}, which is not set or not one line of text")
+            raise LoadError(f"the environment variable {self.token} with the token for {self} is not set or is not one line of text: set it")
         return {**self.headers, "Authorization": f"Bearer {value}"}
 
     def hide(self, text: str) -> str:
-        """Return a text from outside without our secrets, on one line and not too long."""
+        """Return a text from outside on one line, shortened and without our secrets."""
         hidden = " ".join(text.split())
         for value in self.secrets().values():
             for part in {value, *value.split()}:
@@ -136,9 +136,9 @@ class Endpoint:
 def _plain(name: str, value: str, kind: type) -> Any:
     if kind is bool:
         if value.lower() not in ("true", "false"):
-            raise PlanError(f"{name}={value!r} behind the address: write true or false")
+            raise PlanError(f"{name}={value!r} after the address: write true or false")
         return value.lower() == "true"
     try:
         return kind(value)
     except ValueError as error:
-        raise PlanError(f"{name}={value!r} behind the address: give a {'whole number' if kind is int else 'number'}") from error
+        raise PlanError(f"{name}={value!r} after the address: give a {'whole number' if kind is int else 'number'}") from error

@@ -1,4 +1,4 @@
-"""Inputs as JSON: one piece of text for each, the same in every batch, so that it can be hashed and remembered."""
+"""Inputs as JSON: one text per input, the same in every batch, so that it can be hashed."""
 
 import json
 from typing import Any
@@ -36,14 +36,14 @@ def outside(domain: Domain, x: Batch) -> np.ndarray:
 
 
 def example_of(domain: Domain) -> Batch:
-    """Return an input for the first question, where the data has not given one."""
+    """Return an input for the first query, for data without an example."""
     if isinstance(domain, Table):
         return torch.zeros_like(domain.low).maximum(domain.low).minimum(domain.high)[None]
     if domain.kind == "text":
         return domain.check(["a word"])
     if isinstance(domain, Image):
         return torch.full((1, *domain.shape), (domain.low + domain.high) / 2)
-    raise InputError(f"the first question needs an input ({domain}): give example=x[:1]")
+    raise InputError(f"the first query needs an input ({domain}): give example=x[:1]")
 
 
 def _plain(domain: Domain, x: Batch, named_columns: bool) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Answers that were paid for, kept in one SQLite file: asked once, remembered ever after."""
+"""Answers of endpoints, kept in one SQLite file so that no query is paid for twice."""
 
 import contextlib
 import hashlib
@@ -32,7 +32,7 @@ class Reply(NamedTuple):
 
 
 class Bill(NamedTuple):
-    """Hold what one endpoint has cost, over all runs.
+    """Hold the costs of one endpoint over all runs.
 
     paid: inputs that were answered live. sent: inputs in all requests, retries
     included, so the most that can have been charged (but for a batch in flight when a process was killed). remembered:
@@ -62,7 +62,7 @@ class QueryLedger:
 
     @contextlib.contextmanager
     def line(self) -> Iterator[None]:
-        """Keep the file open while inside."""
+        """Keep the file open inside the context."""
         with self._plainly():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._base = _opened(self.path)
@@ -79,7 +79,7 @@ class QueryLedger:
             self._base = None
 
     def key(self, row: bytes) -> bytes:
-        """Return the SHA-256 of the endpoint and the input as it is sent."""
+        """Return the SHA-256 of the endpoint and the input as sent."""
         return hashlib.sha256(self.identity.encode() + b"\n" + row).digest()
 
     def recall(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
@@ -94,7 +94,7 @@ class QueryLedger:
         return found
 
     def add(self, replies: dict[bytes, Reply], sent: int) -> None:
-        """Write the replies to one request and how many inputs it sent: all of it or nothing."""
+        """Write the replies to one request and its number of inputs in one transaction."""
         rows = [(key, None if one.scores is None else one.scores.astype("<f8").tobytes(), one.label) for key, one in replies.items()]
         with self._plainly(), self._open as base:
             base.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
@@ -102,7 +102,7 @@ class QueryLedger:
         self._recalled = 0
 
     def count(self, *, paid: int = 0, sent: int = 0) -> None:
-        """Add to the bill what brought no new answers."""
+        """Add inputs to the bill that brought no new answers."""
         with self._plainly(), self._open as base:
             base.execute(COUNT, (paid, sent, self._recalled, self.identity))
         self._recalled = 0
@@ -127,9 +127,9 @@ class QueryLedger:
 
 
 def bills(path: str | Path) -> list[Bill]:
-    """Return what every endpoint in a ledger has cost so far."""
+    """Return the costs of every endpoint in a ledger."""
     if not Path(path).is_file():
-        raise LoadError(f"{path} does not exist: a ledger is written by the first run against an endpoint")
+        raise LoadError(f"{path} does not exist: run an evaluation of an endpoint first, which writes it")
     with plainly(path), contextlib.closing(_opened(Path(path))) as base:
         return [Bill(*row) for row in base.execute("SELECT address, version, paid, sent, remembered FROM endpoints ORDER BY address, version")]
 
@@ -139,7 +139,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         (schema,) = base.execute("PRAGMA user_version").fetchone()
         if schema not in (0, SCHEMA):
-            raise LoadError(f"the ledger {path} has schema {schema}, this version reads {SCHEMA}: name another file, ledger=...")
+            raise LoadError(f"the ledger {path} has schema {schema}, this version reads {SCHEMA}: give another file, ledger=...")
         if schema == 0:
             base.executescript(TABLES)
             base.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -151,8 +151,8 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def plainly(path: str | Path) -> Iterator[None]:
-    """Report SQLite's complaints as our errors."""
+    """Turn errors of SQLite into our errors."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise RecordError(f"the ledger {path} cannot be used ({error}): name another file, ledger=..., or make room for it") from error
+        raise RecordError(f"the ledger {path} cannot be used ({error}): give another file, ledger=..., or free disk space") from error

@@ -1,4 +1,4 @@
-"""A model behind a web address as a victim: scores or labels by POST, every answer paid for once."""
+"""A model behind a web address as a victim, queried by POST; every answer is stored."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from sparring.models.http.wire import Answer, Refused, Wire
 from sparring.tasks.classes import Classes, label_of
 
 SLACK = 2e-3
-"""How far two answers to the same question may be apart, as a share of the largest score: what rounding on accelerators explains."""
+"""Largest difference between two answers to the same query that rounding explains, as a share of the largest score."""
 
 
 def is_address(model: Any) -> bool:
@@ -29,9 +29,9 @@ def is_address(model: Any) -> bool:
     return isinstance(model, Endpoint) or (isinstance(model, str) and model.lower().startswith(("http://", "https://")))
 
 
-@adapter("http", is_address, order=1)
+@adapter("http", is_address, order=32)
 class HttpVictim(Victim):
-    """Represent an address, or an `Endpoint` where it needs settings.
+    """Represent a model behind an address or an `Endpoint` with settings.
 
     The contract is in docs/http.md.
 
@@ -71,7 +71,7 @@ class HttpVictim(Victim):
             return frozenset({"labels", "scores"}), int(first.scores.shape[1])
         count = len(self.endpoint.names) or classes
         if count is None:
-            raise LoadError(f"{self.name} answers labels only: say how many classes there are, victim(..., classes=10)")
+            raise LoadError(f"{self.name} answers labels only: give the number of classes, victim(..., classes=10)")
         return frozenset({"labels"}), int(count)
 
     def _identity(self) -> str:
@@ -94,8 +94,8 @@ class HttpVictim(Victim):
                 if not _alike(live, again):
                     ledger.count(paid=2, sent=self._wire.sent)
                     raise EndpointError(
-                        f"{self.name} answered the same question in two ways ({_shown(live)}, then {_shown(again)}): its answers are random and "
-                        "cannot be remembered; average them behind the address, or give ledger=none"
+                        f"{self.name} answered the same query in two ways ({_shown(live)}, then {_shown(again)}): its answers are random and "
+                        "cannot be stored; average them on the server, or give ledger=none"
                     )
                 ledger.add({key: live}, sent=self._wire.sent)
                 ledger.count(paid=1)
@@ -103,8 +103,8 @@ class HttpVictim(Victim):
                 ledger.count(paid=1, sent=self._wire.sent)
                 if not _alike(live, known):
                     raise EndpointError(
-                        f"the model behind {self.name} has changed: it answers {_shown(live)} where {_shown(known)} is remembered in "
-                        f"{ledger.path}: name another file, ledger=..., and a new folder, out=..., or let the endpoint declare its version"
+                        f"the model behind {self.name} has changed: it answers {_shown(live)}, but the answer {_shown(known)} is stored in "
+                        f"{ledger.path}: give another file, ledger=..., and a new folder, out=..., or let the endpoint declare its version"
                     )
 
     @contextlib.contextmanager
@@ -132,7 +132,7 @@ class HttpVictim(Victim):
         return _beside(x, np.array([-1 if one is None or one.label is None else one.label for one in self._answers(x)], dtype=np.int64))
 
     def decide(self, x: Batch, scores: Tensor) -> Tensor:
-        """Return the class that the endpoint names, where it names one beside its scores."""
+        """Return the class that the endpoint returns with its scores, if it does."""
         return self.answer(x).where(torch.isfinite(scores).all(1), -1) if self.names_both else label_of(scores)
 
     def _answers(self, x: Batch) -> list[Reply | None]:
@@ -198,15 +198,15 @@ class HttpVictim(Victim):
         """The answer is of the kind that the first one was."""
         if answer.version != self.version:
             raise EndpointError(
-                f"the model behind {self.name} has changed under the run, from version {self.version!r} to {answer.version!r}: run the same command again"
+                f"the model behind {self.name} has changed during the run, from version {self.version!r} to {answer.version!r}: run the same command again"
             )
         if "scores" in self.exposes and (answer.scores is None or answer.scores.shape[1] != self.classes):
-            found = "labels only" if answer.scores is None else f"{answer.scores.shape[1]} scores an input"
-            raise EndpointError(f"{self.name} gave {found}, at first it gave {self.classes} scores: the model behind the address has changed")
+            found = "labels only" if answer.scores is None else f"{answer.scores.shape[1]} scores per input"
+            raise EndpointError(f"{self.name} returned {found}, at first it returned {self.classes} scores: the model behind the address has changed")
         if (answer.labels is not None) != (self.names_both or answer.scores is None):
-            raise EndpointError(f"{self.name} names classes beside its scores in some answers only: leave them out, or out of sight with labels_field=")
+            raise EndpointError(f"{self.name} returns classes with its scores in some answers only: return them always, or ignore them with labels_field=")
         if answer.labels and max(answer.labels) >= self.classes:
-            raise EndpointError(f"{self.name} gave the class {max(answer.labels)}, but there are {self.classes} classes from 0 on: give classes=")
+            raise EndpointError(f"{self.name} returned the class {max(answer.labels)}, but the classes are 0 to {self.classes - 1}: give classes=")
 
     @contextlib.contextmanager
     def _line(self) -> Iterator[None]:

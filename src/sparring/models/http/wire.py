@@ -1,4 +1,4 @@
-"""The line to an endpoint: asks at the agreed pace, tries again, and says plainly why there is no answer."""
+"""The connection to an endpoint: rate limits, retries, and errors that explain a missing answer."""
 
 import contextlib
 import datetime
@@ -17,22 +17,22 @@ from sparring.core.errors import EndpointError, LoadError
 from sparring.models.http.endpoint import Endpoint
 
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
-"""Answers after which another try may do better."""
+"""Status codes after which a retry may succeed."""
 
 CURES = {
     401: "it wants a (valid) token: give token=VARIABLE, or headers",
-    402: "the quota is used up: run the same command again when there is more of it, what was answered is kept",
-    403: "the token may not do this: give another one, token=VARIABLE, or headers",
-    404: "there is nothing at this address: check the path",
-    405: "this address takes no POST: check the path",
+    402: "the quota is exhausted: run the same command again when it is renewed; all answers so far are kept",
+    403: "the token has no permission for this: give another one, token=VARIABLE, or headers",
+    404: "the address does not exist: check the path",
+    405: "this address does not accept POST: check the path",
     413: "the request is too large: give a smaller batch=",
-    415: "it takes no JSON: see docs/http.md for the contract",
-    429: "the quota is used up: run the same command again later, what was answered is kept; or give a lower samples_per_second=",
+    415: "it does not accept JSON: see docs/http.md for the contract",
+    429: "the quota is exhausted: run the same command again later (all answers so far are kept), or give a lower samples_per_second=",
 }
 
 
 class Refused(EndpointError):
-    """Report an endpoint that is there, but does not take these inputs."""
+    """Report an endpoint that does not accept these inputs."""
 
 
 class Answer(NamedTuple):
@@ -65,7 +65,7 @@ class Wire:
 
     @contextlib.contextmanager
     def line(self) -> Iterator[None]:
-        """Keep the connection open while inside."""
+        """Keep the connection open inside the context."""
         one, verify = self.endpoint, True
         if one.certificates:
             try:
@@ -77,7 +77,7 @@ class Wire:
             yield
 
     def ask(self, rows: list[bytes]) -> Answer:
-        """Return the answer about these inputs, each written as JSON.
+        """Return the answer for these inputs, each given as JSON.
 
         Raises EndpointError when all tries are used up, and at once where another try would not help; Refused for inputs that
         are not taken.
@@ -111,7 +111,7 @@ class Wire:
     def _body(self, rows: list[bytes]) -> bytes:
         one = self.endpoint
         if one.single and len(rows) != 1:
-            raise ValueError(f"{len(rows)} inputs for an endpoint that takes one")
+            raise ValueError(f"{len(rows)} inputs for an endpoint that takes one: give batch=1")
         fixed = "".join(f"{json.dumps(name)}:{json.dumps(value)}," for name, value in one.constants.items()).encode()
         inputs = rows[0] if one.single else b"[" + b",".join(rows) + b"]"
         return b"{" + fixed + json.dumps(one.inputs_field).encode() + b":" + inputs + b"}"
@@ -130,17 +130,17 @@ class Wire:
             raise EndpointError(f"{self.endpoint} shows a certificate that cannot be verified: give certificates=FILE.pem if it is your own ({said})") from None
         if isinstance(error, self.httpx.ConnectError):
             return f"cannot be reached ({said}): is it running, and is the address right?"
-        return f"broke the connection off ({said}): is the server well, and the batch not too large?"
+        return f"closed the connection ({said}): check the server, or give a smaller batch="
 
     def _say_status(self, response: Any) -> str:
         """What a refusal means and what to do; raises Refused where the inputs are at fault."""
         code, said = response.status_code, self._excerpt(response)
         if code in (400, 422):
-            raise Refused(f"{self.endpoint} does not take the inputs (HTTP {code}: {said}): see docs/http.md for how they are written")
+            raise Refused(f"{self.endpoint} does not accept the inputs (HTTP {code}: {said}): see docs/http.md for their format")
         if response.is_redirect:
             said = "to " + self.endpoint.hide(response.headers.get("Location", "?").partition("?")[0])
-            return f"sends elsewhere (HTTP {code} {said}): give that address, if it is the right one"
-        cure = CURES.get(code, "it has a fault of its own: look at its log" if code >= 500 else "see what its documentation says about this")
+            return f"redirects to another address (HTTP {code} {said}): give that address if it is the right one"
+        cure = CURES.get(code, "the server has failed: look at its log" if code >= 500 else "look up this status in the documentation of the endpoint")
         return f"answered HTTP {code} ({said}): {cure}"
 
     def _excerpt(self, response: Any) -> str:
@@ -153,11 +153,11 @@ class Wire:
     def _read(self, response: Any, count: int) -> Answer:
         one = self.endpoint
         if _is_page(response):
-            raise EndpointError(f"{one} answered with {self._excerpt(response)}, not JSON: is this the address of the model, or a log-in before it?")
+            raise EndpointError(f"{one} answered with {self._excerpt(response)}, not JSON: check that this is the address of the model and not a login page")
         try:
             content = json.loads(response.content)
         except (ValueError, RecursionError) as error:
-            raise EndpointError(f"{one} answered what is not JSON ({self._excerpt(response)}): is this the address of the model?") from error
+            raise EndpointError(f"{one} answered with invalid JSON ({self._excerpt(response)}): check that this is the address of the model") from error
         scores, labels = _inner(content, one.scores_field), _inner(content, one.labels_field)
         if scores is None and labels is None:
             held = f"the fields {', '.join(map(str, content))}" if isinstance(content, dict) else f"a {type(content).__name__}"
@@ -176,22 +176,22 @@ class Wire:
         name = f"{self.endpoint} gave {self.endpoint.scores_field}"
         if not isinstance(scores, list) or len(scores) != count:
             found = f"{len(scores)} rows" if isinstance(scores, list) else f"a {type(scores).__name__}"
-            raise EndpointError(f"{name} with {found} for {count} inputs: it must answer one list of scores for each input, in their order")
+            raise EndpointError(f"{name} with {found} for {count} inputs: it must answer one list of scores per input, in the same order")
         for place, row in enumerate(scores):
             if not isinstance(row, list) or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in row):
-                raise EndpointError(f"{name} {self.endpoint.hide(repr(row))} for input {place}: each input needs a list of numbers, one a class")
+                raise EndpointError(f"{name} {self.endpoint.hide(repr(row))} for input {place}: return a list of numbers per input, one per class")
             if len(row) != len(scores[0]) or len(row) < 2:
                 cure = "give a score for every class" if len(row) < 2 else "the classes must be the same for every input"
                 raise EndpointError(f"{name} with {len(row)} classes for input {place} and {len(scores[0])} for input 0: {cure}")
             if not all(math.isfinite(one) for one in row):
-                raise EndpointError(f"{name} {row} for input {place}: the model behind it answers NaN or infinity and must be mended first")
+                raise EndpointError(f"{name} {row} for input {place}: the model returns NaN or infinity and must be fixed first")
         return np.asarray(scores, dtype=np.float64)
 
     def _labels(self, labels: Any, count: int) -> list[int]:
         name = f"{self.endpoint} gave {self.endpoint.labels_field}"
         if not isinstance(labels, list) or len(labels) != count:
             held = f"{len(labels)} entries" if isinstance(labels, list) else f"a {type(labels).__name__}"
-            raise EndpointError(f"{name} with {held} for {count} inputs: it must answer one class for each input, in their order")
+            raise EndpointError(f"{name} with {held} for {count} inputs: it must answer one class per input, in the same order")
         known = {name: number for number, name in enumerate(self.endpoint.names)}
         found: list[int] = []
         for place, said in enumerate(labels):

@@ -64,9 +64,9 @@ class Ensemble:
         if not len(self.root):
             raise LoadError(f"{self.source or 'the ensemble'} has no trees: train it first")
         if not (np.isfinite(self.value).all() and np.isfinite(self.base).all()) or np.isnan(self.edge[inner]).any():
-            raise LoadError(f"{self.source or 'the ensemble'} has a leaf value, threshold or base score that is not a number: it cannot be certified")
+            raise LoadError(f"{self.source or 'the ensemble'} has a leaf value, threshold or base score that is NaN or infinite, so it cannot be certified")
         if inner.any() and int(self.feature.max()) >= self.features:
-            raise LoadError(f"{self.source or 'the ensemble'} asks about column {int(self.feature.max())} but rows have the columns 0 to {self.features - 1}")
+            raise LoadError(f"{self.source or 'the ensemble'} splits on column {int(self.feature.max())}, but rows have the columns 0 to {self.features - 1}")
 
     @property
     def classes(self) -> int:
@@ -106,7 +106,7 @@ class Ensemble:
     def _rows(self, x: ArrayLike) -> np.ndarray:
         rows = np.asarray(x, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.features:
-            raise LoadError(f"rows have shape {rows.shape} but the trees take [n, {self.features}]")
+            raise LoadError(f"rows have shape {rows.shape}, but the trees take [n, {self.features}]")
         return rows
 
     def _nodes(self, rows: np.ndarray) -> np.ndarray:
@@ -201,7 +201,7 @@ def agree(ensemble: Ensemble, library: str, label: Callable[[np.ndarray], np.nda
     wrong = clear & (np.asarray(label(rows)) != own.argmax(1))
     if wrong.any():
         raise LoadError(
-            f"{ensemble.source}: the trees as read predict otherwise than {library} on {wrong.sum()} of {len(rows)} points: this form is not understood"
+            f"{ensemble.source}: the trees as read disagree with {library} on {wrong.sum()} of {len(rows)} points: this kind of model is not supported"
         )
     return replace(ensemble, checked=f"agrees with {library} on {len(rows)} points")
 

@@ -25,12 +25,12 @@ def innermost(model: Any) -> Any:
     *before, (_, last) = model.steps
     working = [name for name, step in before if step is not None and step != "passthrough"]
     if working:
-        raise LoadError(f"the pipeline changes the rows in {', '.join(working)} before the trees see them: fit the trees on the rows themselves")
+        raise LoadError(f"the pipeline changes the rows in {', '.join(working)} before the trees see them: fit the trees on unchanged rows")
     return innermost(last)
 
 
 def readable(model: Any) -> str:
-    """Return why there is no reader for this model; empty where there is one."""
+    """Return why no reader supports this model; empty if one does."""
     try:
         _reader(innermost(model))
     except LoadError as error:
@@ -61,7 +61,7 @@ def read_estimator(model: Any) -> Ensemble:
 def _reader(model: Any) -> Callable[[Any], Ensemble]:
     name, home = type(model).__name__, type(model).__module__.partition(".")[0]
     if home == "sklearn" and getattr(model, "n_outputs_", 1) != 1:
-        raise LoadError(f"{name} predicts {model.n_outputs_} outputs at once: fit one model an output")
+        raise LoadError(f"{name} predicts {model.n_outputs_} outputs at once: fit one model per output")
     readers: dict[tuple[str, str], Callable[[Any], Ensemble]] = {
         **{("sklearn", one): _forest for one in FORESTS},
         **{("sklearn", one): _single for one in SINGLES},
@@ -72,7 +72,7 @@ def _reader(model: Any) -> Callable[[Any], Ensemble]:
         ("lightgbm", "LGBMClassifier"): _lightgbm,
     }
     if (home, name) not in readers:
-        raise LoadError(f"{home}'s {name} is not made of trees that can be read: known are {', '.join(one for _, one in readers)}")
+        raise LoadError(f"{home}'s {name} is not a supported tree model: supported are {', '.join(one for _, one in readers)}")
     return readers[home, name]
 
 
@@ -124,7 +124,7 @@ def _forest(model: Any) -> Ensemble:
 def _gradient_boosting(model: Any) -> Ensemble:
     classes = _classes(model)
     if not (model.init is None or model.init == "zero" or type(model.init).__name__ == "DummyClassifier"):
-        raise LoadError(f"the boosting begins with a {type(model.init).__name__}, which is no constant: leave out init")
+        raise LoadError(f"the boosting starts from a {type(model.init).__name__}, which is not constant: leave out init")
     grid = model.estimators_
     trees = [
         _grown(one.tree_, column(model.learning_rate * one.tree_.value[:, 0, 0], place if grid.shape[1] > 1 else 1, classes))
@@ -140,7 +140,7 @@ def _histogram_boosting(model: Any) -> Ensemble:
     """Compares float64 rows with float64 thresholds."""
     classes = _classes(model)
     if getattr(model, "_preprocessor", None) is not None or getattr(model, "is_categorical_", None) is not None:
-        raise LoadError("the boosting splits on categories: only numeric splits can be read")
+        raise LoadError("the boosting splits on categories: use numeric columns only")
     trees = []
     for row in model._predictors:
         for place, one in enumerate(row):
@@ -157,7 +157,7 @@ def _histogram_boosting(model: Any) -> Ensemble:
 def _xgboost(model: Any) -> Ensemble:
     missing = getattr(model, "missing", np.nan)
     if missing is not None and not np.isnan(missing):
-        raise LoadError(f"the classifier takes {missing} for a missing value, which is a number like any other in a threat: train with missing=nan")
+        raise LoadError(f"the classifier treats {missing} as a missing value, but a threat treats it as a number: train with missing=nan")
     booster = model.get_booster()
     best = getattr(booster, "best_iteration", None) if "best_iteration" in booster.attributes() else None
     booster = booster if best is None else booster[: int(best) + 1]
@@ -172,5 +172,5 @@ def _classes(model: Any) -> int:
     if not hasattr(model, "classes_"):
         raise LoadError(f"{type(model).__name__} has no classes_: fit it first")
     if len(model.classes_) < 2:
-        raise LoadError(f"{type(model).__name__} knows the single class {model.classes_[0]!r}: there is nothing to certify")
+        raise LoadError(f"{type(model).__name__} knows only the class {model.classes_[0]!r}: train it with at least two")
     return len(model.classes_)

@@ -46,9 +46,7 @@ def read_text(content: str, source: str = "the LightGBM model", *, features: int
     except (KeyError, IndexError, ValueError) as error:
         if isinstance(error, LoadError):
             raise
-        raise LoadError(
-            f"{source} is not laid out as LightGBM 3 and 4 write models ({type(error).__name__}: {error}): save it again with save_model"
-        ) from error
+        raise LoadError(f"{source} does not have the format of LightGBM 3 and 4 ({type(error).__name__}: {error}): save it again with save_model") from error
 
 
 def _fields(block: str) -> dict[str, str]:
@@ -69,9 +67,9 @@ def _tree(fields: dict[str, str], place: int, classes: int, source: str) -> Tree
         return Tree(np.array([-1]), np.zeros(1), np.array([-1]), np.array([-1]), column(value[:1], place, classes))
     kinds = _numbers(fields["decision_type"], np.int64)
     if (kinds & CATEGORICAL).any():
-        raise LoadError(f"{source} splits on categories: only numeric splits can be read")
+        raise LoadError(f"{source} splits on categories: train on numeric columns only")
     if ((kinds & MISSING) == ZERO_IS_MISSING).any():
-        raise LoadError(f"{source} takes zero for a missing value: train with zero_as_missing=false")
+        raise LoadError(f"{source} treats zero as a missing value: train with zero_as_missing=false")
     inner = count - 1
     left, right = (_numbers(fields[side], np.int64) for side in ("left_child", "right_child"))
     blank = np.full(count, -1)

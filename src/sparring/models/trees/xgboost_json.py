@@ -57,16 +57,14 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
     except (KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, LoadError):
             raise
-        raise LoadError(
-            f"{source} is not laid out as XGBoost 1.7 to 3 write models ({type(error).__name__}: {error}): save it again with save_model"
-        ) from error
+        raise LoadError(f"{source} does not have the format of XGBoost 1.7 to 3 ({type(error).__name__}: {error}): save it again with save_model") from error
 
 
 def _model_tree(tree: dict[str, Any], place: int, classes: int, source: str) -> Tree:
     if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
-        raise LoadError(f"{source} has leaves that hold vectors (multi_output_tree): train with one tree an output")
+        raise LoadError(f"{source} has leaves that hold vectors (multi_output_tree): train with one tree per output")
     if any(tree.get("split_type", [])) or tree.get("categories_nodes"):
-        raise LoadError(f"{source} splits on categories: only numeric splits can be read")
+        raise LoadError(f"{source} splits on categories: train on numeric columns only")
     left, right = np.array(tree["left_children"], dtype=np.int64), np.array(tree["right_children"], dtype=np.int64)
     leaf = left < 0
     condition = np.array(tree["split_conditions"], dtype=np.float64).astype(np.float32)
@@ -90,12 +88,12 @@ def read_dump(
     """
     known = {name: place for place, name in enumerate(names)}
     if classes > 2 and len(content) % classes:
-        raise LoadError(f"{source} has {len(content)} trees for {classes} classes: they take turns, so the number must be a multiple")
+        raise LoadError(f"{source} has {len(content)} trees for {classes} classes: the number of trees must be a multiple of the number of classes")
     places = [1 if classes == 2 else place % classes for place in range(len(content))]
     trees = [_dump_tree(tree, place, classes, first, known, source) for tree, place in zip(content, places, strict=True)]
     lowest = min((int(tree.feature[tree.feature != -1].min()) for tree in trees if (tree.feature != -1).any()), default=0)
     if lowest < 0:
-        raise LoadError(f"{source} asks about column {lowest + first}, below the first, {first}: give first=0")
+        raise LoadError(f"{source} splits on column {lowest + first}, but the first column is {first}: give first=0")
     return gather(trees, np.full(classes, base) * (np.arange(classes) == 1 if classes == 2 else 1.0), features, unit=SINGLE, source=source)
 
 
@@ -119,9 +117,9 @@ def _dump_tree(tree: dict[str, Any], place: int, classes: int, first: int, names
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, LoadError):
                 raise
-            raise LoadError(f"{source}: node {node.get('nodeid')} is no numeric split with two children ({type(error).__name__}: {error})") from error
+            raise LoadError(f"{source}: node {node.get('nodeid')} is not a numeric split with two children ({type(error).__name__}: {error})") from error
         if feature[order] < 0:
-            raise LoadError(f"{source} asks about column {feature[order] + first}, below the first, {first}: give first=0")
+            raise LoadError(f"{source} splits on column {feature[order] + first}, but the first column is {first}: give first=0")
     return Tree(feature, below_single(edge), left, right, column(value, place, classes))
 
 
@@ -132,4 +130,4 @@ def _column(split: int | str, names: dict[str, int], source: str) -> int:
         return names[split]
     if split[:1] == "f" and split[1:].isdigit():
         return int(split[1:])
-    raise LoadError(f"{source} asks about the column {split!r}, which the table does not have: it has {', '.join(names) or 'no names'}")
+    raise LoadError(f"{source} splits on the column {split!r}, which the table lacks; its columns are {', '.join(names) or 'no names'}")

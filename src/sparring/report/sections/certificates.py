@@ -1,4 +1,4 @@
-"""Certificates: what was proved and by which method, why the rest is open, and any contradiction."""
+"""Certificates: proved samples by method, reasons for the open ones, and any contradiction."""
 
 import re
 
@@ -9,12 +9,12 @@ from sparring.report.view import CaseView, View
 from sparring.report.wording import count, percent, samples
 
 REASONS = 6
-"""How many reasons are listed, the most frequent ones."""
+"""Number of reasons that are listed, most frequent first."""
 
 
 @section(order=45, title="Certificates")
 def certificates(view: View) -> Markup | None:
-    """Return the ladder of each case: who solved what."""
+    """Show the results of each certifier and verifier per case."""
     shown = [case for case in view.cases if case.certifiers and len(case.outcomes)]
     return by_case([(case.name, _case(case)) for case in shown]) if shown else None
 
@@ -26,8 +26,8 @@ def _case(case: CaseView) -> Markup:
 def _contradictions(case: CaseView) -> Markup:
     return join(
         markup(
-            '<p class="failed"><strong>{attack} broke {what} that {certificate} had proved</strong> ({ids}). One of the two is wrong, so nothing of this case '
-            "is to be believed. Inputs and points are kept in <code>{file}</code>: please report them.</p>",
+            '<p class="failed"><strong>{attack} broke {what} that {certificate} had certified</strong> ({ids}). One of the two is wrong, so the results '
+            "of this case are invalid. Inputs and points are stored in <code>{file}</code>: please report this bug.</p>",
             attack=one["attack"], what=count(len(one["ids"]), "sample"), certificate=one["certificate"], ids=", ".join(map(str, one["ids"][:5])),
             file=one["file"],
         )
@@ -40,10 +40,10 @@ def _lead(case: CaseView) -> Markup:
         return Markup("")
     gap = case.robust.value - case.certified.value
     statistical = any(cell["attack"].get("statistical") for cell in case.cells)
-    kind = "with the confidence that is set, sample by sample" if statistical else "for the network in real arithmetic, unless a method says more"
+    kind = "with the chosen confidence per sample" if statistical else "for the network in real arithmetic, unless the method guarantees more"
     return markup(
-        "<p>Robust accuracy on these {samples} lies between <strong>{low}</strong>, which is proved, and <strong>{high}</strong>, which no attack broke: "
-        "a gap of {gap} points. Proofs hold {kind}.</p>",
+        "<p>Robust accuracy on these {samples} lies between <strong>{low}</strong> (certified) and <strong>{high}</strong> (under attack), "
+        "a gap of {gap} points. The proofs hold {kind}.</p>",
         samples=samples(len(case.outcomes), case.domain_kind), low=percent(case.certified.value), high=percent(case.robust.value),
         gap=f"{100 * gap:.1f}", kind=kind,
     )  # fmt: skip
@@ -60,8 +60,8 @@ def _by_certifier(case: CaseView) -> Markup:
         solved += int(number)
         rows.append((str(method), str(certifier), f"{int(number):,}", percent(number / total), f"{total - solved:,}"))
     rows.append(("attacks", "broken", f"{len(broken):,}", percent(len(broken) / max(1, total)), f"{total - solved - len(broken):,}"))
-    heads = ("solved", "of those right", "still open")
-    return table("Who solved what", [Column("method"), Column("asked as"), *(Column(head, True) for head in heads)], rows)
+    heads = ("solved", "of correct samples", "still open")
+    return table("Results by method", [Column("method"), Column("settings"), *(Column(head, True) for head in heads)], rows)
 
 
 def _open(case: CaseView) -> Markup:

@@ -1,4 +1,4 @@
-"""Per class: who is weakest, and what the classes are mistaken for."""
+"""Per class: accuracy under attack, weakest first, and the confusion of classes."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from sparring.report.view import CaseView, View
 from sparring.report.wording import count, percent, samples
 
 MATRIX = 12
-"""Up to so many classes the confusion is shown as a matrix."""
+"""Largest number of classes for which the confusion is shown as a matrix."""
 
 ROWS = 20
-"""Up to so many classes are shown at once, the weakest first."""
+"""Number of classes shown at once, the weakest first."""
 
 
 @section(order=90, title="Classes")
@@ -31,7 +31,7 @@ def _case(case: CaseView) -> Markup:
     ranked = sorted(found.index, key=lambda label: (found.robust[label].value, label))
     worst = ranked[0]
     lead = markup(
-        "<p>The weakest class is <b>{name}</b>: {robust} of {samples} stay right.</p>",
+        "<p>The weakest class is <b>{name}</b>: {robust} of {samples} stay correct.</p>",
         name=case.class_name(worst), robust=percent(found.robust[worst].value), samples=samples(int(found.n[worst]), case.domain_kind),
     )  # fmt: skip
     columns = [Column("class"), Column("samples", True), Column("clean", True), Column("95 % interval", True), Column("bar", hidden=True)]
@@ -68,7 +68,7 @@ def _confusion(case: CaseView) -> Markup:
     answers: Any = _answers(case)
     moved = answers[answers.before != answers.after]
     if not len(moved):
-        return markup("<p>No attack changed a prediction to count here.</p>")
+        return markup("<p>No attack changed a prediction.</p>")
     flows = moved.groupby(["before", "after"]).size().sort_values(ascending=False, kind="stable").head(8)
     items = join(
         markup(
@@ -76,7 +76,7 @@ def _confusion(case: CaseView) -> Markup:
         )
         for (a, b), n in flows.items()
     )
-    common = markup('<h4>Most common falls</h4><ul class="flows">{items}</ul>', items=items)
+    common = markup('<h4>Most common changes</h4><ul class="flows">{items}</ul>', items=items)
     return common + (_matrix(case, answers) if len(case.data.get("classes") or []) <= MATRIX else Markup(""))
 
 
@@ -96,5 +96,5 @@ def _matrix(case: CaseView, answers: pd.DataFrame) -> Markup:
             )
         rows.append((case.class_name(label), *cells))
     heads = [Column("true class"), *(Column(case.class_name(one), True) for one in columns)]
-    made = table("What the model answers under attack", heads, rows)
+    made = table("Answers of the model under attack", heads, rows)
     return markup('<div class="matrix">{table}</div>', table=made)

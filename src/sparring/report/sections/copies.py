@@ -1,4 +1,4 @@
-"""Copies: how near they come to the model with how many queries."""
+"""Copies: fidelity to the model against the number of queries."""
 
 from sparring.metrics.extraction import copy_accuracy, fidelity
 from sparring.metrics.measures import controls_of
@@ -40,5 +40,5 @@ def _plot(case: CaseView) -> Markup:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0, pad=6)
         picture = svg(drawn, f"copies-{case.place}", f"Fidelity against queries, {case.name}", "The numbers are in the tables under Result.")
-    legend = key([("line-0", "answers as the model does"), ("line-1", "is right"), ("quiet", "agrees with the model without any query (no_victim)")])
+    legend = key([("line-0", "agrees with the model"), ("line-1", "is correct"), ("quiet", "agrees with the model, without queries (no_victim)")])
     return markup("<figure>{legend}{picture}</figure>", legend=legend, picture=picture)

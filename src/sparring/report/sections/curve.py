@@ -34,8 +34,8 @@ def curve(view: View) -> Markup | None:
     if not plots:
         return None
     note = (
-        "Marks are measured. The lines between them only guide the eye, and the shade is the 95 % interval at each mark. Dashed lines are what attacks left, "
-        "thin solid ones what is proved: the truth lies between them."
+        "Marks are measured. Lines between them only guide the eye, and the shaded area is the 95 % interval at each mark. Dashed lines show accuracy "
+        "under attack, thin solid lines certified accuracy; robust accuracy lies between the two."
     )
     return markup('{plots}<p class="quiet">{note}</p>', plots=join(plots), note=note)
 

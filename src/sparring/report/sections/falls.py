@@ -1,4 +1,4 @@
-"""Who falls to what: samples x attacks, grouped by the attack that broke them, and what each attack added."""
+"""Falls: samples x attacks, grouped by the attack that broke them, and what each attack added."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ STATES = {
     "out_of_budget": "out of budget",
     "infeasible": "goal met, but not allowed",
     "error": "no verdict",
-    "skipped": "not attacked: fallen or proved",
+    "skipped": "not attacked: already broken or proved",
 }
 
 
-@section(order=60, title="Who falls to what")
+@section(order=60, title="Which attack broke which samples")
 def falls(view: View) -> Markup | None:
-    """Return one map a case."""
+    """Show one map per case."""
     shown = [case for case in view.cases if case.attacks and len(case.outcomes)]
     if not shown:
         return None
@@ -32,7 +32,7 @@ def falls(view: View) -> Markup | None:
 
 
 def _states(case: CaseView) -> pd.DataFrame:
-    """One row a sample, one column an attack (clean first), grouped by who broke it and sorted by what happened."""
+    """Return a row per sample and a column per attack (clean first), grouped by the attack that broke it."""
     order = ["clean", *case.certifiers, *case.attacks]
     rows: Any = case.judged
     known = rows[rows.id.isin(case.outcomes.index)]
@@ -75,9 +75,7 @@ def _picture(case: CaseView) -> Markup:
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0)
         description = "; ".join(f"{attack} newly broke {gain}" for attack, gain in zip(order[1:], gains[1:], strict=True))
-        picture = svg(
-            drawn, f"falls-{case.place}", f"Which samples fell to which attack, {case.name}", f"{description}. The same numbers stand in the table below."
-        )
+        picture = svg(drawn, f"falls-{case.place}", f"Which attack broke which samples, {case.name}", f"{description}. The table below has the same numbers.")
     met = set(states.to_numpy().ravel())
     legend = key([("blank" if state == "skipped" else state, words) for state, words in STATES.items() if state in met])
     return markup("<figure>{legend}{picture}</figure>", legend=legend, picture=picture)
@@ -102,5 +100,5 @@ def _table(case: CaseView) -> Markup:
         tried = int((status != "skipped").sum())
         counts = (int((status == one).sum()) for one in ("proved", "broken", "held", "out_of_budget", "infeasible", "error"))
         rows.append((attack, f"{tried:,}", *(f"{one:,}" for one in counts), f"{int(kills.get(attack, 0)):,}"))
-    heads = ("tried on", "proved", "broken", "held", "out of budget", "not allowed", "no verdict", "newly broken")
-    return table("What came of each attack", [Column("attack"), *(Column(head, True) for head in heads)], rows)
+    heads = ("samples tried", "proved", "broken", "held", "out of budget", "not allowed", "no verdict", "newly broken")
+    return table("Results of each attack", [Column("attack"), *(Column(head, True) for head in heads)], rows)

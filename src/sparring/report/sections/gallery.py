@@ -10,10 +10,10 @@ from sparring.report.view import CaseView, Stored, View
 from sparring.report.wording import number, percent
 
 CARDS = 24
-"""Cards in a report, shared out to the cases; at least two each."""
+"""Number of cards in a report, divided among the cases; at least two each."""
 
 BYTES = 1_000_000
-"""Most that the pictures of a report may take."""
+"""Size limit for the pictures of a report."""
 
 
 class Chosen(NamedTuple):
@@ -32,7 +32,7 @@ def gallery(view: View) -> Markup | None:
     for case in view.cases:
         chosen = _choose(case) if case.attacks and len(case.outcomes) else []
         if chosen and case.domain is None:
-            parts.append(markup("<p>This installation does not know inputs of the kind {kind}, so they are not shown.</p>", kind=case.domain_kind))
+            parts.append(markup("<p>This installation cannot display inputs of the kind {kind}.</p>", kind=case.domain_kind))
             continue
         cards, left = [], room
         for one in _first(chosen, most):
@@ -46,8 +46,8 @@ def gallery(view: View) -> Markup | None:
             parts.append(markup('{title}<div class="gallery">{cards}</div>', title=title, cards=join(cards)))
     if not parts:
         return markup("<p>No points were stored in this run.</p>") if view.cases else None
-    rule = "Chosen by rule among the stored points: the smallest, the median and the largest change that broke a sample, then samples that held."
-    more = f" {dropped} more are left out to keep this file small." if dropped else ""
+    rule = "Chosen by rule from the stored points: the smallest, the median and the largest change that broke a sample, then samples that held."
+    more = f" {dropped} more are omitted to keep this file small." if dropped else ""
     return markup('<p class="quiet">{rule}{more}</p>{parts}', rule=rule, more=more, parts=join(parts))
 
 

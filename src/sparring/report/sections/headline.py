@@ -1,4 +1,4 @@
-"""Headline: accuracy clean, after every attack, and robust, each with its interval."""
+"""Headline: clean accuracy, accuracy after each attack, robust accuracy, each with its interval."""
 
 from sparring.metrics.outcome import accuracy_alone, accuracy_under
 from sparring.report.markup import RATE_COLUMNS, Cell, Column, Markup, by_case, markup, rate_cells, table
@@ -9,16 +9,16 @@ from sparring.report.wording import DASH, MINUS, percent, samples
 
 @section(order=40, title="Accuracy")
 def headline(view: View) -> Markup | None:
-    """Return an overview of the cases where there are several, then the cascade of each."""
+    """Show an overview if there are several cases, then the cascade of each."""
     shown = [case for case in view.cases if len(case.outcomes)]
     if not shown:
         return None
     overview = _overview(shown) if len(shown) > 1 else Markup("")
     cascades = by_case([(case.name, _cascade(case)) for case in shown])
     note = markup(
-        '<p class="quiet">A sample counts as robust if the model gets it right and no attack broke it, as certified if it is proved that none can. Each row '
-        "is the accuracy after all attacks up to it; in a cascade an attack sees only what the earlier ones left standing. Intervals are Wilson's, at 95 "
-        "percent.</p>"
+        '<p class="quiet">A sample counts as robust if the model classifies it correctly and no attack broke it, and as certified if a proof rules out '
+        "every attack. Each row is the accuracy after all attacks up to it; in a cascade, an attack sees only the samples that the earlier ones did not "
+        "break. Intervals are 95 percent Wilson intervals.</p>"
     )
     return overview + cascades + note
 
@@ -43,7 +43,7 @@ def _cascade(case: CaseView) -> Markup:
     rows += [(f"after {attack}", *rate_cells(accuracy_under(case.judged, attack)), f"{MINUS}{int(kills.get(attack, 0)):,}") for attack in tried]
     if case.attacks:
         broken = int(kills.sum())
-        rows += [(f"{attack} alone, the control", *rate_cells(accuracy_alone(case.judged, attack)), DASH) for attack in case.controls]
+        rows += [(f"{attack} alone (control)", *rate_cells(accuracy_alone(case.judged, attack)), DASH) for attack in case.controls]
         rows.append(("robust: not broken", *rate_cells(case.robust), f"{MINUS}{broken:,}"))
     if case.certified is not None:
         rows.append(("certified: proved", *rate_cells(case.certified), DASH))

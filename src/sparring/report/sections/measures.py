@@ -1,4 +1,4 @@
-"""Measures: what the metrics of an aim say of every attack, with the baseline and the controls beside it."""
+"""Measures: the metrics of an aim for every attack, with baseline and controls."""
 
 from sparring.core.registry import everything
 from sparring.metrics.measures import Measure, controls_of, measures
@@ -10,7 +10,7 @@ from sparring.report.wording import DASH, count, duration, interval, percent
 
 @section(order=15, title="Result", aim=None)
 def measures_of_aims(view: View) -> Markup | None:
-    """Show what was asked and one table per metric, for cases that are not about evasion."""
+    """Show the settings and one table per metric, for cases that are not about evasion."""
     shown = [case for case in view.cases if case.aim != "evasion" and len(case.table)]
     return by_case([(case.name, _case(case)) for case in shown]) if shown else None
 
@@ -33,9 +33,8 @@ def _case(case: CaseView) -> Markup:
 def _table(case: CaseView, name: str, found: list[Measure]) -> Markup:
     rows: list[tuple[Cell, ...]] = []
     for one in found:
-        role = DASH if not one.cell else "control" if one.control else "attack"
         bars = bar(one.rate) if one.rate.n and one.rate.value >= 0 else Markup("")
-        rows.append((one.cell or "all together", role, percent(one.rate.value), interval(one.rate), bars, f"{one.rate.n:,}"))
+        rows.append((one.cell or "all together", one.role or DASH, percent(one.rate.value), interval(one.rate), bars, f"{one.rate.n:,}"))
     heads = [Column("method"), Column("role"), Column("value", True), *RATE_COLUMNS[1:], Column("of", True)]
     said = (getattr(everything("metric").get(name.split("(")[0]), "__doc__", None) or "").strip().split("\n", 1)[0]
     meaning = sentence(said.removeprefix("Return ").replace("`", ""))

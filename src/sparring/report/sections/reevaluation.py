@@ -1,4 +1,4 @@
-"""Adaptive re-evaluation: where a check failed, what an adaptive adversary reached on some of the samples."""
+"""Adaptive re-evaluation: the result of adaptive attacks on some samples after a failed check."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ def reevaluation(view: View) -> Markup | None:
 def _look(look: dict[str, Any]) -> Markup:
     claimed, best, clean = (look[name] for name in ("claimed", "best_known", "clean"))
     lead = markup(
-        "<p>A check failed, so {count} samples were attacked again, as somebody would who knows the model. "
-        "<strong>No more than {best}</strong> stay right (interval {low} to {high}); a plain attack alone would have claimed {claimed}.</p>",
+        "<p>A check failed, so {count} samples were attacked again with adaptive attacks. "
+        "<strong>No more than {best}</strong> stay right (interval {low} to {high}); a plain attack alone would suggest {claimed}.</p>",
         count=int(clean["n"]), best=percent(best["value"]), low=percent(best["low"]), high=percent(best["high"]), claimed=percent(claimed["value"]),
     )  # fmt: skip
     columns = [Column("remedy"), Column("newly broken", numeric=True), Column("stay right", numeric=True), Column("tried")]

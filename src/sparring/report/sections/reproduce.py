@@ -1,4 +1,4 @@
-"""Reproduce: the plan, the command, versions, seeds and hashes, and what the words mean."""
+"""Reproduce: the plan, the command, versions, seeds, hashes and a glossary."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ from sparring.report.view import View
 from sparring.report.wording import DASH
 
 LONGEST = 20_000
-"""Most letters of the plan that are printed."""
+"""Number of characters of the plan that are printed."""
 
 GLOSSARY = {
-    "clean accuracy": "Share of the samples that the model gets right as they are.",
-    "robust accuracy": "Share of the samples that the model gets right and that no attack broke. It is an upper limit: a stronger attack can lower it.",
+    "clean accuracy": "Share of the samples that the model classifies correctly without attack.",
+    "robust accuracy": "Share of samples that the model classifies correctly and no attack broke. It is an upper bound: a stronger attack can lower it.",
     "attack": "A search for an allowed change that makes the model wrong.",
-    "broken": "An allowed change was found that meets the adversary's goal; the model as deployed was asked again to confirm it.",
-    "held": "The attack ended without finding one.",
-    "out of budget": "The budget of the adversary ended before the attack did. The sample counts as standing.",
-    "radius": "How large a change may be, measured as the threat says.",
-    "margin": "How far the model's scores are from the adversary's goal. Negative: the goal is met.",
-    "95 % interval": "Wilson's interval: if the samples are drawn at random, the true share lies inside in 95 of 100 such evaluations.",
-    "query": "One answer of the model. A forward is one pass through it, a backward one gradient.",
-    "masked gradients": "A model that hides or destroys its gradients makes attacks fail without being robust.",
+    "broken": "An allowed change was found that meets the adversary's goal, and the deployed model confirmed it.",
+    "held": "The attack ended without finding such a change.",
+    "out of budget": "The budget was exhausted before the attack ended. The sample counts as not broken.",
+    "radius": "The largest allowed change, in the unit of the threat.",
+    "margin": "Distance of the model's scores from the adversary's goal. It is negative if the goal is met.",
+    "95 % interval": "Wilson's interval: if the samples are drawn at random, it contains the true share in 95 of 100 such evaluations.",
+    "query": "One answer of the model. A forward is one pass through the model, a backward is one gradient.",
+    "masked gradients": "The model hides or destroys its gradients, so that attacks fail although it is not robust.",
 }
 
 
@@ -39,14 +39,14 @@ def reproduce(view: View) -> Markup:
         ("Seed", _seed(header.get("plan") or {})),
         ("Python", environment.get("python") or DASH),
         ("Commit", environment.get("commit") or DASH),
-        ("Packages", _packages(environment.get("packages") or {})),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in (environment.get("packages") or {}).items() if version) or DASH),
     ]
     plan = markup("<pre><code>{plan}</code></pre>", plan=_yaml(header.get("plan") or {}))
     return markup(
         "{facts}{plan}{attacks}{hashes}<h3>Glossary</h3>{words}",
         facts=terms(pairs),
-        plan=details("The plan, with every default filled in", plan, opened=True),
-        attacks=details("The attacks and where they come from", _attacks(view), kind="fold"),
+        plan=details("The plan with all defaults", plan, opened=True),
+        attacks=details("The attacks and their sources", _attacks(view), kind="fold"),
         hashes=details("Hashes", _hashes(view), kind="fold"),
         words=terms(GLOSSARY.items()),
     )
@@ -57,17 +57,13 @@ def _seed(plan: dict[str, Any]) -> str:
     return "see the plan" if seed is None else str(seed)
 
 
-def _packages(packages: dict[str, str | None]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in packages.items() if version) or DASH
-
-
 def _yaml(plan: dict[str, Any]) -> str:
     import yaml
 
     if not plan:
         return "# no plan was recorded"
     written = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100)
-    return written if len(written) <= LONGEST else f"{written[:LONGEST]}\n# ... {len(written) - LONGEST:,} more letters are in run.json"
+    return written if len(written) <= LONGEST else f"{written[:LONGEST]}\n# ... {len(written) - LONGEST:,} more characters are in run.json"
 
 
 def _attacks(view: View) -> Markup:

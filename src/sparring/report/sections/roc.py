@@ -1,4 +1,4 @@
-"""ROC curves of attacks on membership, with logarithmic axes, where the left end counts."""
+"""ROC curves of attacks on membership, with logarithmic axes."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from sparring.report.view import CaseView, View
 
 @section(order=50, title="Members found against false alarms", aim="membership")
 def roc(view: View) -> Markup | None:
-    """Draw one curve per attack; what leaks at few false alarms is what matters."""
+    """Draw one curve per attack; the region of few false alarms matters most."""
     shown = [case for case in view.cases if len(case.table)]
     return by_case([(case.name, _plot(case)) for case in shown]) if shown else None
 
@@ -41,7 +41,7 @@ def _plot(case: CaseView) -> Markup:
         axes.tick_params(length=0, pad=6)
         picture = svg(drawn, f"roc-{case.place}", f"ROC curves, {case.name}", "The numbers are in the tables under Result.")
     legend = key([(f"line-{turn % LINES}", f"{name}, a control" if name in controls else name) for turn, name in enumerate(curves)])
-    note = "The dotted line is guessing. Where a blind control leaves it, members differ from the others by themselves, and every attack looks too good."
+    note = "The dotted line is random guessing. If a blind control is above it, members and non-members differ by themselves, and every attack looks too good."
     return markup("<figure>{legend}{picture}</figure><p class='quiet'>{note}</p>", legend=legend, picture=picture, note=note)
 
 

@@ -1,9 +1,9 @@
-"""Sanity: is it robustness, or are the gradients masked? One light a check, with its evidence."""
+"""Sanity: one light per check for masked gradients and other faults, with its evidence."""
 
 from sparring.report.lights import Light, lights, trust
 from sparring.report.markup import Markup, by_case, join, markup
 from sparring.report.section import section
-from sparring.report.view import CaseView, View
+from sparring.report.view import View
 from sparring.report.wording import DASH, number
 
 MARKS = {"ok": "✓", "caution": "!", "bad": "✕", "not applicable": DASH}
@@ -17,16 +17,12 @@ def sanity(view: View) -> Markup | None:
     if not view.cases:
         return None
     lead = markup("<p>Models can look robust because attacks fail, not because they are. These checks look for that.</p>")
-    return lead + by_case([(_heading(view, case), _lights(case)) for case in view.cases])
-
-
-def _heading(view: View, case: CaseView) -> Markup:
-    word = trust(view, (case,)).word
-    return markup('{name} <span class="mark {kind}">{word}</span>', name=case.name, kind=KINDS[word], word=word)
-
-
-def _lights(case: CaseView) -> Markup:
-    return markup('<ul class="lights">{items}</ul>', items=join(_light(one) for one in lights(case)))
+    parts = []
+    for case in view.cases:
+        word = trust(view, (case,)).word
+        heading = markup('{name} <span class="mark {kind}">{word}</span>', name=case.name, kind=KINDS[word], word=word)
+        parts.append((heading, markup('<ul class="lights">{items}</ul>', items=join(_light(one) for one in lights(case)))))
+    return lead + by_case(parts)
 
 
 def _light(light: Light) -> Markup:

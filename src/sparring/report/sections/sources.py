@@ -1,4 +1,4 @@
-"""Model, data and cost: what was asked, about what, on which machine, for how much."""
+"""Model, data, machine and cost of the run."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def _model(model: dict[str, Any]) -> Markup:
     rest = {word: value for word, value in model.items() if word not in ("name", "sha256", "adapter", "exposes", "task")}
     pairs: list[tuple[object, object]] = [
         ("Hash", _hash(model.get("sha256"))),
-        ("Came in as", model.get("adapter")),
+        ("Input format", model.get("adapter")),
         ("Exposes", ", ".join(model.get("exposes") or [])),
         ("Answers", _answers(model.get("task") or {})),
         *((word, number(value) if isinstance(value, int | float) else str(value)) for word, value in rest.items() if value is not None),

@@ -1,4 +1,4 @@
-"""Threat card: what the adversary may do and wants, in words and in formula, and what is not covered."""
+"""Threat card: the abilities and goal of the adversary, and the threats that are not covered."""
 
 import json
 
@@ -10,9 +10,9 @@ from sparring.report.wording import ACCESS, DASH, changes, goal, number, radius_
 UNITS = {"queries": "answers of the model", "steps": "steps of an attack", "seconds": "seconds"}
 
 NOT_COVERED = (
-    "Larger changes, and changes of any other kind than those named here.",
-    "What the world does to an input on its way to the model: print, camera, compression.",
-    "Tampering with training data, leaks of training data, and copies of the model.",
+    "Larger changes, and any other kind of change.",
+    "Changes of an input on its way to the model: print, camera, compression.",
+    "Tampering with training data, leaks of training data, and theft of the model.",
     "Attacks that were not run. An adversary may know a better one.",
 )
 
@@ -47,13 +47,13 @@ def _card(cases: list[CaseView]) -> Markup:
     titles = list(dict.fromkeys(str(one.threat.get("say_short") or threat.get("space", {}).get("kind", "threat")) for one in cases))
     clause = changes(threat, case.domain_kind, radii)
     pairs = [
-        ("What may change", f"{clause[0].upper()}{clause[1:]}."),
+        ("Allowed changes", f"{clause[0].upper()}{clause[1:]}."),
         ("Exactly", exactly[0] if len(exactly) == 1 else listing(exactly, "plain")),
         ("Input", str(domain) if domain else case.domain_kind or DASH),
         ("Goal", goal(threat)),
         ("Knowledge", ACCESS.get(str(threat.get("access")), str(threat.get("access")))),
         ("Budget", _budget(threat.get("budget") or {})),
-        ("On the way", threat.get("channel") or "Nothing: the model sees exactly the attacked input."),
+        ("In transit", threat.get("channel") or "Nothing changes: the model receives exactly the attacked input."),
     ]
     return markup('<article class="card"><h3>{title}</h3>{terms}</article>', title=" · ".join(titles), terms=terms(pairs))
 

@@ -1,70 +1,93 @@
-"""Transfer: what points found on one network do to another, one shaded table an attack."""
+"""Transfer: how often points found on one network break another, a shaded table per attack."""
 
-from typing import Any
+from typing import NamedTuple
 
 from sparring.core.rate import Rate
+from sparring.metrics.measures import controls_of
+from sparring.metrics.outcome import CLEAN
+from sparring.metrics.transfer import transfer_rate
 from sparring.report.markup import Cell, Column, Markup, join, markup, table
 from sparring.report.section import section
-from sparring.report.view import View
+from sparring.report.view import CaseView, View
 from sparring.report.wording import DASH, count, interval, percent, samples
 
 
-@section(order=35, title="Transfer")
+class Shot(NamedTuple):
+    """Hold how often an attack from a source broke a target, which may be the source itself."""
+
+    attack: str
+    source: str
+    target: str
+    rate: Rate
+    own: bool
+
+
+@section(order=35, title="Transfer", aim="transfer")
 def transfer(view: View) -> Markup | None:
-    """Show sources by targets, for runs of `transfer_matrix`."""
-    about = view.header.get("transfer")
-    if not about or not about.get("cells"):
-        return None
-    rates = _rates(view, about["cells"])
-    kind = view.cases[0].domain_kind if view.cases else ""
-    attacks = list(dict.fromkeys(one["attack"] for one in about["cells"]))
+    """Show sources by targets, one table per attack and threat, with the control below."""
+    threats = list(dict.fromkeys(str(case.threat.get("say_short")) for case in view.cases if len(case.table)))
+    return join(_threat([case for case in view.cases if case.threat.get("say_short") == one and len(case.table)], len(threats) > 1) for one in threats)
+
+
+def _threat(cases: list[CaseView], several: bool) -> Markup:
+    shots = [shot for case in cases for shot in _shots(case)]
+    controls = [_control(case) for case in cases]
+    attacks = list(dict.fromkeys(one.attack for one in shots))
+    about = cases[0].header
     lead = markup(
         "<p>Points are looked for on the network of the row, and put to that of the column. A cell is the share that fell of the {n}, out of "
         "{asked}, that all {networks} get right without attack; whether a point fell is decided by a fresh answer of the target. "
-        "Below it is the 95{space}% interval. In brackets: the source is the target, or one of several, which is no transfer.</p>",
-        n=samples(int(about["n"]), kind), asked=f"{int(about['asked']):,}", networks=count(len(about["networks"]), "network"), space=Markup("&nbsp;"),
+        "Below it is the 95{space}% interval. In brackets: the source is the target, or one of several, which is no transfer. "
+        "The control is a random change of the same size, which comes from no network.</p>",
+        n=samples(cases[0].planned_units, cases[0].domain_kind), asked=f"{int(about.get('asked', 0)):,}",
+        networks=count(len(about.get("networks", [])), "network"), space=Markup("&nbsp;"),
     )  # fmt: skip
-    found = [one for one in (_best(about["cells"], rates, attacks),) if one]
-    return lead + join(found) + join(_matrix(attack, [one for one in about["cells"] if one["attack"] == attack], rates) for attack in attacks)
+    heading = markup("<h3>{threat}</h3>", threat=cases[0].threat.get("say_short")) if several else Markup("")
+    tables = join(_matrix(attack, [one for one in shots if one.attack == attack], [case.model["name"] for case in cases], controls) for attack in attacks)
+    return heading + lead + (_best(shots, attacks) or Markup("")) + tables
 
 
-def _rates(view: View, cells: list[dict[str, Any]]) -> dict[tuple[str, str], Rate]:
-    """The rate broken by (case, attack as written), counted in the rows of the record."""
-    tables = {case.name: case.table for case in view.cases}
-    found = {}
-    for one in cells:
-        rows: Any = tables.get(one["case"])
-        own = rows[(rows.attack == one["say"]) & (rows.status != "skipped")] if rows is not None and len(rows) else []
-        found[one["case"], one["say"]] = Rate.of(int((own.status == "broken").sum()), len(own)) if len(own) else Rate.of(0, 0)  # type: ignore[union-attr]
+def _shots(case: CaseView) -> list[Shot]:
+    """The attacks of a case that are no controls, counted in the rows of the record."""
+    found = []
+    for about in (cell["attack"] for cell in case.cells if cell["attack"].get("sources")):
+        origin = "+".join(str(one.get("name")) for one in about["sources"])
+        rate = transfer_rate(case.table[case.table.attack == about["say"]])
+        found.append(Shot(str(about["inner"]), origin, case.model["name"], rate, bool(about.get("reference"))))
     return found
 
 
-def _mean(cells: list[dict[str, Any]], rates: dict[tuple[str, str], Rate]) -> float | None:
+def _control(case: CaseView) -> Rate:
+    said = [one for one in controls_of(case.header) if one != CLEAN]
+    return transfer_rate(case.table[case.table.attack.isin(said)])
+
+
+def _mean(shots: list[Shot]) -> float | None:
     """Mean rate over the cells that are transfers and have been judged."""
-    values = [rates[one["case"], one["say"]].value for one in cells if not one["own"] and rates[one["case"], one["say"]].n]
+    values = [one.rate.value for one in shots if not one.own and one.rate.n]
     return sum(values) / len(values) if values else None
 
 
-def _best(cells: list[dict[str, Any]], rates: dict[tuple[str, str], Rate], attacks: list[str]) -> Markup | None:
+def _best(shots: list[Shot], attacks: list[str]) -> Markup | None:
     """One sentence: which attack travels best."""
-    means = {attack: _mean([one for one in cells if one["attack"] == attack], rates) for attack in attacks}
+    means = {attack: _mean([one for one in shots if one.attack == attack]) for attack in attacks}
     ranked = sorted(((mean, attack) for attack, mean in means.items() if mean is not None), key=lambda one: -one[0])
     if len(ranked) < 2 or percent(ranked[0][0]) == percent(ranked[-1][0]):
         return None
     return markup(
-        "<p>Of {attacks}, <code>{best}</code> travels best, {mean} on average; <code>{worst}</code> least, {least}.</p>",
+        "<p>Of {attacks}, <code>{best}</code> transfers best ({mean} on average) and <code>{worst}</code> worst ({least}).</p>",
         attacks=count(len(ranked), "attack"), best=ranked[0][1], mean=percent(ranked[0][0]), worst=ranked[-1][1], least=percent(ranked[-1][0]),
     )  # fmt: skip
 
 
-def _matrix(attack: str, cells: list[dict[str, Any]], rates: dict[tuple[str, str], Rate]) -> Markup:
-    sources, targets = (list(dict.fromkeys(one[side] for one in cells)) for side in ("source", "target"))
-    place = {(one["source"], one["target"]): one for one in cells}
+def _matrix(attack: str, shots: list[Shot], targets: list[str], controls: list[Rate]) -> Markup:
+    place = {(one.source, one.target): one for one in shots}
     rows: list[tuple[Cell, ...]] = []
-    for source in sources:
-        shown = [_cell(rates[one["case"], one["say"]], one["own"]) for one in (place[source, target] for target in targets)]
-        mean = _mean([one for one in cells if one["source"] == source], rates)
-        rows.append((source, *shown, DASH if mean is None else percent(mean)))
+    for source in dict.fromkeys(one.source for one in shots):
+        mean = _mean([one for one in shots if one.source == source])
+        rows.append((source, *(_cell(place[source, target].rate, place[source, target].own) for target in targets), DASH if mean is None else percent(mean)))
+    judged = [one.value for one in controls if one.n]
+    rows.append(("control", *(_cell(one, False) for one in controls), percent(sum(judged) / len(judged)) if judged else DASH))
     heads = [Column("found on"), *(Column(f"put to {target}", True) for target in targets), Column("mean of transfers", True)]
     return markup('<div class="matrix">{table}</div>', table=table(attack, heads, rows))
 

@@ -1,4 +1,4 @@
-"""Trials: the accuracy of every model that was trained, beside its clean twin."""
+"""Trials: the accuracy of every trained model and of its clean twin."""
 
 from sparring.metrics.measures import controls_of
 from sparring.report.markup import Markup, by_case, markup

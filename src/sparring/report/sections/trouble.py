@@ -1,4 +1,4 @@
-"""Trouble: everything that went wrong or was left out; "none" is said as well."""
+"""Trouble: everything that failed or was omitted."""
 
 from sparring.report.markup import Column, Markup, details, join, listing, markup, table
 from sparring.report.section import section
@@ -6,9 +6,9 @@ from sparring.report.view import CaseView, View
 from sparring.report.wording import count, samples
 
 STATES = {
-    "running": "The run has not ended, or was killed: the same command continues it.",
-    "interrupted": "The run was interrupted: the same command continues it.",
-    "partial": "Some rows are missing: this is one shard of a run, or not all shards are merged.",
+    "running": "The run has not finished, or was killed: run the same command again to continue it.",
+    "interrupted": "The run was interrupted: run the same command again to continue it.",
+    "partial": "Some rows are missing: this is one shard of a run, or some shards are not merged yet.",
     "failed": "The run failed.",
 }
 
@@ -20,7 +20,7 @@ NOTES = 12
 def trouble(view: View) -> Markup:
     """List failed cells, non-finite answers, rejected points, spent budgets and warnings."""
     lines = [*_run(view), *(line for case in view.cases for line in _case(view, case))]
-    told = listing(lines) if lines else markup('<p class="none">None: every sample got a verdict from every attack, and nothing was warned about.</p>')
+    told = listing(lines) if lines else markup('<p class="none">None: every sample got a verdict from every attack, and there were no warnings.</p>')
     return told + _skipped(view)
 
 
@@ -44,7 +44,7 @@ def _case(view: View, case: CaseView) -> list[object]:
         lines.append(f"{where}{samples(case.missing, case.domain_kind)} have no full verdict yet and are not counted.")
     kinds = {
         "error": "got no verdict",
-        "infeasible": "met the goal with a point that is not allowed (not counted)",
+        "infeasible": "met the goal with a forbidden point (not counted)",
         "out_of_budget": "held until the budget ended",
     }
     for status, words in kinds.items():
@@ -55,7 +55,7 @@ def _case(view: View, case: CaseView) -> list[object]:
     scored = "scores" in (case.model.get("exposes") or ["scores"])
     lost = rows[(rows.status != "skipped") & (rows.status != "error") & rows.margin.isna()]
     if scored and len(lost):
-        lines.append(f"{where}{count(len(lost), 'margin')} came out as NaN though the model gives scores.")
+        lines.append(f"{where}{count(len(lost), 'margin')} became NaN although the model gives scores.")
     return lines
 
 

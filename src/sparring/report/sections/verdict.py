@@ -1,4 +1,4 @@
-"""Verdict: one sentence a case, the gate, and whether to believe it."""
+"""Verdict: one sentence per case, the gate, and the trust in the result."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from sparring.report.view import CaseView, View
 from sparring.report.wording import changes, count, interval, number, percent, samples, wish
 
 MEANING = {
-    "reliable": "All checks are in order.",
-    "caution": "Some checks call for care.",
-    "unreliable": "A check failed: the model may be weaker than these numbers say.",
+    "reliable": "All checks passed.",
+    "caution": "Some checks raise doubts.",
+    "unreliable": "A check failed: the model may be weaker than these numbers suggest.",
 }
 
-ALWAYS = "Attacks can only show weakness. Samples that held may fall to a stronger attack; only a certificate proves that they cannot."
-PROVED = "Between what is proved and what held lie samples about which nothing is known: a longer search may prove or break them."
+ALWAYS = "Attacks can only show weakness. A stronger attack may break samples that held; only a certificate rules this out."
+PROVED = "Samples that are neither proved nor broken are undecided: a longer search may prove or break them."
 
 
 @section(order=10, title="Verdict")
 def verdict(view: View) -> Markup:
-    """State the result in words that a newcomer understands."""
+    """State the result in plain words."""
     if not view.cases:
-        return markup("<p>This run has no cases: there is nothing to tell.</p>")
+        return markup("<p>This run has no cases.</p>")
     cards = join(_card(view, case) for case in view.cases)
     many = "many" if len(view.cases) > 2 else ""
     return markup('{gate}<div class="verdicts {many}">{cards}</div>{caveats}', gate=_gate(view), many=many, cards=cards, caveats=_caveats(view))
@@ -41,7 +41,7 @@ def _card(view: View, case: CaseView) -> Markup:
 def _sentence(case: CaseView) -> Markup:
     model = case.model.get("name", "the model")
     if not len(case.outcomes):
-        return markup("<em>{model}</em> has not been asked about any sample yet.", model=model)
+        return markup("<em>{model}</em> has not been evaluated on any sample yet.", model=model)
     clean, robust = case.clean, case.robust
     begin = markup(
         "<em>{model}</em> gets <strong>{clean}</strong> of {samples} from <em>{data}</em> right.",
@@ -60,7 +60,7 @@ def _sentence(case: CaseView) -> Markup:
 def _proved(case: CaseView) -> Markup:
     """The lower end of the band, as the end of the sentence."""
     if case.contradictions:
-        return markup("; <strong>an attack contradicts a certificate, so nothing here is to be believed</strong>")
+        return markup("; <strong>an attack contradicts a certificate, so these results are invalid</strong>")
     if case.certified is None:
         return Markup("")
     if case.certified.value == 0:
@@ -115,12 +115,12 @@ def _measured(rule: dict[str, Any], name: str) -> str:
 
 def _caveats(view: View) -> Markup:
     reasons = [*_state(view), *trust(view).reasons, *_single(view), PROVED if any(case.certified is not None for case in view.cases) else ALWAYS]
-    return markup("<h3>What weakens these numbers</h3>{list}", list=listing(reasons, "caveats"))
+    return markup("<h3>Limitations of these numbers</h3>{list}", list=listing(reasons, "caveats"))
 
 
 def _state(view: View) -> list[str]:
     status = view.header.get("status")
-    return [] if status in ("done", None) else [f"The run is {status}: these are the samples that every attack of their case has judged so far."]
+    return [] if status in ("done", None) else [f"The run is {status}: only samples that every attack of their case has judged are counted."]
 
 
 def _single(view: View) -> list[str]:
@@ -134,4 +134,4 @@ def _single(view: View) -> list[str]:
 
 
 def _few(rate: Rate) -> str:
-    return f"With {count(rate.n, 'sample')} the interval is {100 * (rate.high - rate.low):.0f} points wide: judge more samples before comparing models."
+    return f"With {count(rate.n, 'sample')} the interval is {100 * (rate.high - rate.low):.0f} points wide: evaluate more samples before comparing models."

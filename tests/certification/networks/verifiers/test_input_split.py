@@ -302,8 +302,8 @@ def test_the_limit_of_time_is_kept_and_the_reason_says_what_is_left(monkeypatch:
     assert 0.9 < took < 1.2
     (few,) = decide(query, verifiers={"input_split": {"boxes": 100}})
     assert few.verdict is Verdict.UNKNOWN
-    assert few.reason.startswith("boxes: the cap of 100")
-    assert "100 boxes taken" in few.reason
+    assert few.reason.startswith("boxes: the limit of 100")
+    assert "100 boxes processed" in few.reason
 
 
 def test_with_a_cap_a_verdict_does_not_depend_on_who_else_is_asked() -> None:

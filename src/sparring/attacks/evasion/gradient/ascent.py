@@ -80,9 +80,11 @@ def nearest_classes(problem: Problem, x: Tensor, order: Order) -> Tensor:
     own = (classes == label).to(torch.int8).argmax(1)
     rows = torch.arange(len(x), device=label.device)
     distance = torch.full_like(graded.value, math.inf)
+    region, one = cast(Any, problem.region), torch.ones(len(x), dtype=torch.float64, device=x.device)
     for place in range(count):
         gap = graded.value[rows, own] - graded.value[:, place]
-        slope = _dual(problem, x, graded.grad[:, place] - graded.grad[rows, own])
+        g = graded.grad[:, place] - graded.grad[rows, own]
+        slope = (g * region.ascend(torch.zeros_like(x), g, one)).flatten(1).sum(1)  # the gain of a step of unit length, the dual norm of g
         distance[:, place] = torch.where(own == place, torch.inf, gap / slope.clamp_min(torch.finfo(gap.dtype).tiny))
     return classes.gather(1, distance.argsort(dim=1, stable=True)[:, : count - 1])
 
@@ -90,9 +92,3 @@ def nearest_classes(problem: Problem, x: Tensor, order: Order) -> Tensor:
 def _highest(scores: Tensor, label: Tensor) -> Tensor:
     """The wrong classes in order of their scores, at most POOL."""
     return scores.scatter(1, label, -math.inf).argsort(dim=1, descending=True, stable=True)[:, : min(POOL, scores.shape[1] - 1)]
-
-
-def _dual(problem: Problem, x: Tensor, g: Tensor) -> Tensor:
-    """[m]: how much the linearised value grows along a step of unit length, the dual norm of g."""
-    one = torch.ones(len(x), dtype=torch.float64, device=x.device)
-    return (g * (cast(Any, problem.region).ascend(torch.zeros_like(x), g, one))).flatten(1).sum(1)

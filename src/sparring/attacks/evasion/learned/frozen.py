@@ -4,6 +4,7 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +21,11 @@ from sparring.core.errors import InputError, LoadError, NeedsError, PlanError
 from sparring.core.fingerprint import digest
 from sparring.core.goal import Criterion
 from sparring.core.problem import Problem
+from sparring.core.registry import find
 from sparring.core.rng import Rng
+from sparring.core.task import Task
 from sparring.core.threat import Threat
-from sparring.core.victim import Victim
+from sparring.core.victim import Victim, say_set
 
 HEADER = "sparring"
 """Key of the description in the header of a file."""
@@ -106,8 +109,9 @@ class Frozen(ABC):
         """
         if self.about["domain"] != describe_domain(victim.domain):
             return f"this {self.kind} was learned for other inputs than those of {victim.name} ({victim.domain}): learn one for these"
-        if self.about["classes"] != victim.classes:
-            return f"this {self.kind} was learned for {self.about['classes']} classes, {victim.name} has {victim.classes}: learn one for these"
+        task = task_of(self.about)
+        if (task.kind, task.score_shape) != (victim.task.kind, victim.task.score_shape):
+            return f"this {self.kind} was learned for {task}, {victim.name} answers {victim.task}: learn one for these"
         if self.about["threat"]["space"]["kind"] != threat.space.kind:
             return f"this {self.kind} was learned under {self.about['threat']['space']['kind']}, the threat is {threat.space.kind}: learn one for it"
         return None
@@ -164,7 +168,9 @@ class Lesson:
     Rows are those that are right without attack and do not meet the goal already; the others teach nothing.
     """
 
-    def __init__(self, victim: Victim, x: Any, y: Any, threat: Threat, held_out: float, seed: int):
+    def __init__(self, victim: Victim, x: Any, y: Any, threat: Threat, held_out: float, seed: int, tasks: Set[str] = frozenset()):
+        if tasks and victim.task.kind not in tasks:
+            raise NeedsError(f"this is learned for {say_set(frozenset(tasks))}; {victim.name} answers {victim.task}: try sp.universal, which fits every task")
         if not 0 <= held_out < 1:
             raise PlanError(f"held_out={held_out}: give the share of samples not to be trained on, at least 0 and below 1")
         if isinstance(threat.space.radius, Tensor):
@@ -180,7 +186,7 @@ class Lesson:
         held = round(held_out * len(self.x))
         self.held = order[:held].sort().values
         with victim.session(seed):
-            good = (victim.answer(self.x) == self.y) & ~self.criterion.met(self.y)
+            good = victim.task.right(victim.answer(self.x), self.y) & ~self.criterion.met(self.y)
         rows = order[held:]
         self.rows = rows[good[rows]].sort().values
         if not len(self.rows):
@@ -203,7 +209,7 @@ class Lesson:
         packed = (self.x.detach().cpu().contiguous().numpy().tobytes(), self.y.cpu().numpy().tobytes())
         return {
             "domain": describe_domain(self.victim.domain),
-            "classes": self.victim.classes,
+            **({"classes": self.victim.classes} if self.victim.task.kind == "classes" else {"task": self.victim.task.describe()}),
             "threat": self.threat.describe(),
             "victim": {"name": self.victim.name, "sha256": self.victim.fingerprint},
             "samples": {"n": len(self.x), "held_out": len(self.held), "sha256": digest(*packed)},
@@ -232,9 +238,15 @@ def fooled(attack: Attack, victim: Victim, x: Any, y: Any, threat: Threat, seed:
     points = victim.domain.deploy(attack(victim, x, y, threat, rng), x)
     criterion, region = threat.goal.freeze(y, victim.task, rng), threat.space.around(x, victim.domain)
     with victim.session(seed):
-        counts = (victim.answer(x) == y) & ~criterion.met(y)
+        counts = victim.task.right(victim.answer(x), y) & ~criterion.met(y)
         hit = criterion.met(victim.answer(points)) & region.inside(points) & counts
     return Fooled(int(hit.sum()), int(counts.sum()))
+
+
+def task_of(about: dict[str, Any]) -> Task:
+    """Return the task for which something was learned, from its description."""
+    described = about["task"] if "task" in about else {"kind": "classes", "classes": about["classes"]}
+    return find("task", described["kind"]).restore(described)
 
 
 def describe_domain(domain: Domain) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sparring.attacks.evasion.learned.frozen import Carrier, Frozen, Lesson
 from sparring.attacks.losses import loss_of
 from sparring.core.errors import NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.problem import Problem
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
@@ -18,6 +19,8 @@ from sparring.tasks.classes import of_classes
 from sparring.threats.balls import box
 
 CITES = "Xiao et al. 2018 (AdvGAN), arXiv:1801.02610; Naseer et al. 2019 (CDA), arXiv:1905.11736"
+TASKS = frozenset({"classes"})
+"""Its network is told the class to leave or to reach."""
 
 STEEP = 1.5
 """Size of the numbers of a sample before the tanh."""
@@ -64,7 +67,7 @@ class Generator(Frozen):
 
     def attack(self) -> Carrier:
         """Return the attack `generated`: one forward pass of the generator and one query a sample."""
-        return Carrier("generated", search, frozenset({"labels"}), frozenset({"project", "dual"}), CITES, learned=self)
+        return Carrier("generated", search, frozenset({"labels"}), frozenset({"project", "dual"}), CITES, tasks=TASKS, learned=self)
 
     def network(self, x: Tensor) -> Network:
         """Return the network in float64, so that rounding in a batch does not reach the points."""
@@ -102,6 +105,7 @@ def put(x: Tensor, way: Tensor, region: Any) -> Tensor:
     return free + (torch.minimum(torch.maximum(free, low), high) - free).detach()
 
 
+@in_our_words
 def generator(
     surrogate: Victim, x: Any, y: Any, threat: Threat, *, epochs: int = 30, batch: int = 25, learning_rate: float = 0.005,
     loss: Literal["ce", "margin"] = "margin", cap: float = 9.0, width: int = 8, held_out: float = 0.2, seed: int = 0,
@@ -122,7 +126,19 @@ def generator(
         held_out: Share of the images that is not trained on.
         seed: Of weights and order.
 
-    Returns a frozen `Generator` with `trained` and `held_out`, the shares it fools on the surrogate. Raises UsageError before the first step.
+    Returns:
+        A frozen `Generator`: `attack()` applies it, and `trained` and `held_out` are the shares it fools of either part on the surrogate.
+
+    Raises:
+        UsageError: Before the first step, where surrogate, samples, threat or settings do not fit.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=20)
+        >>> generator(victim, data.x, data.y, sp.linf(0.2), epochs=1).attack().name
+        'generated'
+
+    Source: Xiao et al. 2018 (AdvGAN), arXiv:1801.02610; Naseer et al. 2019 (CDA), arXiv:1905.11736.
 
     Differs from the paper: no discriminator and no hinge on the size of the change, because the threat bounds it; the network is told
     the class it is to leave or to reach, where AdvGAN trains one generator for each target; its output is stretched to the radius.
@@ -134,7 +150,7 @@ def generator(
         raise NeedsError(f"a generator learns from gradients; {surrogate.name} exposes {', '.join(sorted(surrogate.exposes))}: train it on a substitute")
     if min(epochs, batch, width) < 1 or learning_rate <= 0:
         raise PlanError(f"epochs={epochs}, batch={batch}, width={width}, learning_rate={learning_rate}: at least 1, 1, 1, above 0")
-    lesson = Lesson(surrogate, x, y, threat, held_out, seed)
+    lesson = Lesson(surrogate, x, y, threat, held_out, seed, TASKS)
     with torch.random.fork_rng(), surrogate.session(seed):
         torch.manual_seed(seed)
         network = Network(lesson.x.shape[1], surrogate.classes, width).to(lesson.x)

@@ -12,6 +12,7 @@ from sparring.attacks.evasion.learned.policy import FADES, Policy, Proposal, See
 from sparring.attacks.evasion.query.square import window_side
 from sparring.attacks.loop import iterate
 from sparring.core.errors import NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
@@ -20,6 +21,8 @@ from sparring.models.wanted import threat_of, victim_of
 from sparring.tasks.classes import of_classes
 
 CITES = "policy gradient: Williams 1992; the search: Andriushchenko et al. 2020, arXiv:1912.00049"
+TASKS = frozenset({"classes"})
+"""Its network is told the class to leave or to reach."""
 LEAP, TOP = 9.0, 3.0
 """A gain counts up to so many times the mean of its step, and up to so many deviations above it; a few rows leap."""
 
@@ -57,7 +60,7 @@ class Learner(Frozen):
         Settings by `configure`: queries, share.
         """
         settings = {name: self.about["settings"][name] for name in ("queries", "share")}
-        return Carrier("rl_square", search, frozenset({"scores"}), frozenset({"paint"}), CITES, settings=settings, learned=self)
+        return Carrier("rl_square", search, frozenset({"scores"}), frozenset({"paint"}), CITES, tasks=TASKS, settings=settings, learned=self)
 
     def untrained(self) -> "Learner":
         """Return the policy as it was before it learned."""
@@ -134,6 +137,7 @@ def settled(state: State, x: Tensor, loss: Tensor, made: Proposal) -> State:
     return State(torch.where(up, x, state.x), torch.where(better, loss, state.loss), FADES * state.kept + mark * up, FADES * state.refused + mark * ~up)
 
 
+@in_our_words
 def reinforce(
     victim: Victim, x: Any, y: Any, threat: Threat, *, queries: int = 500, share: float = 0.8, episodes: int = 5, batch: int = 50,
     learning_rate: float = 0.003, entropy: float = 0.02, held_out: float = 0.2, seed: int = 0,
@@ -147,15 +151,26 @@ def reinforce(
         x: Samples and classes to learn from.
         y: Samples and classes to learn from.
         threat: Linf, with one radius.
-        queries: Of the search, in training and afterwards.
-        share: Of the search, in training and afterwards.
-        episodes: Searches, each on `batch` samples drawn anew.
+        queries: Per sample and search, in training and afterwards.
+        share: Of the pixels that the first windows cover, as in `square`.
+        episodes: Searches to learn from, at least 1.
+        batch: Samples per search, drawn anew.
         learning_rate: Of Adam, one step a query.
         entropy: Reward for staying undecided.
         held_out: Share of the samples that is not learned from.
         seed: Of weights and draws.
 
-    Returns a frozen `Learner`: `attack()` is the search, `untrained()` the same network before. Raises UsageError before the first question.
+    Returns:
+        A frozen `Learner`: `attack()` is the search, and `untrained()` is the same network before it learned.
+
+    Raises:
+        UsageError: Before the first question, where victim, samples, threat or settings do not fit.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=20)
+        >>> reinforce(victim, data.x, data.y, sp.linf(0.2), queries=5, episodes=1, batch=4).attack().name
+        'rl_square'
 
     Differs from the paper: the reward is what a proposal itself gains of margin, in units of the mean gain of its step, and not the
     length of the whole search, which is one number for hundreds of choices. A loss of margin is not punished: the search takes it
@@ -171,7 +186,7 @@ def reinforce(
         raise NeedsError(f"the policy learns from margins; {victim.name} exposes {', '.join(sorted(victim.exposes))}, not scores")
     if min(queries, batch) < 1 or learning_rate <= 0 or entropy < 0:
         raise PlanError(f"queries={queries}, batch={batch}, learning_rate={learning_rate}, entropy={entropy}: at least 1, 1, above 0, at least 0")
-    lesson = Lesson(victim, x, y, threat, held_out, seed)
+    lesson = Lesson(victim, x, y, threat, held_out, seed, TASKS)
     channels = lesson.x.shape[1]
     with torch.random.fork_rng(), victim.session(seed):
         torch.manual_seed(seed)

@@ -55,7 +55,7 @@ def square(problem: Problem, *, queries: int = 5000, share: float = 0.8, restart
         turn = restart
         channels, _, width = layout(live.x)
         colours = live.rng.draw(f"stripes {restart}").signs(channels, 1, width, dtype=live.x.dtype)
-        x = cast(Any, live.region).paint(_painted(live.x, colours.expand(-1, *layout(live.x))))
+        x = cast(Any, live.region).paint(colours.expand(-1, *layout(live.x)).reshape(live.x.shape))
         if warm and restart == 0:
             x = warmed(live, x)
         return State(x, live.losses(x), live.x.new_empty(len(live), AHEAD, 2 + channels))
@@ -70,8 +70,8 @@ def square(problem: Problem, *, queries: int = 5000, share: float = 0.8, restart
         inside = rows.reshape(-1, 1, height, 1) & columns.reshape(-1, 1, 1, width)
         signs = torch.where(drawn[:, 2:] < 0.5, -1.0, 1.0).to(live.x.dtype).reshape(-1, channels, 1, 1)
         shape = live.x.shape if live.x.ndim == 4 else (-1, *layout(live.x))
-        painted = cast(Any, live.region).paint(_painted(live.x, signs.expand(-1, *layout(live.x)))).reshape(shape)
-        x = _painted(live.x, torch.where(inside, painted, state.x.reshape(shape)))
+        painted = cast(Any, live.region).paint(signs.expand(-1, *layout(live.x)).reshape(live.x.shape)).reshape(shape)
+        x = torch.where(inside, painted, state.x.reshape(shape)).reshape(live.x.shape)
         loss = live.losses(x)
         better = loss > state.loss
         kept = torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, state.x)
@@ -106,7 +106,3 @@ def warmed(problem: Problem, cold: Tensor) -> Tensor:
 def layout(x: Tensor) -> tuple[int, int, int]:
     """Return (channels, height, width); flat inputs are one row of pixels."""
     return (x.shape[1], x.shape[2], x.shape[3]) if x.ndim == 4 else (1, 1, x[0].numel())
-
-
-def _painted(x: Tensor, colours: Tensor) -> Tensor:
-    return colours.reshape(x.shape)

@@ -14,7 +14,7 @@ from sparring.core.expression import Expression, parse, split_list
 from sparring.core.problem import Problem
 from sparring.core.registry import everything
 from sparring.core.rng import Rng
-from sparring.core.victim import Victim
+from sparring.core.victim import Victim, say_set
 
 
 class Memory(NamedTuple):
@@ -65,8 +65,8 @@ class Change(ABC):
     order: where it lies around the question; those with a lower number lie further out. The velocity gathers what all the others gave; the
     place is chosen before neighbours, images and scales are; the transformation of an image is the last step before the network, and
     smoothing undoes its jitter. cites: paper. moves: asks about other points than the one it is given. images: makes sense for
-    [n, channels, height, width] only. builds_on: the name of a change without which it makes no sense. mixes: needs a pool of images.
-    of_surrogate: changes the surrogate, so it cannot work on the victim's own gradients.
+    [n, channels, height, width] only. tasks: kinds of task that it is for, empty for all. builds_on: the name of a change without which it makes
+    no sense. mixes: needs a pool of images. of_surrogate: changes the surrogate, so it cannot work on the victim's own gradients.
     """
 
     order: ClassVar[int] = 100
@@ -75,6 +75,7 @@ class Change(ABC):
     images: ClassVar[bool] = False
     builds_on: ClassVar[str] = ""
     mixes: ClassVar[bool] = False
+    tasks: ClassVar[frozenset[str]] = frozenset()
     of_surrogate: ClassVar[bool] = False
 
     @abstractmethod
@@ -83,6 +84,8 @@ class Change(ABC):
 
     def complaint(self, victim: Victim) -> str | None:
         """Return why this change does not suit inputs of this victim; None where it does."""
+        if self.tasks and victim.task.kind not in self.tasks:
+            return f"{name_of(self)} is for {say_set(self.tasks)}; {victim.name} answers {victim.task}: leave it out of changes"
         shape = getattr(victim.domain, "shape", ())
         if self.images and len(shape) != 3:
             return f"{name_of(self)} is for images; {victim.name} takes {victim.domain}: leave it out of changes"
@@ -129,7 +132,7 @@ def read_changes(written: str) -> tuple[Change, ...]:
         if name not in known:
             raise UnknownName("change of the gradient", name, known)
         if name in found:
-            raise PlanError(f"changes={written!r}: {name} stands twice")
+            raise PlanError(f"changes={written!r}: {name} is given twice")
         for setting in settings:
             if setting not in (own := [field.name for field in dataclasses.fields(cast(Any, known[name]))]):
                 raise UnknownName(f"setting of {name}", setting, own)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sparring.attacks.ascend import ascend
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 from sparring.models.adapter import victim as as_victim
@@ -32,6 +33,7 @@ class Substitute(NamedTuple):
     queries: int
 
 
+@in_our_words
 def substitute(
     victim: VictimLike, seed_data: Data, *, network: Callable[[], nn.Module] | None = None, rounds: int = 4, step: float = 0.1, epochs: int = 20,
     learning_rate: float = 0.001, queries: int | None = None, seed: int = 0,
@@ -41,28 +43,42 @@ def substitute(
     This is Jacobian-based data augmentation (JBDA: Papernot et al. 2017, arXiv:1602.02697, algorithm 1).
 
     Args:
+        victim: A model that answers with labels.
         seed_data: Inputs like the victim's; their own labels are not looked at.
         network: Makes an untrained torch module [n, ...] -> [n, classes]; a small one for inputs of this shape if left
             out.
         rounds: Of augmentation; each doubles the points.
         step: How far a new point lies from its old one in every coordinate, in the input's own units.
-        epochs: Of Adam at `learning_rate`, in batches of 32, in every round.
+        epochs: Of Adam, in batches of 32, in every round.
+        learning_rate: Of Adam, above 0.
         queries: The most labels to ask for, None for no limit.
         seed: Of weights, orders and choices; the global random state stays as it is.
 
-    Raises PlanError, InputError or NeedsError before the first question. `sp.transfer(found.victim)` goes on from here.
+    Returns:
+        A `Substitute`: the trained victim, its agreement with the model, and the queries spent. `sp.transfer(found.victim)` goes on from here.
+
+    Raises:
+        UsageError: Before the first question, where data or settings do not fit.
+
+    Example:
+        >>> import sparring as sp
+        >>> found = substitute(sp.load_model("zoo:digits-plain"), sp.load("digits", take=20), rounds=1, epochs=1)
+        >>> found.queries
+        36
 
     Differs from the paper: a fifth of the seeds is held out, to measure the agreement on points that nothing was trained on; when
     the limit does not reach for all new points, those asked are drawn at random, where the paper draws a reservoir in all later rounds.
     """
+    if not isinstance(seed_data, Data):
+        raise InputError(f"seed_data is a {type(seed_data).__name__}: give sp.load(...) or sp.Data.of(x, y, domain)")
     victim = victim_of(victim, seed_data.domain)
     x = seed_data.x
     if not isinstance(x, Tensor):
-        raise NeedsError(f"a substitute needs inputs that are numbers; {victim.name} takes {victim.domain}")
+        raise NeedsError(f"a substitute needs numerical inputs, but {victim.name} takes {victim.domain}")
     x = victim.domain.check(x)
     held = max(1, round(HELD_OUT * len(x)))
     if len(x) < 2:
-        raise InputError("one seed is too few: one is held out and the others are trained on")
+        raise InputError("one seed is too few, because one is held out: give at least two")
     if queries is not None and queries < len(x):
         raise PlanError(f"queries={queries}: the {len(x)} seeds alone take {len(x)} labels: allow more, or give fewer seeds")
     if min(rounds, epochs) < 0 or step < 0 or learning_rate <= 0:

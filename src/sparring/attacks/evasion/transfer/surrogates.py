@@ -17,6 +17,7 @@ from sparring.core.goal import Criterion
 from sparring.core.problem import Loss
 from sparring.core.registry import everything
 from sparring.core.rng import number_of
+from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.models.factory import made_by
 from sparring.models.load import load_model
@@ -32,7 +33,12 @@ class _Inputs:
     """What `load_model` asks of data."""
 
     domain: Domain
-    classes: list[str]
+    task: Task
+
+    @property
+    def classes(self) -> list[str]:
+        """Return numbers for names, where the task has classes."""
+        return [str(number) for number in range(getattr(self.task, "classes", None) or 0)]
 
 
 def parts_of(written: str) -> list[str]:
@@ -59,12 +65,12 @@ def identity_of(criterion: str) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def opened(criterion: str, identity: str, domain: Domain, classes: int) -> Victim:
-    """Return the model of a criterion for inputs of this domain.
+def opened(criterion: str, identity: str, domain: Domain, task: Task) -> Victim:
+    """Return the model of a criterion for inputs of this domain and answers of this task.
 
     `identity` keeps one that changed from being taken for the old one.
     """
-    return load_model(criterion, _Inputs(domain, [str(number) for number in range(classes)]))
+    return load_model(criterion, _Inputs(domain, task))
 
 
 def complaint(surrogate: Victim, victim: Victim) -> str | None:
@@ -74,8 +80,8 @@ def complaint(surrogate: Victim, victim: Victim) -> str | None:
     ours, theirs = ({name: value for name, value in one.domain.describe().items() if name != "deployed"} for one in (surrogate, victim))
     if ours != theirs:
         return f"the surrogate {surrogate.name} takes {surrogate.domain}, the victim {victim.name} {victim.domain}: give one for the same inputs"
-    if surrogate.classes != victim.classes:
-        return f"the surrogate {surrogate.name} has {surrogate.classes} classes, the victim {victim.name} {victim.classes}: give one for the same classes"
+    if (surrogate.task.kind, surrogate.task.score_shape) != (victim.task.kind, victim.task.score_shape):
+        return f"the surrogate {surrogate.name} answers {surrogate.task}, the victim {victim.name} {victim.task}: give one for the same answers"
     return None
 
 

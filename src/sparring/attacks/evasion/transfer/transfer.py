@@ -14,6 +14,7 @@ from sparring.attacks.evasion.transfer.surrogates import WAYS, Together, complai
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
 from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.goal import Criterion
 from sparring.core.problem import Problem
 from sparring.core.registry import register
@@ -138,7 +139,7 @@ def _prepared(surrogates: Sequence[Victim], changes: Sequence[Change]) -> list[V
 
 def named(written: str, victim: Victim) -> list[Victim]:
     """Return the surrogates of a plan, for the inputs of this victim."""
-    return [opened(part, identity_of(part), victim.domain, victim.classes) for part in parts_of(written)]
+    return [opened(part, identity_of(part), victim.domain, victim.task) for part in parts_of(written)]
 
 
 def pool_of(source: "str | Data | None") -> Pool | None:
@@ -194,7 +195,7 @@ class Transfer(Attack):
         for one in () if surrogates else changes:
             if one.of_surrogate:
                 name = name_of(one)
-                return f"{name} changes how a surrogate hands gradients back; {victim.name} is not ours to change: name a surrogate, or leave {name} out"
+                return f"{name} changes the backward pass of a surrogate, which must not be {victim.name} itself: give surrogate=, or leave out {name}"
         mixing = [name_of(one) for one in changes if one.mixes]
         if mixing and not (self.mixed or self._setting("pool")):
             return f'{mixing[0]} mixes in images of a pool: give one, pool="digits" in a plan or pool=data in sp.transfer'
@@ -237,6 +238,7 @@ object.__setattr__(registered, "__module__", search.__module__)
 register("attack", "transfer")(registered)
 
 
+@in_our_words
 def transfer(
     surrogates: VictimLike | Sequence[VictimLike], *, changes: str = "mi", steps: int = 10, step_size: float = 0.0, loss: str = "ce",
     ensemble: Together = "logits", look: int = 0, restarts: int = 1, random_start: bool = False, pool: Data | None = None,
@@ -245,16 +247,34 @@ def transfer(
 
     Args:
         surrogates: Victims, or pairs (model, domain), that expose gradients, one or several.
-        pool: Images of several classes for `admix`. The other settings are those of `transfer` in a plan. Raises
-            PlanError, UnknownName or InputError.
+        changes: Of the gradient, "mi+ni+vmi+ti+admix+si+di+sgm" or some of them; `spar ls changes` lists them. "none" is the plain gradient.
+        steps: Per restart.
+        step_size: As a share of the radius; 0 means 1 / steps, as in the papers.
+        loss: Of the surrogates; `spar ls losses` lists them.
+        ensemble: Several surrogates are averaged in their "logits", "losses" or "gradients".
+        look: Ask the victim for its label after every so many steps; 0 asks at the end only.
+        restarts: For samples that still stand, from random points.
+        random_start: Whether the first start is random too.
+        pool: Images of several classes for `admix`.
 
-    >>> from sparring.models.load import load_model
-    >>> str(transfer(load_model("zoo:digits-plain"), changes="mi+di"))
-    "transfer(surrogate='digits-plain', changes='mi+di')"
+    Returns:
+        The configured `Attack`, which asks the victim for labels only.
+
+    Raises:
+        PlanError: For settings out of range.
+        UnknownName: For a change or a loss that does not exist.
+        InputError: Where there are no surrogates, or what is given is no model.
+
+    Example:
+        >>> from sparring.models.load import load_model
+        >>> str(transfer(load_model("zoo:digits-plain"), changes="mi+di"))
+        "transfer(surrogate='digits-plain', changes='mi+di')"
     """
     listed = tuple(victim_of(one, what="a surrogate") for one in listed_of(surrogates))
     if not listed:
         raise InputError("there are no surrogates: give a victim, sp.victim(model, domain), or several in a list")
+    if pool is not None and not isinstance(pool, Data):
+        raise InputError(f"the pool is a {type(pool).__name__}: give images of several classes, sp.load(...) or sp.Data.of(x, y, domain)")
     if ensemble not in WAYS:
         raise PlanError(f"ensemble={ensemble!r}: choose one of {', '.join(WAYS)}")
     given = {"changes": changes, "steps": steps, "step_size": step_size, "loss": loss, "ensemble": ensemble,

@@ -11,6 +11,7 @@ from sparring.attacks.evasion.universal.forms import Added, Form, Laid, form_of
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
 from sparring.core.errors import NeedsError, PlanError
+from sparring.core.foreign import in_our_words
 from sparring.core.problem import Problem
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
@@ -75,6 +76,7 @@ def search(problem: Problem, learned: Universal, *, tries: int = 1) -> Tensor:
     return iterate(problem, lambda live, restart: Nothing(), step, steps=tries if isinstance(form, Laid) else min(tries, 1))
 
 
+@in_our_words
 def universal(
     victim: Victim, x: Any, y: Any, threat: Threat, *, epochs: int = 20, batch: int = 50, step: float = 0.1, momentum: float = 0.9,
     loss: Literal["ce", "margin"] = "ce", cap: float = 9.0, rotation: float = 20.0, smallest: float = 0.9, held_out: float = 0.2, seed: int = 0,
@@ -94,12 +96,22 @@ def universal(
         momentum: Decay of the velocity.
         loss: What is climbed.
         cap: Loss above which a sample counts no more, so that those long fooled do not drown the rest.
-        rotation: A patch is turned by up to so many degrees and shrunk to no less than this share of its side.
-        smallest: A patch is turned by up to so many degrees and shrunk to no less than this share of its side.
+        rotation: A patch is turned by up to so many degrees either way.
+        smallest: A patch is shrunk to no less than this share of its side, in (0, 1].
         held_out: Share of the samples that is not trained on.
         seed: Of every draw.
 
-    Returns a frozen `Universal` with `trained` and `held_out`, two different rates. Raises UsageError before the first step.
+    Returns:
+        A frozen `Universal`: `attack()` applies it, and `trained` and `held_out` are the shares it fools of either part.
+
+    Raises:
+        UsageError: Before the first step, where victim, samples, threat or settings do not fit.
+
+    Example:
+        >>> import sparring as sp
+        >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=20)
+        >>> universal(victim, data.x, data.y, sp.linf(0.2), epochs=1).perturbation.shape
+        torch.Size([1, 8, 8])
 
     Differs from the paper: ascent by momentum along the steepest direction of the space, where Moosavi-Dezfooli et al. run DeepFool
     sample by sample and Shafahi et al. take Adam or sign steps; samples already wrong are left out; of the changes after

@@ -1,4 +1,4 @@
-"""Bounds inside the network by alpha-CROWN: slopes optimised for each number that goes into a ReLU of open sign.
+"""Intermediate bounds by alpha-CROWN: slopes are optimised for each unstable neuron.
 
 Xu et al. 2021, arXiv:2011.13824. We differ in how: node by node, each row to its own end, instead of all together for the sake of the last rows: slopes of a
 row inside serve that row alone, so raising it raises what rests on it.
@@ -20,7 +20,7 @@ from sparring.graph.operators import Relu
 
 
 class Tightened(NamedTuple):
-    """Hold how numbers of a node got their bounds.
+    """Hold the slopes that gave the bounds of some numbers of a node.
 
     How numbers of a node got their bounds: number `indices` (int64 [k], flattened) of sample `samples` (int64 [k]) times `signs` (+1: from below, -1:
     from above) at lower slopes [k, *shape] by activation.

@@ -70,7 +70,7 @@ def optimised(
 
 
 class Reading(NamedTuple):
-    """Hold the bounds of k jobs at given slopes, and what decides them.
+    """Hold the bounds of k jobs at given slopes, and their gradients.
 
     Of k jobs at given slopes, in float32. value: [k], the bound. points: [k, *in], where it is reached. slopes: by ReLU [k, *shape], of the bound at what
     the ReLU gives. going_in: by ReLU, what goes in when the point is sent through the lines.

@@ -1,4 +1,4 @@
-"""Backward linear bounds: rows on the output of a node propagated back to the input, activation by activation (CROWN, DeepPoly).
+"""Backward linear bounds (CROWN, DeepPoly): rows on a node are propagated back to the input.
 
 Zhang et al. 2018, arXiv:1811.00866; Singh et al. 2019, DeepPoly; with multipliers of splits Wang et al. 2021, beta-CROWN, arXiv:2103.06624.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 from sparring.certification.networks.bounds.interval import Rounding
 from sparring.certification.networks.bounds.relax import Lines, Planes
 from sparring.graph.network import Network
-from sparring.graph.operators import Add, Affine, Concat, Operator
+from sparring.graph.operators import Affine, Concat
 
 Relaxations = Mapping[int, Lines | Planes]
 """By nonlinearity."""
@@ -50,7 +50,7 @@ def resume(
     network: Network, waiting: Waiting, constant: Tensor, relaxations: Relaxations, multipliers: Mapping[int, Tensor] | None = None,
     rounding: Rounding | None = None, keep: dict[int, Tensor] | None = None,
 ) -> LinearBound:  # fmt: skip
-    """Propagate what is `waiting` (which is emptied) the rest of the way, as `propagate` does.
+    """Propagate the `waiting` slopes to the input as `propagate` does, and empty `waiting`.
 
     It may wait at any number of nodes. constant [n or 1, r].
     """
@@ -63,7 +63,7 @@ def resume(
         if rounding and index in rounding:
             error = rounding[index].expand(slope.shape[0] if len(rounding[index].shape) == slope.ndim - 1 else 1, *slope.shape[2:])
             constant = constant - (slope.abs() * error[:, None]).flatten(2).sum(2)
-        if is_nonlinear(node.operator):
+        if index in network.nonlinearities:
             if keep is not None:
                 keep[index] = slope
             slopes, shift = through_nonlinear(relaxations[index], slope)
@@ -76,11 +76,6 @@ def resume(
         else:
             constant = through_linear(network, index, slope, waiting, constant)
     return LinearBound(waiting.pop(0, rows.new_zeros(*rows.shape[:2], *network.input_shape)), constant)
-
-
-def is_nonlinear(operator: Operator) -> bool:
-    """Return whether the operator needs lines to be propagated through."""
-    return not isinstance(operator, Affine | Add | Concat)
 
 
 def add_slope(waiting: Waiting, node: int, slope: Tensor) -> None:

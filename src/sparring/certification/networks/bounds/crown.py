@@ -1,4 +1,4 @@
-"""CROWN: bounds of every activation by backward passes, for the neurons whose sign intervals leave open, and of the rows asked for.
+"""CROWN: bounds of unstable neurons and of given rows by backward passes.
 
 Zhang et al. 2018, arXiv:1811.00866. Only unstable neurons of ReLUs are bounded again. A row of a convolutional map travels as a window of what it
 depends on (`windows`); rows start as weights, not as unit vectors; the work is cut into blocks that stay in the processor's cache.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparring.certification.networks.bounds import windows
-from sparring.certification.networks.bounds.backward import Relaxations, Waiting, is_nonlinear, propagate, resume, through_linear
+from sparring.certification.networks.bounds.backward import Relaxations, Waiting, propagate, resume, through_linear
 from sparring.certification.networks.bounds.inputs import InputSet
 from sparring.certification.networks.bounds.interval import Interval, Rounding, interval_at
 from sparring.certification.networks.bounds.relax import Lines, Planes, relaxation
@@ -63,14 +63,14 @@ def lower(
 
 
 def widest(network: Network, start: int) -> int:
-    """Return numbers of the largest value before a node: what one row takes on its way."""
+    """Return the size of the largest value before a node, which one row needs."""
     return max(math.prod(shape) for shape in network.shapes[: start + 1])
 
 
 def preactivation_bounds(
     network: Network, inputs: InputSet, known: Mapping[int, Interval] | None = None, rounding: Rounding | None = None, until: int | None = None
 ) -> dict[int, Interval]:
-    """Return bounds [n, *shape] of what goes into every activation, by the node it comes from.
+    """Return bounds [n, *shape] of the input of every activation, by its node.
 
     known: bounds that hold already; what is known is cut with what is found. until: only activations before this node.
     """
@@ -177,7 +177,7 @@ def _shared(network: Network, index: int, neurons: Tensor, like: Tensor, roundin
         waiting = {index: rows.reshape(1, count, *network.shapes[index])}
     for here in range(max(waiting), 0, -1):
         if here in waiting:
-            if is_nonlinear(network.nodes[here].operator) or (rounding and here in rounding):
+            if here in network.nonlinearities or (rounding and here in rounding):
                 break
             constant = through_linear(network, here, waiting.pop(here), waiting, constant)
     return waiting, constant
@@ -187,7 +187,7 @@ def _both(network: Network, inputs: InputSet, waiting: Waiting, constant: Tensor
     """[k, 2]: lower bounds of rows [k, 1, *shape] and of their negatives, each of its own sample, int64 [k] in order."""
     waiting = {node: torch.cat([slope, -slope], 1) for node, slope in waiting.items()}
     constant = torch.cat([constant, -constant], 1)
-    own = _alone(samples)
+    own = samples[:1] if bool(samples[0] == samples[-1]) else samples  # the lines of one sample serve all its rows without copies
     reach = max(waiting)
     own_lines = {node: rows_of(line, own) for node, line in lines.items() if node <= reach}
     own_rounding = {node: rounding_rows(network, node, error, own) for node, error in (rounding or {}).items() if node <= reach}
@@ -196,8 +196,3 @@ def _both(network: Network, inputs: InputSet, waiting: Waiting, constant: Tensor
     if len(own) == len(samples):
         return sets.minimum(slope, constant)
     return sets.minimum(slope.flatten(0, 1)[None], constant.reshape(1, -1)).reshape(constant.shape)
-
-
-def _alone(samples: Tensor) -> Tensor:
-    """The samples of rows; of rows of one sample only that one, whose lines then serve all without copies."""
-    return samples[:1] if bool(samples[0] == samples[-1]) else samples

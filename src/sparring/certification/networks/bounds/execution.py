@@ -1,4 +1,4 @@
-"""How far float32 may take a network from its values in real arithmetic, in whatever order it sums.
+"""Bounds of the float32 rounding error of a network, for any order of summation.
 
 For a sum of k products |fl(s) - s| <= g(k) sum |terms|, g(k) = k u / (1 - k u), u = 2^-24 (Higham 2002, Accuracy and Stability of Numerical Algorithms,
 section 3.1), which holds with and without fused multiply-add. What a layer is fed is bounded by intervals that are widened on

@@ -1,4 +1,4 @@
-"""The inputs a certificate speaks of: a box, or a box cut with an L2 or L1 ball, for each sample; and what is smallest on them."""
+"""Input sets: per sample a box, or a box intersected with an L2 or L1 ball; minima over them."""
 
 import math
 from dataclasses import dataclass, replace
@@ -67,7 +67,7 @@ class InputSet:
         return least + constant - constant.abs() * ROUNDING
 
     def minimizer(self, slope: Tensor) -> Tensor:
-        """Return points of the sets where slope . x is least (for a ball: near to it), [n, r, *in]."""
+        """Return points that minimise slope . x (for a ball: approximately), [n, r, *in]."""
         low, high = self.low[:, None], self.high[:, None]
         if self.center is None or self.radius is None:
             return torch.where(slope > 0, low, high).expand(len(self), *slope.shape[1:])

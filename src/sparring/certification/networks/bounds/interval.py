@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 
 
 def through(operator: Operator, values: list[Interval]) -> Interval:
-    """Return the interval of what an operator gives for values in these intervals."""
+    """Return the interval of the output of an operator for inputs in these intervals."""
     if isinstance(operator, Affine):
         (value,) = values
         if isinstance(operator, Reshape | Select):  # exact, which middle and radius would not be
@@ -91,7 +91,7 @@ def margins(network: Network, values: list[Interval], rows: Tensor) -> Tensor:
 
 
 def _least(rows: Tensor, value: Interval) -> Tensor:
-    """Lowered by what rounding may have added."""
+    """Return a bound lowered by the possible rounding error."""
     low, high = value.low.flatten(1), value.high.flatten(1)
     middle, radius = (low + high) / 2, (high - low) / 2
     around = radius + ROUNDING * torch.maximum(low.abs(), high.abs())

@@ -1,4 +1,4 @@
-"""Lines below and above each activation on the interval of what goes in: sound for every slope a search may choose.
+"""Linear relaxations of activations on the interval of their input, sound for every slope.
 
 ReLU: Zhang et al. 2018, arXiv:1811.00866; S-shaped functions by tangents and secants; products by McCormick's planes.
 """

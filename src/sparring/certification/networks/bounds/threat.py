@@ -1,4 +1,4 @@
-"""The input set of a threat: what its region lets pass, rounded outward."""
+"""The input set of a threat: its region, rounded outward."""
 
 import math
 
@@ -21,7 +21,7 @@ def input_set(space: Space, origin: Tensor, domain: Domain) -> InputSet:
     """
     region = space.around(origin, domain)
     if not isinstance(region, BallRegion):
-        raise TypeError(f"{space.kind} is no ball")
+        raise TypeError(f"{space.kind} is not a ball: use linf, l2 or l1")
     center, reach = origin.double(), region.reach()
     wide = reach.reshape(-1, *[1] * (origin.ndim - 1))
     low, high = (torch.as_tensor(edge, dtype=torch.float64, device=origin.device).expand_as(center) for edge in (domain.low, domain.high))  # type: ignore[attr-defined]

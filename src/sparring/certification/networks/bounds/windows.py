@@ -1,4 +1,4 @@
-"""Rows of neurons of convolutional maps propagated back as windows: what a neuron depends on, and nothing else.
+"""Backward propagation for neurons of convolutions, restricted to their receptive fields.
 
 The cost of a row is that of its receptive field, not of the whole map. Bounds: Zhang et al. 2018, arXiv:1811.00866; sizes and places of
 windows: the arithmetic of convolutions, Dumoulin and Visin 2016, arXiv:1603.07285.
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.certification.networks.bounds.backward import Relaxations, is_nonlinear, resume, through_nonlinear
+from sparring.certification.networks.bounds.backward import Relaxations, resume, through_nonlinear
 from sparring.certification.networks.bounds.inputs import InputSet
 from sparring.certification.networks.bounds.interval import Rounding
 from sparring.certification.networks.bounds.relax import Lines, Planes
@@ -222,7 +222,7 @@ def opening(network: Network, start: int, route: Plan, views: Views, like: Tenso
         window, operator = waiting[node], network.nodes[node].operator
         affine = isinstance(operator, Affine)
         uniform = not isinstance(operator, Scale) or all(_uniform(part, network.shapes[node]) for part in (operator.factor, operator.shift))
-        if is_nonlinear(operator) or (rounding and node in rounding) or (affine and not (window.clean and uniform)):
+        if node in network.nonlinearities or (rounding and node in rounding) or (affine and not (window.clean and uniform)):
             break
         del waiting[node]
         constant = _through_linear(network, node, window, waiting, constant, views, None)
@@ -242,14 +242,14 @@ def least(
         if window is None:
             continue
         node = network.nodes[index]
-        if (index in rounding or is_nonlinear(node.operator)) and constant.shape[1] == 1:  # from here on a row and its negative differ
+        if (index in rounding or index in network.nonlinearities) and constant.shape[1] == 1:  # from here on a row and its negative differ
             waiting = {other: _mirrored(one) for other, one in waiting.items()}
             window, constant = _mirrored(window), torch.cat([constant, -constant], 1)
         if index in rounding:
             error = rounding[index] if rounding[index].ndim > len(network.shapes[index]) else rounding[index][None]
             around = block.read(views.windows((index, "error"), error, window.frame))
             constant = constant - (window.slope.abs() * around[:, None]).flatten(2).sum(2)
-        if is_nonlinear(node.operator):
+        if index in network.nonlinearities:
             here = lines[index]
             parts = ((name, part) for name, part in here._asdict().items())
             own = [None if part is None else block.read(views.windows((index, name), part[:, 0], window.frame))[:, None] for name, part in parts]

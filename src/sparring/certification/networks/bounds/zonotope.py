@@ -1,4 +1,4 @@
-"""Zonotopes: every number as a centre plus shared symbols in [-1, 1], so that what depends on the same inputs is known to.
+"""Zonotopes: every number is a centre plus shared symbols in [-1, 1].
 
 Singh et al. 2018, "Fast and effective robustness certification" (DeepZ), section 4. We differ in the number of symbols, which is bounded: the widest inputs and
 the largest errors of activations get symbols of their own, the others are merged into a box around the zonotope. `exact.zonotopes` does the same for plain
@@ -123,7 +123,7 @@ def from_box(inputs: InputSet, most: int) -> Zonotope:
 
 
 def through(operator: Operator, values: list[Zonotope], bounds: list[Interval], room: int, used: int) -> Zonotope:
-    """Return the zonotope of what an operator gives.
+    """Return the zonotope of the output of an operator.
 
     bounds: of what goes into an activation. room: how many new symbols there may be, behind the `used` first.
     """

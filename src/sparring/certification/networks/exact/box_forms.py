@@ -1,4 +1,4 @@
-"""Lower linear forms of rows of the output on many boxes at once, and what their looseness hangs on: the bounds of splitting inputs."""
+"""Linear lower bounds of output rows on many boxes at once, for splitting inputs."""
 
 import math
 from abc import ABC, abstractmethod
@@ -47,7 +47,7 @@ class Boxes(NamedTuple):
 
     @property
     def half(self) -> Tensor:
-        """Return half of each side, with what rounding may add to it."""
+        """Return half of each side, plus the possible rounding error."""
         return (self.high - self.low) / 2 + torch.maximum(self.low.abs(), self.high.abs()) * ROUNDING
 
 

@@ -1,4 +1,4 @@
-"""Which ReLU to split: candidates by what their lines lose, the best of them by bounding both halves.
+"""Chooses the ReLU to split: candidates by relaxation error, then by bounding both halves.
 
 Filtered smart branching, De Palma et al. 2021, arXiv:2104.06718, with k candidates a score (k-FSB); scores after Bunel et al. 2020, arXiv:1909.06588 (BaBSR).
 Measured on the networks of mnist_fc, the first score alone needs half the domains of k-FSB at slopes that are not optimised anew, so that is the default.
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class BranchingInputs(NamedTuple):
-    """Hold what the choice of a split is made from.
+    """Hold the inputs of the choice of a split.
 
     At the best slopes of k domains, [k, u] each. slope: of the bound at what a ReLU gives. going_in: what goes in when the point where the bound is reached
     is sent along the lines.

@@ -1,4 +1,4 @@
-"""Parts of an input set on which the sign of every ReLU is fixed: the network is affine there, and a linear program settles a disjunct.
+"""Leaves: parts of an input set with all ReLU signs fixed, which a linear program decides.
 
 What the program finds is not believed: its multipliers give a bound in float64, its point goes through the network.
 """

@@ -1,4 +1,4 @@
-"""Forms on boxes for plain stacks of affine layers and ReLUs: zonotopes forward, then one backward pass for the rows only.
+"""Bounds on boxes for plain stacks of affine layers and ReLUs: zonotopes and a backward pass.
 
 Zonotopes: Singh et al. 2018, "Fast and effective robustness certification" (DeepZ), section 4; backward as in `bounds.backward`. With few inputs and
 small boxes few neurons are open, and the forward pass carries one symbol for each input and each open neuron: measured five to
@@ -33,7 +33,7 @@ class Layer(NamedTuple):
 
 
 def stack_of(network: Network) -> list[Layer] | None:
-    """Return the layers between which ReLUs stand; None for other or too large networks.
+    """Return the affine layers between ReLUs; None for other or too large networks.
 
     They are small enough if their matrices can be written out.
     """

@@ -1,4 +1,4 @@
-"""What a proof says of one sample: leaves that cover the input set, each with what bounds it. Plain values, arrays of numpy.
+"""The proof for one sample: leaves that cover the input set, each with its bounds.
 
 How a checker goes about it, for one sample with input set X, rows c_i . y + o_i (see `Query`), and activations and shapes of the network:
 

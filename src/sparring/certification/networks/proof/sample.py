@@ -11,12 +11,12 @@ from sparring.certification.networks.state import QueryAnswer
 
 @dataclass(frozen=True, eq=False)
 class SampleProof:
-    """Hold the proof that one query, of a network, has no unsafe input."""
+    """Hold the proof that one query about a network has no unsafe input."""
 
     query: Query
     leaves: ReluProof | InputProof
 
 
 def kept(query: Query, place: int, answer: QueryAnswer) -> QueryAnswer:
-    """Return the answer, whose proof now says what it is of."""
+    """Return the answer with its query added to the proof."""
     return answer if answer.proof is None else answer._replace(proof=SampleProof(query.take(torch.tensor([place])), answer.proof))

@@ -1,4 +1,4 @@
-"""From what searches find to what a proof says."""
+"""Converts the results of searches to proofs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -40,7 +40,7 @@ def one_row(query: Query, sample: int, row: int, slopes: Arrays | None = None, t
 
 
 def plain_leaves(query: Query, bounds: Mapping[int, Interval] | None = None) -> list[dict[int, ReluLeaf]]:
-    """Return for each sample, by disjunct, what CROWN at default slopes proves.
+    """Return the leaves that CROWN proves at default slopes, per sample and disjunct.
 
     The bounds are those that a proof tells how to obtain, by default those of its root.
     """

@@ -46,6 +46,8 @@ def alpha(state: VerificationState, *, steps: int = 20, rate: float = 0.1, inner
     network = state.query.network
     if state.proofs:
         state.bounds = preactivation_bounds(network, state.query.inputs)  # those that a proof starts from
+    elif not state.bounds:  # nobody has bounded the activations before
+        state.bounds = preactivation_bounds(network, state.query.inputs, rounding=state.rounding)
     leaves = plain_leaves(state.query, state.bounds) if state.proofs else None
     leaves = _raise(state, steps, rate, leaves)
     if not len(state) or not inner_steps:

@@ -53,9 +53,9 @@ def wide_inputs(state: VerificationState) -> Tensor:
 
 def _misfit(state: VerificationState) -> str:
     if not state.query.inputs.is_box:
-        return "the input sets are no boxes"
+        return "the input sets are not boxes"
     least = int(wide_inputs(state).sum(1).min()) if len(state) else 0
-    return f"{least} inputs can change, {MOST_INPUTS} at most may" if least > MOST_INPUTS else ""
+    return f"{least} inputs can change, the limit is {MOST_INPUTS}" if least > MOST_INPUTS else ""
 
 
 def _estimate(state: VerificationState) -> Estimate:
@@ -184,7 +184,7 @@ class Search:
         for place in list(self.open):
             pending = self.open.pop(place)
             if self.most is not None and pending.taken >= self.most:
-                self._give_up(place, pending, f"boxes: the cap of {self.most} was reached")
+                self._give_up(place, pending, f"boxes: the limit of {self.most} was reached")
             elif pending.count > MOST_OPEN:
                 self._give_up(place, pending, "memory: too many boxes are open")
             else:
@@ -238,7 +238,7 @@ class Search:
         if not len(self.axes):
             for place in boxes.owner[left].unique().tolist():
                 if place in self.open:
-                    self._give_up(place, self.open.pop(place), "bounds: no input can change, and the bounds of the one point do not decide")
+                    self._give_up(place, self.open.pop(place), "bounds: no input can change, and the bounds at the single point do not decide")
             return
         loss = forms.loss(left, row)
         boxes, value = boxes.take(left), torch.where(boxes.open_, best, torch.inf).amin(1)[left]
@@ -259,7 +259,7 @@ class Search:
         stuck = (score <= 0).all(1)
         for place in boxes.owner[stuck].unique().tolist():
             if place in self.open:
-                self._give_up(place, self.open.pop(place), "numerics: what is left is at the border within rounding")
+                self._give_up(place, self.open.pop(place), "numerics: the remaining boxes lie at the border within rounding")
         going = (~stuck).nonzero().squeeze(1)
         if len(going):
             going = going[value[going].argsort(descending=True)]  # the worst on top
@@ -373,7 +373,7 @@ class Search:
         for boxes in pending.stack:
             volume += float(((boxes.high - boxes.low)[:, wide] / whole[wide]).prod(1).sum())
         spent = time.monotonic() - self.began
-        return f"{pending.taken} boxes taken in {spent:.3g} s, {pending.count} open with {volume:.2g} of the volume"
+        return f"{pending.taken} boxes processed in {spent:.3g} s, {pending.count} still open with {volume:.2g} of the volume"
 
 
 def disjunct_rows(query: Query) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Decide with LPs and MILPs, sample by sample, what bounds and splits leave open (HiGHS)."""
+"""Decide the remaining queries with LPs and MILPs, one by one (HiGHS)."""
 
 import logging
 import time
@@ -30,10 +30,10 @@ DEEPER = 1e-4
 def misfit(state: VerificationState) -> str:
     """Return why not, or an empty string."""
     if not state.query.network.relus_only:
-        return "the MILP is written for networks of ReLUs"
+        return "the MILP supports networks with ReLUs only"
     if not state.query.inputs.is_box:
-        return "the MILP is written for boxes"
-    return "rounding of the executed network has no place in a MILP" if state.rounding else ""
+        return "the MILP supports boxes only"
+    return "the MILP does not model float32 rounding" if state.rounding else ""
 
 
 def _least_cost(state: VerificationState) -> torch.Tensor:
@@ -66,7 +66,7 @@ def milp(state: VerificationState, *, tighten: int = 400, most: int = 4000, seco
         only[here] = True
         count = sum(int(((bound.low < 0) & (bound.high > 0)).sum()) for bound in (bound.take(torch.tensor([here])) for bound in state.bounds.values()))
         if count > most or not state.bounds:
-            state.note(f"size: {count} signs are open, more than the {most} that the MILP is tried on", only)
+            state.note(f"size: {count} ReLU signs are open, the limit for the MILP is {most}", only)
             continue
         _decide(state, here, only, deadline, tighten)
 
@@ -98,7 +98,7 @@ def _decide(state: VerificationState, here: int, only: torch.Tensor, deadline: f
         if empty:
             continue
         if empty is None or point is None:
-            state.note(f"time: the MILP with {int(exact.binary.sum())} open signs did not end", only)
+            state.note(f"time: the MILP with {int(exact.binary.sum())} open ReLU signs did not finish", only)
             return
         before = len(state)
         state.refute(_near(state, here, point))
@@ -107,7 +107,7 @@ def _decide(state: VerificationState, here: int, only: torch.Tensor, deadline: f
             if point is not None:
                 state.refute(_near(state, here, point))
         if len(state) == before:
-            state.note("numerics: the MILP found a point that the network does not confirm", only)
+            state.note("numerics: the network does not confirm the point that the MILP found", only)
         return
     state.prove(only)
 

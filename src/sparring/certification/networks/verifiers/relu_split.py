@@ -38,8 +38,8 @@ ROOT_STEPS = 30
 
 def _misfit(state: VerificationState) -> str:
     if not state.query.network.nonlinearities:
-        return "the network is affine: there are no signs to split"
-    return "" if state.query.network.relus_only else "only signs of ReLUs are split, and the network has other nonlinearities"
+        return "the network is affine, so there are no ReLU signs to split"
+    return "" if state.query.network.relus_only else "only ReLUs can be split, but the network has other nonlinearities"
 
 
 def _cost(state: VerificationState, settings: Mapping[str, Any]) -> Tensor | None:
@@ -88,7 +88,7 @@ def relu_split(
     if near is not None:
         middle = state.query.margin(state.query.at(state.query.inputs.middle))
         hopeful = -state.margin <= near * middle
-        state.note(f"bounds: they lack more than {near:g} times the margin at the middle, too much for a few splits: effort=thorough tries", ~hopeful)
+        state.note(f"bounds: the gap is more than {near:g} times the margin at the centre, too much for a few splits: use effort=thorough", ~hopeful)
     if not bool(hopeful.any()):
         return
     with state.subset(hopeful) as part:
@@ -116,15 +116,15 @@ class _Tree:
         self.last = len(network.nodes) - 1
         if not all(node in state.bounds for index in network.nonlinearities for node in network.nodes[index].inputs):
             state.bounds = preactivation_bounds(network, self.query.inputs, state.bounds, state.rounding)
-        self.slack, self.how, self.slice = 0.0, [], 0.0
+        self.slack, self.slice = 0.0, 0.0
         self.leaves_of: list[list[ReluLeaf]] = [[] for _ in range(len(self.places))]
         done = self.query.settled(state.lower)
         if state.proofs:  # from bounds that a proof can tell how to obtain
             state.bounds = preactivation_bounds(network, self.query.inputs)
             done = self._plain(plain_leaves(self.query, state.bounds))
             self.slack, self.again = SLACK, 0
-            state.bounds, self.how = tightened(network, self.query.inputs, state.bounds, rounding=state.rounding, seconds=state.seconds_left() / 4)
-        self.known = [tightenings(self.how, sample) for sample in range(len(self.places))]
+            state.bounds, how = tightened(network, self.query.inputs, state.bounds, rounding=state.rounding, seconds=state.seconds_left() / 4)
+            self.known = [tightenings(how, sample) for sample in range(len(self.places))]
         self.layout = layout = Layout.of(network)
         self.low = layout.flat({index: state.bounds[layout.feeding(index)].low for index in layout.begin})
         self.high = layout.flat({index: state.bounds[layout.feeding(index)].high for index in layout.begin})
@@ -451,7 +451,7 @@ class _Tree:
                 continue
             if solved.point is not None:
                 self.refute(self.sample[owner : owner + 1], brought_inside(inputs, solved.point))
-            self.state.note("numerics: a part with all signs fixed could not be decided in float64", self.state.places == self.places[sample])
+            self.state.note("numerics: a part with all ReLU signs fixed could not be decided in float64", self.state.places == self.places[sample])
         self.finish()
 
     def write(self, domains: Domains, row: int, weights: Tensor | None = None, multipliers: Arrays | None = None) -> None:

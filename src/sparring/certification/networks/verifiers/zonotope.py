@@ -15,7 +15,7 @@ from sparring.certification.networks.verifier import VerifierSchedule, verifier
 
 
 def _misfit(state: VerificationState) -> str:
-    return "" if state.query.inputs.is_box else "zonotopes start from boxes"
+    return "" if state.query.inputs.is_box else "zonotopes need boxes as input sets"
 
 
 def _cost(state: VerificationState, settings: Mapping[str, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Smooth functions made small, many of them together: L-BFGS with a line search of its own for each."""
+"""Minimises many smooth functions together by L-BFGS, each with its own line search."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ ENOUGH = 1e-4
 
 
 def smallest(function: Function, start: Tensor, *, steps: int = 200, memory: int = 10, tolerance: float = 1e-7) -> Tensor:
-    """Return where each value is smallest.
+    """Return the minimiser of each function.
 
     Liu, Nocedal 1989, doi:10.1007/BF01589116, with backtracking.
 

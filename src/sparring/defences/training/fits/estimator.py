@@ -61,7 +61,7 @@ class Estimator(Fit):
         except ImportError as error:
             raise PlanError(f"estimator({self.name!r}): {error}") from error
         if not (isinstance(found, type) and issubclass(found, BaseEstimator) and issubclass(found, ClassifierMixin)):
-            raise PlanError(f"estimator({self.name!r}): {module} has no classifier of that name")
+            raise PlanError(f"estimator({self.name!r}): {module} has no classifier with this name: check the name")
         return found
 
     def learn(self, data: Samples, seed: int) -> Victim:
@@ -70,12 +70,12 @@ class Estimator(Fit):
         y = data.y.detach().cpu().numpy()
         count = getattr(data.task, "classes", None)
         if y.dtype.kind != "i" or y.ndim != 1:
-            raise InputError(f"{data.name} has {data.task} for answers: estimator fits classifiers")
+            raise InputError(f"{data.name} has {data.task} as answers, but estimator fits classifiers only: use mlp, linear or convnet")
         if isinstance(data.x, Tensor) and data.x.ndim != 2:
-            raise InputError(f"{data.name} holds {data.domain}: classifiers of scikit-learn learn from rows of a table; for images use mlp, linear or convnet")
+            raise InputError(f"{data.name} holds {data.domain}: classifiers of scikit-learn need rows of a table; for images use mlp, linear or convnet")
         missing = [str(one) for one in range(count or 0) if one not in y]
         if missing:
-            raise InputError(f"{data.name} has no sample of class {', '.join(missing)}: a classifier of scikit-learn would not know it; take more samples")
+            raise InputError(f"{data.name} has no sample of class {', '.join(missing)}: take more samples, so that every class occurs")
         before = np.random.get_state()
         try:
             with one_thread(), warnings.catch_warnings():
@@ -91,7 +91,7 @@ class Estimator(Fit):
         import skops.io
 
         if not isinstance(victim, EstimatorVictim):
-            raise LoadError(f"{victim.name} is no estimator: {self.kind} keeps what it learned itself")
+            raise LoadError(f"{victim.name} is not an estimator: {self.kind} can save only victims that it trained")
         return skops.io.dumps(victim.model)
 
     def unpack(self, content: bytes, data: Samples) -> Victim:

@@ -22,7 +22,7 @@ WIDEST, ROOM = 16, 2**27
 @register("fit", "linear")
 @dataclass(frozen=True)
 class Linear(ModuleFit):
-    """Make the loss of all samples small by L-BFGS, in double precision, from weights of 0.
+    """Minimise the loss of all samples by L-BFGS in double precision, from zero weights.
 
     Nothing is random: the seed does not matter to what is learned.
 

@@ -1,4 +1,4 @@
-"""What all fits of small networks share: minibatches, Adam, one batch of many networks, weights in safetensors."""
+"""Code shared by fits of small networks: minibatches, Adam, batches of networks, safetensors."""
 
 import contextlib
 import copy
@@ -27,7 +27,7 @@ WIDEST = 64
 
 
 class Standardise(nn.Module):
-    """Return x less a shift, divided by a scale.
+    """Return (x - shift) / scale.
 
     Both are taken from the samples and stay as they are in training.
     """
@@ -71,7 +71,7 @@ class ModuleFit(Fit):
 
     def pack(self, victim: Victim) -> bytes:
         if not isinstance(victim, TorchVictim):
-            raise LoadError(f"{victim.name} is no torch module: {self.kind} keeps what it learned itself")
+            raise LoadError(f"{victim.name} is not a torch module: {self.kind} can save only victims that it trained")
         return safetensors.torch.save({name: value.detach().contiguous().clone() for name, value in victim.module.state_dict().items()})
 
     def unpack(self, content: bytes, data: Samples) -> Victim:
@@ -79,7 +79,7 @@ class ModuleFit(Fit):
         try:
             state, own = safetensors.torch.load(content), module.state_dict()
         except (safetensors.SafetensorError, ValueError, KeyError) as error:
-            raise LoadError(f"the weights of {self} are no sound safetensors file: {error}") from error
+            raise LoadError(f"the weights of {self} are not a valid safetensors file: {error}") from error
         if {name: (value.dtype, value.shape) for name, value in state.items()} != {name: (value.dtype, value.shape) for name, value in own.items()}:
             raise LoadError(f"the weights of {self} do not fit its network")
         module.load_state_dict(state)
@@ -208,7 +208,7 @@ def first_layer(shape: tuple[int, ...]) -> Standardise:
 
 
 def shaped(outputs: tuple[int, ...]) -> list[nn.Module]:
-    """Return what brings [n, numbers] to the shape of the scores; nothing where they have it."""
+    """Return the layers that reshape [n, numbers] to the scores; empty if not needed."""
     return [] if len(outputs) == 1 else [nn.Unflatten(1, outputs)]
 
 

@@ -31,6 +31,7 @@ class Mixing(Change):
     cites: ClassVar[str] = "Wang et al. 2021, arXiv:2102.00436"
     moves: ClassVar[bool] = True
     mixes: ClassVar[bool] = True
+    tasks: ClassVar[frozenset[str]] = frozenset({"classes"})
 
     def __post_init__(self) -> None:
         require(self, lambda: self.images_mixed >= 1 and self.share >= 0, "at least one image and a share of at least 0")

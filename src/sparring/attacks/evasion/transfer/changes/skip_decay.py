@@ -62,7 +62,7 @@ def softened(surrogate: Victim, decay: float) -> Victim:
         raise NeedsError(f"sgm cannot follow the code of {surrogate.name} ({type(error).__name__}: {said}): leave sgm out of changes") from error
     branches = residual_branches(graph)
     if not branches:
-        raise NeedsError(f"sgm finds no addition of a branch and a skip in {surrogate.name}: it is for residual networks, leave it out of changes")
+        raise NeedsError(f"sgm finds no addition of a branch and a skip in {surrogate.name}: sgm needs a residual network, so leave it out of changes")
     for addition, branch in branches:
         with graph.graph.inserting_after(branch):
             less = graph.graph.call_function(decayed, (branch, decay))

@@ -1,0 +1,1 @@
+"""Multiplicity: whether an answer depends on the luck of the training."""

@@ -1,0 +1,1 @@
+"""Attacks, and the rule for their steps that they share."""

@@ -1,0 +1,9 @@
+"""What members of the training data are looked for with."""
+
+from sparring.attacks.attack_set import Entry, attack_set
+
+
+@attack_set("membership-1", aliases=("default",), aim="membership")
+def membership() -> tuple[Entry, ...]:
+    """Score each record by its loss."""
+    return (Entry("loss_threshold"),)

@@ -1,0 +1,222 @@
+"""Masks: how good they are clean and under attack, class by class, and some of them in colours."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sparring.core.errors import SparringError
+from sparring.core.rate import Rate
+from sparring.metrics.attacked_class_iou import attacked_class_iou
+from sparring.metrics.attacked_dataset_iou import attacked_dataset_iou
+from sparring.metrics.attacked_mean_iou import attacked_mean_iou
+from sparring.metrics.attacked_pixel_accuracy import attacked_pixel_accuracy
+from sparring.metrics.class_iou import class_iou
+from sparring.metrics.dataset_iou import dataset_iou
+from sparring.metrics.mask_counts import Counts, counts_of
+from sparring.metrics.mean_iou import mean_iou
+from sparring.metrics.outcome import CLEAN
+from sparring.metrics.pixel_accuracy import pixel_accuracy
+from sparring.report.markup import Cell, Column, Markup, bar, by_case, details, join, markup, table, terms
+from sparring.report.pictures import colour_of, image_uri, legend, mask_uri, picture
+from sparring.report.section import section
+from sparring.report.view import CaseView, View
+from sparring.report.wording import count, interval, number, percent, wish
+
+CARDS = 12
+"""Samples in a report, shared out to the cases; at least two each."""
+
+BYTES = 1_500_000
+"""Most that the pictures of this section may take."""
+
+ROWS = 25
+"""Up to so many classes are shown at once, the weakest first."""
+
+NAMED = 20
+"""Up to so many classes stand in the legend."""
+
+WRONG_BEFORE, NEWLY_WRONG = "#8a94a0", "#d55e00"
+
+MEASURES = (
+    ("mean IoU, image by image", mean_iou, attacked_mean_iou),
+    ("IoU over all images, mean over classes", dataset_iou, attacked_dataset_iou),
+    ("right pixels", pixel_accuracy, attacked_pixel_accuracy),
+)
+
+
+class Shown(NamedTuple):
+    """Represent a sample to show: by which rule, its clean row and the row of the attack."""
+
+    rule: str
+    clean: Any
+    attacked: Any
+
+
+@section(order=45, title="Masks")
+def masks(view: View) -> Markup | None:
+    """Show quality before and after, the classes, and some samples with truth and answers."""
+    shown = [case for case in view.cases if case.task == "mask" and case.attacks and len(case.outcomes)]
+    if not shown:
+        return None
+    note = (
+        "IoU is intersection over union. Under attack each image counts with the worst answer that any attack left. An attack stops where its goal is met, so "
+        "these values fall as far as the goal asks, and an attack that goes on may push them lower. Intervals are at 95 percent and take images as drawn at "
+        "random."
+    )
+    body = by_case([(case.name, _case(case, len(shown))) for case in shown])
+    return markup('{body}<p class="quiet">{note}</p>', body=body, note=note)
+
+
+def _case(case: CaseView, cases: int) -> Markup:
+    mistake = str(case.threat.get("goal", {}).get("mistake") or "")
+    right = f"An answer counts as wrong where {mistake}. " if mistake and not wish(case.threat) else ""
+    wanted = f"The adversary wanted: {wish(case.threat)}. " if wish(case.threat) else ""
+    lead = markup("<p>{right}{wanted}</p>", right=right, wanted=wanted) if right or wanted else ""
+    return join([lead, _quality(case), _classes(case), _samples(case, max(2, CARDS // cases), BYTES // cases)])
+
+
+BEFORE_AND_AFTER = (
+    Column("without attack", True),
+    Column("95 % interval", True),
+    Column("bar", hidden=True),
+    Column("under attack", True),
+    Column("95 % interval", True),
+    Column("bar", hidden=True),
+)
+
+
+def _quality(case: CaseView) -> Markup:
+    rows = [(name, *_cells(clean(case.judged)), *_cells(attacked(case.judged))) for name, clean, attacked in MEASURES]
+    return table("Quality of the masks", [Column("measure"), *BEFORE_AND_AFTER], rows)
+
+
+def _cells(rate: Rate) -> tuple[Cell, Cell, Cell]:
+    return percent(rate.value), interval(rate), bar(rate)
+
+
+def _classes(case: CaseView) -> Markup:
+    """Intersection over union of every class that occurs, the weakest under attack first."""
+    counts = counts_of(case.judged[(case.judged.attack == CLEAN) & case.judged.id.isin(case.outcomes.index)])
+    pixels = np.zeros(max(len(one.true) for one in counts), dtype=np.int64)
+    for one in counts:
+        pixels[: len(one.true)] += one.true
+    whole = max(1, int(pixels.sum()))
+    found = [(label, class_iou(case.judged, label), attacked_class_iou(case.judged, label)) for label in np.flatnonzero(pixels).tolist()]
+    ranked = sorted(found, key=lambda one: (one[2].value, one[0]))
+    rows: list[tuple[Cell, ...]] = [
+        (_name(case, label), percent(int(pixels[label]) / whole), *_cells(clean), *_cells(attacked)) for label, clean, attacked in ranked
+    ]
+    columns = [Column("class"), Column("of the pixels", True), *BEFORE_AND_AFTER]
+    rest = details(f"{count(len(rows) - ROWS, 'more class', 'more classes')}", table("The other classes", columns, rows[ROWS:])) if len(rows) > ROWS else ""
+    return join([table("IoU by class, weakest under attack first", columns, rows[:ROWS]), rest])
+
+
+def _name(case: CaseView, label: int) -> str:
+    names = (case.data.get("task") or {}).get("names") or []
+    return str(names[label]) if label < len(names) else f"class {label}"
+
+
+# Samples ----------------------------------------------------------------------------------------------------------------
+
+
+def _samples(case: CaseView, most: int, room: int) -> Markup:
+    if case.answers is None:
+        return markup("<p>This installation does not know answers of the kind {kind}, so they are not shown.</p>", kind=case.task)
+    chosen, seen, cards = _choose(case, most), set[int](), []
+    points = _points(case)
+    for one in chosen:
+        made = _card(case, one, points, seen)
+        if made is not None and len(made) <= room:
+            cards.append(made)
+            room -= len(made)
+    if not cards:
+        return Markup("")
+    classes = [(colour_of(label), _name(case, label)) for label in sorted(seen)[:NAMED] if label >= 0]
+    more = [("", f"and {len(seen) - NAMED} more")] if len(seen) > NAMED else []
+    void = [("", "does not count")] if -1 in seen else []
+    key = join([legend([*classes, *more, *void]), legend([(NEWLY_WRONG, "newly wrong under attack"), (WRONG_BEFORE, "wrong before")])])
+    rule = "Chosen by rule: of the samples that an attack broke those that lost most, least and a middling share of their IoU, then samples that held."
+    return markup('<h4>Some masks</h4><p class="quiet">{rule}</p>{key}<div class="gallery wide">{cards}</div>', rule=rule, key=key, cards=join(cards))
+
+
+def _choose(case: CaseView, most: int) -> list[Shown]:
+    """At most so many samples by rule; those whose input was stored are preferred."""
+    clean: Any = case.judged[case.judged.attack == CLEAN].set_index("id", drop=False)
+    stored = {name for one in case.stored() for name in one.points.ids}
+    broken, held = list[Shown](), list[Shown]()
+    for name, found in case.outcomes.iterrows():
+        rows: Any = case.judged[(case.judged.id == name) & (case.judged.attack != CLEAN)]
+        if not found.clean:
+            continue
+        fell = rows[(rows.attack == found.fell_to) & (rows.status == "broken")]
+        tried = rows[rows.status.isin(["held", "out_of_budget"]) & ~rows.attack.isin(case.controls)]
+        if len(fell):
+            broken.append(Shown("broken", clean.loc[name], fell.iloc[0]))
+        elif found.robust and len(tried):
+            held.append(Shown("held", clean.loc[name], tried.loc[tried.quality.fillna(2.0).idxmin()]))
+    broken = [one for one in broken if one.clean["id"] in stored] or broken
+    held = [one for one in held if one.clean["id"] in stored] or held
+    broken.sort(key=lambda one: (one.attacked.quality - one.clean.quality, one.clean["id"]))
+    places = {len(broken) - 1: "smallest loss", len(broken) // 2: "median loss", 0: "largest loss"} if broken else {}
+    fell = [broken[place]._replace(rule=places[place] if len(broken) > 1 else "broken") for place in sorted(places)]
+    held.sort(key=lambda one: (one.attacked.quality - one.clean.quality, one.clean["id"]))
+    return [*fell[: max(1, most - min(2, len(held)))], *held[: max(most - len(fell), min(1, len(held)))][:3]][:most]
+
+
+def _points(case: CaseView) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """Inputs before and after by (attack, id), [channels, height, width] in [0, 1]; nothing where inputs are no images."""
+    if case.domain is None or case.domain_kind != "image":
+        return {}
+    about = case.domain.describe()
+    low, span = float(about["low"]), float(about["high"]) - float(about["low"])
+    found = {}
+    for stored in case.stored():
+        before, after = (np.asarray(case.domain.unpack(one), dtype=np.float64) for one in (stored.points.before, stored.points.after))
+        for place, name in enumerate(stored.points.ids):
+            found[stored.attack, name] = (before[place] - low) / span, (after[place] - low) / span
+    return found
+
+
+def _card(case: CaseView, shown: Shown, points: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]], seen: set[int]) -> Markup | None:
+    """One sample: input, truth and answer above, the same under attack below; the classes that occur are added to `seen`."""
+    packed = [shown.clean.wanted, shown.clean.given or "", shown.attacked.given or ""]
+    if case.answers is None:
+        return None
+    try:
+        truth, clean, attacked = (one.numpy() for one in case.answers.unpack(packed))
+        counts = counts_of(pd.DataFrame({"wanted": packed[:1] * 2, "given": packed[1:]}))
+    except (SparringError, ValueError):
+        return None
+    seen.update(*(np.unique(one).tolist() for one in (truth, clean, attacked)))
+    colours = {label: colour_of(label) for label in seen if label >= 0}
+    before, after = points.get((shown.attacked.attack, shown.clean["id"]), (None, None))
+    wrong = np.where(truth < 0, 0, np.where(clean != truth, 1, 2) * (attacked != truth))
+    pictures = [
+        *([picture(image_uri(before), "input", "the clean input")] if before is not None else []),
+        picture(mask_uri(truth, colours), "truth", f"true mask: {case.class_name(packed[0])}"),
+        picture(mask_uri(clean, colours), "answer", f"answer to the clean input: {case.class_name(packed[1])}"),
+        *([picture(image_uri(after), "attacked input", "the attacked input")] if after is not None else []),
+        picture(mask_uri(wrong, {1: WRONG_BEFORE, 2: NEWLY_WRONG}), "mistakes", f"{percent(float((wrong == 2).mean()))} of the pixels are newly wrong"),
+        picture(mask_uri(attacked, colours), "answer under attack", f"answer to the attacked input: {case.class_name(packed[2])}"),
+    ]
+    pairs: list[tuple[object, object]] = [
+        ("mean IoU", _change(shown.clean.quality, shown.attacked.quality)),
+        ("right pixels", _change(*map(_right, counts))),
+        ("size", f"{number(float(shown.attacked['size']))} of {number(float(shown.attacked.radius))}"),
+        ("attack", shown.attacked.attack),
+    ]
+    tone = "broken" if shown.attacked.status == "broken" else "held"
+    wide = "" if before is not None else " pair"
+    return markup(
+        '<article class="card sample"><header><span class="mark {tone}">{rule}</span><code>{name}</code></header>'
+        '<div class="shown image mask{wide}">{pictures}</div>{terms}</article>',
+        tone=tone, rule=shown.rule, name=shown.clean["id"], wide=wide, pictures=join(pictures), terms=terms(pairs),
+    )  # fmt: skip
+
+
+def _right(counts: Counts) -> float:
+    return float(counts.both.sum() / max(1, counts.true.sum()))
+
+
+def _change(before: float, after: float) -> Markup:
+    return markup('{before} <span aria-label="becomes">→</span> <b>{after}</b>', before=percent(float(before)), after=percent(float(after)))
