@@ -59,7 +59,10 @@ def worst_answers(case: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def worst_output(rows: pd.DataFrame) -> pd.Series:
-    """Return per row of `answers` the largest absolute error of an output; infinite where there is no answer."""
+    """Return per row of `answers` the largest absolute error of an output.
+
+    It is infinite where there is no answer.
+    """
     errors = [float(np.abs(answer - truth).max(initial=0.0)) for answer, truth in zip(rows.answer, rows.truth, strict=True)]
     return pd.Series([math.inf if math.isnan(one) else one for one in errors], index=rows.index, dtype=float)
 
