@@ -79,6 +79,19 @@ BROKEN = {
         "@recipe('wrong', cites='')\n@dataclass(frozen=True)\nclass Wrong:\n    weight: float",
         "TypeError: @recipe on Wrong: weight has no default: give it one, such as weight: float = 1.0",
     ),
+    "a setting that every attack has": (
+        f"{ATTACK}@attack(needs=set())\ndef wrong(problem, *, batch=3): ...",
+        "TypeError: @attack on wrong(problem, *, batch=3): batch means something else where settings are given: rename it",
+    ),
+    "a setting that every training has": (
+        "from dataclasses import dataclass\nfrom sparring.defences.training.recipe import recipe\n"
+        "@recipe('wrong', cites='')\n@dataclass(frozen=True)\nclass Wrong:\n    epochs: int = 1",
+        "TypeError: @recipe on Wrong: epochs means something else where settings are given: rename it",
+    ),
+    "a space that calls itself otherwise": (
+        "from sparring.core.registry import register\nfrom sparring.threats.balls import Linf\n@register('space', 'wrong')\nclass Wrong(Linf): ...",
+        "TypeError: the space 'wrong' calls itself 'linf', by which records would name it: set kind = 'wrong' in Wrong",
+    ),
     "half a task": (
         "from sparring.core.registry import register\nfrom sparring.core.task import Task\n"
         "@register('task', 'wrong')\nclass Wrong(Task):\n    def describe(self): ...\n    def answer(self, scores): ...",

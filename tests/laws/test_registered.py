@@ -1,6 +1,7 @@
 """What holds for every registered thing of every kind, those of plugins included: it can be listed, and it names only what exists."""
 
 import copy
+import inspect
 import json
 import re
 
@@ -53,6 +54,19 @@ def test_a_method_belongs_to_an_aim(name):
     one = everything("method")[name]
     assert one.aim in everything("aim")
     assert one.control == (name in everything("aim")[one.aim].controls)
+
+
+def test_every_check_has_a_code_of_its_own():
+    codes = [one.code for one in everything("check").values()]
+    assert len(set(codes)) == len(codes), codes
+
+
+def test_keys_of_training_are_no_settings():
+    """What the command and the function take themselves is known where recipes are registered."""
+    from sparring.cli.harden import KEYS
+    from sparring.defences.training.recipe import TAKEN
+
+    assert {*KEYS, *inspect.signature(sp.harden).parameters} - {"settings"} == TAKEN
 
 
 @pytest.mark.parametrize("name", everything("metric"))

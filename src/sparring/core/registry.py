@@ -57,7 +57,7 @@ def register(kind: str, name: str) -> Callable[[Thing], Thing]:
     Raises:
         UnknownName: For a kind that does not exist.
         ValueError: For a second thing of that name, from another module.
-        TypeError: For a class that lacks methods which its kind must have.
+        TypeError: For a class that lacks methods which its kind must have, or calls itself otherwise.
     """
 
     if kind not in ROOMS:
@@ -66,6 +66,8 @@ def register(kind: str, name: str) -> Callable[[Thing], Thing]:
     def enter(thing: Thing) -> Thing:
         if inspect.isabstract(thing):
             raise TypeError(f"the {kind} {name!r} lacks {', '.join(sorted(thing.__abstractmethods__))}: define them in {thing.__qualname__}")  # type: ignore[attr-defined]
+        if isinstance(thing, type) and isinstance(own := getattr(thing, "kind", name), str) and own != name:
+            raise TypeError(f"the {kind} {name!r} calls itself {own!r}, by which records would name it: set kind = {name!r} in {thing.__qualname__}")
         known = _things[kind].get(name)
         if known is not None and known is not thing and (there := origin(known)) != (here := origin(thing)):
             if is_ours(there) or not is_ours(here):
