@@ -15,7 +15,8 @@ LossClass = TypeVar("LossClass", bound=Callable[..., Loss])
 
 
 TAKEN = frozenset(
-    "module model weights data split take threat recipe fresh epochs batch rate optimiser schedule radius_schedule clip seed folder listen out".split()
+    {"module", "model", "weights", "data", "split", "take", "threat", "recipe", "fresh", "epochs", "batch", "rate", "optimiser", "schedule"}
+    | {"radius_schedule", "clip", "seed", "folder", "listen", "out"}
 )
 """What `harden` and `spar harden` take beside the settings of a recipe, which therefore cannot be called so."""
 
