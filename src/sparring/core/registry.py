@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, TypeVar
 
-from sparring.core.errors import PluginWarning, UnknownName
+from sparring.core.errors import PluginWarning, SparringError, UnknownName
 
 Thing = TypeVar("Thing")
 
@@ -127,6 +127,29 @@ def named_in(settings: Mapping[str, Any]) -> list[Any]:
                 names = {name for one in written for name in re.findall(r"[A-Za-z_][\w-]*", str(one))}
                 found += [thing for name, thing in things.items() if name in names or (value is None and setting != kind)]
     return found
+
+
+Answer = TypeVar("Answer")
+
+
+def ask_tolerantly(thing: Any, what: str, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """Return what a registered thing answers; warn and go on without where a plugin fails.
+
+    Args:
+        thing: The registered thing.
+        what: What fails then, for the warning: "the metric ambiguity".
+        ask: Asks it.
+        otherwise: The answer that leaves it out.
+    """
+    try:
+        return ask()
+    except SparringError:
+        raise
+    except Exception as error:
+        if is_ours(origin(thing)):
+            raise
+        warn_of_plugin(origin(thing), f"{what} of {origin(thing)} fails and is left out ({_said(error)}): mend the plugin or uninstall it")
+        return otherwise
 
 
 def _walk(package_name: str) -> None:
