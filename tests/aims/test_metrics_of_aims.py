@@ -9,6 +9,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from sparring.core.errors import PlanError
 from sparring.core.rate import Rate
+from sparring.core.registry import find
+from sparring.metrics.excess import difference, excess
 from sparring.metrics.extraction import copy_accuracy, fidelity
 from sparring.metrics.membership import auc, tpr
 from sparring.metrics.poisoning import accuracy_drop, damaged, trained_accuracy
@@ -68,6 +70,27 @@ def test_trials_by_hand():
     assert trained_accuracy(rows).high == 1.0
     assert (accuracy_drop(rows).value, accuracy_drop(rows).low) == (pytest.approx(0.1), pytest.approx(0.1 - half, abs=1e-6))
     assert damaged(rows).value == pytest.approx(2 / 3)
+
+
+def test_the_difference_of_two_rates():
+    """Newcombe 1998, table II, example (a): 56/70 - 48/80, method 10: 0.2000, from 0.0524 to 0.3339."""
+    found = difference(Rate.of(56, 70), Rate.of(48, 80))
+    assert (found.value, found.low, found.high) == (pytest.approx(0.2), pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
+    assert found.n == 70
+    assert difference(Rate.of(0, 5), Rate.of(5, 5)).low == -1.0
+
+
+def test_the_excess_is_over_every_control():
+    """Each attack against each control; without a control, or without rows of it, nothing is said."""
+    rows = pd.concat([cell([3.0, 4, 5, 6], [1.0, 2, 3, 4]).assign(attack="loss"), cell([1.0, 2, 3, 4], [1.0, 2, 3, 4]).assign(attack="blind")])
+    beyond = excess(find("metric", "auc"))
+    ((name, rate),) = beyond.of_case(rows, ["loss"], ["blind"])
+    assert name == "loss beyond blind"
+    assert rate.value == pytest.approx(auc(rows[rows.attack == "loss"]).value - 0.5)
+    assert rate.low < rate.value < rate.high
+    for controls in ([], ["absent"]):
+        ((name, rate),) = beyond.of_case(rows, ["loss"], controls)
+        assert (name, rate.n) == ("", 0)
 
 
 def test_a_mean_of_few():

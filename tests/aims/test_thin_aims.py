@@ -21,7 +21,9 @@ from sparring.aims.poisoning import PoisoningCase
 from sparring.attacks.extraction.probe import ExtractionProbe
 from sparring.attacks.method import Method, methods_of
 from sparring.bench.evaluate import carry_out
+from sparring.bench.gate import judge_gate
 from sparring.bench.plan import Plan
+from sparring.cli.summary import print_run
 from sparring.core.errors import InputError, NeedsError, PlanError, UnknownName
 from sparring.core.fit import read_fit
 from sparring.models.zoo import digits_plain
@@ -85,6 +87,28 @@ def test_kill_9(name, whole, tmp_path):
     run = Plan.of(plan).run()
     assert run.record.header["resumed"] >= 1
     pd.testing.assert_frame_equal(content(run), content(whole[name]))
+
+
+def test_a_gate_says_what_the_control_says(whole, capsys):
+    """Beside an upper bound stands the control's figure; the excess is judged on the upper end of the difference."""
+    for name, metric in (("poisoning", "accuracy_drop"), ("membership", "auc"), ("extraction", "fidelity"), ("transfer", "transfer_rate")):
+        run = whole[name]
+        (case,) = run.record.header["cases"]
+        measured = {one["cell"]: one["value"] for one in run.summary()[0]["measures"] if one["metric"] == metric}
+        (control,) = case["aim"]["controls"]
+        plain, beyond = judge_gate(run, [f"{metric} <= 0.9", f"excess({metric}) <= 1"])
+        assert plain["controls"] == beyond["controls"]
+        assert (plain["controls"][0]["cell"], plain["controls"][0]["value"]) == (control, pytest.approx(measured[control]))
+        assert beyond["cell"].endswith(f" beyond {control}")
+        assert beyond["value"] == pytest.approx(measured[beyond["cell"].removesuffix(f" beyond {control}")] - measured[control])
+        assert beyond["met"]
+        run.record.header["gate"] = [plain]
+        print_run(run, as_json=False, quiet=False)
+        assert f"control: {control} {measured[control]:.1%}" in capsys.readouterr().out
+        report = Path(run.report(f"{run.path}/gate.html")).read_text()
+        assert "Gate m" in report
+        assert f"the control: {control} {100 * measured[control]:.1f}" in report
+    assert not judge_gate(whole["extraction"], ["excess(fidelity(queries=1)) <= 1"])[0]["met"], "no copy within one query: nothing is met"
 
 
 # Poisoning

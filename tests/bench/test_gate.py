@@ -13,6 +13,8 @@ def test_rules_are_read():
     assert said("robust_accuracy >= 0.45") == ("robust_accuracy", {}, "", False, 0.45)
     assert said(" clean_accuracy[ linf 0.1 ]>=45% ") == ("clean_accuracy", {}, "linf 0.1", False, 0.45)
     assert said("robust_accuracy > 1e-2") == ("robust_accuracy", {}, "", False, 0.01)
+    assert said("excess(auc)<= 0.05") == ("excess(auc)", {}, "", True, 0.05)
+    assert said("excess( tpr(fpr=0.01) )[mlp] <= 5%") == ("excess(tpr)", {"fpr": 0.01}, "mlp", True, 0.05)
     assert said("tpr(fpr=0.001)[mlp] <= 1%") == ("tpr", {"fpr": 0.001}, "mlp", True, 0.01)
 
 
@@ -59,6 +61,13 @@ def test_rules_are_refused_before_anything_is_computed(small, tmp_path, monkeypa
         check_gate(["tpr(fpr=0.1) <= 0.2"], {"a": "evasion"})
     with pytest.raises(UnknownName, match="fpr"):
         check_gate(["tpr(fqr=0.1) <= 0.2"], {"a": "membership"})
+    with pytest.raises(PlanError, match="about a whole case"):
+        check_gate(["excess(robust_accuracy) <= 0.2"], {"a": "evasion"})
+    with pytest.raises(PlanError, match="measures membership"):
+        check_gate(["excess(auc) <= 0.2"], {"a": "evasion"})
+    for wrong in ("excess() <= 0.1", "excess(excess(auc)) <= 0.1", "excess(speed) <= 0.1", "excess <= 0.1"):
+        with pytest.raises((PlanError, UnknownName)):
+            check_gate([wrong], {"a": "membership"})
     monkeypatch.setattr("sparring.bench.plan.carry_out", lambda *any: pytest.fail("began"))
     with pytest.raises(PlanError, match="cannot read the gate"):
         small(gate="robust_accuracy = 0.5", out=str(tmp_path)).run()

@@ -67,12 +67,13 @@ def test_a_cheat_stops_the_evaluation(tmp_path):
 @pytest.mark.parametrize("name", everything("attack"))
 def test_needs_are_honest(name):
     """An attack works with exactly what it says it needs: with less than it needs it is refused, with that it does not ask for more."""
-    attack = everything("attack")[name]
+    attack, met = everything("attack")[name], 0
     for arena in map(ARENAS.get, ARENAS.general()):
         threat = arena.threat.seeing(max(attack.needs, key=LEVELS.index))
         victim = Instrumented(arena.victim)
         if attack.misfit(victim, threat):
             continue
+        met += 1
         problem = arena.with_victim(victim).problem(threat.within(queries=20), torch.arange(2))
         with victim.session():
             attack.run(problem)
@@ -81,3 +82,4 @@ def test_needs_are_honest(name):
             assert "gradient" not in asked
         if attack.needs == {"labels"}:
             assert asked <= {"label"}
+    assert met

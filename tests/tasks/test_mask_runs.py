@@ -207,7 +207,7 @@ def test_a_gate_of_masks_is_refused_for_classes(tmp_path):
 def section_of(run, name="masks"):
     """The section of the report, as text with its tags."""
     page = Path(run.report()).read_text()
-    assert "could not be drawn" not in page
+    assert "could not be rendered" not in page
     found = re.search(rf'<section id="{name}".*?</section>', page, flags=re.DOTALL)
     return found[0].replace(SPACE, " ") if found else ""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sparring.attacks.evasion.gradient.multi_targeted import multi_targeted as multi_targeted
     from sparring.attacks.evasion.gradient.odi import odi as odi
     from sparring.attacks.evasion.gradient.pgd import pgd as pgd
+    from sparring.attacks.evasion.gradient.segpgd import segpgd as segpgd
     from sparring.attacks.evasion.minnorm.brendel_bethge import brendel_bethge as brendel_bethge
     from sparring.attacks.evasion.minnorm.cw import cw as cw
     from sparring.attacks.evasion.minnorm.cw_linf import cw_linf as cw_linf

@@ -13,7 +13,9 @@ from sparring.tasks.values import ValueCriterion
 
 
 def each_way(problem: Problem, search: Callable[[Problem], Tensor], most: int) -> Tensor:
-    """Run a search once per way out of the goal's interval, on the samples that still stand, and return the best points.
+    """Run a search once per way out of the goal's interval, and return the best points.
+
+    Only samples that are not broken yet are searched.
 
     The loss of a goal that can be met above and below follows whichever end is nearer, and a climb that began toward one end never tries the other.
 

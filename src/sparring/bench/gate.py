@@ -8,18 +8,22 @@ from typing import Any, NamedTuple
 from sparring.bench.run import Run
 from sparring.core.errors import PlanError
 from sparring.core.expression import parse
+from sparring.core.rate import Rate
 from sparring.core.registry import find
-from sparring.metrics.measures import aim_of, attacks_of, task_of
+from sparring.metrics.excess import excess
+from sparring.metrics.measures import aim_of, attacks_of, compared_with, task_of
 from sparring.metrics.metric import Metric
 
-RULE = re.compile(r"^\s*(?P<metric>\w+\s*(\([^()]*\))?)\s*(\[(?P<which>[^\]]*)\])?\s*(?P<compare>>=|>|<=|<)\s*(?P<bound>[\d.eE%+-]+)\s*$")
+EXCESS = re.compile(r"excess\s*\((?P<metric>.*)\)")
+
+RULE = re.compile(r"^\s*(?P<metric>\w+\s*(\(([^()]|\([^()]*\))*\))?)\s*(\[(?P<which>[^\]]*)\])?\s*(?P<compare>>=|>|<=|<)\s*(?P<bound>[\d.eE%+-]+)\s*$")
 
 
 class Rule(NamedTuple):
     """Hold one rule of a gate.
 
-    metric: what is measured. settings: of the metric. which: part of the names of the cases that it is about. below: whether the value
-    must not exceed the bound; else it must not fall short of it. bound: in [0, 1] where the metric is a share.
+    metric: what is measured, which may be the excess of another over its control. settings: of the metric. which: part of the names of the cases that
+    it is about. below: whether the value must not exceed the bound; else it must not fall short of it. bound: in [0, 1] where the metric is a share.
     """
 
     metric: Metric
@@ -30,7 +34,7 @@ class Rule(NamedTuple):
 
 
 def read_rule(text: str) -> Rule:
-    """Read `robust_accuracy[linf 0.1] >= 0.45` or `tpr(fpr=0.001) <= 0.01`.
+    """Read `robust_accuracy[linf 0.1] >= 0.45`, `tpr(fpr=0.001) <= 0.01` or `excess(auc) <= 0.05`.
 
     Raises:
         PlanError: where it cannot be read.
@@ -39,11 +43,14 @@ def read_rule(text: str) -> Rule:
     found = RULE.match(text)
     if found is None:
         raise PlanError(f"cannot read the gate {text!r}: write robust_accuracy >= 0.45, robust_accuracy[linf 0.1] >= 45% or tpr(fpr=0.001) <= 0.01")
-    expression = parse(found["metric"].strip())
+    measured = found["metric"].strip()
+    beyond = EXCESS.fullmatch(measured)
+    expression = parse(beyond["metric"] if beyond else measured)
     if expression.arguments:
         raise PlanError(f"cannot read the gate {text!r}: name the settings of a metric, such as tpr(fpr=0.001)")
     metric: Metric = find("metric", expression.name)
     metric.check(expression.settings)
+    metric = excess(metric) if beyond else metric
     written = found["bound"]
     try:
         bound = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
@@ -74,9 +81,10 @@ def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[st
 
 
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
-    """Return {rule, case, cell, value, low, high, share, met} for every rule and matching case.
+    """Return {rule, case, cell, value, low, high, share, met, controls} per rule and case.
 
-    A metric of single attacks is judged on the attack that is worst for the model; cell names it. A rule about no case is an error.
+    A metric of single attacks is judged on the attack that is worst for the model; cell names it, and controls has what the metric says of each
+    control, {cell, value, low, high}. A rule about no case is an error.
     """
     judged = []
     headers = {case["name"]: case for case in run.record.header["cases"]}
@@ -89,9 +97,15 @@ def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
         for name, rows in cases.items():
             if rule.which not in name or not rule.metric.fits(aims[name], tasks[name]):
                 continue
-            found = rule.metric.of_case(rows, attacks_of(headers[name]), **rule.settings)
+            controls = compared_with(headers[name])
+            found = rule.metric.of_case(rows, attacks_of(headers[name]), controls, **rule.settings)
             said, rate = max(found, key=lambda one: one[1].high) if rule.below else min(found, key=lambda one: one[1].low)
             met = rate.high <= rule.bound if rule.below else rate.low >= rule.bound
-            told = {"value": rate.value, "low": rate.low, "high": rate.high, "share": rule.metric.share}
-            judged.append({"rule": written, "case": name, "cell": said, **told, "met": bool(met and rate.n > 0)})
+            beside = [{"cell": one, **_figures(rule.metric(rows[rows.attack == one], **rule.settings))} for one in controls if rule.metric.per_cell]
+            told = {**_figures(rate), "share": rule.metric.share}
+            judged.append({"rule": written, "case": name, "cell": said, **told, "met": bool(met and rate.n > 0), "controls": beside})
     return judged
+
+
+def _figures(rate: Rate) -> dict[str, float]:
+    return {"value": rate.value, "low": rate.low, "high": rate.high}

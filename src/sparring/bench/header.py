@@ -23,7 +23,9 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
         header.update(started=old["started"], resumed=old["resumed"] + 1)
         for new, known in zip(cases, old["cases"], strict=True):
             new.update({name: known[name] for name in ("checks", "reevaluation") if name in known})
-    header.update(command=_command(), plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
+    program = Path(sys.argv[0]).name
+    command = shlex.join(["spar" if program in ("spar", "app.py") else program, *sys.argv[1:]])  # can be pasted into a shell
+    header.update(command=command, plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
     record = Record(store, header)
     record.save_header()
     return record
@@ -41,12 +43,6 @@ def folder_of(identity: str, name: str) -> str:
     """Return the name of a run's folder: the start of its hash and a readable part."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")[:40]
     return f"{identity[:6]}-{slug or 'run'}"
-
-
-def _command() -> str:
-    """Return the command line, quoted so that it can be pasted into a shell."""
-    program = Path(sys.argv[0]).name
-    return shlex.join(["spar" if program in ("spar", "app.py") else program, *sys.argv[1:]])
 
 
 def now() -> str:

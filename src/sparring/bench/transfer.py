@@ -140,8 +140,8 @@ def transfer_matrix(
         >>> import sparring as sp
         >>> victim, data = sp.load_model("zoo:digits-plain"), sp.load("digits", take=8)
         >>> matrix = transfer_matrix([victim], [sp.load_model("zoo:digits-robust")], data, sp.linf(0.1), out="memory://matrix")
-        >>> len(matrix.cells)
-        1
+        >>> [(cell.attack, cell.source) for cell in matrix.cells]
+        [('transfer', 'digits-plain'), ('random_corner', 'no network')]
     """
     if not isinstance(data, Data):
         raise InputError(f"the data is a {type(data).__name__}: give sp.load(...) or sp.Data.of(x, y, domain)")

@@ -23,7 +23,10 @@ Misfit = Callable[[Victim, Threat], str]
 
 
 class Limit(NamedTuple):
-    """Hold the kinds of space or of victim that a certifier is for, and the reason, with the cure, that it gives of all others."""
+    """Hold the kinds of space or of victim that a certifier supports.
+
+    The reason, with the cure, is what it gives for all others.
+    """
 
     kinds: tuple[type, ...]
     otherwise: str

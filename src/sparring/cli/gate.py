@@ -18,7 +18,7 @@ def command(
     """
     from sparring.bench.gate import judge_gate
     from sparring.bench.run import Run
-    from sparring.cli.summary import latest, print_json, worse_end
+    from sparring.cli.summary import judged_line, latest, print_json
     from sparring.core.errors import PlanError
 
     found = Run.open(latest(out, run))
@@ -32,5 +32,5 @@ def command(
         print_json(judged)
     elif not quiet:
         for one in judged:
-            typer.echo(f"{'met   ' if one['met'] else 'MISSED'}  {one['rule']}  {one['case']}: {one['value']:.1%}, {worse_end(one)}")
+            typer.echo(f"{'met   ' if one['met'] else 'MISSED'}  {one['rule']}  {judged_line(one)}")
     raise typer.Exit(0 if all(one["met"] for one in judged) else 1)

@@ -58,8 +58,7 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
             markup=False,
         )
     for one in run.record.header["gate"]:
-        verdict = "met" if one["met"] else "MISSED"
-        console.print(f"gate   {one['rule']}   {one['case']}: {written(one['value'], one)}, {worse_end(one)}   {verdict}", markup=False)
+        console.print(f"gate   {one['rule']}   {judged_line(one)}   {'met' if one['met'] else 'MISSED'}", soft_wrap=True, markup=False)
     console.print(f"record {run.path}", soft_wrap=True, markup=False)
     if report:
         console.print(f"report {report}", soft_wrap=True, markup=False)
@@ -123,6 +122,14 @@ def _print_measures(console: Console, row: dict[str, Any]) -> None:
         said = [f"{own[name]['value']:.1%} ({own[name]['low']:.1%} to {own[name]['high']:.1%})" if own[name]["n"] else "" for name in metrics]
         table.add_row(cell or "all together", role, *said)
     console.print(table)
+
+
+def judged_line(one: dict[str, Any]) -> str:
+    """Return what was measured for a rule of a gate, and what the controls say where the rule bounds from above."""
+    attack = f" ({one['cell']})" if one["cell"] else ""
+    controls = [f"{control['cell']} {written(control['value'], one)}" for control in one.get("controls", [])] if "<" in one["rule"] else []
+    beside = f"; control: {', '.join(controls)}" if controls else ""
+    return f"{one['case']}: {written(one['value'], one)}{attack}, {worse_end(one)}{beside}"
 
 
 def worse_end(one: dict[str, Any]) -> str:

@@ -225,7 +225,7 @@ class _Walk:
             place = Place(name, file, ())
         else:
             place = _locate(name, self.folders)
-            if place is None or (file and place.file and file.endswith(".py") and not _same(place.file, file)):
+            if place is None or (file and place.file and file.endswith(".py") and os.path.realpath(place.file) != os.path.realpath(file)):
                 place = Place(name, file, ())
         top = name.partition(".")[0]
         if top != OWN and top not in self.packages and place.file:
@@ -248,7 +248,7 @@ class _Walk:
             if (analysis := self._keep(place)) is None:
                 continue
             for parent in _parents(place.name):
-                if parent not in self.seen and (found := self._find(parent)) and not ((read := _analyse(found)) and read.hands_out):
+                if parent not in self.seen and (found := _locate(parent, self.folders)) and not ((read := _analyse(found)) and read.hands_out):
                     waiting.append(found)
             for one in analysis.imports:
                 waiting += self._targets(one, place, analysis)
@@ -266,13 +266,13 @@ class _Walk:
         if not top or (top not in self.packages and not self._beside(top)):
             return
         for name in [module] if one.names is not None else [*_parents(module), module]:
-            found = self._find(name)
+            found = _locate(name, self.folders)
             if found is None:
                 continue
             yield found
             taken = set(one.names or ())
             for name in taken:
-                if inner := self._find(f"{module}.{name}") if name != "*" else None:
+                if inner := _locate(f"{module}.{name}", self.folders) if name != "*" else None:
                     yield inner
             read = _analyse(found)
             if read and read.hands_out:
@@ -284,9 +284,6 @@ class _Walk:
         """Whether there is such a module in a folder that is followed."""
         places = [Path(folder) for folder in self.folders]
         return any((place / f"{top}.py").is_file() or (place / top).is_dir() for place in places)
-
-    def _find(self, name: str) -> Place | None:
-        return _locate(name, self.folders)
 
 
 def _locate(name: str, folders: Iterable[str]) -> Place | None:
@@ -416,17 +413,13 @@ def _digest(tree: ast.AST) -> str:
             for name in node._fields:
                 value = getattr(node, name, None)
                 if name == "body" and isinstance(value, list) and isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                    value = value[_has_docstring(value) :]
+                    value = value[ast.get_docstring(node, clean=False) is not None :]
                 if value is not None and value != [] and name not in ("ctx", "type_comment", "kind"):
                     written.append(name)
                     waiting.append(value)
         else:
             written.append(repr(node))
     return hashlib.sha256("\n".join(written).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _has_docstring(body: list[ast.stmt]) -> bool:
-    return bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)
 
 
 def _source_of(thing: types.FunctionType | type) -> str | None:
@@ -515,7 +508,3 @@ def _rests_on_us(place: Place) -> bool:
     names = [*_parents(place.name), place.name]
     read = (_analyse(found) for name in names if (found := _locate(name, ())))
     return any(one.module.partition(".")[0] == OWN for analysis in read if analysis for one in analysis.imports)
-
-
-def _same(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)

@@ -26,7 +26,9 @@ def parse(text: str) -> Expression:
     text = text.strip()
     if "(" not in text:
         name, *rest = text.split()[:1] + text.split()[1:] or [""]
-        return Expression(_name(name, text), [_word(part) for part in rest], {})
+        if not name.replace("-", "_").isidentifier():
+            raise PlanError(f"cannot read {text!r}: it must begin with a name")
+        return Expression(name, [_word(part) for part in rest], {})
     try:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
@@ -53,12 +55,6 @@ def split_list(text: str, separator: str = ",") -> list[str]:
         else:
             parts[-1] += letter
     return [part.strip() for part in parts if part.strip()]
-
-
-def _name(name: str, text: str) -> str:
-    if not name.replace("-", "_").isidentifier():
-        raise PlanError(f"cannot read {text!r}: start with a name")
-    return name
 
 
 def _word(part: str) -> Any:

@@ -49,7 +49,10 @@ class Task(ABC):
         return self
 
     def told(self, known: "Task") -> Self:
-        """Return this task with what it leaves open filled in from a task of the same kind, that of the data."""
+        """Return this task with its open settings filled in from a task of the same kind.
+
+        The other task is that of the data.
+        """
         return self
 
     @abstractmethod

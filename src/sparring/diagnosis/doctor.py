@@ -8,6 +8,7 @@ the victim at the radius of the threat, each as dear as its `cost` says.
 import math
 from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
@@ -222,10 +223,10 @@ class Subject:
         right = self.task.right(answer, (self.y[: len(answer)] if truth is None else truth).to(answer.device))
         return right.long().where(self.task.answered(answer), -1)
 
-    @property
+    @cached_property
     def clean(self) -> Answers:
         """Return the answers for the clean samples, computed once."""
-        return self.kept("clean", lambda: self.ask(self.x))
+        return self.ask(self.x)
 
     @property
     def probabilities(self) -> bool:

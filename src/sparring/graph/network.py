@@ -88,7 +88,12 @@ class Network:
 
     def to(self, target: torch.device | str | torch.dtype) -> "Network":
         """Return the same network on another device or in another floating type."""
-        return Network(tuple(Node(_moved(node.operator, target), node.inputs) for node in self.nodes), self.notes)
+        nodes = []
+        for operator, inputs in self.nodes:
+            tensors = {name: value for name, value in vars(operator).items() if isinstance(value, Tensor)}
+            moved = {name: value.to(target) for name, value in tensors.items() if value.is_floating_point() or not isinstance(target, torch.dtype)}
+            nodes.append(Node(dataclasses.replace(operator, **moved), inputs))  # type: ignore[type-var]
+        return Network(tuple(nodes), self.notes)
 
     def describe(self) -> list[dict[str, Any]]:
         """Return one dict per node: "operator", "inputs" and the fields of the operator.
@@ -109,11 +114,3 @@ class Network:
                 else:
                     total.update(f"{name} {value}".encode())
         return total.hexdigest()
-
-
-def _moved(operator: Operator, target: torch.device | str | torch.dtype) -> Operator:
-    changes = {}
-    for name, value in vars(operator).items():
-        if isinstance(value, Tensor) and (value.is_floating_point() or not isinstance(target, torch.dtype)):
-            changes[name] = value.to(target)
-    return dataclasses.replace(operator, **changes)  # type: ignore[type-var]

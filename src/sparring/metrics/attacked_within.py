@@ -9,7 +9,10 @@ from sparring.metrics.value_answers import answers, worst_output
 
 @metric("attacked_within", task="values")
 def attacked_within(case: pd.DataFrame, tolerance: float = 0.0) -> Rate:
-    """Return the share of samples that no attack moved further than `tolerance` from the truth in any output."""
+    """Return the share of samples that no attack moved out of `tolerance` of the truth.
+
+    Every output counts.
+    """
     rows = answers(case)
     error = worst_output(rows).groupby(rows.id).max()
     return Rate.of(int((error <= tolerance).sum()), len(error))

@@ -53,6 +53,11 @@ def controls_of(case: Mapping[str, Any]) -> list[str]:
     return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"]["say"] == baseline or cell["attack"].get("control")]
 
 
+def compared_with(case: Mapping[str, Any]) -> list[str]:
+    """Return the controls of a case, as written, without a baseline in which nothing is attempted."""
+    return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("control")]
+
+
 def references_of(case: Mapping[str, Any]) -> list[str]:
     """Return the cells of a case, as written, that show what an adversary could do who had more.
 

@@ -56,10 +56,10 @@ class Metric:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PlanError(f"{self.name}({name}={value!r}): give a number, such as {name}={self.defaults[name]!r}")
 
-    def of_case(self, rows: pd.DataFrame, attacks: Sequence[str], **settings: Any) -> list[tuple[str, Rate]]:
+    def of_case(self, rows: pd.DataFrame, attacks: Sequence[str], controls: Sequence[str] = (), **settings: Any) -> list[tuple[str, Rate]]:
         """Return (cell, rate) of each attack of a case that the metric can measure.
 
-        A metric of the whole case gives one rate with an empty name.
+        A metric of the whole case gives one rate with an empty name. Controls matter only to what is measured against them.
         """
         if not self.per_cell:
             return [("", self(rows, **settings))]

@@ -50,7 +50,10 @@ def clean_answers(case: pd.DataFrame) -> pd.DataFrame:
 
 
 def worst_answers(case: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Return per sample the row of `answers` in which "error" or "shift" is largest, in the order of the data."""
+    """Return per sample the row of `answers` in which "error" or "shift" is largest.
+
+    Samples keep the order of the data.
+    """
     rows = answers(case)
     return rows.sort_values(by, ascending=False, kind="stable").drop_duplicates("id").sort_values("position")
 

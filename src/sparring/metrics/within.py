@@ -9,6 +9,6 @@ from sparring.metrics.value_answers import clean_answers, worst_output
 
 @metric("within", task="values")
 def within(case: pd.DataFrame, tolerance: float = 0.0) -> Rate:
-    """Return the share of samples whose outputs all lie within `tolerance` of the truth, without attack."""
+    """Return the share of samples with all clean outputs within `tolerance` of the truth."""
     error = worst_output(clean_answers(case))
     return Rate.of(int((error <= tolerance).sum()), len(error))

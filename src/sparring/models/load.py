@@ -20,7 +20,7 @@ from sparring.models.http.victim import is_address
 from sparring.models.pt2_file import read_pt2
 from sparring.models.skops_file import read_skops
 from sparring.models.weights_file import put_weights
-from sparring.models.zoo import zoo
+from sparring.models.zoo import ZooModel
 
 FILES: dict[str, Callable[[Path], Any]] = {".onnx": str, ".skops": read_skops, ".pt2": read_pt2, ".json": str, ".txt": str}
 """Suffix -> how the raw model comes out of the file (adapters open .onnx and the trees in .json and .txt by themselves)."""
@@ -96,7 +96,7 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
 
 
 def _from_zoo(name: str, data: Inputs | None, settings: Mapping[str, Any] | None) -> Victim:
-    entry = zoo(name)
+    entry: ZooModel = find("model", name)
     own = find("dataset", entry.data)("test")
     if data is not None and _shape(data.domain) != _shape(own.domain):
         raise LoadError(f"zoo:{name} belongs to the data set {entry.data} ({own.domain}), but the data is {data.domain}: use data={entry.data}")

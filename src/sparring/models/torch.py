@@ -93,14 +93,9 @@ class TorchVictim(DifferentiableVictim):
             return self._call(self.module, x.clone()).to(x.device)  # a model may write into its input
 
     def _search(self, x: Tensor) -> Tensor:
-        return self._call(self._searched(), x)
-
-    def _searched(self) -> nn.Module:
-        if self.search == "plain":
-            return self.module
-        if self._copy is None:
+        if self.search != "plain" and self._copy is None:
             self._copy = prepare(self.module, self._example(), precision="bfloat16" if self.search == "bfloat16" else "exact")
-        return self._copy
+        return self._call(self.module if self._copy is None else self._copy, x)
 
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:

@@ -1,10 +1,8 @@
 """Renders the record of a run as one self-contained HTML file."""
 
-import functools
 import logging
 import os
 from importlib import resources
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -43,7 +41,9 @@ def render(record: Record) -> str:
     """Return the report as a string; the same record gives the same bytes."""
     view = View.of(record)
     drawn = [(one, _draw(one, view)) for one in in_order()]
-    return _template().render(
+    page = resources.files("sparring.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(page)
+    return template.render(
         view=view,
         title=_title(view),
         style=Markup(resources.files("sparring.report").joinpath("style.css").read_text(encoding="utf-8")),
@@ -53,10 +53,13 @@ def render(record: Record) -> str:
 
 def _draw(one: Section, view: View) -> Markup | None:
     """One section; a section that fails says so in its place and takes no other with it."""
-    if one.aim is not None and view.cases and not view.about(one.aim, one.name).cases:
+    own = view if one.aim is None else view.about(one.aim, one.name)
+    if view.cases and not own.cases:
+        return None
+    if one.shows and not any(held.get(one.shows) for held in (view.header, *view.header.get("cases", []))):
         return None
     try:
-        body = one(view)
+        body = one.draw(own)
     except Exception as error:
         log.exception("the section %r of the report could not be rendered", one.name)
         return markup('<p class="failed">This section could not be rendered: {kind}: {error}</p>', kind=type(error).__name__, error=error)
@@ -71,9 +74,3 @@ def _title(view: View) -> str:
     if aims != {"evasion"}:
         return f"{' and '.join(sorted(aims)).capitalize()}: {short(models, 2)}"
     return f"How robust is {models[0]}?" if len(models) == 1 else f"How robust are these {len(models)} models?"
-
-
-@functools.cache
-def _template() -> Any:
-    source = resources.files("sparring.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)

@@ -15,7 +15,8 @@ Draw = Callable[[View], str | None]
 class Section:
     """Represent a registered section.
 
-    order: where it stands; title: its heading; aim: of the cases that it is shown, None for all.
+    order: where it stands; title: its heading; aim: of the cases that it is shown, None for all. shows: the key of the header, of the run or of
+    one of its cases, that it is about; a run without it has no such section.
     """
 
     name: str
@@ -23,17 +24,15 @@ class Section:
     title: str
     draw: Draw
     aim: str | None = "evasion"
-
-    def __call__(self, view: View) -> str | None:
-        return self.draw(view if self.aim is None else view.about(self.aim, self.name))
+    shows: str = ""
 
 
-def section(*, order: float, title: str, aim: str | None = "evasion") -> Callable[[Draw], Section]:
+def section(*, order: float, title: str, aim: str | None = "evasion", shows: str = "") -> Callable[[Draw], Section]:
     """Register a function `(view) -> HTML or None` as a section; see `Section`."""
 
     def enter(draw: Draw) -> Section:
         check_signature("section", draw, ("view",), settings=False)
-        made = Section(draw.__name__, order, title, draw, aim)
+        made = Section(draw.__name__, order, title, draw, aim, shows)
         object.__setattr__(made, "__doc__", draw.__doc__)
         object.__setattr__(made, "__module__", draw.__module__)
         return register("section", made.name)(made)

@@ -174,6 +174,22 @@ class Mask(Task):
             raise LoadError(f"{name} gives masks of {size[0]} x {size[1]}, the task has {self.size[0]} x {self.size[1]}: scale the scores inside the model")
         return replace(self, count=int(count), size=(int(size[0]), int(size[1])))
 
+    def told(self, known: Task) -> "Mask":
+        """Return this task with the names and the size of the masks of the data.
+
+        Raises:
+            InputError: Where model and data do not mean the same by a wrong answer.
+        """
+        if not isinstance(known, Mask):
+            return self
+        if known.share != self.share:
+            raise InputError(
+                f"the model's answers count as wrong below a share of {self.share:g} of right pixels, those of the data below {known.share:g}: "
+                f"give model and data the same task=mask(share=...)"
+            )
+        names = known.names if not self.names and self.count in (None, known.count) else self.names
+        return replace(self, names=names, size=self.size or known.size)
+
     def answer(self, scores: Tensor) -> Tensor:
         """Return int64 [n, H, W]; VOID on the whole mask where one of its scores is NaN or +inf."""
         labels = label_of(scores)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from sparring.threats.threats import rules as rules
     from sparring.threats.threats import spatial as spatial
     from sparring.threats.threats import words as words
+    from sparring.threats.value_goals import Above as Above
+    from sparring.threats.value_goals import Away as Away
+    from sparring.threats.value_goals import Below as Below
+    from sparring.threats.value_goals import Down as Down
+    from sparring.threats.value_goals import Up as Up
 
 group(
     __name__,
@@ -37,6 +42,7 @@ group(
         "corruptions": "threats.threats",
         "Targeted": "threats.goals",
         "Untargeted": "threats.goals",
+        **dict.fromkeys(("Away", "Up", "Down", "Above", "Below"), "threats.value_goals"),
         "Threat": "core.threat",
         "Budget": "core.threat",
     },

@@ -56,7 +56,10 @@ class ValueGoal(Goal):
         raise NotImplementedError
 
     def clean(self) -> Goal:
-        """Return the goal by which an answer counts as wrong without attack: the task calls it wrong, or it meets this goal already."""
+        """Return the goal by which an answer counts as wrong without attack.
+
+        It does if the task calls it wrong or if it meets this goal already.
+        """
         return WrongOrMet(self)
 
     def describe(self) -> dict[str, Any]:

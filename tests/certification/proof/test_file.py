@@ -184,17 +184,19 @@ def test_splits_and_multipliers_are_below_the_exact_minimum_of_their_part(tmp_pa
     region = check_proof.Region(graph, np.full((1, 2), -1.0), np.full((1, 2), 1.0))
     points = torch.from_numpy(draw.uniform(-1, 1, (20000, 2)))
     values = [value.numpy() for value in network.values(points)]
-    row = draw.normal(size=2)
+    row, met = draw.normal(size=2), 0
     for activation, before in graph.relus.items():
         for index, sign in itertools.product(range(graph.nodes[activation]["count"]), (-1, 1)):
             inside = sign * values[before][:, index] <= 0
             if not inside.any():
                 continue
+            met += 1
             for size in (0.0, 0.3, 3.0):
                 push = np.zeros((1, graph.nodes[activation]["count"]))
                 push[0, index] = sign * size
                 least = region.least(graph.last, row[None], np.zeros(1, int), {}, {activation: push})[0]
                 assert least <= (values[-1][inside] @ row).min() + 1e-12
+    assert met >= 10
 
 
 def test_rounding_never_proves_what_is_false(tmp_path):

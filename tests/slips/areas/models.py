@@ -36,7 +36,7 @@ SLIPS = (
     # Networks
     Slip(
         "the adjoint of a convolution forgets its padding",
-        "sparring.graph.operators:Conv._transposed",
+        "sparring.graph.operators:Conv.adjoint",
         "A - 2 * _",
         "A",
         f"{OPERATION}::test_convolution",

@@ -69,11 +69,6 @@ class Batch:
         """Return how the run is carried out."""
         return self.progress.settings
 
-    @property
-    def ids(self) -> list[str]:
-        """Return the ids of the samples."""
-        return self.data.ids
-
     def left(self) -> list[str]:
         """Return per sample why the next method of the cascade skips it; empty where it does not."""
         return [out or (f"broken by {fell}" if fell else "") for out, fell in zip(self.outside, self.fallen, strict=True)]
@@ -85,15 +80,15 @@ class Batch:
     def statuses(self, said: str) -> list[str]:
         """Return what is on record of each sample in a cell."""
         known = self.progress.of(said)
-        return [known[one][0] for one in self.ids]
+        return [known[one][0] for one in self.data.ids]
 
     def lacks(self, said: str) -> bool:
         """Return whether a cell has no verdict yet on some sample."""
-        return self.progress.lacks(said, self.ids)
+        return self.progress.lacks(said, self.data.ids)
 
     def done(self, said: str, fell: int) -> None:
         """Report that a cell is on record for this batch."""
-        self.progress.done(said, len(self.ids), fell)
+        self.progress.done(said, len(self.data), fell)
 
 
 def threat_criterion(threat: Threat, data: Data, victim: Victim, settings: Settings) -> Criterion:

@@ -57,7 +57,7 @@ def check_against(batch: Batch, attack: Attack, statistical: Set[str]) -> None:
     if all(batch.proved[place] in statistical for place in broken) and len(broken) <= DOUBTFUL * len(proved):
         return
     record, cell = batch.progress.record, batch.progress.cells[str(attack)].key
-    ids = [batch.ids[place] for place in broken]
+    ids = [batch.data.ids[place] for place in broken]
     kept = record.points(cell)
     chosen = [place for place, one in enumerate(kept.ids) if one in ids]
     packed = io.BytesIO()
@@ -85,7 +85,8 @@ def _rows(batch: Batch, certifier: Certifier, out: list[str]) -> tuple[Columns, 
     if trouble:
         fill(columns, todo, status=[str(Status.ERROR)] * len(todo), note=[trouble] * len(todo))
         return columns, None
-    fill(columns, todo, status=[PROVED if one.proved else OPEN for one in answers], note=list(map(_note, answers)),
+    notes = [one.method if one.proved else one.reason or f"refuted by {one.method} at the whole radius" for one in answers]
+    fill(columns, todo, status=[PROVED if one.proved else OPEN for one in answers], note=notes,
          margin=[one.margin for one in answers], size=[one.radius for one in answers])  # fmt: skip
     refuted = [] if batch.threat.minimal else [(place, one) for place, one in zip(todo, answers, strict=True) if one.verdict is Verdict.REFUTED]
     if not refuted:
@@ -99,10 +100,6 @@ def _rows(batch: Batch, certifier: Certifier, out: list[str]) -> tuple[Columns, 
     notes = [said or one.method for said, (_, one) in zip(verdicts.note, refuted, strict=True)]
     fill(columns, places, **verdict_columns(batch.victim, verdicts._replace(note=notes)))
     return columns, Points(own.ids, own.domain.pack(own.x), own.domain.pack(verdicts.points))
-
-
-def _note(answer: Certificate) -> str:
-    return answer.method if answer.proved else answer.reason or f"refuted by {answer.method} at the whole radius"
 
 
 def _ask(batch: Batch, certifier: Certifier, todo: list[int]) -> tuple[list[Certificate], str]:

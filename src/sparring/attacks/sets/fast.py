@@ -16,6 +16,7 @@ def fast() -> tuple[Entry, ...]:
         Entry("odi(steps=20, restarts=2, warm=true, within=1.0)"),
         Entry("apgd_l1_t(steps=40, targets=3, within=1.0)"),
         Entry('apgd_t(steps=40, order="linearised", targets=3, within=1.0)', unless="apgd_l1_t"),
+        Entry("apgd(steps=40, within=1.0)", unless="apgd_t"),  # answers without classes to aim at: masks, values
         *(Entry(f"{square}(queries=200, warm=true, within=1.0)") for square in SQUARES),
         Entry("odi(steps=20, restarts=6, warm=true, within=0.3)"),
         *(Entry(f"{square}(queries={queries}, warm=true, within={within})") for queries, within in ((500, 0.4), (3000, 0.2)) for square in SQUARES),

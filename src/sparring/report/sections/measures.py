@@ -1,7 +1,10 @@
 """Measures: the metrics of an aim for every attack, with baseline and controls."""
 
+from dataclasses import replace
+
 from sparring.core.registry import everything
 from sparring.metrics.measures import Measure, controls_of, measures
+from sparring.report.gates import gate
 from sparring.report.markup import RATE_COLUMNS, Cell, Column, Markup, bar, by_case, join, markup, table, terms
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
@@ -12,7 +15,7 @@ from sparring.report.wording import DASH, count, duration, interval, percent
 def measures_of_aims(view: View) -> Markup | None:
     """Show the settings and one table per metric, for cases that are not about evasion."""
     shown = [case for case in view.cases if case.aim != "evasion" and len(case.table)]
-    return by_case([(case.name, _case(case)) for case in shown]) if shown else None
+    return gate(replace(view, cases=tuple(shown))) + by_case([(case.name, _case(case)) for case in shown]) if shown else None
 
 
 def _case(case: CaseView) -> Markup:

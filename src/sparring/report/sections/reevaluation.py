@@ -8,7 +8,7 @@ from sparring.report.view import View
 from sparring.report.wording import DASH, percent
 
 
-@section(order=75, title="Adaptive re-evaluation")
+@section(order=75, title="Adaptive re-evaluation", shows="reevaluation")
 def reevaluation(view: View) -> Markup | None:
     """Return the remedies in the order they were tried, for the cases whose checks failed."""
     found = [(case["name"], _look(case["reevaluation"])) for case in view.header.get("cases", []) if case.get("reevaluation")]

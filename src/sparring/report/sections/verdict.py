@@ -1,13 +1,12 @@
 """Verdict: one sentence per case, the gate, and the trust in the result."""
 
-from typing import Any
-
 from sparring.core.rate import Rate
+from sparring.report.gates import gate
 from sparring.report.lights import trust
 from sparring.report.markup import Markup, join, listing, markup
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import changes, count, interval, number, percent, samples, wish
+from sparring.report.wording import changes, count, interval, percent, samples, wish
 
 MEANING = {
     "reliable": "All checks passed.",
@@ -26,7 +25,7 @@ def verdict(view: View) -> Markup:
         return markup("<p>This run has no cases.</p>")
     cards = join(_card(view, case) for case in view.cases)
     many = "many" if len(view.cases) > 2 else ""
-    return markup('{gate}<div class="verdicts {many}">{cards}</div>{caveats}', gate=_gate(view), many=many, cards=cards, caveats=_caveats(view))
+    return markup('{gate}<div class="verdicts {many}">{cards}</div>{caveats}', gate=gate(view), many=many, cards=cards, caveats=_caveats(view))
 
 
 def _card(view: View, case: CaseView) -> Markup:
@@ -86,31 +85,6 @@ def _shares(case: CaseView) -> Markup:
         for kind, text, share in parts
     )
     return markup('<div class="shares" aria-hidden="true">{bars}</div><ul class="key">{words}</ul>', bars=bars, words=words)
-
-
-def _gate(view: View) -> Markup:
-    rules = view.header.get("gate") or []
-    if not rules:
-        return Markup("")
-    kind, word = ("ok", "Gate met") if all(rule.get("met") for rule in rules) else ("bad", "Gate missed")
-    lines = listing((_rule(rule, named=len(view.cases) > 1) for rule in rules), "plain")
-    return markup('<div class="gate {kind}"><p class="gate-word">{word}</p>{lines}</div>', kind=kind, word=word, lines=lines)
-
-
-def _rule(rule: dict[str, Any], *, named: bool) -> Markup:
-    kind, word = ("ok", "met") if rule.get("met") else ("bad", "missed")
-    end = "high" if "<" in str(rule.get("rule", "")) else "low"
-    return markup(
-        '<span class="mark {kind}">{word}</span> <code>{rule}</code> {case} <span class="quiet">measured {value}, judged on the {end} end {bound}</span>',
-        kind=kind, word=word, rule=rule.get("rule", ""), case=rule.get("case", "") if named else "", end={"high": "upper", "low": "lower"}[end],
-        value=_measured(rule, "value"), bound=_measured(rule, end),
-    )  # fmt: skip
-
-
-def _measured(rule: dict[str, Any], name: str) -> str:
-    """A number of a rule: a share in percent, anything else in its own unit."""
-    value = rule.get(name)
-    return percent(value) if isinstance(value, float) and rule.get("share", True) else number(value)
 
 
 def _caveats(view: View) -> Markup:
