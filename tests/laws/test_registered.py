@@ -87,8 +87,9 @@ def test_a_section_of_nothing(name):
     one = everything("section")[name]
     assert one.aim is None or one.aim in everything("aim")
     assert one.title
-    drawn = one(View({"cases": [], "status": "done", "gate": [], "warnings": [], "contradictions": []}, ()))
-    assert drawn is None or isinstance(drawn, str)
+    if not one.shows:  # it is never drawn without what it is about
+        drawn = one.draw(View({"cases": [], "status": "done", "gate": [], "warnings": [], "contradictions": []}, ()))
+        assert drawn is None or isinstance(drawn, str)
 
 
 @pytest.mark.parametrize("name", everything("recipe"))
