@@ -38,6 +38,7 @@ from sparring.threats.balls import Linf
 @register("space", "added")
 class Added(Linf):
     "Bounds every change, as linf does."
+    kind = "added"
 """,
     "tampering": """
 from sparring.core.registry import register
@@ -46,6 +47,7 @@ from sparring.threats.tampering import LabelTampering
 @register("tampering", "added")
 class Added(LabelTampering):
     "Changes labels."
+    kind = "added"
 """,
     "goal": """
 from sparring.core.registry import register
@@ -54,6 +56,7 @@ from sparring.threats.goals import Untargeted
 @register("goal", "added")
 class Added(Untargeted):
     "Counts any wrong answer."
+    kind = "added"
 """,
     "domain": """
 from sparring.core.registry import register
@@ -62,6 +65,7 @@ from sparring.domains.image import Image
 @register("domain", "added")
 class Added(Image):
     "Takes images."
+    kind = "added"
 """,
     "task": """
 from sparring.core.registry import register
@@ -70,6 +74,7 @@ from sparring.tasks.classes import Classes
 @register("task", "added")
 class Added(Classes):
     "Answers classes."
+    kind = "added"
 """,
     "adapter": """
 from sparring.models.adapter import adapter

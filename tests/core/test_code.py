@@ -214,3 +214,19 @@ def digits_case():
     from sparring.models.zoo import digits_plain
 
     return sp.victim(digits_plain(), sp.load("digits", take=2).domain), sp.linf(0.1)
+
+
+def test_the_subject_counts_with_task_domain_and_all_that_a_victim_wraps(digits_case):
+    """The kind of answers, the kind of inputs and every wrapper decide what is asked and what it means."""
+    import sparring as sp
+    from sparring.core.code import code_of_subject
+    from sparring.models.eot import eot
+    from sparring.tasks.values import Values
+
+    victim, _ = digits_case
+    data = sp.load("digits", take=2)
+    table = sp.load("breast-cancer", take=2)
+    values = sp.Data.of(data.x, [1.0, 2.0], data.domain, task=Values())
+    keys = [code_of_subject(*one) for one in ((data,), (table,), (values,), (data, victim), (data, eot(victim, 2)))]
+    assert len(set(keys)) == len(keys)
+    assert code_of_subject(sp.load("digits", take=1), victim) == keys[3]

@@ -79,6 +79,19 @@ BROKEN = {
         "@recipe('wrong', cites='')\n@dataclass(frozen=True)\nclass Wrong:\n    weight: float",
         "TypeError: @recipe on Wrong: weight has no default: give it one, such as weight: float = 1.0",
     ),
+    "a setting that every attack has": (
+        f"{ATTACK}@attack(needs=set())\ndef wrong(problem, *, batch=3): ...",
+        "TypeError: @attack on wrong(problem, *, batch=3): batch means something else where settings are given: rename it",
+    ),
+    "a setting that every training has": (
+        "from dataclasses import dataclass\nfrom sparring.defences.training.recipe import recipe\n"
+        "@recipe('wrong', cites='')\n@dataclass(frozen=True)\nclass Wrong:\n    epochs: int = 1",
+        "TypeError: @recipe on Wrong: epochs means something else where settings are given: rename it",
+    ),
+    "a space that calls itself otherwise": (
+        "from sparring.core.registry import register\nfrom sparring.threats.balls import Linf\n@register('space', 'wrong')\nclass Wrong(Linf): ...",
+        "TypeError: the space 'wrong' calls itself 'linf', by which records would name it: set kind = 'wrong' in Wrong",
+    ),
     "half a task": (
         "from sparring.core.registry import register\nfrom sparring.core.task import Task\n"
         "@register('task', 'wrong')\nclass Wrong(Task):\n    def describe(self): ...\n    def answer(self, scores): ...",
@@ -244,3 +257,69 @@ def test_a_notebook_may_register_again(plugins):
     registry.register("space", "mine")(first)
     registry.register("space", "mine")(second)
     assert find("space", "mine") is second
+
+
+FAILING = """
+from sparring.certification.certifier import certifier
+from sparring.certification.networks.verifier import verifier
+from sparring.data.readers.reader import reader
+from sparring.metrics.metric import metric
+from sparring.models.adapter import adapter
+from sparring.models.callable import CallableVictim
+
+def fail(*any):
+    raise RuntimeError("a slip")
+
+@adapter("wrong", fail, order=-1)
+class Wrong(CallableVictim):
+    "Wrap nothing."
+
+@reader("wrong", fail, files="wrong files", takes=set(), order=-1)
+def wrong_reader(path, options):
+    "Read nothing."
+
+@certifier("wrong", fail, cites="", order=-1)
+def wrong_certifier(victim, x, y, threat, rng, *, seconds=None):
+    "Prove nothing."
+
+@verifier("wrong", order=-1, cites="", efforts={"quick": {}})
+def wrong_verifier(state):
+    "Prove nothing."
+    fail()
+
+@verifier("wrong_too", order=-1, cites="", misfit=fail, efforts={"quick": {}})
+def wrong_too(state):
+    "Prove nothing."
+
+@metric("wrong", task="classes")
+def wrong_metric(rows):
+    "Return nothing."
+    fail()
+"""
+
+
+def test_what_fails_when_it_is_asked_is_left_out(plugins, tmp_path):
+    """Predicates, verifiers and metrics of a plugin that fail when a run asks them cost a warning each; the run is as without them."""
+    import numpy as np
+
+    import sparring as sp
+    from sparring.models.zoo import digits_plain
+
+    def run(folder):
+        data = sp.load(tmp_path / "data.npz")
+        found = sp.evaluate(sp.victim(digits_plain(), sp.image(8, 8)), data, sp.linf(0.02), ["noise(tries=2)"], out=folder)
+        return found.summary()[0]
+
+    digits = sp.load("digits", take=8)
+    np.savez(tmp_path / "data.npz", x=digits.x.numpy(), y=digits.y.numpy())
+    before = run(tmp_path / "before")
+    plugins(("mine", "plug"), plug=FAILING)
+    assert asked()[1] == []
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always", PluginWarning)
+        after = run(tmp_path / "after")
+    told = {str(one.message) for one in given if issubclass(one.category, PluginWarning)}
+    failing = ("adapter wrong", "reader of wrong files", "certifier wrong", "verifier wrong", "verifier wrong_too", "metric wrong")
+    assert told == {f"the {one} of plug fails and is left out (RuntimeError: a slip): mend the plugin or uninstall it" for one in failing}
+    for name in ("clean_accuracy", "robust_accuracy", "certified_accuracy"):
+        assert after[name] == before[name]

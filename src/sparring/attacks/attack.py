@@ -220,6 +220,7 @@ def _signature(search: Callable[..., Any], defaults: dict[str, Any]) -> inspect.
 
 
 _CALL = inspect.signature(Attack.__call__)
+_TAKEN = frozenset({*_CALL.parameters, *EVERY} - {"self", "unnamed", "settings"})
 
 
 def _hints(search: Callable[..., Any]) -> dict[str, Any]:
@@ -292,7 +293,7 @@ def attack(
     """
 
     def enter(search: Callable[Concatenate[Problem, Chosen], Batch]) -> Attack[Chosen]:
-        check_signature("attack", search, ("problem",))
+        check_signature("attack", search, ("problem",), taken=_TAKEN)
         made = Attack(search.__name__, search, frozenset(needs), frozenset(uses), cites, control, frozenset(tasks), {}, *(taxonomy or ("", "")))
         object.__setattr__(made, "__module__", search.__module__)
         return register("attack", made.name)(made)

@@ -12,7 +12,7 @@ from sparring.certification.certificate import Certificate, Verdict, table
 from sparring.certification.certifier import Certifier
 from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.foreign import in_our_words
-from sparring.core.registry import everything, find
+from sparring.core.registry import ask_tolerantly, everything, find
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
@@ -54,7 +54,9 @@ class Certificates(list[Certificate]):
 
 def fitting(victim: Victim, threat: Threat) -> list[Certifier]:
     """Return the certifiers that fit and run by default, in order."""
-    return sorted((one for one in everything("certifier").values() if one.by_default and not one.misfit(victim, threat)), key=lambda one: one.order)
+    known: list[Certifier] = sorted(everything("certifier").values(), key=lambda one: one.order)
+    asked = [one for one in known if one.by_default]
+    return [one for one in asked if not ask_tolerantly(one, f"the certifier {one.name}", lambda one=one: one.misfit(victim, threat), "it fails")]
 
 
 @in_our_words

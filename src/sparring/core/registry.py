@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, TypeVar
 
-from sparring.core.errors import PluginWarning, UnknownName
+from sparring.core.errors import PluginWarning, SparringError, UnknownName
 
 Thing = TypeVar("Thing")
 
@@ -57,7 +57,7 @@ def register(kind: str, name: str) -> Callable[[Thing], Thing]:
     Raises:
         UnknownName: For a kind that does not exist.
         ValueError: For a second thing of that name, from another module.
-        TypeError: For a class that lacks methods which its kind must have.
+        TypeError: For a class that lacks methods which its kind must have, or calls itself otherwise.
     """
 
     if kind not in ROOMS:
@@ -66,6 +66,8 @@ def register(kind: str, name: str) -> Callable[[Thing], Thing]:
     def enter(thing: Thing) -> Thing:
         if inspect.isabstract(thing):
             raise TypeError(f"the {kind} {name!r} lacks {', '.join(sorted(thing.__abstractmethods__))}: define them in {thing.__qualname__}")  # type: ignore[attr-defined]
+        if isinstance(thing, type) and isinstance(own := getattr(thing, "kind", name), str) and own != name:
+            raise TypeError(f"the {kind} {name!r} calls itself {own!r}, by which records would name it: set kind = {name!r} in {thing.__qualname__}")
         known = _things[kind].get(name)
         if known is not None and known is not thing and (there := origin(known)) != (here := origin(thing)):
             if is_ours(there) or not is_ours(here):
@@ -125,6 +127,29 @@ def named_in(settings: Mapping[str, Any]) -> list[Any]:
                 names = {name for one in written for name in re.findall(r"[A-Za-z_][\w-]*", str(one))}
                 found += [thing for name, thing in things.items() if name in names or (value is None and setting != kind)]
     return found
+
+
+Answer = TypeVar("Answer")
+
+
+def ask_tolerantly(thing: Any, what: str, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """Return what a registered thing answers; warn and go on without where a plugin fails.
+
+    Args:
+        thing: The registered thing.
+        what: What fails then, for the warning: "the metric ambiguity".
+        ask: Asks it.
+        otherwise: The answer that leaves it out.
+    """
+    try:
+        return ask()
+    except SparringError:
+        raise
+    except Exception as error:
+        if is_ours(origin(thing)):
+            raise
+        warn_of_plugin(origin(thing), f"{what} of {origin(thing)} fails and is left out ({_said(error)}): mend the plugin or uninstall it")
+        return otherwise
 
 
 def _walk(package_name: str) -> None:

@@ -9,7 +9,7 @@ from sparring.core.arguments import shown
 from sparring.core.errors import InputError, LoadError, PlanError, UnknownName
 from sparring.core.expression import parse
 from sparring.core.foreign import in_our_words
-from sparring.core.registry import everything, find
+from sparring.core.registry import ask_tolerantly, everything, find
 from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.reader import Options, Reader
@@ -99,7 +99,7 @@ def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:
         raise LoadError(f"{path} does not exist: {hint}")
     readers = sorted(everything("reader").values(), key=lambda one: one.order)
     for one in readers:
-        if one.accepts(path):
+        if ask_tolerantly(one, f"the reader of {one.files}", lambda one=one: one.accepts(path), False):
             return one
     if "*" in path.name:
         raise LoadError(f"no text file matches {path}: check the path and the pattern")

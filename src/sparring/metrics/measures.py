@@ -7,7 +7,7 @@ import pandas as pd
 
 from sparring.core.expression import parse
 from sparring.core.rate import Rate
-from sparring.core.registry import everything
+from sparring.core.registry import ask_tolerantly, everything
 from sparring.metrics.metric import Metric
 
 
@@ -91,7 +91,7 @@ def measures_of_task(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measur
         return []
     known: dict[str, Metric] = everything("metric")
     own = [one for one in known.values() if one.task and one.fits(aim_of(case), task_of(case)) and not one.per_cell and not one.defaults]
-    return [Measure("", one.name, one(rows), False, share=one.share) for one in own]
+    return [Measure("", one.name, _measured(one, rows, {}), False, share=one.share) for one in own]
 
 
 def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
@@ -107,9 +107,14 @@ def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
     written = {said: parse(said) for said in (case.get("aim") or {}).get("metrics", [])}
     shown = {said: (known[one.name], one.settings) for said, one in written.items() if one.name in known}
     controls, references = controls_of(case), references_of(case)
-    found = [Measure("", said, one(rows, **settings), False) for said, (one, settings) in shown.items() if not one.per_cell]
+    found = [Measure("", said, _measured(one, rows, settings), False) for said, (one, settings) in shown.items() if not one.per_cell]
     for said in [*attacks_of(case), *references, *controls]:
         here = rows[rows.attack == said]
-        rates = {name: one(here, **settings) for name, (one, settings) in shown.items() if one.per_cell and len(here)}
+        rates = {name: _measured(one, here, settings) for name, (one, settings) in shown.items() if one.per_cell and len(here)}
         found += [Measure(said, name, rate, said in controls, said in references) for name, rate in rates.items()]
     return found
+
+
+def _measured(one: Metric, rows: pd.DataFrame, settings: Mapping[str, Any]) -> Rate:
+    """A rate of no trials where a metric of a plugin fails."""
+    return ask_tolerantly(one, f"the metric {one.name}", lambda: one(rows, **settings), Rate.of(0, 0))

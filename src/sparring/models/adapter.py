@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError, UnknownName
 from sparring.core.foreign import ours
-from sparring.core.registry import everything, register
+from sparring.core.registry import ask_tolerantly, everything, register
 from sparring.core.task import Task
 from sparring.core.victim import Victim
 
@@ -33,6 +33,12 @@ def adapter(name: str, accepts: Callable[[Any], bool], *, order: int = 50) -> Ca
         return wrap
 
     return enter
+
+
+def adapters_of(model: Any) -> list[Adapter]:
+    """Return the adapters that accept a model, in the order in which they are tried."""
+    named = sorted(everything("adapter").items(), key=lambda pair: pair[1].order)
+    return [one for name, one in named if ask_tolerantly(one, f"the adapter {name}", lambda one=one: one.accepts(model), False)]
 
 
 def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
@@ -66,15 +72,14 @@ def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
     task = settings.get("task")
     if task is not None and not isinstance(task, Task):
         raise LoadError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
-    for one in sorted(everything("adapter").values(), key=lambda one: one.order):
-        if one.accepts(model):
-            known = list(inspect.signature(one.wrap).parameters)[2:]
-            if task is not None and "task" not in known:
-                raise LoadError(f"{one.wrap.__name__} answers classes only: leave task= out")
-            for setting in settings:
-                if setting not in known:
-                    raise UnknownName(f"setting of {one.wrap.__name__}", setting, known, hint=ours(setting, known))
-            return one.wrap(model, domain, **settings)
+    for one in adapters_of(model):
+        known = list(inspect.signature(one.wrap).parameters)[2:]
+        if task is not None and "task" not in known:
+            raise LoadError(f"{one.wrap.__name__} answers classes only: leave task= out")
+        for setting in settings:
+            if setting not in known:
+                raise UnknownName(f"setting of {one.wrap.__name__}", setting, known, hint=ours(setting, known))
+        return one.wrap(model, domain, **settings)
     raise LoadError(
         f"cannot attack a {type(model).__module__}.{type(model).__name__}: give a torch module, an exported program, "
         "an .onnx path, a scikit-learn estimator or a callable that returns scores [n, classes]"

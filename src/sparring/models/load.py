@@ -13,7 +13,7 @@ from sparring.core.errors import InputError, LoadError, UnknownName
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
-from sparring.models.adapter import victim
+from sparring.models.adapter import adapters_of, victim
 from sparring.models.factory import made_by
 from sparring.models.http.endpoint import Endpoint
 from sparring.models.http.victim import is_address
@@ -127,7 +127,7 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
     if data is None:
         raise LoadError(f"{name}: the type of the inputs is taken from the data: give data")
     chosen = {"name": name, **(settings or {})}
-    fitting = [one for one in sorted(everything("adapter").values(), key=lambda one: one.order) if one.accepts(model)]
+    fitting = adapters_of(model)
     if fitting:
         known = list(inspect.signature(fitting[0].wrap).parameters)[2:]
         for setting in chosen:

@@ -163,13 +163,17 @@ def test_a_gradient_that_is_not_finite_stops_too():
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     settings = {"epochs": 1, "batch": 32, "folder": tmp_path}
     train(net(), data(), sp.linf(0.1), plain, **settings)
-    for more, word in (({"batch": 64}, "batch was '32' and is '64'"), ({"seed": 1}, "seed was"), ({"optimiser": Adam(1.0)}, "optimiser was")):
+    for more, word in (({"batch": 64}, "batch was '32', now '64'"), ({"seed": 1}, "seed was"), ({"optimiser": Adam(1.0)}, "optimiser was")):
         with pytest.raises(PlanError, match=word):
             train(net(), data(), sp.linf(0.1), plain, **{**settings, **more})
     with pytest.raises(PlanError, match="threat was"):
         train(net(), data(), sp.linf(0.2), plain, **settings)
     with pytest.raises(PlanError, match="data was"):
         train(net(), data(100), sp.linf(0.1), plain, **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparring.defences.training.loop.code_of", lambda *things: "edited")
+        with pytest.raises(PlanError, match="code was"):
+            train(net(), data(), sp.linf(0.1), plain, **settings)
     other = net()
     with torch.no_grad():
         other[0].bias[0] += 1

@@ -49,11 +49,17 @@ def _case(case: CaseView) -> Markup:
     rows = [(f"{360 // SECTORS * sector}°", f"{int(n):,}", f"{clean:.1f}°", f"{attacked:.1f}°") for sector, n, clean, attacked in found.itertuples()]
     columns = [Column("true direction, within 22.5°"), Column("samples", True), Column("mean error", True), Column("mean error under attack", True)]
     legend = key([("held", "without attack"), ("broken", "under the attack that broke the sample")])
-    return markup("<figure>{legend}{picture}</figure>{table}", legend=legend, picture=_plot(case, found), table=table("Errors by direction", columns, rows))
+    return markup(
+        '<figure style="max-width: 24rem">{legend}{picture}</figure>{table}',
+        legend=legend,
+        picture=_plot(case, found),
+        table=table("Errors by direction", columns, rows),
+    )
 
 
 def _plot(case: CaseView, found: pd.DataFrame) -> Markup:
     import matplotlib
+    from matplotlib.ticker import MaxNLocator
 
     turned = np.deg2rad(360 / SECTORS * np.asarray(found.index))
     with matplotlib.rc_context(SETTINGS):
@@ -62,4 +68,6 @@ def _plot(case: CaseView, found: pd.DataFrame) -> Markup:
         axes.bar(turned, found.attacked, width=0.6, color=COLOURS["broken"], alpha=0.5)
         axes.bar(turned, found.clean, width=0.35, color=COLOURS["held"])
         axes.set_thetagrids(range(0, 360, 45))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_formatter("{x:.0f}°")
         return svg(drawn, f"compass-{case.place}", f"Mean error by true direction, {case.name}", "The numbers are in the table below.")

@@ -52,7 +52,7 @@ def pointers_net() -> nn.Module:
         net[1].bias.zero_()
         net[3].weight.copy_(torch.tensor([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))
         net[3].bias.zero_()
-    return net
+    return net.eval()
 
 
 def _coordinates() -> tuple[np.ndarray, np.ndarray]:

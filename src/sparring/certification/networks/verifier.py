@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparring.certification.networks.chances import Chance, even
 from sparring.certification.networks.state import VerificationState
-from sparring.core.registry import register
+from sparring.core.registry import ask_tolerantly, register
 from sparring.core.signature import check_signature
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Verifier:
 
     def fits(self, state: VerificationState) -> bool:
         """Return whether it can serve the open queries."""
-        if reason := self.misfit(state):
+        if reason := ask_tolerantly(self, f"the verifier {self.name}", lambda: self.misfit(state), "it fails"):
             log.debug("%s skipped: %s", self.name, reason)
         return not reason
 
@@ -101,7 +101,7 @@ class Verifier:
         """Run it on all open queries."""
         state.verifier = self.name
         before, began = len(state), time.monotonic()
-        self.run(state, **settings)
+        ask_tolerantly(self, f"the verifier {self.name}", lambda: self.run(state, **settings), None)
         log.debug("%s settled %d of %d in %.3f s", self.name, before - len(state), before, time.monotonic() - began)
 
     def run_on(self, state: VerificationState, settings: Mapping[str, Any], chosen: Tensor) -> None:

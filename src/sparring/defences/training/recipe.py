@@ -14,6 +14,13 @@ from sparring.defences.training.step import Loss
 LossClass = TypeVar("LossClass", bound=Callable[..., Loss])
 
 
+TAKEN = frozenset(
+    {"module", "model", "weights", "data", "split", "take", "threat", "recipe", "fresh", "epochs", "batch", "rate", "optimiser", "schedule"}
+    | {"radius_schedule", "clip", "seed", "folder", "listen", "out"}
+)
+"""What `harden` and `spar harden` take beside the settings of a recipe, which therefore cannot be called so."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Represent a registered recipe.
@@ -38,7 +45,7 @@ def recipe(name: str, *, cites: str, initialisation: Initialisation | None = Non
     """Register the dataclass of a loss as a recipe of `harden`; see `Recipe`."""
 
     def enter(loss: LossClass) -> LossClass:
-        check_fields("recipe", loss)  # type: ignore[arg-type]
+        check_fields("recipe", loss, TAKEN)  # type: ignore[arg-type]
         made = Recipe(name, loss, initialisation, cites)
         object.__setattr__(made, "__doc__", loss.__doc__)
         object.__setattr__(made, "__module__", loss.__module__)
