@@ -34,6 +34,12 @@ def adapter(name: str, accepts: Callable[[Any], bool], *, order: int = 50) -> Ca
     return enter
 
 
+def adapter_of(model: Any) -> Adapter | None:
+    """Return the first adapter that accepts an object; None where there is none."""
+    ranked: list[Adapter] = sorted(everything("adapter").values(), key=lambda one: one.order)
+    return next((one for one in ranked if one.accepts(model)), None)
+
+
 def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
     """Return a model as a `Victim`.
 
@@ -49,12 +55,12 @@ def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
     task = settings.get("task")
     if task is not None and not isinstance(task, Task):
         raise LoadError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
-    for one in sorted(everything("adapter").values(), key=lambda one: one.order):
-        if one.accepts(model):
-            if task is not None and "task" not in inspect.signature(one.wrap).parameters:
-                raise LoadError(f"{one.wrap.__name__} answers classes only: leave task= out")
-            return one.wrap(model, domain, **settings)
-    raise LoadError(
-        f"cannot attack a {type(model).__module__}.{type(model).__name__}: give a torch module, an exported program, "
-        "an .onnx path, a scikit-learn estimator or a callable that returns scores [n, classes]"
-    )
+    chosen = adapter_of(model)
+    if chosen is None:
+        raise LoadError(
+            f"cannot attack a {type(model).__module__}.{type(model).__name__}: give a torch module, an exported program, "
+            "an .onnx path, a scikit-learn estimator or a callable that returns scores [n, classes]"
+        )
+    if task is not None and "task" not in inspect.signature(chosen.wrap).parameters:
+        raise LoadError(f"{chosen.wrap.__name__} answers classes only: leave task= out")
+    return chosen.wrap(model, domain, **settings)

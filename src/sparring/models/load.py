@@ -11,7 +11,7 @@ from sparring.core.domain import Domain
 from sparring.core.errors import LoadError, UnknownName
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
-from sparring.models.adapter import victim
+from sparring.models.adapter import adapter_of, victim
 from sparring.models.factory import made_by
 from sparring.models.http.endpoint import Endpoint
 from sparring.models.http.victim import is_address
@@ -113,16 +113,15 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
     if data is None:
         raise LoadError(f"{name}: what its inputs are comes from the data: give data")
     chosen = {"name": name, **(settings or {})}
-    fitting = [one for one in sorted(everything("adapter").values(), key=lambda one: one.order) if one.accepts(model)]
-    if fitting:
-        known = list(inspect.signature(fitting[0].wrap).parameters)[2:]
+    if fitting := adapter_of(model):
+        known = list(inspect.signature(fitting.wrap).parameters)[2:]
         for setting in chosen:
             if setting not in known:
-                raise UnknownName(f"setting of {fitting[0].wrap.__name__} (for {name})", setting, known)
+                raise UnknownName(f"setting of {fitting.wrap.__name__} (for {name})", setting, known)
         task = getattr(data, "task", None)
         if task is not None and task.kind != "classes":
             if "task" not in known:
-                raise LoadError(f"{name}: {fitting[0].wrap.__name__} answers classes only, and the data holds {task}: give a torch module or an ONNX file")
+                raise LoadError(f"{name}: {fitting.wrap.__name__} answers classes only, and the data holds {task}: give a torch module or an ONNX file")
             chosen.setdefault("task", task)
         elif "classes" in known and getattr(model, "classes", None) is None:
             chosen.setdefault("classes", len(data.classes))
