@@ -89,7 +89,9 @@ class Plan(BaseModel):
 
         Unknown keys name the nearest, and wrong types say which key.
         """
-        values = {_current(str(name)): value for name, value in given.items()}
+        values = {RENAMED.get(str(name), str(name)): value for name, value in given.items()}
+        for old in RENAMED.keys() & given.keys():
+            warnings.warn(f"the plan key {old} is now called {RENAMED[old]}: write {RENAMED[old]}=...", FutureWarning, stacklevel=2)
         for name in values:
             if name not in cls.model_fields:
                 raise UnknownName("plan key", str(name), cls.model_fields, hint=ours(name, cls.model_fields))
@@ -215,12 +217,6 @@ class Plan(BaseModel):
 
 RENAMED = {"doubt": "self_check"}
 """Keys by the names that they had before, which are understood with a warning."""
-
-
-def _current(name: str) -> str:
-    if name in RENAMED:
-        warnings.warn(f"the plan key {name} is now called {RENAMED[name]}: write {RENAMED[name]}=...", FutureWarning, stacklevel=3)
-    return RENAMED.get(name, name)
 
 
 def _keys_of_others(chosen: Aim) -> set[str]:

@@ -98,8 +98,8 @@ class Traced:
                 found[node] = attrgetter(str(node.target))(graph)
             elif node.op == "call_function":
                 place += 1
-                arguments: Any = map_arg(node.args, lambda each: found[each])
-                settings: Any = map_arg(node.kwargs, lambda each: found[each])
+                arguments: Any = map_arg(node.args, found.__getitem__)
+                settings: Any = map_arg(node.kwargs, found.__getitem__)
                 if operator_name(node) == "wrap_with_set_grad_enabled":  # torch.no_grad() around a part of it
                     inner, taken = arguments[1], arguments[2:]
                     starts = [each for each in inner.graph.nodes if each.op == "placeholder"]
@@ -107,7 +107,7 @@ class Traced:
                 else:
                     found[node] = read_operator(builder, node, arguments, settings, f"{place} of {total}")
         (out,) = (node for node in graph.graph.nodes if node.op == "output")
-        return map_arg(out.args[0], lambda each: found[each])
+        return map_arg(out.args[0], found.__getitem__)
 
     def _inputs(self, builder: Builder, live: bool) -> Iterator[tuple[fx.Node, Any]]:
         nodes = [node for node in self.program.graph.nodes if node.op == "placeholder"]

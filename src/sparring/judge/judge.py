@@ -57,7 +57,8 @@ def judge(victim: Victim, x: Batch, points: Batch, criterion: Criterion, threat:
     met, answered = criterion.met(answers), task.answered(answers)
     status = [_status(*flags) for flags in zip(met.tolist(), allowed.tolist(), answered.tolist(), spent.tolist(), strict=True)]
     complaints = region.complaint(deployed) if Status.INFEASIBLE in status else [""] * len(x)
-    note = [_note(one, complaint) for one, complaint in zip(status, complaints, strict=True)]
+    reasons = {Status.ERROR: "the model answered with NaN or infinite scores", Status.INFEASIBLE: "outside the domain"}
+    note = [(one is Status.INFEASIBLE and complaint) or reasons.get(one, "") for one, complaint in zip(status, complaints, strict=True)]
     quality = torch.full_like(margin, torch.nan) if truth is None else task.quality(answers, truth)
     return Verdicts(status, deployed, answers, margin, quality, region.size(deployed).to(device), note)
 
@@ -80,9 +81,3 @@ def _status(met: bool, allowed: bool, answered: bool, spent: bool) -> Status:
     if met:
         return Status.BROKEN if allowed else Status.INFEASIBLE
     return Status.OUT_OF_BUDGET if spent else Status.HELD
-
-
-def _note(status: Status, complaint: str) -> str:
-    if status is Status.ERROR:
-        return "the model answered with NaN or infinite scores"
-    return (complaint or "outside the domain") if status is Status.INFEASIBLE else ""

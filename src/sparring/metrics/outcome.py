@@ -79,12 +79,10 @@ def accuracy_alone(case: pd.DataFrame, attack: str) -> Rate:
 
 def accuracy_by_class(case: pd.DataFrame) -> pd.DataFrame:
     """Return one row per class, by number, with n, clean and robust (`Rate`s)."""
+
+    def rate(part: "pd.Series[bool]") -> Rate:
+        return Rate.of(int(part.sum()), len(part))
+
     rows = outcomes(case)
     found = rows.groupby(rows.wanted.astype(int).rename("label"))
-    return pd.DataFrame(
-        {
-            "n": found.size(),
-            "clean": found.clean.agg(lambda part: Rate.of(int(part.sum()), len(part))),
-            "robust": found.robust.agg(lambda part: Rate.of(int(part.sum()), len(part))),
-        }
-    )
+    return pd.DataFrame({"n": found.size(), "clean": found.clean.agg(rate), "robust": found.robust.agg(rate)})

@@ -35,10 +35,10 @@ def adapter(name: str, accepts: Callable[[Any], bool], *, order: int = 50) -> Ca
     return enter
 
 
-def adapters_of(model: Any) -> list[Adapter]:
-    """Return the adapters that accept a model, in the order in which they are tried."""
+def adapter_of(model: Any) -> Adapter | None:
+    """Return the first adapter that accepts a model; None if there is none."""
     named = sorted(everything("adapter").items(), key=lambda pair: pair[1].order)
-    return [one for name, one in named if ask_tolerantly(one, f"the adapter {name}", lambda one=one: one.accepts(model), False)]
+    return next((one for name, one in named if ask_tolerantly(one, f"the adapter {name}", lambda one=one: one.accepts(model), False)), None)
 
 
 def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
@@ -72,15 +72,16 @@ def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
     task = settings.get("task")
     if task is not None and not isinstance(task, Task):
         raise LoadError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
-    for one in adapters_of(model):
-        known = list(inspect.signature(one.wrap).parameters)[2:]
-        if task is not None and "task" not in known:
-            raise LoadError(f"{one.wrap.__name__} answers classes only: leave task= out")
-        for setting in settings:
-            if setting not in known:
-                raise UnknownName(f"setting of {one.wrap.__name__}", setting, known, hint=ours(setting, known))
-        return one.wrap(model, domain, **settings)
-    raise LoadError(
-        f"cannot attack a {type(model).__module__}.{type(model).__name__}: give a torch module, an exported program, "
-        "an .onnx path, a scikit-learn estimator or a callable that returns scores [n, classes]"
-    )
+    chosen = adapter_of(model)
+    if chosen is None:
+        raise LoadError(
+            f"cannot attack a {type(model).__module__}.{type(model).__name__}: give a torch module, an exported program, "
+            "an .onnx path, a scikit-learn estimator or a callable that returns scores [n, classes]"
+        )
+    known = list(inspect.signature(chosen.wrap).parameters)[2:]
+    if task is not None and "task" not in known:
+        raise LoadError(f"{chosen.wrap.__name__} answers classes only: leave task= out")
+    for setting in settings:
+        if setting not in known:
+            raise UnknownName(f"setting of {chosen.wrap.__name__}", setting, known, hint=ours(setting, known))
+    return chosen.wrap(model, domain, **settings)

@@ -13,7 +13,7 @@ from sparring.core.errors import InputError, LoadError, UnknownName
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
-from sparring.models.adapter import adapters_of, victim
+from sparring.models.adapter import adapter_of, victim
 from sparring.models.factory import made_by
 from sparring.models.http.endpoint import Endpoint
 from sparring.models.http.victim import is_address
@@ -127,17 +127,16 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
     if data is None:
         raise LoadError(f"{name}: the type of the inputs is taken from the data: give data")
     chosen = {"name": name, **(settings or {})}
-    fitting = adapters_of(model)
-    if fitting:
-        known = list(inspect.signature(fitting[0].wrap).parameters)[2:]
+    if fitting := adapter_of(model):
+        known = list(inspect.signature(fitting.wrap).parameters)[2:]
         for setting in chosen:
             if setting not in known:
-                raise UnknownName(f"setting of {fitting[0].wrap.__name__} (for {name})", setting, known)
+                raise UnknownName(f"setting of {fitting.wrap.__name__} (for {name})", setting, known)
         task = getattr(data, "task", None)
         if task is not None and task.kind != "classes":
             if "task" not in known:
                 raise LoadError(
-                    f"{name}: {fitting[0].wrap.__name__} answers classes only, and the data holds {task}: give a torch module, an ONNX file or a regressor"
+                    f"{name}: {fitting.wrap.__name__} answers classes only, and the data holds {task}: give a torch module, an ONNX file or a regressor"
                 )
             chosen.setdefault("task", task)
         elif "classes" in known and getattr(model, "classes", None) is None:

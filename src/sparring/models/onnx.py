@@ -30,7 +30,7 @@ def _is_onnx(model: Any) -> bool:
     return isinstance(model, str | Path) and str(model).endswith((".onnx", ".onnx.gz"))
 
 
-@adapter("onnx", _is_onnx, order=30)
+@adapter("onnx", _is_onnx, order=11)
 class OnnxVictim(DifferentiableVictim):
     """Represent an .onnx file with one input and scores as its first output.
 

@@ -11,7 +11,7 @@ SLIPS = (
     # By gradients
     Slip(
         "the loss is a mean over the batch",
-        "sparring.models.differentiate:graded",
+        "sparring.models.differentiate:DifferentiableVictim.gradient",
         "A.sum()",
         "A.mean()",
         f"{SAME}::test_batches_and_order_change_nothing laws/test_victim.py -k gradient",

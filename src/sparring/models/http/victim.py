@@ -29,7 +29,7 @@ def is_address(model: Any) -> bool:
     return isinstance(model, Endpoint) or (isinstance(model, str) and model.lower().startswith(("http://", "https://")))
 
 
-@adapter("http", is_address, order=32)
+@adapter("http", is_address, order=13)
 class HttpVictim(Victim):
     """Represent a model behind an address or an `Endpoint` with settings.
 

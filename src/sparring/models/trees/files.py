@@ -29,7 +29,7 @@ def _is_file(model: Any) -> bool:
     return isinstance(model, Ensemble) or (isinstance(model, str | Path) and str(model).lower().endswith(SUFFIXES))
 
 
-@adapter("trees", _is_file, order=31)
+@adapter("trees", _is_file, order=12)
 class TreeVictim(Victim):
     """Represent an `Ensemble`, or a file of one.
 
