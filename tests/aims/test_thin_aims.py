@@ -24,7 +24,7 @@ from sparring.bench.evaluate import carry_out
 from sparring.bench.gate import judge_gate
 from sparring.bench.plan import Plan
 from sparring.cli.summary import print_run
-from sparring.core.errors import InputError, NeedsError, PlanError, UnknownName
+from sparring.core.errors import InputError, LoadError, NeedsError, PlanError, UnknownName
 from sparring.core.fit import read_fit
 from sparring.models.zoo import digits_plain
 from sparring.records.record import Record
@@ -38,6 +38,7 @@ PLANS = {
     },
     "poisoning": {"aim": "poisoning", "data": "digits", "threat": "labels 0.1", "trials": 4, "fit": "linear", "batch": 2},
     "membership": {"aim": "membership", "data": "digits", "split": "all", "fit": "mlp(epochs=4)", "batch": 300},
+    "given": {"aim": "membership", "model": "zoo:digits-plain", "data": "digits", "members": "train", "batch": 700},
     "extraction": {"aim": "extraction", "model": "zoo:digits-plain", "data": "digits", "fit": "linear", "batch": 200},
 }  # fmt: skip
 
@@ -75,7 +76,7 @@ def test_batches_shards_and_a_second_run(name, whole, tmp_path, monkeypatch):
     Plan.of({**PLANS[name], "out": str(Path(whole[name].path).parent)}).run()
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", [one if one in ("membership", "transfer") else pytest.param(one, marks=pytest.mark.slow) for one in PLANS])
 def test_kill_9(name, whole, tmp_path):
     """Killed as soon as there is a part, then run again: the same rows."""
     program = "import sys, json, torch; torch.set_num_threads(1); from sparring.bench.plan import Plan; Plan.of(json.loads(sys.argv[1])).run()"
@@ -181,7 +182,7 @@ def test_flipping_everything_to_one_class_is_damage(tmp_path):
 
 
 def membership(tmp_path, data, fit, *methods):
-    case = MembershipCase("one", read_fit(fit), data, methods or tuple(methods_of("membership", "default")), 0)
+    case = MembershipCase("one", data, methods or tuple(methods_of("membership", "default")), 0, read_fit(fit))
     run = carry_out([case], tmp_path, {}, Settings())
     return {one["cell"]: one["value"] for one in run.summary()[0]["measures"] if one["metric"] == "auc"}, run.table()
 
@@ -216,10 +217,29 @@ def test_scores_that_are_no_numbers_are_errors(tmp_path):
 
 def test_nobody_trains_on_the_others(tmp_path):
     """Members, others and background share no record and are all of the data."""
-    case = MembershipCase("one", read_fit("linear"), noisy(200), (), 3)
+    case = MembershipCase("one", noisy(200), (), 3, read_fit("linear"))
     ids = [set(part.ids) for part in case.parts]
     assert sum(map(len, ids)) == len(set().union(*ids)) == 200
     assert set(case.units) == ids[0] | ids[1]
+
+
+def test_members_of_a_given_model_are_those_that_are_listed(tmp_path):
+    """A file of ids: the same rates as those computed by hand from the model's own scores, and a warning about ids that are nowhere."""
+    data = sp.load("digits", split="all", take=120)
+    inside, listed = data.ids[::3], tmp_path / "members.txt"
+    listed.write_text("\n".join([*inside, "", "digits/nowhere/1"]))
+    keys = {"aim": "membership", "model": "zoo:digits-plain", "data": "digits", "split": "all", "take": 120, "members": str(listed)}
+    run = Plan.of({**keys, "out": str(tmp_path / "runs")}).run()
+    rows = run.table()[run.table().attack == "loss_threshold"]
+    assert set(rows[rows.wanted == "member"].id) == set(inside)
+    others = set(data.ids) - set(inside)
+    assert 0 < (rows.wanted == "non-member").sum() < len(others), "the rest is background"
+    assert set(rows[rows.wanted == "non-member"].id) < others
+    scores = torch.log_softmax(sp.load_model("zoo:digits-plain").scores(data.x).double(), 1).gather(1, data.y[:, None]).squeeze(1)
+    mine = dict(zip(data.ids, scores.tolist(), strict=True))
+    assert rows.score.tolist() == pytest.approx([mine[one] for one in rows.id], abs=1e-5)
+    assert set(run.table().attack) == {"loss_threshold", "blind"}
+    assert run.record.header["warnings"] == ["digits-plain · membership: 1 of 41 members are not in the data, digits/nowhere/1 for one"]
 
 
 # Extraction
@@ -290,6 +310,13 @@ def test_the_model_itself_is_a_perfect_copy(tmp_path):
         ({"aim": "membership", "gate": "robust_accuracy >= 0.1"}, PlanError, "measures evasion"),
         ({"aim": "membership", "gate": "tpr(fqr=0.1) <= 0.1"}, UnknownName, "fpr"),
         ({"aim": "membership", "take": 20}, InputError, "too few"),
+        ({"aim": "membership", "model": "zoo:digits-plain"}, PlanError, "members cannot be told"),
+        ({"aim": "membership", "members": "train"}, PlanError, "add model="),
+        ({"aim": "membership", "model": "zoo:digits-plain", "members": "trian"}, InputError, "neither a file nor a split"),
+        ({"aim": "membership", "model": "zoo:digits-plain", "members": "nowhere.txt"}, LoadError, "cannot be read"),
+        ({"aim": "membership", "model": "zoo:digits-plain", "members": "train", "split": "test"}, InputError, "0 are members"),
+        ({"aim": "membership", "model": "zoo:digits-plain", "members": "train", "split": "train"}, InputError, "0 are not"),
+        ({"aim": "extraction", "model": "zoo:digits-plain", "members": "train"}, PlanError, "says nothing to aim=extraction"),
     ],
 )
 def test_wrong_use_is_refused_before_anything_is_computed(keys, error, said, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ class Request:
         trials: How often a random experiment is repeated.
         seed: Of all random draws.
         sources: Models on which points are found that others are asked about, each alone or several together; None for the models themselves.
+        members: Ids of the samples that the models were trained on; None where nobody says.
     """
 
     data: Data
@@ -44,6 +45,7 @@ class Request:
     trials: int = 10
     seed: int = 0
     sources: Sequence[Sequence[Victim]] | None = None
+    members: frozenset[str] | None = None
 
 
 Cases = Callable[[Request], list[Case]]
@@ -62,6 +64,8 @@ class Aim:
         metrics: The metrics that the summary shows, with settings where they take some; the first is the headline.
         sections: Names of the sections of the report that show it, beside those that are for every run.
         keys: Keys of a plan that it understands beside those of every run.
+        optional: Those of them that a plan may leave out although others must have them: "model".
+        train: Whether a plan with a fit gives it the training split of the data beside what is measured.
         threat: The kind in the registry of what its threats are read as, "space" or "tampering"; empty where it has none.
         columns: Further columns of its rows and their Arrow types, such as {"score": "float64"}.
     """
@@ -74,6 +78,8 @@ class Aim:
     metrics: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     keys: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    train: bool = True
     threat: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
 

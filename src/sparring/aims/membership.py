@@ -1,5 +1,6 @@
 """Membership: can it be told from the model whether a record was in its training data?"""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,10 +14,10 @@ from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.membership.probe import Probe
 from sparring.attacks.method import Method, methods_of
 from sparring.core.code import code_of, code_of_subject
-from sparring.core.errors import InputError, PlanError
+from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.fit import Fit
 from sparring.core.rng import Rng
-from sparring.core.victim import Victim
+from sparring.core.victim import Victim, say_set
 from sparring.data.dataset import Data
 from sparring.records.store import Store
 
@@ -24,31 +25,40 @@ MEMBER, OUTSIDER = "member", "non-member"
 PARTS = (0.4, 0.8)
 """Where the data is divided: below the first a record is a member, below the second it is none, above it is background."""
 
+OTHERS = 2 / 3
+"""Of the records that a given model was not trained on, the share that attacks are asked about; the rest is background."""
+
+FEWEST = 8
+"""Members, non-members and background that there must be at least."""
+
 
 @dataclass(frozen=True)
-class MembershipCase(Case):
-    """Represent one fit on one data set, some of whose records are members.
-
-    The target is trained on a random part of the records, and attacks are asked which.
-    """
+class Asked(Case):
+    """Represent one model and records, of which attacks are asked whether it was trained on them."""
 
     aim: ClassVar[str] = "membership"
 
     name: str
-    fit: Fit
     data: Data
     methods: tuple[Method, ...]
     seed: int
 
     @cached_property
     def parts(self) -> tuple[Data, Data, Data]:
-        """Return members, non-members and background.
+        """Return members, non-members and background; no record is in two of them."""
+        return tuple(self.data.rows(chosen.nonzero().squeeze(1)) for chosen in self._divided(self._drawn()))  # type: ignore[return-value]
 
-        Each record goes by a random number of its own.
-        """
-        drawn = Rng.of(self.seed, self.data.ids).draw("membership").uniform(1, dtype=torch.float64).squeeze(1)
-        inside, beside = drawn < PARTS[0], (drawn >= PARTS[0]) & (drawn < PARTS[1])
-        return tuple(self.data.rows(chosen.nonzero().squeeze(1)) for chosen in (inside, beside, drawn >= PARTS[1]))  # type: ignore[return-value]
+    def _drawn(self) -> Tensor:
+        """float64 [n]: a random number per record, by which it is divided whatever else is in the data."""
+        return Rng.of(self.seed, self.data.ids).draw("membership").uniform(1, dtype=torch.float64).squeeze(1)
+
+    @abstractmethod
+    def _divided(self, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Three times bool [n]: members, non-members and background."""
+
+    @abstractmethod
+    def _target(self, files: Store) -> Victim:
+        """The model that is asked."""
 
     @cached_property
     def records(self) -> Data:
@@ -60,29 +70,14 @@ class MembershipCase(Case):
     def units(self) -> list[str]:
         return self.records.ids
 
-    @property
-    def subject(self) -> str:
-        return str(self.fit)
-
     def check(self) -> None:
         if self.data.task.kind != "classes" or not isinstance(self.data.x, Tensor):
             raise InputError(f"{self.name}: membership needs numerical inputs with classes, but the data holds {self.data.domain.kind} with {self.data.task}")
-        if min(len(part) for part in self.parts) < 8:
-            raise InputError(f"{self.name}: {len(self.data)} records are too few to divide into members, non-members and background: give at least 50")
-
-    def cells(self, settings: Settings) -> list[Cell]:
-        base = {"aim": self.aim, "fit": self.fit.describe(), "fit code": code_of(self.fit), "data": self.data.sha256, "seed": settings.seed}
-        base["subject code"] = code_of_subject(self.data)
-        return cells_of(base, None, self.methods, MembershipCase)
 
     def describe(self) -> dict[str, Any]:
         say = "the adversary has the scores of the model and records with their true answers, and decides which records were used in training"
-        return {
-            "model": {"name": str(self.fit), "fit": self.fit.describe(), "task": self.data.task.describe()},
-            "data": self.data.describe(),
-            "threat": {"kind": "membership", "say": say, "say_short": "membership"},
-            "members": len(self.parts[0]),
-        }
+        threat = {"kind": "membership", "say": say, "say_short": "membership"}
+        return {"data": self.data.describe(), "threat": threat, "members": len(self.parts[0])}
 
     def carry_out(self, places: Tensor, progress: Progress) -> None:
         data = self.records.rows(places)
@@ -102,8 +97,89 @@ class MembershipCase(Case):
                 progress.keep(said, part_name(places), rows)
             progress.done(said, len(data), 0)
 
+
+@dataclass(frozen=True)
+class MembershipCase(Asked):
+    """Represent one fit on one data set, some of whose records are members.
+
+    The target is trained on a random part of the records, and attacks are asked which.
+    """
+
+    fit: Fit
+
+    @property
+    def subject(self) -> str:
+        return str(self.fit)
+
+    def _divided(self, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return drawn < PARTS[0], (drawn >= PARTS[0]) & (drawn < PARTS[1]), drawn >= PARTS[1]
+
+    def check(self) -> None:
+        super().check()
+        if min(len(part) for part in self.parts) < FEWEST:
+            raise InputError(f"{self.name}: {len(self.data)} records are too few to divide into members, non-members and background: give at least 50")
+
+    def cells(self, settings: Settings) -> list[Cell]:
+        base = {"aim": self.aim, "fit": self.fit.describe(), "fit code": code_of(self.fit), "data": self.data.sha256, "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.data)
+        return cells_of(base, None, self.methods, Asked, MembershipCase)
+
+    def describe(self) -> dict[str, Any]:
+        return {"model": {"name": str(self.fit), "fit": self.fit.describe(), "task": self.data.task.describe()}, **super().describe()}
+
     def _target(self, files: Store) -> Victim:
         return self.fit.cached(self.parts[0], self.seed, files)
+
+
+@dataclass(frozen=True)
+class GivenModelCase(Asked):
+    """Represent a model that somebody else trained, and data of which it is known what it was trained on.
+
+    A random third of the records that it was not trained on is background.
+    """
+
+    victim: Victim
+    trained_on: frozenset[str]
+
+    @property
+    def subject(self) -> str:
+        return self.victim.name
+
+    def _divided(self, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inside = torch.tensor([one in self.trained_on for one in self.data.ids])
+        return inside, ~inside & (drawn < OTHERS), ~inside & (drawn >= OTHERS)
+
+    def check(self) -> None:
+        super().check()
+        self.victim.domain.check(self.data.x)
+        self.victim.task.check(self.data.y, len(self.data))
+        if "scores" not in self.victim.exposes:
+            raise NeedsError(f"{self.name}: the attacks read scores; {self.victim.name} exposes {say_set(self.victim.exposes)}")
+        counts = [len(part) for part in self.parts]
+        if min(counts) < FEWEST:
+            raise InputError(
+                f"{self.name}: of the {len(self.data)} records {counts[0]} are members and {counts[1] + counts[2]} are not, and of both at least {3 * FEWEST} "
+                f"are needed: ids look like {self.data.ids[0]!r}; load data that holds both, split=all"
+            )
+
+    def examine(self, settings: Settings) -> dict[str, Any]:
+        absent = self.trained_on - set(self.data.ids)
+        if not absent:
+            return {"checks": []}
+        return {"checks": [], "warning": f"{len(absent)} of {len(self.trained_on)} members are not in the data, {min(absent)} for one"}
+
+    def cells(self, settings: Settings) -> list[Cell]:
+        model = {name: value for name, value in self.victim.describe().items() if name != "name"}
+        members = sorted(self.parts[0].ids)
+        base = {"aim": self.aim, "model": model, "data": self.data.sha256, "members": members, "seed": settings.seed}
+        base["subject code"] = code_of_subject(self.victim, self.data)
+        return cells_of(base, None, self.methods, Asked, GivenModelCase)
+
+    def describe(self) -> dict[str, Any]:
+        return {"model": self.victim.describe(), **super().describe()}
+
+    def _target(self, files: Store) -> Victim:
+        return self.victim
 
 
 def _checked(scores: Tensor, data: Data) -> Tensor:
@@ -121,12 +197,23 @@ def _checked(scores: Tensor, data: Data) -> Tensor:
     controls=("blind",),
     metrics=("auc", "tpr(fpr=0.01)", "tpr(fpr=0.001)"),
     sections=("roc",),
-    keys=frozenset({"fit", "attacks"}),
+    keys=frozenset({"model", "members", "fit", "attacks"}),
+    optional=frozenset({"model"}),
+    train=False,
     columns={"score": "float64"},
 )
 def membership(request: Request) -> list[Case]:
     """Tell from a model whether a record was in its training data."""
+    methods, data, seed = tuple(methods_of("membership", request.attacks)), request.data, request.seed
+    if request.victims and request.members is None:
+        raise PlanError(
+            f"it is not known which samples {request.victims[0].name} was trained on, so members cannot be told from others: add members=FILE with one id per "
+            "line, or members=train; without model=... Sparring trains one by fit=..."
+        )
+    if request.victims:
+        return [GivenModelCase(f"{one.name} · membership", data, methods, seed, one, request.members or frozenset()) for one in request.victims]
+    if request.members is not None:
+        raise PlanError("members=... says what a model was trained on: add model=...; a model that Sparring trains by fit=... has members of its own")
     if not request.fits:
-        raise PlanError("membership needs a fit, so that the training records are known: add fit=mlp")
-    methods = tuple(methods_of("membership", request.attacks))
-    return [MembershipCase(f"{fit} · membership", fit, request.data, methods, request.seed) for fit in request.fits]
+        raise PlanError("membership needs a fit, so that the training records are known: add fit=mlp, or model=... with members=...")
+    return [MembershipCase(f"{fit} · membership", data, methods, seed, fit) for fit in request.fits]

@@ -24,6 +24,7 @@ from sparring.core.goal import Goal
 from sparring.core.registry import everything, find
 from sparring.core.threat import Budget, Threat
 from sparring.data.load import load
+from sparring.data.members import is_list, read_members
 from sparring.models.load import load_model
 
 OF_THE_RUN = ("seed", "batch", "cascade", "points", "self_check", "shard", "out", "gate", "evaluations")
@@ -50,6 +51,9 @@ class Plan(BaseModel):
     )
     source: list[str] = Field(
         default=[], description="of aim=transfer: models that points are found on, with + between several together; without it the models themselves"
+    )
+    members: str | None = Field(
+        default=None, description="of aim=membership with a model: what it was trained on, a file with one id a line or a split such as train"
     )
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
     search: str | None = Field(default=None, description="how gradients of torch models are computed: fast, bfloat16 or plain")
@@ -159,19 +163,22 @@ class Plan(BaseModel):
         for name in sorted(self.model_fields_set & _keys_of_others(chosen)):
             raise PlanError(f"plan key {name!r} has no meaning for aim={chosen.name}, whose own keys are {', '.join(sorted(chosen.keys))}")
         for missing in ("model", "data", "threat"):
-            if not getattr(self, missing) and (missing == "data" or missing in chosen.keys):
+            if not getattr(self, missing) and (missing == "data" or missing in chosen.keys - chosen.optional):
                 raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the default plan")
 
     def _request(self, chosen: Aim) -> Request:
         """Return the request for the aim, with everything loaded."""
-        data = load(str(self.data), split=self.split, take=self.take, target=self.target, deployed=self.deployed, task=self.task)
+        split = self.split or ("all" if self.members and not is_list(self.members) else None)
+        data = load(str(self.data), split=split, take=self.take, target=self.target, deployed=self.deployed, task=self.task)
         settings = {"search": self.search} if self.search else {}
         victims = [load_model(reference, data, weights=self.weights, settings=settings) for reference in self.model]
         sources = [[load_model(part.strip(), data, settings=settings) for part in written.split("+")] for written in self.source]
         threats = [self._threat(written) if chosen.threat == "space" else read(chosen.threat, written) for written in self.threat]
         fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
-        train = load(str(self.data), split="train", target=self.target, deployed=self.deployed) if "fit" in chosen.keys and self.split != "train" else None
-        return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None)
+        members = read_members(self.members, str(self.data), target=self.target, deployed=self.deployed) if self.members else None
+        apart = "fit" in chosen.keys and chosen.train and self.split != "train"
+        train = load(str(self.data), split="train", target=self.target, deployed=self.deployed) if apart else None
+        return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None, members)
 
     def _threat(self, written: str) -> Threat:
         expression, goal = parse(written), parse(self.goal)

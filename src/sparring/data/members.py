@@ -1,0 +1,42 @@
+"""Which samples a model was trained on, as a plan says it: a file of ids, or the name of a split."""
+
+from pathlib import Path
+
+from sparring.core.errors import InputError, LoadError, SparringError
+from sparring.data.load import load
+
+
+def is_list(written: str) -> bool:
+    """Return whether members are written as a file of ids, not as the name of a split."""
+    return Path(written).expanduser().suffix != "" or Path(written).expanduser().exists()
+
+
+def read_members(written: str, source: str, *, target: str | None = None, deployed: str | None = None) -> frozenset[str]:
+    """Return the ids of the samples that a model was trained on.
+
+    Args:
+        written: A text file with one id a line, or the name of a split of the data, such as train.
+        source: The data, as in `load`.
+        target: As in `load`.
+        deployed: As in `load`.
+
+    Raises:
+        LoadError: where the file cannot be read.
+        InputError: where nothing is listed, or the data has no such split.
+    """
+    if not is_list(written):
+        try:
+            return frozenset(load(source, split=written, target=target, deployed=deployed).ids)
+        except SparringError as error:
+            raise InputError(
+                f"members={written!r} is neither a file nor a split of {source} ({error}): give a text file with one id a line, or a split such as train"
+            ) from error
+    path = Path(written).expanduser()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(f"members={written!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    found = frozenset(line.strip() for line in lines if line.strip())
+    if not found:
+        raise InputError(f"members={written!r} lists no id: write the id of one training sample a line")
+    return found
