@@ -55,3 +55,20 @@ def test_the_fingerprint_of_a_forest_outlives_writing_and_reading():
     again = skops.io.loads(written, trusted=skops.io.get_untrusted_types(data=written))
     assert EstimatorVictim(again, table).fingerprint == EstimatorVictim(forest, table).fingerprint
     assert EstimatorVictim(other, table).fingerprint != EstimatorVictim(forest, table).fingerprint
+
+
+def test_an_estimator_of_several_labels_is_refused():
+    """Whatever form its classes have: an answer for one label would be silently wrong."""
+    import pytest
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.multioutput import MultiOutputClassifier
+
+    from sparring.core.errors import LoadError
+
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    y = (np.stack([x[:, 0], x[:, 1], x.sum(1)], 1) > 0).astype(int)
+    for model in (RandomForestClassifier(2), OneVsRestClassifier(LogisticRegression()), MultiOutputClassifier(LogisticRegression())):
+        with pytest.raises(LoadError, match="predicts 3 labels at once"):
+            sp.victim(model.fit(x, y), sp.table(["a", "b"]))

@@ -39,9 +39,23 @@ class EstimatorVictim(Victim):
         self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
         self.thresholds = split_thresholds(model)
         self.class_names = [] if self.numeric else class_names(model)
+        if not self.numeric:
+            self._refuse_several()
         self.task: Task = self._values(task) if self.numeric else Classes(len(self.class_names))
         if task is not None and task.kind != self.task.kind:
             raise LoadError(f"{self.name} answers {self.task}, the task is {task}: leave task= out, or fit another model")
+
+    def _refuse_several(self) -> None:
+        """Refuse an estimator that predicts several labels at once, as its predictions about an example show."""
+        try:
+            shape = np.shape(self.model.predict(self._fed(example_of(self.domain))))
+        except Exception:  # whatever is wrong here is told when the first question is asked
+            return
+        if len(shape) > 1 and shape[1] > 1:
+            raise LoadError(
+                f"{self.name} predicts {shape[1]} labels at once, and one class per sample is supported: give a model of one label, such as "
+                f"lambda rows: model.predict_proba(rows)[0] wrapped with sp.victim(function, domain, classes=2)"
+            )
 
     def _values(self, task: Task | None) -> Values:
         """The task of a regressor: the one given, or as many values as it predicts about an example."""
