@@ -22,7 +22,10 @@ Misfit = Callable[[Victim, Threat], str]
 
 
 class Limit(NamedTuple):
-    """Hold the kinds of space or of victim that a certifier is for, and the reason, with the cure, that it gives of all others."""
+    """Hold the kinds of space or of victim that a certifier is for.
+
+    otherwise: the reason, with the cure, that it gives of all others.
+    """
 
     kinds: tuple[type, ...]
     otherwise: str

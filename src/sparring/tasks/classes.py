@@ -109,7 +109,10 @@ class Classes(Task):
         return torch.full((len(like),), -1, dtype=torch.int64, device=like.device)
 
     def check(self, truth: Any, count: int) -> Tensor:
-        """Return `truth` as int64 [count] with values in 0 ... classes - 1 (no upper end where the number of classes is not known)."""
+        """Return `truth` as int64 [count] with values in 0 ... classes - 1.
+
+        There is no upper end where the number of classes is not known.
+        """
         try:
             labels = torch.as_tensor(np.asarray(truth) if not isinstance(truth, Tensor) else truth)
         except (TypeError, ValueError) as error:
