@@ -25,7 +25,7 @@ Misfit = Callable[[Victim, Threat], str]
 class Limit(NamedTuple):
     """Hold the kinds of space or of victim that a certifier supports.
 
-    The reason, with the cure, is what it gives for all others.
+    otherwise: the reason, with the cure, that is given for all others.
     """
 
     kinds: tuple[type, ...]

@@ -32,7 +32,10 @@ class DifferentiableVictim(Victim):
         return Graded(scores.detach().to(x.device), value.detach(), grad)
 
     def gradients(self, x: Tensor, several: Objective) -> Graded:
-        """Return scores, values [n, k] and their gradients: one forward pass, one backward pass per column of the values."""
+        """Return scores, values [n, k] and their gradients.
+
+        This takes one forward pass, and one backward pass per column of the values.
+        """
         with torch.enable_grad():
             point = x.detach().requires_grad_(True)
             scores = self._search(point).to(point.device)
