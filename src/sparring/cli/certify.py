@@ -26,8 +26,8 @@ def command(
 ) -> None:
     """Prove or refute the robustness of a model on data, or VNN-LIB properties of ONNX networks.
 
-    Exit codes: 0 decided, 3 open, 2 wrong use. A model on data: 3 if nothing was decided. Lists of instances: 3 if any could
-    not be used; the same command continues.
+    Exit codes: 0 decided, 3 undecided, 2 wrong usage. With data, 3 means that no sample was decided. With --instances, 3 means that
+    some instance could not be used; run the same command again to continue a list.
 
     Example: spar certify model=zoo:digits-robust data=digits threat="linf 0.1" take=50
 

@@ -11,9 +11,9 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Verify a proof file with a checker that shares no code with its author.
+    """Verify a proof file with a checker that is independent of the certifiers.
 
-    Exit codes: 0 verified, 1 rejected, 2 it cannot be read. The same without this package: python -m sparring_check PROOF.
+    Exit codes: 0 verified, 1 rejected, 2 unreadable. Without this package, use: python -m sparring_check PROOF.
 
     Example: spar check-proof answer.proof --network network.onnx
     """

@@ -6,7 +6,7 @@ import typer
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
+    run: Annotated[str, typer.Argument(help="A run folder, the start of its name, or last.")] = "last",
     rule: Annotated[list[str] | None, typer.Option(help="A rule; repeat the option for several. Default: the rules of the plan.")] = None,
     out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

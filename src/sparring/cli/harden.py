@@ -18,10 +18,10 @@ def command(
 ) -> None:
     """Train a torch model against a threat and write its weights.
 
-    The same command continues from the checkpoint beside them.
+    Run the same command again to continue from the last checkpoint.
 
-    model is zoo:NAME or package.module:factory, data is read in the split train unless split=... says otherwise, radius_schedule is
-    the share of the training after which the radius is full, fresh=false trains on from the weights the model has. Settings of the recipe are keys too.
+    model is zoo:NAME or package.module:factory. split is the split of the data (default: train). radius_schedule is the share of the
+    training after which the radius is full. fresh=false continues from the weights of the model. Settings of the recipe are also keys.
 
     Example: spar harden model=zoo:digits-plain data=digits threat="linf 0.1" recipe=ibp epochs=40 out=robust.safetensors
     """

@@ -6,7 +6,7 @@ import typer
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last.")] = "last",
+    run: Annotated[str, typer.Argument(help="A run folder, the start of its name, or last.")] = "last",
     output: Annotated[str | None, typer.Option("--output", "-o", help="The file to write. Default: report.html in the run folder.")] = None,
     out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
