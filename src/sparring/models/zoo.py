@@ -62,7 +62,7 @@ class DigitsNet(nn.Module):
 
 @entry("digits-plain", data="digits")
 def digits_plain() -> nn.Module:
-    """Return a digits network trained as usual."""
+    """Return a digits network with standard training."""
     return _trained("digits-plain")
 
 

@@ -512,7 +512,7 @@ class L2(Ball):
 @register("space", "l1")
 @dataclass(frozen=True)
 class L1(Ball):
-    """Represent the changes of all coordinates add up to at most `radius`."""
+    """Allow changes whose absolute values add up to at most `radius`."""
 
     kind: ClassVar[str] = "l1"
     region: ClassVar[type[BallRegion]] = L1Region

@@ -12,7 +12,7 @@ from sparring.domains.table import table
 
 @register("dataset", "breast-cancer")
 def breast_cancer(split: str) -> Data:
-    """Return x float64 [n, 30]; class 0 is malignant.
+    """Load measurements of cell nuclei: x float64 [n, 30]; class 0 is malignant.
 
     The bounds of a column are its extremes over all 569 rows, so both splits share one domain. Ids hold the position in
     scikit-learn's array.

@@ -12,7 +12,7 @@ from sparring.domains.image import image
 
 @register("dataset", "digits")
 def digits(split: str) -> Data:
-    """Return the 17 grey levels scaled to [0, 1]: x float32 [n, 1, 8, 8].
+    """Load handwritten digits, grey levels scaled to [0, 1]: x float32 [n, 1, 8, 8].
 
     Ids hold the position in scikit-learn's array.
     """

@@ -29,7 +29,7 @@ class Point(NamedTuple):
 
 @section(order=50, title="Accuracy against the radius")
 def curve(view: View) -> Markup | None:
-    """Return one plot for every data set and kind of change; one line a model."""
+    """Draw one plot per data set and kind of change, with one line per model."""
     plots = [_plot(place, what, lines) for place, (what, lines) in enumerate(_panels(view))]
     if not plots:
         return None

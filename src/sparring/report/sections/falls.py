@@ -24,7 +24,7 @@ STATES = {
 
 @section(order=60, title="Which attack broke which samples")
 def falls(view: View) -> Markup | None:
-    """Show one map per case."""
+    """Show which attack broke which samples, in one map per case."""
     shown = [case for case in view.cases if case.attacks and len(case.outcomes)]
     if not shown:
         return None

@@ -10,7 +10,7 @@ from sparring.report.wording import DASH, percent
 
 @section(order=75, title="Adaptive re-evaluation")
 def reevaluation(view: View) -> Markup | None:
-    """Return the remedies in the order they were tried, for the cases whose checks failed."""
+    """Show the remedies in the order they were tried, for cases with a failed check."""
     found = [(case["name"], _look(case["reevaluation"])) for case in view.header.get("cases", []) if case.get("reevaluation")]
     return by_case(found) if found else None
 

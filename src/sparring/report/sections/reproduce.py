@@ -28,7 +28,7 @@ GLOSSARY = {
 
 @section(order=140, title="Reproduce", aim=None)
 def reproduce(view: View) -> Markup:
-    """Return all that is needed to run it again."""
+    """Show everything that is needed to repeat the run."""
     header = view.header
     environment = header.get("environment") or {}
     pairs: list[tuple[object, object]] = [

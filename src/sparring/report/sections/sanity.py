@@ -13,7 +13,7 @@ WORDS = {"ok": "in order", "caution": "caution", "bad": "failed", "not applicabl
 
 @section(order=70, title="Sanity")
 def sanity(view: View) -> Markup | None:
-    """Return the lights of each case."""
+    """Show the result of every check of each case."""
     if not view.cases:
         return None
     lead = markup("<p>A model can look robust only because the attacks fail. These checks look for signs of that.</p>")

@@ -19,7 +19,7 @@ NOT_COVERED = (
 
 @section(order=20, title="Threat")
 def threat_card(view: View) -> Markup | None:
-    """Return every different threat of the run once.
+    """Show each distinct threat of the run once.
 
     Threats that differ in the radius alone share a card.
     """
