@@ -55,7 +55,7 @@ def test_rules_are_refused_before_anything_is_computed(small, tmp_path, monkeypa
         check_gate(["robust_accuracy[l1] >= 0.1"], {"a · linf 0.1": "evasion"})
     with pytest.raises(UnknownName):
         check_gate(["speed >= 0.1"], {"a": "evasion"})
-    with pytest.raises(PlanError, match="measures membership; the cases are about evasion"):
+    with pytest.raises(PlanError, match="a metric of membership, but the cases are about evasion"):
         check_gate(["tpr(fpr=0.1) <= 0.2"], {"a": "evasion"})
     with pytest.raises(UnknownName, match="fpr"):
         check_gate(["tpr(fqr=0.1) <= 0.2"], {"a": "membership"})
