@@ -256,7 +256,11 @@ REFUSED = {
     "two inputs": (two("xz", "w"), Unsupported, r"2 inputs \(x, z\)"),
     "two outputs": (two("x", "yw"), Unsupported, r"2 outputs \(y, w\)"),
     "input over input": (one("Div", "x x"), Unsupported, "division by a value that depends"),
-    "softmax inside": (file([("Softmax", "x", "v", {}), ("Relu", "v", "y", {})], ("n", 3)), Unsupported, "operator Relu .*softmax is supported only at the end"),
+    "softmax inside": (
+        file([("Softmax", "x", "v", {}), ("Relu", "v", "y", {})], ("n", 3)),
+        Unsupported,
+        "operator Relu .*softmax is supported only at the end",
+    ),
     "softmax of rows": (one("Softmax", taken=("n", 2, 3), axis=-1), Unsupported, "over the classes"),
     "over the batch": (file([("ReduceMean", "x", "m", {"axes": [0]}), ("Sub", "x m", "y", {})], ("n", 3)), Unsupported, "alone than in a batch"),
     "whole numbers": (

@@ -239,9 +239,7 @@ def _all_victims(groups: Sequence[tuple[Victim, ...]], targets: Sequence[Victim]
         found.setdefault(one.fingerprint, one)
         one.domain.check(data.x)
         if one.classes != targets[0].classes:
-            raise InputError(
-                f"{one.name} has {one.classes} classes, {targets[0].name} has {targets[0].classes}: use networks with the same classes"
-            )
+            raise InputError(f"{one.name} has {one.classes} classes, {targets[0].name} has {targets[0].classes}: use networks with the same classes")
     if len({one.fingerprint for one in targets}) < len(targets):
         raise InputError(f"a target is listed twice: {', '.join(one.name for one in targets)}")
     names = [one.name for one in found.values()]

@@ -105,9 +105,7 @@ class Record:
         try:
             return pa.schema([*ROW, *((name, pa.type_for_alias(kind)) for name, kind in further.items())])
         except ValueError as error:
-            raise RecordError(
-                f"{self.store.url}/run.json names columns of an unknown type ({error}): delete it and run the same command again"
-            ) from error
+            raise RecordError(f"{self.store.url}/run.json names columns of an unknown type ({error}): delete it and run the same command again") from error
 
     def rows(self, cell: str) -> pd.DataFrame:
         """Return all rows of a cell in the order of the data, each sample once."""

@@ -272,9 +272,7 @@ class _Verdicts:
         if self.criterion.sign[row] < 0 and self.criterion.label[row] == self.criterion.reference_class[row]:
             return Certificate(Verdict.UNKNOWN, method, reason="the target is the true class already", seconds=seconds)
         if not agreed:
-            return Certificate(
-                Verdict.UNKNOWN, method, reason="the trees as read and the model disagree on this row", seconds=seconds
-            )
+            return Certificate(Verdict.UNKNOWN, method, reason="the trees as read and the model disagree on this row", seconds=seconds)
         if broken:
             counterexample = torch.from_numpy(known.counterexample[row].copy()).to(self.x.dtype)
             return Certificate(

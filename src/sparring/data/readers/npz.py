@@ -90,9 +90,7 @@ def _array(archive: Any, name: str, path: Path) -> np.ndarray:
         array = archive[name]
     except ValueError as error:
         if "allow_pickle" in str(error):
-            raise LoadError(
-                f"{path}: {name} holds pickled Python objects, which can run code when opened: save numbers or strings of type str"
-            ) from error
+            raise LoadError(f"{path}: {name} holds pickled Python objects, which can run code when opened: save numbers or strings of type str") from error
         raise LoadError(f"{path}: {name} cannot be read ({error}): write it again with np.savez") from error
     if not isinstance(array, np.ndarray):
         raise LoadError(f"{path}: {name} is not a valid NumPy array: write it again with np.savez")

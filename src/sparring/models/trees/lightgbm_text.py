@@ -36,9 +36,7 @@ def read_text(content: str, source: str = "the LightGBM model", *, features: int
     except (KeyError, IndexError, ValueError) as error:
         if isinstance(error, LoadError):
             raise
-        raise LoadError(
-            f"{source} does not have the format of LightGBM 3 and 4 ({type(error).__name__}: {error}): save it again with save_model"
-        ) from error
+        raise LoadError(f"{source} does not have the format of LightGBM 3 and 4 ({type(error).__name__}: {error}): save it again with save_model") from error
 
 
 def _fields(block: str) -> dict[str, str]:

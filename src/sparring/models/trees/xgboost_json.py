@@ -52,9 +52,7 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
     except (KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, LoadError):
             raise
-        raise LoadError(
-            f"{source} does not have the format of XGBoost 1.7 to 3 ({type(error).__name__}: {error}): save it again with save_model"
-        ) from error
+        raise LoadError(f"{source} does not have the format of XGBoost 1.7 to 3 ({type(error).__name__}: {error}): save it again with save_model") from error
 
 
 def _model_tree(tree: dict[str, Any], place: int, classes: int, source: str) -> Tree:

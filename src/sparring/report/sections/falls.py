@@ -75,9 +75,7 @@ def _picture(case: CaseView) -> Markup:
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0)
         description = "; ".join(f"{attack} newly broke {gain}" for attack, gain in zip(order[1:], gains[1:], strict=True))
-        picture = svg(
-            drawn, f"falls-{case.place}", f"Which attack broke which samples, {case.name}", f"{description}. The table below has the same numbers."
-        )
+        picture = svg(drawn, f"falls-{case.place}", f"Which attack broke which samples, {case.name}", f"{description}. The table below has the same numbers.")
     met = set(states.to_numpy().ravel())
     legend = key([("blank" if state == "skipped" else state, words) for state, words in STATES.items() if state in met])
     return markup("<figure>{legend}{picture}</figure>", legend=legend, picture=picture)
