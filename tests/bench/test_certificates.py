@@ -109,7 +109,7 @@ def test_a_contradicted_certificate_stops_the_case_and_is_kept(tmp_path):
     assert len(broken)
     assert all(int(label) != labels[str(name)] for label, name in zip(broken, kept["points_of"], strict=True))
     page = Path(write_report(done.record, tmp_path / "page.html")).read_text(encoding="utf-8")
-    assert "had proved" in page
+    assert "had certified" in page
     assert "these results are invalid" in page
     assert run(tmp_path, 0.5, certify=lying).status == "contradicted"  # and again when the command is repeated
 

@@ -24,7 +24,7 @@ def test_the_witness_of_a_certificate():
 
 @pytest.mark.parametrize("name", ["network", "words"])
 def test_rungs_of_a_certifier(name):
-    with pytest.warns(DeprecationWarning, match="rungs= of .* is called verifiers="):
+    with pytest.warns(DeprecationWarning, match="rungs= of .* is now called verifiers="):
         old = find("certifier", name).configure(rungs=["ibp"])
     assert old.settings == find("certifier", name).configure(verifiers=["ibp"]).settings
     with pytest.raises(UnknownName, match="did you mean verifiers"):

@@ -281,7 +281,7 @@ COMMANDS = {
     "take negative": (changed("take=-3"), "take=-3"),
     "take a word": (changed("take=many"), "plan key 'take' = 'many'"),
     "take a fraction": (changed("take=2.5"), "plan key 'take' = 2.5"),
-    "batch=0": (changed("batch=0"), "batch=0: must be at least 1"),
+    "batch=0": (changed("batch=0"), "batch=0: give at least 1"),
     "seed a word": (changed("seed=lucky"), "plan key 'seed' = 'lucky'"),
     "queries negative": (changed("queries=-1"), "queries=-1"),
     "seconds nan": (changed("seconds=.nan"), "seconds=nan"),

@@ -21,7 +21,7 @@ class Outcome(NamedTuple):
 
 
 def cells_of(base: dict[str, Any], baseline: tuple[str, str] | None, methods: Sequence[Method], *more: Any) -> list[Cell]:
-    """Return the cell of the baseline, where it is no method, and one cell per method.
+    """Return one cell per method, and the baseline's cell if the baseline is not a method.
 
     Args:
         base: Plain JSON of all that decides every row.

@@ -32,7 +32,7 @@ from sparring.graph.simplify import simplify
 
 
 class Unsupported(LoadError):
-    """Represent a network with something in it that nothing here can bound."""
+    """Report a network with a part that cannot be bounded."""
 
 
 class Edge(NamedTuple):

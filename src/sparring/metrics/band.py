@@ -18,7 +18,7 @@ class Band(NamedTuple):
     """Hold both ends of the band; the truth for these samples lies between the two values.
 
     Attributes:
-        certified: The share that is right and proved to stay so.
+        certified: The share that is right and certified.
         empirical: The share that is right and not broken.
     """
 
@@ -48,7 +48,7 @@ def proved(case: pd.DataFrame) -> pd.DataFrame:
 
 @metric("certified_accuracy")
 def certified_accuracy(case: pd.DataFrame) -> Rate:
-    """Return the share of samples that are right and proved to stay so."""
+    """Return the share of samples that are right and certified."""
     return Rate.of(len(proved(case)), len(outcomes(case)))
 
 

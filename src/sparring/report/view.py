@@ -23,7 +23,7 @@ LONGEST_ANSWER = 60
 
 
 class Stored(NamedTuple):
-    """Represent the points that one attack left behind."""
+    """Represent the stored points of one attack."""
 
     attack: str
     points: Points
@@ -177,7 +177,7 @@ class View:
 
     @classmethod
     def of(cls, record: Record) -> "View":
-        """Return Everything but the stored points is read here."""
+        """Read a run, except its stored points."""
         header = json.loads(json.dumps(record.header, default=str))
         rows: Any = record.table()  # what a frame gives when indexed by a mask, its types do not say
         cases = []

@@ -28,7 +28,7 @@ OUTPUTS = ("out", "logits")
 
 
 class MaskCriterion(NamedTuple):
-    """Represent the wish that too few pixels are right.
+    """Represent the goal that too few pixels are right.
 
     truth: int64 [n, H, W], the true class per pixel, VOID where a pixel does not count. spare: int64 [n], the most counted pixels that may stay
     right where the goal is met.

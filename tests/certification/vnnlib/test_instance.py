@@ -105,7 +105,7 @@ def test_within_the_tolerance_shows_nothing(pair, monkeypatch):
     answer = decide_instance(*pair(identity, 0, 1, "(>= Y_0 1.00005)"), 10)
     assert told == [False, False]
     assert answer.result == "unknown"
-    assert "only within 0.0001" in answer.reason
+    assert "only within the tolerance 0.0001" in answer.reason
 
 
 def test_float64_has_to_agree(pair, monkeypatch):
@@ -208,7 +208,7 @@ def test_wrong_pairs(pair, tmp_path):
     with pytest.raises(InputError, match=r"has 1 inputs, but .* declares 2: give a property for this network"):
         decide_instance(network, asked, 10)
     asked = write_property(tmp_path / "wide.vnnlib", -1, 1, "(>= Y_1 2.5)", outputs=2)
-    with pytest.raises(InputError, match=r"has 1 outputs and .* about 2"):
+    with pytest.raises(InputError, match=r"has 1 outputs, but .* declares 2"):
         decide_instance(network, asked, 10)
     ending = write_network(tmp_path / "soft.onnx", ([[1.0], [2.0]], [0.0, 0.0]), softmax=True)
     with pytest.raises(LoadError, match="softmax"):

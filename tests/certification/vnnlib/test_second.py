@@ -53,7 +53,7 @@ WRONG = {
         LoadError,
         "network",
     ),
-    "depth": ("(== X[1,0] 0.7)", "(and (<= X[0,0] 1.0) " * 501 + "(== X[1,0] 0.7)" + ")" * 501, LoadError, "nested 504 deep"),
+    "depth": ("(== X[1,0] 0.7)", "(and (<= X[0,0] 1.0) " * 501 + "(== X[1,0] 0.7)" + ")" * 501, LoadError, "nested 504 levels deep"),
 }
 
 

@@ -59,7 +59,7 @@ def _source(path: str | Path) -> dict[str, str]:
 
 
 class Entries:
-    """Represent a zip under way: arrays by name, each once."""
+    """Represent a zip file that is being written: arrays by name, each once."""
 
     def __init__(self, path: str | Path):
         self.zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6)

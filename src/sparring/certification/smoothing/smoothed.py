@@ -32,7 +32,7 @@ class Seed:
 
 
 class SmoothedVictim(Wrapped):
-    """Represent a victim under noise (Cohen et al. 2019, arXiv:1902.02918).
+    """Represent a smoothed victim (Cohen et al. 2019, arXiv:1902.02918).
 
     label: PREDICT of the paper: the class of most of `draws` copies, or -1 where a two-sided binomial test at level `alpha` cannot tell the
     first from the second; copies that get no answer are counted as a class of their own. scores: logarithms of the mean of softmax over

@@ -61,7 +61,7 @@ ONE = Fraction(1)
 
 
 class Unanswerable(InputError):
-    """Represent a specification that leaves nothing to be shown, or too much.
+    """Report a specification with nothing to prove, or with too much.
 
     variable: the input that is to blame, if it is one.
     """
@@ -72,7 +72,7 @@ class Unanswerable(InputError):
 
 
 def add(terms: Iterable[LinearTerm]) -> LinearTerm:
-    """Return Their sum."""
+    """Return their sum."""
     weights: dict[int, Fraction] = {}
     constant = Fraction(0)
     for term in terms:
@@ -88,7 +88,7 @@ def scale(term: LinearTerm, factor: Fraction) -> LinearTerm:
 
 
 def multiply(terms: Sequence[LinearTerm]) -> LinearTerm:
-    """Return Their product; InputError if more than one of them has variables."""
+    """Return their product; InputError if more than one of them has variables."""
     if sum(bool(term.weights) for term in terms) > 1:
         raise InputError("a product of variables is not linear: multiply variables by numbers only")
     return reduce(lambda one, two: scale(one, two.constant) if one.weights else scale(two, one.constant), terms)

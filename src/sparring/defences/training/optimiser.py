@@ -11,7 +11,7 @@ from sparring.core.errors import PlanError
 
 
 class Schedule(Protocol):
-    """Represent the factor of the rate after a share of the training."""
+    """Represent the factor of the learning rate after a share of the training."""
 
     def __call__(self, progress: float) -> float: ...
 

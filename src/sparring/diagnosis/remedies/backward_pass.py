@@ -7,7 +7,7 @@ from sparring.diagnosis.remedy import Trying, fitting, margin_of_the_goal, remed
 from sparring.diagnosis.variants import passed
 
 
-@remedy("substitute gradients of suspicious parts (BPDA)", order=40)
+@remedy("passing suspicious parts (BPDA)", order=40)
 def backward_pass(subject: Subject) -> Iterator[Trying]:
     """Search by PGD and APGD, with suspicious parts differentiated as identities or secants."""
     for variant in passed(subject):

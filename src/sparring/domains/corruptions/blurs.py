@@ -56,7 +56,7 @@ def glass_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
 
 
 def motion_blur(x: Tensor, severity: int, rng: Rng) -> Tensor:
-    """Return a camera that moves while the shutter is open, within 45 degrees of sideways."""
+    """Blur each image as a moving camera does, within 45 degrees of the horizontal."""
     reach, sigma = published(x, severity, ((6, 1), (6, 1.5), (6, 2), (8, 2.25), (9, 2.5)), ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)))
     angle = (rng.uniform(dtype=x.dtype) - 0.5) * (math.pi / 2)
     return streaked(x, angle, reach * unit(x), sigma * unit(x))

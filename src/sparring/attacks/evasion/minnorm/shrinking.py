@@ -41,7 +41,7 @@ def free(live: Problem, x: Tensor, g: Tensor) -> Tensor:
 
 
 def length(g: Tensor) -> Tensor:
-    """Return Euclidean length, float64 [m]."""
+    """Return the Euclidean length, float64 [m]."""
     return torch.linalg.vector_norm(g.flatten(1).double(), dim=1)
 
 

@@ -33,7 +33,7 @@ def climb_parameters(
     restarts: int,
     regulariser: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Return Ascend `loss` over parameters by signs of a gradient with momentum.
+    """Ascend `loss` over parameters by signs of a gradient with momentum.
 
     A step begins at half the radius and ends at none.
 

@@ -139,7 +139,7 @@ class Pool:
         self.used[slots] = True
 
     def take(self, slots: Tensor) -> Domains:
-        """Return These domains, out of the pool."""
+        """Take these domains out of the pool."""
         self.used[slots] = False
         return self.store.take(slots)
 
