@@ -131,11 +131,15 @@ class CaseView:
         return aim_of(self.header)
 
     @property
+    def planned_units(self) -> int:
+        """Return how many units of account the plan has: samples, trials, records."""
+        return int(self.header.get("n") or self.data.get("n", 0))
+
+    @property
     def missing(self) -> int:
-        """Return how many units of the plan (samples, trials, records) have no full verdict."""
-        planned = int(self.header.get("n") or self.data.get("n", 0))
+        """Return how many units of the plan have no full verdict."""
         seen = self.judged.id.nunique() if len(self.table) else 0
-        return max(0, planned - seen)
+        return max(0, self.planned_units - seen)
 
     def class_name(self, label: Any) -> str:
         """Return the name of a class as the table holds it.

@@ -36,7 +36,7 @@ def _case(case: CaseView) -> Markup:
     found = found[np.isfinite(found["shift"])]
     if not len(found):
         return markup("<p>There are no answers to show.</p>")
-    moved = np.array([np.abs(row.answer - row.before) for row in found.itertuples()])
+    moved = np.abs(np.stack(list(found["answer"])) - np.stack(list(found["before"])))
     output = int(moved.max(0).argmax())
     return join([_lead(case, found), _picture(case, found, output), _table(case, found, output), _note(case, found)])
 
@@ -120,13 +120,13 @@ def _table(case: CaseView, found: pd.DataFrame, output: int) -> Markup:
         return markup("<p>No attack moved an answer.</p>") if case.attacks else Markup("")
     rows: list[tuple[Cell, ...]] = [
         (
-            str(row.id),
-            *(number(float(one[output])) for one in (row.truth, row.before, row.answer)),
-            f"{row.answer[output] - row.before[output]:+.4g}".replace("-", MINUS),
-            number(float(row.size)),
-            str(row.attack).partition("(")[0],
+            str(row["id"]),
+            *(number(float(row[name][output])) for name in ("truth", "before", "answer")),
+            f"{row['answer'][output] - row['before'][output]:+.4g}".replace("-", MINUS),
+            number(float(row["size"])),
+            str(row["attack"]).partition("(")[0],
         )
-        for row in ranked.itertuples()
+        for row in ranked.to_dict("records")
     ]
     numeric = ("truth", "before", "after", "shift", "size of the change")
     several = f", output {output}" if len(found.truth.iloc[0]) > 1 else ""
