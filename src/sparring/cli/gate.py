@@ -12,7 +12,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
-    """Check a run against its gate, by that end of each 95 % interval which is worse for the model.
+    """Check a run against its gate, by the worse end of each 95 % interval.
 
     Example: spar gate last --rule "robust_accuracy[linf 0.1] >= 0.45"
     """

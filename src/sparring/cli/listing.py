@@ -43,7 +43,10 @@ def rows_of(word: str) -> list[dict[str, Any]]:
 
 
 def alike(kind: str) -> list[str]:
-    """Return the kinds that are called what this one is, beginning with it; where another one is the first of them, this one alone."""
+    """Return the kinds that are called what this one is, beginning with it.
+
+    Where another one is the first of them, it is this one alone.
+    """
     called = [one for one in ROOMS if SAID.get(one, one) == SAID.get(kind, kind)]
     return called if called[0] == kind else [kind]
 
