@@ -34,7 +34,7 @@ FEWEST = 8
 
 @dataclass(frozen=True)
 class Asked(Case):
-    """Represent one model and records, of which attacks are asked whether it was trained on them."""
+    """Represent one model, and records of which attacks are asked whether it saw them."""
 
     aim: ClassVar[str] = "membership"
 
@@ -133,7 +133,7 @@ class MembershipCase(Asked):
 
 @dataclass(frozen=True)
 class GivenModelCase(Asked):
-    """Represent a model that somebody else trained, and data of which it is known what it was trained on.
+    """Represent a given model, and data of which it is known what the model was trained on.
 
     A random third of the records that it was not trained on is background.
     """

@@ -34,7 +34,9 @@ class Rule(NamedTuple):
 
 
 def read_rule(text: str) -> Rule:
-    """Read `robust_accuracy[linf 0.1] >= 0.45`, `tpr(fpr=0.001) <= 0.01` or `excess(auc) <= 0.05`.
+    """Read a rule.
+
+    Such are `robust_accuracy[linf 0.1] >= 0.45`, `tpr(fpr=0.001) <= 0.01` and `excess(auc) <= 0.05`.
 
     Raises:
         PlanError: where it cannot be read.
@@ -83,8 +85,8 @@ def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[st
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
     """Return {rule, case, cell, value, low, high, share, met, controls} per rule and case.
 
-    A metric of single attacks is judged on the attack that is worst for the model; cell names it, and controls has what the metric says of each
-    control, {cell, value, low, high}. A rule about no case is an error.
+    It is {rule, case, cell, value, low, high, met, controls}. A metric of single attacks is judged on the attack that is worst for the model; cell
+    names it, and controls has what the metric says of each control, {cell, value, low, high}. A rule about no case is an error.
     """
     judged = []
     headers = {case["name"]: case for case in run.record.header["cases"]}

@@ -126,7 +126,10 @@ def _print_measures(console: Console, row: dict[str, Any]) -> None:
 
 
 def judged_line(one: dict[str, Any]) -> str:
-    """Return what was measured for a rule of a gate, and what the controls say where the rule bounds from above."""
+    """Return what was measured for a rule of a gate.
+
+    Where the rule bounds from above, it is said what the controls reached.
+    """
     attack = f" ({one['cell']})" if one["cell"] else ""
     controls = [f"{control['cell']} {written(control['value'], one)}" for control in one.get("controls", [])] if "<" in one["rule"] else []
     beside = f"; control: {', '.join(controls)}" if controls else ""

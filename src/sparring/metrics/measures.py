@@ -54,7 +54,7 @@ def controls_of(case: Mapping[str, Any]) -> list[str]:
 
 
 def compared_with(case: Mapping[str, Any]) -> list[str]:
-    """Return the controls of a case, as written, without a baseline in which nothing is attempted."""
+    """Return the controls of a case, as written, without a baseline that attempts nothing."""
     return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("control")]
 
 

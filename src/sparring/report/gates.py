@@ -8,7 +8,10 @@ from sparring.report.wording import number, percent
 
 
 def gate(view: View) -> Markup:
-    """Return the rules of a view, without those about cases that it does not show; nothing where there are none."""
+    """Return the rules of a view, without those about cases that it does not show.
+
+    Where there are none, nothing is returned.
+    """
     hidden = {str(case["name"]) for case in view.header.get("cases", [])} - {case.name for case in view.cases}
     rules = [rule for rule in view.header.get("gate") or [] if rule.get("case") not in hidden]
     if not rules:
