@@ -85,8 +85,8 @@ def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[st
 def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
     """Return {rule, case, cell, value, low, high, share, met, controls} per rule and case.
 
-    It is {rule, case, cell, value, low, high, met, controls}. A metric of single attacks is judged on the attack that is worst for the model; cell
-    names it, and controls has what the metric says of each control, {cell, value, low, high}. A rule about no case is an error.
+    A metric of single attacks is judged on the attack that is worst for the model: `cell` names it, and `controls` holds the value of the metric for
+    each control, {cell, value, low, high}. A rule that matches no case is an error.
     """
     judged = []
     headers = {case["name"]: case for case in run.record.header["cases"]}

@@ -34,7 +34,7 @@ def excess(inner: Metric) -> Excess:
 
 
 def difference(one: Rate, other: Rate, share: bool = True) -> Rate:
-    """Return one rate minus another, for shares from -1 to 1, with the interval of Newcombe (1998, method 10).
+    """Return one rate minus another, for shares from -1 to 1.
 
     The interval is that of Newcombe (1998, method 10). It is made of the two intervals as if the rates were independent. Attack and control see the
     same units, which mostly brings their rates nearer to each other, so the interval is rather too wide than too narrow.
