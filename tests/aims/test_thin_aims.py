@@ -298,7 +298,7 @@ def test_the_model_itself_is_a_perfect_copy(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "error", "said"),
     [
-        ({"aim": "membership", "certify": "none"}, PlanError, "'certify' says nothing to aim=membership"),
+        ({"aim": "membership", "certify": "none"}, PlanError, "'certify' has no meaning for aim=membership"),
         ({"aim": "stealing"}, UnknownName, "aim"),
         ({"aim": "poisoning", "threat": "labels 1.5"}, PlanError, "between 0 and 1"),
         ({"aim": "poisoning", "threat": "linf 0.1"}, UnknownName, "labels"),
@@ -307,7 +307,7 @@ def test_the_model_itself_is_a_perfect_copy(tmp_path):
         ({"aim": "poisoning", "threat": "labels 0.1", "attacks": "pgd"}, UnknownName, "label_flip"),
         ({"aim": "poisoning", "threat": "labels 0.1", "trials": 0}, PlanError, "trials=0"),
         ({"aim": "extraction"}, PlanError, "no model"),
-        ({"aim": "membership", "gate": "robust_accuracy >= 0.1"}, PlanError, "measures evasion"),
+        ({"aim": "membership", "gate": "robust_accuracy >= 0.1"}, PlanError, "a metric of evasion"),
         ({"aim": "membership", "gate": "tpr(fqr=0.1) <= 0.1"}, UnknownName, "fpr"),
         ({"aim": "membership", "take": 20}, InputError, "too few"),
         ({"aim": "membership", "model": "zoo:digits-plain"}, PlanError, "members cannot be told"),

@@ -1,4 +1,4 @@
-"""Fits: the same samples and seed give the same victim, whatever stands around; what is kept is read back or fitted anew."""
+"""Fits: the same samples and seed give the same victim, whatever stands around; what is kept is read back or fitted again."""
 
 import dataclasses
 import json
@@ -105,7 +105,7 @@ def test_what_is_damaged_is_fitted_anew(fit, files, damage, caplog):
             files.write(f"{name}/fit.json", json.dumps({**label, "sha256": hashlib.sha256(other).hexdigest()}).encode())
     with caplog.at_level(logging.WARNING):
         again = fit.cached(data, 0, files)
-    assert "fitted anew" in caplog.text
+    assert "fitted again" in caplog.text
     assert again.fingerprint == first.fingerprint
     assert files.read(f"{name}/learned") != b"other"
     caplog.clear()
