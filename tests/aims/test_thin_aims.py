@@ -108,7 +108,7 @@ def test_a_gate_says_what_the_control_says(whole, capsys):
         assert f"control: {control} {measured[control]:.1%}" in capsys.readouterr().out
         report = Path(run.report(f"{run.path}/gate.html")).read_text()
         assert "Gate m" in report
-        assert f"the control: {control} {100 * measured[control]:.1f}" in report
+        assert f"control: {control} {100 * measured[control]:.1f}" in report
     assert not judge_gate(whole["extraction"], ["excess(fidelity(queries=1)) <= 1"])[0]["met"], "no copy within one query: nothing is met"
 
 
@@ -239,7 +239,7 @@ def test_members_of_a_given_model_are_those_that_are_listed(tmp_path):
     mine = dict(zip(data.ids, scores.tolist(), strict=True))
     assert rows.score.tolist() == pytest.approx([mine[one] for one in rows.id], abs=1e-5)
     assert set(run.table().attack) == {"loss_threshold", "blind"}
-    assert run.record.header["warnings"] == ["digits-plain · membership: 1 of 41 members are not in the data, digits/nowhere/1 for one"]
+    assert run.record.header["warnings"] == ["digits-plain · membership: 1 of 41 members are not in the data, for example digits/nowhere/1"]
 
 
 # Extraction

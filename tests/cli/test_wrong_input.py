@@ -630,7 +630,7 @@ def test_a_plugin_that_cannot_be_loaded(spar, monkeypatch):
     monkeypatch.setattr("warnings.filters", [])
     said, again = spar("ls", "attacks", "pgd", "--quiet"), spar("ls", "attacks", "pgd", "--quiet")
     assert [(one.code, one.out) for one in (said, again)] == [(0, "pgd\n")] * 2
-    text = "the plugin plug (plug) cannot be loaded: ModuleNotFoundError: No module named 'jax': it is left out; mend it or uninstall it"
+    text = "the plugin plug (plug) cannot be loaded: ModuleNotFoundError: No module named 'jax': it is left out; fix it or uninstall it"
     assert (said.err, again.err) == (f"spar: {text}\n", "")
 
 
