@@ -298,7 +298,7 @@ def test_the_model_itself_is_a_perfect_copy(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "error", "said"),
     [
-        ({"aim": "membership", "certify": "none"}, PlanError, "'certify' has no meaning for aim=membership"),
+        ({"aim": "membership", "certify": "none"}, PlanError, "'certify' does not apply to aim=membership"),
         ({"aim": "stealing"}, UnknownName, "aim"),
         ({"aim": "poisoning", "threat": "labels 1.5"}, PlanError, "between 0 and 1"),
         ({"aim": "poisoning", "threat": "linf 0.1"}, UnknownName, "labels"),
@@ -310,13 +310,13 @@ def test_the_model_itself_is_a_perfect_copy(tmp_path):
         ({"aim": "membership", "gate": "robust_accuracy >= 0.1"}, PlanError, "a metric of evasion"),
         ({"aim": "membership", "gate": "tpr(fqr=0.1) <= 0.1"}, UnknownName, "fpr"),
         ({"aim": "membership", "take": 20}, InputError, "too few"),
-        ({"aim": "membership", "model": "zoo:digits-plain"}, PlanError, "members cannot be told"),
+        ({"aim": "membership", "model": "zoo:digits-plain"}, PlanError, "the training samples of digits-plain are not known"),
         ({"aim": "membership", "members": "train"}, PlanError, "add model="),
         ({"aim": "membership", "model": "zoo:digits-plain", "members": "trian"}, InputError, "neither a file nor a split"),
         ({"aim": "membership", "model": "zoo:digits-plain", "members": "nowhere.txt"}, LoadError, "cannot be read"),
         ({"aim": "membership", "model": "zoo:digits-plain", "members": "train", "split": "test"}, InputError, "0 are members"),
         ({"aim": "membership", "model": "zoo:digits-plain", "members": "train", "split": "train"}, InputError, "0 are not"),
-        ({"aim": "extraction", "model": "zoo:digits-plain", "members": "train"}, PlanError, "says nothing to aim=extraction"),
+        ({"aim": "extraction", "model": "zoo:digits-plain", "members": "train"}, PlanError, "does not apply to aim=extraction"),
     ],
 )
 def test_wrong_use_is_refused_before_anything_is_computed(keys, error, said, tmp_path, monkeypatch):

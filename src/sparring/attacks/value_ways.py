@@ -25,7 +25,7 @@ def each_way(problem: Problem, search: Callable[[Problem], Tensor], most: int) -
         most: How many ways are tried, those first whose end is nearest to the clean answer.
     """
     if not isinstance(criterion := problem.criterion, ValueCriterion):
-        raise NeedsError(f"this needs a goal about values, got {type(criterion).__name__}: try pgd or square, which fit every goal")
+        raise NeedsError(f"the attack needs a goal for values, got {type(criterion).__name__}: use pgd or square, which support every goal")
     ends = _distances(problem, criterion)
     ranked = ends.argsort(dim=1, descending=True, stable=True)[:, :most]
     for turn in range(ranked.shape[1]):

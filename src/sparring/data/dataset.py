@@ -196,9 +196,9 @@ class Data:
             >>> len(load("digits").take(5, seed=1))
             5
         """
-        for said, value, least, why in (("take", count, 1, "at least one sample is needed"), ("seed", seed, 0, "a seed cannot be negative or a fraction")):
+        for said, value, least in (("take", count, 1), ("seed", seed, 0)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least):
-                raise InputError(f"{said}={shown(value)}: {why}: give a whole number of at least {least}, or leave it out")
+                raise InputError(f"{said}={shown(value)}: give a whole number of at least {least}, or leave it out")
         if count is None or count >= len(self):
             return self
         if seed is None:

@@ -113,7 +113,7 @@ class Mask(Task):
         if self.count is not None and (isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 2):
             raise InputError(f"mask({self.count!r}): give the number of classes, a whole number of at least 2")
         if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share <= 1:
-            raise InputError(f"share={self.share!r}: give the share of right pixels below which an answer is wrong, above 0 and at most 1")
+            raise InputError(f"share={self.share!r}: give the share of correct pixels that an answer needs, above 0 and at most 1")
         if isinstance(self.ignore, bool) or not isinstance(self.ignore, int):
             raise InputError(f"ignore={self.ignore!r}: give the whole number that marks pixels which do not count")
         if self.count is not None and 0 <= self.ignore < self.count:
@@ -169,9 +169,9 @@ class Mask(Task):
     def fitted(self, scores: Tensor, name: str) -> "Mask":
         count, *size = scores.shape[1:]
         if self.count is not None and count != self.count:
-            raise LoadError(f"{name} gives {count} scores per pixel, the task has {self.count} classes: these must agree")
+            raise LoadError(f"{name} gives {count} scores per pixel, but the task has {self.count} classes: change one of them")
         if self.size is not None and tuple(size) != self.size:
-            raise LoadError(f"{name} gives masks of {size[0]} x {size[1]}, the task has {self.size[0]} x {self.size[1]}: scale the scores inside the model")
+            raise LoadError(f"{name} gives masks of {size[0]} x {size[1]}, but the task has {self.size[0]} x {self.size[1]}: scale the scores inside the model")
         return replace(self, count=int(count), size=(int(size[0]), int(size[1])))
 
     def told(self, known: Task) -> "Mask":
@@ -184,7 +184,7 @@ class Mask(Task):
             return self
         if known.share != self.share:
             raise InputError(
-                f"the model's answers count as wrong below a share of {self.share:g} of right pixels, those of the data below {known.share:g}: "
+                f"the model's task has share={self.share:g}, but the task of the data has share={known.share:g}: "
                 f"give model and data the same task=mask(share=...)"
             )
         names = known.names if not self.names and self.count in (None, known.count) else self.names
@@ -207,7 +207,7 @@ class Mask(Task):
         try:
             masks = truth if isinstance(truth, Tensor) else torch.as_tensor(np.asarray(truth))
         except (TypeError, ValueError) as error:
-            raise InputError(f"masks are no numbers ({str(truth)[:60]}): give one class per pixel, [n, height, width]") from error
+            raise InputError(f"masks are not numbers ({str(truth)[:60]}): give one class per pixel, [n, height, width]") from error
         if masks.ndim == 4 and masks.shape[1] == 1:
             masks = masks[:, 0]
         if masks.ndim != 3:
@@ -216,7 +216,7 @@ class Mask(Task):
             raise InputError(f"{len(masks)} masks for {count} samples")
         if self.size is not None and tuple(masks.shape[1:]) != self.size:
             shown = " x ".join(map(str, masks.shape[1:]))
-            raise InputError(f"masks are {shown}, the model answers {self.size[0]} x {self.size[1]}: scale the masks, or the scores inside the model")
+            raise InputError(f"masks are {shown}, but the model answers {self.size[0]} x {self.size[1]}: scale the masks, or the scores inside the model")
         whole = masks.to(torch.int64)
         if masks.is_complex() or not bool((whole == masks).all()):
             raise InputError(f"masks must hold whole numbers, got {masks.dtype} such as {masks[whole != masks][:3].tolist()}")
@@ -375,7 +375,7 @@ def _unpacked(written: str) -> np.ndarray:
     found = PACKED.fullmatch(written)
     height, width, bits = (int(found[place]) for place in (1, 2, 3)) if found else (0, 0, 0)
     if found is None or not 0 < height * width <= MOST_PIXELS:
-        raise RecordError(f"{written[:40]!r} is no packed mask: delete the part of the record that holds it and run the same command again")
+        raise RecordError(f"{written[:40]!r} is not a packed mask: delete the part of the record that holds it and run the same command again")
     expected = (height * width * bits + 7) // 8
     try:
         reader = zlib.decompressobj()
