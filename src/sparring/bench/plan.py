@@ -50,7 +50,7 @@ class Plan(BaseModel):
         default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, FILE.json or FILE.txt of trees, or https://HOST/PATH"
     )
     source: list[str] = Field(
-        default=[], description="of aim=transfer: models that points are found on, with + between several together; without it the models themselves"
+        default=[], description="for aim=transfer: networks on which points are found, with + between several together; by default the models themselves"
     )
     members: str | None = Field(
         default=None, description="for aim=membership with a model: its training samples, as a file with one id per line or a split such as train"
