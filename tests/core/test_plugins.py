@@ -245,7 +245,7 @@ def test_entry_points_that_cannot_be_read(plugins, monkeypatch):
 
     monkeypatch.setattr(registry, "entry_points", fail)
     found, (warning,) = asked()
-    assert warning.startswith("no plugin is loaded, as the entry points of the installed packages cannot be read (TypeError: Pair")
+    assert warning.startswith("no plugin is loaded, because the entry points of the installed packages cannot be read (TypeError: Pair")
     assert "pgd" in found
 
 

@@ -210,7 +210,7 @@ def test_settings_are_checked(settings, words):
         (np.full((2, 4, 5), 7), r"values in \[7, 7\] but the classes are 0 to 2"),
         (np.full((2, 4, 5), -3), "-3"),
         (np.full((2, 4, 5), 255), "no pixel that counts"),
-        ("abc", "no numbers|masks have shape"),
+        ("abc", "not numbers|masks have shape"),
     ],
 )
 def test_a_wrong_truth_is_refused(truth, words):
@@ -255,8 +255,8 @@ def test_a_torch_module_answers_masks(form):
         ("other", mask(2), 'dictionary with masks: give the scores under "out"'),
         ("argmax", mask(2), "give the logits and not their argmax"),
         ("pooled", mask(2), r"\(2, 2\): scores must be floating point \[n, classes, height, width\]"),
-        ("three", mask(2), "3 scores per pixel, the task has 2 classes"),
-        ("small", mask(2, size=(2, 2)), "masks of 1 x 1, the task has 2 x 2: scale the scores inside the model"),
+        ("three", mask(2), "3 scores per pixel, but the task has 2 classes"),
+        ("small", mask(2, size=(2, 2)), "masks of 1 x 1, but the task has 2 x 2: scale the scores inside the model"),
     ],
 )
 def test_a_wrong_output_is_refused(form, task, words):

@@ -133,13 +133,13 @@ Answer = TypeVar("Answer")
 
 
 def ask_tolerantly(thing: Any, what: str, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
-    """Return what a registered thing answers; warn and go on without where a plugin fails.
+    """Return the answer of a registered thing; if a plugin fails, warn and return `otherwise`.
 
     Args:
         thing: The registered thing.
-        what: What fails then, for the warning: "the metric ambiguity".
-        ask: Asks it.
-        otherwise: The answer that leaves it out.
+        what: Its name in the warning: "the metric ambiguity".
+        ask: Computes the answer.
+        otherwise: The answer if the plugin fails.
     """
     try:
         return ask()
@@ -173,14 +173,16 @@ class Trouble(NamedTuple):
 
 
 def _load_plugins() -> None:
-    """Import the modules named by entry points of the group "sparring", which register themselves; a broken one costs a warning and no more."""
+    """Import the modules named by entry points of the group "sparring", which register themselves; a broken one causes only a warning."""
     if "plugins" in _walked:
         return
     _walked.add("plugins")
     try:
         points = list(entry_points(group="sparring"))
     except Exception as error:  # a package whose list of entry points was written by hand
-        warn_of_plugin("", f"no plugin is loaded, as the entry points of the installed packages cannot be read ({_said(error)}): fix or uninstall the package")
+        warn_of_plugin(
+            "", f"no plugin is loaded, because the entry points of the installed packages cannot be read ({_said(error)}): fix or uninstall the package"
+        )
         return
     for point in points:
         _load_plugin(point)
@@ -204,7 +206,7 @@ def _load_plugin(point: EntryPoint) -> None:
 
 
 def _import_all(point: EntryPoint) -> Iterator[Trouble]:
-    """Import what an entry point names, and where that is a package all of its modules; yield those that fail."""
+    """Import the module of an entry point, with all modules of a package; yield those that fail."""
     if not point.pattern.match(point.value):
         yield Trouble(point.value, ValueError("it names no module: write my_plugin or my_plugin.module"))
         return
@@ -240,7 +242,7 @@ def _said(error: BaseException) -> str:
 
 
 def warn_of_plugin(module: str, text: str) -> None:
-    """Report trouble with a plugin as a warning, which stops nothing else.
+    """Report an error in a plugin as a warning, so that everything else continues.
 
     The command line writes the text as one line.
     """

@@ -24,14 +24,14 @@ MOST_PIXELS = 1 << 26
 """The largest mask that is unpacked, so that a forged record cannot fill the memory."""
 
 OUTPUTS = ("out", "logits")
-"""Names under which segmentation models give their scores, where they give several things: torchvision's and that of transformers."""
+"""Names of the scores in the outputs of segmentation models: that of torchvision and that of transformers."""
 
 
 class MaskCriterion(NamedTuple):
-    """Represent the goal that too few pixels are right.
+    """Represent the goal that too few pixels are correct.
 
-    truth: int64 [n, H, W], the true class per pixel, VOID where a pixel does not count. spare: int64 [n], the most counted pixels that may stay
-    right where the goal is met.
+    truth: int64 [n, H, W], the true class per pixel, VOID if a pixel does not count. spare: int64 [n], the largest number of counted pixels
+    that may be correct if the goal is met.
     """
 
     truth: Tensor
@@ -49,17 +49,17 @@ class MaskCriterion(NamedTuple):
     def gaps(self, scores: Tensor) -> Tensor:
         """Return the score of the true class minus the best other one, [n, H, W].
 
-        It is positive where a pixel is right, and -inf where it does not count.
+        It is positive if a pixel is correct, and -inf if it does not count.
         """
         return pixel_gaps(scores, self.truth).masked_fill(~self.counted, -math.inf)
 
     def loss(self, scores: Tensor) -> Tensor:
-        """Return minus the gap of the pixel that decides, [n].
+        """Return minus the gap of the deciding pixel, [n].
 
-        It is the one of rank `spare` + 1 among the gaps from the highest down.
+        The deciding pixel has rank `spare` + 1 among the gaps in descending order. The goal is met exactly if this pixel is wrong.
 
-        The goal is met exactly where that pixel has fallen. The value hangs on this pixel alone; its gradient is the mean over the pixels whose gap
-        lies between that of this pixel and 0, which are those that have yet to fall (or, past the goal, those that would have to come back).
+        The value depends on this pixel alone. The gradient is the mean over the pixels whose gap lies between that of this pixel and 0. These pixels
+        still have to become wrong (or, if the goal is met, would have to become correct again).
         """
         gaps = self.gaps(scores).flatten(1)
         known = gaps.detach()
@@ -72,7 +72,7 @@ class MaskCriterion(NamedTuple):
         return slope - slope.detach() + value
 
     def met(self, answer: Tensor) -> Tensor:
-        """Return whether too few pixels are right, bool [n]."""
+        """Return whether too few pixels are correct, bool [n]."""
         right = ((answer == self.truth) & self.counted).flatten(1).sum(1)
         return (right <= self.spare) & answered(answer)
 
@@ -86,16 +86,16 @@ class MaskCriterion(NamedTuple):
 class Mask(Task):
     """Represent one of `count` classes per pixel, numbered from 0.
 
-    Scores are [n, count, H, W], an answer and the truth int64 [n, H, W]. A truth may hold `ignore` or -1 on pixels that count neither for nor against
-    the model. An answer counts as wrong where less than `share` of the pixels that count are right. Its quality is the mean intersection over union
-    of the classes that occur in the truth or in the answer; a class that is absent from both is left out.
+    Scores are [n, count, H, W], an answer and the truth int64 [n, H, W]. Pixels with `ignore` or -1 in the truth do not count. An answer is wrong if
+    less than `share` of the pixels that count are correct. Its quality is the mean intersection over union of the classes that occur in the truth or
+    in the answer; a class that is absent from both is excluded.
 
     Args:
-        count: The number of classes; None where the model will tell.
-        share: Of the pixels that count, in (0, 1]; with 1 a single wrong pixel makes an answer wrong.
+        count: The number of classes; None if the model determines it.
+        share: Share of the counted pixels that must be correct, in (0, 1]; with 1, a single wrong pixel makes an answer wrong.
         ignore: The value of pixels that do not count.
-        names: Of the classes, in order; none where they have numbers only.
-        size: (height, width) of a mask; None where the model will tell.
+        names: Names of the classes, in order; empty if they have numbers only.
+        size: (height, width) of a mask; None if the model determines it.
     """
 
     count: int | None = None
