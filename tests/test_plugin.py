@@ -65,7 +65,7 @@ def test_everything_is_listed(site):
     listed = {kind: {row["name"]: row for row in rows_of(word)} for word, kind in KINDS.items()}
     for kind, name in THINGS.items():
         assert listed[kind][name]["does"].endswith(".")
-    assert listed["attack"]["backtracking"]["settings"]["steps"] == {"default": 40}
+    assert listed["attack"]["backtracking"]["settings"]["steps"] == {"default": 40, "does": "Gradients taken per restart."}
     assert listed["task"]["angle"]["settings"] == {"tolerance": {"default": 15.0}}
     assert listed["recipe"]["gradient_penalty"]["settings"] == {"weight": {"default": 1.0}}
     assert listed["metric"]["ambiguity"]["settings"] == {"models": {"default": 1}}
@@ -132,7 +132,7 @@ def test_aim_and_metric(spar):
     assert told["gate"][0]["cell"] == "reseed(models=2)"
     rows = Run.open(told["record"]).table()
     assert set(rows.models) == {0, 1, 2}
-    assert "share of samples whose answer at least so many" in Path(told["report"]).read_text()
+    assert "share of samples whose answer differs in at least" in Path(told["report"]).read_text()
     assert spar("run", *plan[:-1], "gate=ambiguity <= 0.000001", "--quiet")[0] == 1
 
 

@@ -61,9 +61,9 @@ def test_rules_are_refused_before_anything_is_computed(small, tmp_path, monkeypa
         check_gate(["tpr(fpr=0.1) <= 0.2"], {"a": "evasion"})
     with pytest.raises(UnknownName, match="fpr"):
         check_gate(["tpr(fqr=0.1) <= 0.2"], {"a": "membership"})
-    with pytest.raises(PlanError, match="about a whole case"):
+    with pytest.raises(PlanError, match="measures a whole case"):
         check_gate(["excess(robust_accuracy) <= 0.2"], {"a": "evasion"})
-    with pytest.raises(PlanError, match="measures membership"):
+    with pytest.raises(PlanError, match="uses a metric of membership"):
         check_gate(["excess(auc) <= 0.2"], {"a": "evasion"})
     for wrong in ("excess() <= 0.1", "excess(excess(auc)) <= 0.1", "excess(speed) <= 0.1", "excess <= 0.1"):
         with pytest.raises((PlanError, UnknownName)):

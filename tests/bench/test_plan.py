@@ -35,7 +35,7 @@ def test_inner_keys_override_the_outer_ones():
 def test_keys_of_the_run_stay_outside(key):
     """A seed of its own for one evaluation would be passed over in silence: it is refused."""
     plan = Plan.of({"evaluations": [{"model": "a", key: Plan.model_fields[key].default}]})
-    with pytest.raises(PlanError, match=f"'{key}' holds for the whole run"):
+    with pytest.raises(PlanError, match=f"'{key}' applies to the whole run"):
         list(plan.parts())
 
 

@@ -173,7 +173,7 @@ def test_wrong_use_is_refused_before_a_point_is_looked_for(nets, data, tmp_path)
         (InputError, "4 classes|3", lambda: transfer_matrix([other], nets, data, THREAT, ATTACKS[:1], out=tmp_path)),
         (InputError, "5", lambda: transfer_matrix(nets[:1], nets, flat, THREAT, ATTACKS[:1], out=tmp_path)),
         (InputError, "none of the 2", lambda: transfer_matrix(nets[:1], nets[:1], wrong, THREAT, ATTACKS[:1], out=tmp_path)),
-        (InputError, "name of its own", lambda: transfer_matrix([near("one", 4)], nets, data, THREAT, ATTACKS[:1], out=tmp_path)),
+        (InputError, "its own name", lambda: transfer_matrix([near("one", 4)], nets, data, THREAT, ATTACKS[:1], out=tmp_path)),
         (InputError, "twice", lambda: transfer_matrix(nets[:1], [nets[0], nets[0]], data, THREAT, ATTACKS[:1], out=tmp_path)),
         (PlanError, "one network", lambda: transfer_matrix([nets[:2]], nets, data, THREAT, ["pgd"], out=tmp_path)),
         (PlanError, "its own surrogate", lambda: transfer_matrix(nets[:1], nets, data, THREAT, [transfer(nets[1])], out=tmp_path)),

@@ -13,17 +13,17 @@ VICTIM = sp.load_model("zoo:digits-plain")
 @pytest.mark.parametrize(
     ("name", "threat", "said"),
     [
-        ("network", sp.patch(2), "bounds of networks hold under linf, l2 and l1"),
-        ("lipschitz", sp.patch(2), "Lipschitz constants hold under linf, l2 and l1"),
+        ("network", sp.patch(2), "bounds of networks certify linf, l2 and l1 only"),
+        ("lipschitz", sp.patch(2), "Lipschitz constants certify linf, l2 and l1 only"),
         ("trees", sp.patch(2), "trees are certified under linf, l2, l1"),
         ("words", sp.linf(0.1), "it certifies word substitutions only"),
-        ("band_vote", sp.linf(0.1), "votes of bands certify patches"),
-        ("patch_cleanser", sp.linf(0.1), "masks certify against patches"),
+        ("band_vote", sp.linf(0.1), "band_vote certifies patch threats only"),
+        ("patch_cleanser", sp.linf(0.1), "patch_cleanser certifies patch threats only"),
         ("trees", sp.linf(0.1), "it is no ensemble of trees"),
-        ("band_vote", sp.patch(2), "it certifies votes of bands: wrap the victim"),
-        ("patch_cleanser", sp.patch(2), "it certifies victims behind masks: wrap the victim"),
+        ("band_vote", sp.patch(2), "it certifies band votes only: wrap the victim"),
+        ("patch_cleanser", sp.patch(2), "it certifies masked victims only: wrap the victim"),
         ("smoothing", sp.linf(0.1), "it certifies smoothed classifiers: wrap the victim"),
-        ("lipschitz", sp.linf(0.1).targeted(1), "it certifies that the class stays"),
+        ("lipschitz", sp.linf(0.1).targeted(1), "it certifies untargeted threats only"),
     ],
 )
 def test_the_sentence_names_the_cure(name, threat, said):

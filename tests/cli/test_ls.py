@@ -80,7 +80,7 @@ def test_attacks_of_all_aims_stand_together(spar):
     assert {row["name"] for row in own} == {name for name, row in rows.items() if row["aim"] == "poisoning"} >= {"label_flip", "random_flip"}
     assert "label_flip" in spar("ls", "attacks", "--aim", "poisoning").out
     assert "pgd" not in spar("ls", "attacks", "--aim", "poisoning").out
-    for words, part in ((("attacks", "--aim", "evason"), "evasion"), (("models", "--aim", "evasion"), "no aim")):
+    for words, part in ((("attacks", "--aim", "evason"), "evasion"), (("models", "--aim", "evasion"), "--aim does not apply")):
         refused = spar("ls", *words)
         assert refused.code == 2
         assert part in refused.err

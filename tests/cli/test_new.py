@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.cli.listing import KINDS
+from sparring.cli.listing import KINDS, alike
 from sparring.cli.new import kinds, skeleton
 from sparring.core.registry import ROOMS
 
@@ -107,9 +107,11 @@ def test_there_is_one_for_every_kind():
 @pytest.mark.parametrize("kind", sorted(ROOMS))
 def test_it_is_listed(kind, found):
     """It has a whole sentence, and each of its settings a meaning."""
-    (row,) = found["listed"][kind]
-    assert row["does"].endswith(".")
-    assert [name for name, one in row.get("settings", {}).items() if not one.get("does")] == []
+    rows = found["listed"][kind]
+    assert len(rows) == len(alike(kind))
+    for row in rows:
+        assert row["does"].endswith(".")
+        assert [name for name, one in row.get("settings", {}).items() if not one.get("does")] == []
 
 
 @pytest.mark.parametrize("kind", sorted(ROOMS))

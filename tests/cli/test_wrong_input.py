@@ -273,11 +273,11 @@ COMMANDS = {
     "plan is binary": (("run", "{files}/binary.yaml"), "cannot be read"),
     "plan is a folder": (("run", "{files}/images"), "cannot be read"),
     "plan with an unknown key": (("run", "{files}/unknown.yaml"), "did you mean model"),
-    "inner plan with a key of the run": (("run", "{files}/inner.yaml"), "'seed' holds for the whole run"),
+    "inner plan with a key of the run": (("run", "{files}/inner.yaml"), "'seed' applies to the whole run"),
     "inner plan with an unknown key": (("run", "{files}/inner-unknown.yaml"), "did you mean data"),
     "plan of another type": (changed("model=[1, 2]"), "plan key 'model'"),
     # numbers
-    "take=0": (changed("take=0"), "take=0: give at least 1"),
+    "take=0": (changed("take=0"), "take=0: give a whole number of at least 1"),
     "take negative": (changed("take=-3"), "take=-3"),
     "take a word": (changed("take=many"), "plan key 'take' = 'many'"),
     "take a fraction": (changed("take=2.5"), "plan key 'take' = 2.5"),
@@ -325,7 +325,7 @@ COMMANDS = {
     "share over 1": (changed("threat=words 20 {files}/words.json"), "between 0 and 1"),
     # attacks
     "unknown attack": (changed("attacks=pdg"), "unknown attack 'pdg': did you mean pdpgd or pgd"),
-    "unknown set": (changed("attacks=defualt"), "sets: control, exhaustive-1, fast-1, plus-1, rand-1, standard-1"),
+    "unknown set": (changed("attacks=defualt"), "sets: control, exhaustive-1, fast-1, minimum-1, plus-1, rand-1, standard-1"),
     "no attack": (changed("attacks=[]"), "no attack to run"),
     "unknown setting": (changed("attacks=pgd(stesp=5)"), "unknown setting of pgd 'stesp': did you mean steps"),
     "setting a word": (changed("attacks=pgd(steps=many)"), "give a number"),
@@ -630,7 +630,7 @@ def test_a_plugin_that_cannot_be_loaded(spar, monkeypatch):
     monkeypatch.setattr("warnings.filters", [])
     said, again = spar("ls", "attacks", "pgd", "--quiet"), spar("ls", "attacks", "pgd", "--quiet")
     assert [(one.code, one.out) for one in (said, again)] == [(0, "pgd\n")] * 2
-    text = "the plugin plug (plug) cannot be loaded: ModuleNotFoundError: No module named 'jax': it is left out; mend it or uninstall it"
+    text = "the plugin plug (plug) cannot be loaded: ModuleNotFoundError: No module named 'jax': it is left out; fix it or uninstall it"
     assert (said.err, again.err) == (f"spar: {text}\n", "")
 
 

@@ -111,9 +111,9 @@ def test_a_wrong_type(name):
 VALUES = {
     "seed a word": (lambda: sp.evaluate(model(), digits(), sp.linf(0.1), seed="a"), "evaluate(seed='a'): give a whole number of at least 0"),
     "severity beyond 5": (lambda: sp.corruptions(7), "severity is 7: give a number up to 5"),
-    "take nothing": (lambda: digits().take(0), "take=0: at least one sample is needed: give a whole number of at least 1"),
+    "take nothing": (lambda: digits().take(0), "take=0: give a whole number of at least 1"),
     "take less than nothing": (lambda: sp.load("digits", take=-1), "load(take=-1): give a whole number of at least 0"),
-    "threat a number": (lambda: sp.evaluate(model(), digits(), 3), "a radius belongs to a threat, give sp.linf(3)"),
+    "threat a number": (lambda: sp.evaluate(model(), digits(), 3), "give a threat with this radius, such as sp.linf(3)"),
     "threat a word": (lambda: sp.evaluate(model(), digits(), "linf"), "the threat is 'linf': give sp.linf(0.1)"),
     "radius true": (lambda: sp.linf(0.1).at(True), "radius is True: give a number"),
     "share beyond 1": (lambda: sp.words(2, {"a": ("b",)}), "share is 2: give the share"),

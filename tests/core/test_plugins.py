@@ -190,7 +190,7 @@ def test_the_sound_modules_of_a_plugin_work(plugins):
     found, (warning,) = asked()
     assert warning == (
         "the plugin mine (plug) cannot be loaded: plug.bad: ModuleNotFoundError: No module named 'no_such_package' (and 1 more of its modules): "
-        "its other modules are in use; mend it or uninstall it"
+        "its other modules are in use; fix it or uninstall it"
     )
     assert {"sound", "deep"} <= set(found)
     assert "hidden" not in found
@@ -245,7 +245,7 @@ def test_entry_points_that_cannot_be_read(plugins, monkeypatch):
 
     monkeypatch.setattr(registry, "entry_points", fail)
     found, (warning,) = asked()
-    assert warning.startswith("no plugin is loaded, as the entry points of the installed packages cannot be read (TypeError: Pair")
+    assert warning.startswith("no plugin is loaded, because the entry points of the installed packages cannot be read (TypeError: Pair")
     assert "pgd" in found
 
 
@@ -320,6 +320,6 @@ def test_what_fails_when_it_is_asked_is_left_out(plugins, tmp_path):
         after = run(tmp_path / "after")
     told = {str(one.message) for one in given if issubclass(one.category, PluginWarning)}
     failing = ("adapter wrong", "reader of wrong files", "certifier wrong", "verifier wrong", "verifier wrong_too", "metric wrong")
-    assert told == {f"the {one} of plug fails and is left out (RuntimeError: a slip): mend the plugin or uninstall it" for one in failing}
+    assert told == {f"the {one} of plug fails and is left out (RuntimeError: a slip): fix the plugin or uninstall it" for one in failing}
     for name in ("clean_accuracy", "robust_accuracy", "certified_accuracy"):
         assert after[name] == before[name]

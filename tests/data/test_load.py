@@ -320,7 +320,7 @@ WRONG = {
     "option without meaning": (lambda folder: "digits", {"target": "y"}, InputError, "target='y' has no meaning for the embedded set 'digits': use split"),
     "unknown suffix": (put("a.xyz", b"1"), {}, LoadError, "no reader for a.xyz: supported are .*npz.*csv"),
     "empty folder": (lambda folder: folder, {}, LoadError, "is empty: expected one sub-folder of images per class"),
-    "nothing taken": (lambda folder: "digits", {"take": 0}, InputError, "give at least 1"),
+    "nothing taken": (lambda folder: "digits", {"take": 0}, InputError, "give a whole number of at least 1"),
     "idx magic": (idx_files(b"PK\x03\x04" + bytes(20), TWO), {}, LoadError, "begins with 50 4b 03 04"),
     "idx cut": (idx_files(IMAGES[:-1], TWO), {}, LoadError, r"truncated \(23 bytes, expected 24 for 2 x 2 x 2"),
     "idx header cut": (idx_files(IMAGES[:9], TWO), {}, LoadError, "the header needs 16"),

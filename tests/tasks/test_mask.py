@@ -205,12 +205,12 @@ def test_settings_are_checked(settings, words):
         (np.zeros((2, 5)), r"\[2, height, width\]"),
         (np.zeros((2, 3, 4, 5)), "not one-hot"),
         (np.zeros((3, 4, 5)), "3 masks for 2 samples"),
-        (np.zeros((2, 6, 6)), "masks are 6 x 6, the model answers 4 x 5"),
+        (np.zeros((2, 6, 6)), "masks are 6 x 6, but the model answers 4 x 5"),
         (np.full((2, 4, 5), 0.5), "whole numbers"),
         (np.full((2, 4, 5), 7), r"values in \[7, 7\] but the classes are 0 to 2"),
         (np.full((2, 4, 5), -3), "-3"),
         (np.full((2, 4, 5), 255), "no pixel that counts"),
-        ("abc", "no numbers|masks have shape"),
+        ("abc", "not numbers|masks have shape"),
     ],
 )
 def test_a_wrong_truth_is_refused(truth, words):
@@ -255,8 +255,8 @@ def test_a_torch_module_answers_masks(form):
         ("other", mask(2), 'dictionary with masks: give the scores under "out"'),
         ("argmax", mask(2), "give the logits and not their argmax"),
         ("pooled", mask(2), r"\(2, 2\): scores must be floating point \[n, classes, height, width\]"),
-        ("three", mask(2), "3 scores per pixel, the task has 2 classes"),
-        ("small", mask(2, size=(2, 2)), "masks of 1 x 1, the task has 2 x 2: scale the scores inside the model"),
+        ("three", mask(2), "3 scores per pixel, but the task has 2 classes"),
+        ("small", mask(2, size=(2, 2)), "masks of 1 x 1, but the task has 2 x 2: scale the scores inside the model"),
     ],
 )
 def test_a_wrong_output_is_refused(form, task, words):
@@ -371,5 +371,5 @@ def test_a_model_learns_the_names_of_the_data():
     assert mask(2, size=(4, 4)).told(mask(2, names=("a", "b"))) == mask(2, names=("a", "b"), size=(4, 4))
     assert mask(3).told(mask(2, names=("a", "b"))) == mask(3)
     assert mask(2, names=("c", "d")).told(mask(2, names=("a", "b"))).names == ("c", "d")
-    with pytest.raises(InputError, match=r"below a share of 0\.5 of right pixels, those of the data below 0\.8"):
+    with pytest.raises(InputError, match=r"share=0\.5, but the task of the data has share=0\.8"):
         mask(2).told(mask(2, share=0.8))

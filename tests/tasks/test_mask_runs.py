@@ -218,7 +218,7 @@ def test_the_report_shows_masks(whole):
     measured = {one["metric"]: one["value"] for one in whole.summary()[0]["of_the_task"]}
     for name in ("mean_iou", "attacked_mean_iou", "attacked_dataset_iou", "pixel_accuracy"):
         assert f"{100 * measured[name]:.1f} %" in said
-    assert "An answer counts as wrong where fewer than 70 % of the pixels that count are right." in said
+    assert "An answer counts as wrong if fewer than 70 % of the pixels that count are right." in said
     assert all(f">{name}<" in said for name in ("sky", "sea", "land", "does not count", "largest loss"))
     cards = re.findall(r"<article.*?</article>", said, flags=re.DOTALL)
     assert len(cards) >= 2
@@ -234,9 +234,9 @@ def test_a_goal_is_told_in_its_own_words(here, tmp_path):
     goal = run.record.header["cases"][0]["threat"]["goal"]
     assert goal["wish"] == "erase class sea from the mask"
     page = Path(run.report()).read_text()
-    assert "(wanted: erase class sea from the mask)" in page
+    assert "(goal: erase class sea from the mask)" in page
     assert goal["sentence"] in page
-    assert "The adversary wanted: erase class sea from the mask." in section_of(run)
+    assert "The goal of the adversary: erase class sea from the mask." in section_of(run)
     assert "sky" in section_of(run, "gallery")
 
 

@@ -115,7 +115,7 @@ def test_objectives_that_predict_an_exponential_are_refused(objective, tmp_path)
     xgboost = pytest.importorskip("xgboost")
     train = sp.load("diabetes", split="train")
     xgboost.XGBRegressor(n_estimators=2, n_jobs=1, objective=objective).fit(train.x.numpy(), train.y[:, 0].numpy()).save_model(tmp_path / "model.json")
-    with pytest.raises(LoadError, match=f"objective {objective}: known are"):
+    with pytest.raises(LoadError, match=f"objective {objective}: supported are"):
         load_model(str(tmp_path / "model.json"), train)
 
 

@@ -60,7 +60,7 @@ def test_a_task_says_what_counts_as_wrong(task, clause):
 def test_the_report_shows_the_words():
     """What counts as wrong is told for the goal that hangs on it; a usual goal is no news in a sentence about a result."""
     usual = {"kind": "untargeted", "wish": "any answer", "sentence": "Any answer that counts as wrong is a success.", "mistake": "it is late", "usual": True}
-    assert goal({"goal": usual}) == "Any answer that counts as wrong is a success. An answer counts as wrong where it is late."
+    assert goal({"goal": usual}) == "Any answer that counts as wrong is a success. An answer counts as wrong if it is late."
     assert wish({"goal": usual}) == ""
     other = {"kind": "x", "target": 1, "wish": "erase class 1", "sentence": "Class 1 must go.", "mistake": "it is late", "usual": False}
     assert goal({"goal": other}) == "Class 1 must go."

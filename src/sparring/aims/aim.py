@@ -1,4 +1,4 @@
-"""`@aim`: one file adds a kind of harm, with its unit of account, its controls and the way to measure it."""
+"""`@aim`: one file adds a kind of harm, with its unit, its controls and its cases."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,22 +17,22 @@ Methods = str | Attack | Sequence[str | Attack]
 
 @dataclass(frozen=True)
 class Request:
-    """Hold what a plan or a call asks of an aim, with everything loaded.
+    """Hold the arguments of a plan or a call to an aim, with everything loaded.
 
-    What was not given is empty.
+    Arguments that were not given are empty.
 
     Attributes:
         victims: The models.
         data: The data to measure on.
-        train: The training data, where the aim trains models of its own.
+        train: The training data, if the aim trains models itself.
         threats: What the adversary may do, as the aim reads it.
         attacks: The name of a set, or attacks as they are written in a plan.
         certify: Certifiers, written likewise.
         fits: Training procedures.
         trials: How often a random experiment is repeated.
-        seed: Of all random draws.
-        sources: Models on which points are found that others are asked about, each alone or several together; None for the models themselves.
-        members: Ids of the samples that the models were trained on; None where nobody says.
+        seed: Seed of all random draws.
+        sources: Networks on which points are found, each alone or several together; None for the models themselves.
+        members: Ids of the samples that the models were trained on; None if unknown.
     """
 
     data: Data
@@ -57,16 +57,16 @@ class Aim:
 
     Attributes:
         name: As in `spar run aim=NAME`.
-        unit: What one row of the record is about: "sample", "trial", "record".
-        cases: Turns a request into cases; raises UsageError for what does not fit.
+        unit: The unit of one row of the record: "sample", "trial" or "record".
+        cases: Turns a request into cases; raises UsageError if the request does not fit.
         baseline: The cell with which the others are compared.
         controls: Further cells that every table must show.
-        metrics: The metrics that the summary shows, with settings where they take some; the first is the headline.
-        sections: Names of the sections of the report that show it, beside those that are for every run.
-        keys: Keys of a plan that it understands beside those of every run.
-        optional: Those of them that a plan may leave out although others must have them: "model".
-        train: Whether a plan with a fit gives it the training split of the data beside what is measured.
-        threat: The kind in the registry of what its threats are read as, "space" or "tampering"; empty where it has none.
+        metrics: The metrics in the summary, with their settings; the first is the headline.
+        sections: Names of further sections of the report, beside those of every run.
+        keys: Further keys of a plan, beside those of every run.
+        optional: Keys that a plan of this aim may leave out although other aims require them, such as "model".
+        train: Whether a plan with a fit also loads the training split of the data.
+        threat: The registry kind of its threats, "space" or "tampering"; empty if it has none.
         columns: Further columns of its rows and their Arrow types, such as {"score": "float64"}.
     """
 
@@ -84,7 +84,7 @@ class Aim:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        """Return plain JSON for the header: all that a record and a report need to know of it."""
+        """Return plain JSON for the header of the record, as the report reads it."""
         return {
             "name": self.name,
             "unit": self.unit,

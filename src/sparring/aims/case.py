@@ -1,4 +1,4 @@
-"""The interface between the loop of a run and what an aim measures: cases, their cells, and what is on record of them."""
+"""The interface between the loop of a run and an aim: cases, their cells and their recorded rows."""
 
 import sys
 from abc import ABC, abstractmethod
@@ -15,10 +15,10 @@ from sparring.core.events import Listener
 from sparring.records.record import Points, Record
 
 POINTS = {"none": 0, "gallery": 6, "all": sys.maxsize}
-"""How many broken (and as many standing) points each batch keeps."""
+"""Number of broken points that each batch keeps, and of unbroken ones."""
 
 Known = dict[str, tuple[str, str]]
-"""(status, note) of the units of a cell that are done, by id."""
+"""Maps ids of finished units of a cell to (status, note)."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Settings:
     """Say how a run is carried out.
 
     Attributes:
-        seed: Of all random draws.
-        batch: Units handled together.
-        cascade: Whether an attack sees only what the earlier ones left standing.
+        seed: Seed of all random draws.
+        batch: Number of units per batch.
+        cascade: Whether an attack runs only on samples that earlier attacks did not break.
         points: Which adversarial inputs to keep: "none", "gallery" or "all".
-        shard: (k, n): do every n-th batch beginning with the k-th, counted from 0.
+        shard: (k, n): process every n-th batch beginning with the k-th, counted from 0.
         self_check: Whether to re-evaluate adaptively where a check of the model fails (`diagnosis.reevaluate`).
     """
 
@@ -53,7 +53,7 @@ class Settings:
 class Cell(NamedTuple):
     """Hold one method in one case.
 
-    say: the method as it is written in a plan. key: address of its rows. about: plain JSON of the method.
+    say: the method as written in a plan. key: address of its rows. about: plain JSON of the method.
     """
 
     say: str
@@ -63,14 +63,14 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """Hold what is on record of one case, and put more there.
+    """Read and write the recorded rows of one case.
 
     Attributes:
         record: The record of the run.
         cells: All cells of the case by the method as it is written.
         settings: How the run is carried out.
-        tell: Listens to what is done.
-        known: Per key of a cell what became of the units that are done.
+        tell: Receives an event per finished batch.
+        known: Per key of a cell, the status of the finished units.
     """
 
     case: str
@@ -81,14 +81,14 @@ class Progress:
     known: dict[str, Known] = field(default_factory=dict)
 
     def of(self, said: str) -> Known:
-        """Return what is known of a cell, by id."""
+        """Return the finished units of a cell, by id."""
         key = self.cells[said].key
         if key not in self.known:
             self.known[key] = self.record.known(key)
         return self.known[key]
 
     def lacks(self, said: str, ids: Sequence[str]) -> bool:
-        """Return whether any of these units is not on record in a cell."""
+        """Return whether a cell lacks the row of any of these units."""
         known = self.of(said)
         return not all(one in known for one in ids)
 
@@ -108,7 +108,7 @@ class Progress:
 class Case(ABC):
     """Represent one subject under one threat, for one aim; frozen.
 
-    The loop knows nothing else of an aim.
+    The loop of a run uses an aim only through this class.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Case(ABC):
     @property
     @abstractmethod
     def units(self) -> Sequence[str]:
-        """Return the ids of the units of account, in order: each cell has one row about each."""
+        """Return the ids of the units, in order: each cell has one row per unit."""
 
     @property
     @abstractmethod
@@ -131,21 +131,21 @@ class Case(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Refuse what cannot work, before the first question to a victim; raises UsageError."""
+        """Raise UsageError for a case that cannot work, before the first query."""
 
     def ask_once(self) -> None:  # noqa: B027  (most cases have nothing to ask)
-        """Make sure that the model answers at all, before a record is begun; raises LoadError."""
+        """Check that the model answers, before a record is created; raises LoadError if not."""
 
     @abstractmethod
     def cells(self, settings: Settings) -> list[Cell]:
-        """Return the cells in the order in which they are carried out."""
+        """Return the cells in the order in which they run."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return plain JSON for the header: model, data, threat."""
 
     def examine(self, settings: Settings) -> dict[str, Any]:
-        """Return what the header says of the subject itself, before any batch.
+        """Return the findings about the subject for the header, before any batch.
 
         {"checks": [...]} and, where there is one, a re-evaluation.
         """
@@ -153,7 +153,7 @@ class Case(ABC):
 
     @abstractmethod
     def carry_out(self, places: Tensor, progress: Progress) -> None:
-        """Carry out all cells on the units at these places, and put on record what is missing.
+        """Run all cells on the units at these places, and record the missing rows.
 
         places: int64 [n].
         """

@@ -1,4 +1,4 @@
-"""Cells of aims whose attacks are `Method`s, and rows of units that are no samples."""
+"""Cells of aims whose attacks are `Method`s, and rows of units that are not samples."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from sparring.records.record import key_of
 
 
 class Outcome(NamedTuple):
-    """Hold the result of a method, the error that kept it from one, and its seconds."""
+    """Hold the result of a method, or its error, and the time taken in seconds."""
 
     result: Any
     trouble: str
@@ -24,10 +24,10 @@ def cells_of(base: dict[str, Any], baseline: tuple[str, str] | None, methods: Se
     """Return one cell per method, and the baseline's cell if the baseline is not a method.
 
     Args:
-        base: Plain JSON of all that decides every row.
+        base: Plain JSON of everything on which every row depends.
         baseline: Its name and what it does.
         methods: Attacks and controls, in order.
-        more: Functions and classes whose code decides the rows of all of them, beside that of the methods.
+        more: Further functions and classes on whose code the rows depend.
     """
     found = []
     if baseline:
@@ -40,7 +40,7 @@ def cells_of(base: dict[str, Any], baseline: tuple[str, str] | None, methods: Se
 
 
 def attempt(work: Callable[[], Any]) -> Outcome:
-    """Run a function; turn an error of its own into a note and raise an error of the user."""
+    """Run a function; return its own errors as a note, and raise errors of the user."""
     began = time.monotonic()
     result, trouble = None, ""
     try:

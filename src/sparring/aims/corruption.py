@@ -1,4 +1,4 @@
-"""Corruption: what a model gets wrong when images are noisy, blurred, foggy or badly stored."""
+"""Corruption: errors of a model on noisy, blurred, foggy or compressed images."""
 
 import time
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ CITES = "Hendrycks, Dietterich 2019, arXiv:1903.12261, github.com/hendrycks/robu
 
 @dataclass(frozen=True)
 class CorruptionCase(Case):
-    """Hold one model and images, which are asked about as they are and under every corruption."""
+    """Represent one model, evaluated on clean images and under every corruption."""
 
     aim: ClassVar[str] = "corruption"
 
@@ -47,7 +47,7 @@ class CorruptionCase(Case):
 
     def check(self) -> None:
         if not isinstance(self.data.domain, Image):
-            raise NeedsError(f"{self.name}: common corruptions apply to images only, the data is {self.data.domain}")
+            raise NeedsError(f"{self.name}: common corruptions apply to images only, but the inputs are {self.data.domain}")
         if not self.names or not self.severities:
             raise InputError("corruption_error got an empty list: give at least one corruption and one severity")
         self.victim.domain.check(self.data.x)

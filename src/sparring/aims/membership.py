@@ -1,4 +1,4 @@
-"""Membership: can it be told from the model whether a record was in its training data?"""
+"""Membership: does the model reveal whether a record was in its training data?"""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ from sparring.records.store import Store
 
 MEMBER, OUTSIDER = "member", "non-member"
 PARTS = (0.4, 0.8)
-"""Where the data is divided: below the first a record is a member, below the second it is none, above it is background."""
+"""Bounds of the random draw: members below the first, non-members below the second, background above."""
 
 OTHERS = 2 / 3
-"""Of the records that a given model was not trained on, the share that attacks are asked about; the rest is background."""
+"""Share of the non-members of a given model that attacks score; the rest is background."""
 
 FEWEST = 8
-"""Members, non-members and background that there must be at least."""
+"""Least number of members, of non-members and of background records."""
 
 
 @dataclass(frozen=True)
 class Asked(Case):
-    """Represent one model, and records of which attacks are asked whether it saw them."""
+    """Represent one model and records, of which attacks guess the members."""
 
     aim: ClassVar[str] = "membership"
 
@@ -49,7 +49,7 @@ class Asked(Case):
         return tuple(self.data.rows(chosen.nonzero().squeeze(1)) for chosen in self._divided(self._drawn()))  # type: ignore[return-value]
 
     def _drawn(self) -> Tensor:
-        """float64 [n]: a random number per record, by which it is divided whatever else is in the data."""
+        """float64 [n]: a random number per record that assigns it to a part, independent of the other records."""
         return Rng.of(self.seed, self.data.ids).draw("membership").uniform(1, dtype=torch.float64).squeeze(1)
 
     @abstractmethod
@@ -58,11 +58,11 @@ class Asked(Case):
 
     @abstractmethod
     def _target(self, files: Store) -> Victim:
-        """The model that is asked."""
+        """The model under attack."""
 
     @cached_property
     def records(self) -> Data:
-        """Return the records that are asked about, members and others in the order of the data."""
+        """Return the records to score, members and non-members in the order of the data."""
         drawn = {one: True for part in self.parts[:2] for one in part.ids}
         return self.data.rows(torch.tensor([place for place, one in enumerate(self.data.ids) if one in drawn]))
 
@@ -75,7 +75,7 @@ class Asked(Case):
             raise InputError(f"{self.name}: membership needs numerical inputs with classes, but the data holds {self.data.domain.kind} with {self.data.task}")
 
     def describe(self) -> dict[str, Any]:
-        say = "the adversary has the scores of the model and records with their true answers, and decides which records were used in training"
+        say = "the adversary sees the scores of the model on records with known labels, and decides which records were used in training"
         threat = {"kind": "membership", "say": say, "say_short": "membership"}
         return {"data": self.data.describe(), "threat": threat, "members": len(self.parts[0])}
 
@@ -102,7 +102,7 @@ class Asked(Case):
 class MembershipCase(Asked):
     """Represent one fit on one data set, some of whose records are members.
 
-    The target is trained on a random part of the records, and attacks are asked which.
+    The target is trained on a random part of the records, and attacks guess this part.
     """
 
     fit: Fit
@@ -133,9 +133,9 @@ class MembershipCase(Asked):
 
 @dataclass(frozen=True)
 class GivenModelCase(Asked):
-    """Represent a given model, and data of which it is known what the model was trained on.
+    """Represent a given model with known training records.
 
-    A random third of the records that it was not trained on is background.
+    A random third of the other records is background.
     """
 
     victim: Victim
@@ -154,19 +154,19 @@ class GivenModelCase(Asked):
         self.victim.domain.check(self.data.x)
         self.victim.task.check(self.data.y, len(self.data))
         if "scores" not in self.victim.exposes:
-            raise NeedsError(f"{self.name}: the attacks read scores; {self.victim.name} exposes {say_set(self.victim.exposes)}")
+            raise NeedsError(f"{self.name}: the attacks need scores, but {self.victim.name} exposes {say_set(self.victim.exposes)}")
         counts = [len(part) for part in self.parts]
         if min(counts) < FEWEST:
             raise InputError(
-                f"{self.name}: of the {len(self.data)} records {counts[0]} are members and {counts[1] + counts[2]} are not, and of both at least {3 * FEWEST} "
-                f"are needed: ids look like {self.data.ids[0]!r}; load data that holds both, split=all"
+                f"{self.name}: of the {len(self.data)} records {counts[0]} are members and {counts[1] + counts[2]} are not; at least {3 * FEWEST} of each "
+                f"are needed. Ids look like {self.data.ids[0]!r}; to load both, use split=all"
             )
 
     def examine(self, settings: Settings) -> dict[str, Any]:
         absent = self.trained_on - set(self.data.ids)
         if not absent:
             return {"checks": []}
-        return {"checks": [], "warning": f"{len(absent)} of {len(self.trained_on)} members are not in the data, {min(absent)} for one"}
+        return {"checks": [], "warning": f"{len(absent)} of {len(self.trained_on)} members are not in the data, for example {min(absent)}"}
 
     def cells(self, settings: Settings) -> list[Cell]:
         model = {name: value for name, value in self.victim.describe().items() if name != "name"}
@@ -183,7 +183,7 @@ class GivenModelCase(Asked):
 
 
 def _checked(scores: Tensor, data: Data) -> Tensor:
-    """The scores of an attack as float64 [n], or ValueError where they are something else."""
+    """Return the scores of an attack as float64 [n]; raise ValueError for anything else."""
     scores = torch.as_tensor(scores).detach().double().cpu()
     if scores.shape != (len(data),) or not bool(torch.isfinite(scores).all()):
         raise ValueError(f"the attack returned scores of shape {tuple(scores.shape)} for {len(data)} records: return one finite number per record")
@@ -207,13 +207,13 @@ def membership(request: Request) -> list[Case]:
     methods, data, seed = tuple(methods_of("membership", request.attacks)), request.data, request.seed
     if request.victims and request.members is None:
         raise PlanError(
-            f"it is not known which samples {request.victims[0].name} was trained on, so members cannot be told from others: add members=FILE with one id per "
-            "line, or members=train; without model=... Sparring trains one by fit=..."
+            f"the training samples of {request.victims[0].name} are not known: add members=FILE with one id per line, or members=train; "
+            "or leave out model=... and let Sparring train a model with fit=..."
         )
     if request.victims:
         return [GivenModelCase(f"{one.name} · membership", data, methods, seed, one, request.members or frozenset()) for one in request.victims]
     if request.members is not None:
-        raise PlanError("members=... says what a model was trained on: add model=...; a model that Sparring trains by fit=... has members of its own")
+        raise PlanError("members=... lists the training samples of a given model: add model=..., or leave out members=")
     if not request.fits:
         raise PlanError("membership needs a fit, so that the training records are known: add fit=mlp, or model=... with members=...")
     return [MembershipCase(f"{fit} · membership", data, methods, seed, fit) for fit in request.fits]

@@ -1,4 +1,4 @@
-"""Poisoning: training data that was tampered with makes a worse model."""
+"""Poisoning: tampering with training data to make the trained model worse."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from sparring.data.dataset import Data
 from sparring.threats.tampering import LabelTampering
 
 TWIN = "clean"
-"""The cell of the models that were trained on the clean data with the same seeds."""
+"""Name of the cell of the clean twins: models trained on unchanged data with the same seeds."""
 
 SIGNIFICANT = 0.05
 """Level of the exact McNemar test that decides whether a poisoned model is worse than its clean twin."""
@@ -59,7 +59,7 @@ class PoisoningCase(Case):
         if shared := set(self.train.ids) & set(self.test.ids):
             raise InputError(f"{self.name}: {len(shared)} samples are in both training and test data, such as {min(shared)}: give a split that separates them")
         if self.threat.most(len(self.train)) == 0 and self.threat.share > 0:
-            raise PlanError(f"{self.name}: {self.threat.label} of {len(self.train)} samples is less than one label: raise the share")
+            raise PlanError(f"{self.name}: {self.threat.label} of {len(self.train)} samples is less than one label: increase the share")
 
     def cells(self, settings: Settings) -> list[Cell]:
         base = {
@@ -93,7 +93,7 @@ class PoisoningCase(Case):
             progress.done(said, len(ids), statuses.count("broken"))
 
     def _trial(self, said: str, trial: int, progress: Progress) -> dict[str, list[Any]]:
-        """The row of one trial: the model trained on what the method made of the data, beside the one trained on the clean data."""
+        """Return the row of one trial: the model trained on tampered data against its clean twin."""
         seed = number_of(f"{progress.settings.seed} trial {trial}") % 2**31
         row = blank([self.units[trial]], [trial], "held", test_n=len(self.test), radius=0.0 if said == TWIN else self.threat.share, size=0.0)
         method = next((one for one in self.methods if str(one) == said), None)
@@ -137,7 +137,7 @@ class PoisoningCase(Case):
     columns={"test_n": "int64"},
 )
 def poisoning(request: Request) -> list[Case]:
-    """Tamper with training data so that the model trained on it is worse than its clean twin."""
+    """Tamper with training data so that the trained model is worse than its clean twin."""
     if request.train is None or not request.fits or not request.threats:
         raise PlanError("poisoning needs a fit, training data and a threat: add fit=mlp and threat='labels 0.1', and data with a training split")
     methods = tuple(methods_of("poisoning", request.attacks))

@@ -1,4 +1,4 @@
-"""Transfer: points that are found on one network break another."""
+"""Transfer: points found on one network break another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,14 +25,14 @@ CONTROL = "random_corner"
 
 @dataclass(frozen=True)
 class TransferCase(EvasionCase):
-    """Represent one target, which is asked once about every point.
+    """Represent one target, which is queried once per point.
 
-    The samples are those that all networks get right. Points that were found on the target itself, or on it among others, are no
-    transfer: they stand as a reference and are not gated.
+    The samples are those that all networks classify correctly. Points found on the target itself, alone or among several sources, are
+    not transfer: they are shown as a reference and not gated.
 
     Attributes:
         networks: Names of all sources and targets.
-        asked: How many samples the data has; the case has those that every network gets right.
+        asked: Number of samples in the data; the case has those that every network classifies correctly.
     """
 
     aim: ClassVar[str] = "transfer"
@@ -63,7 +63,7 @@ class TransferCase(EvasionCase):
     keys=frozenset({"model", "source", "threat", "goal", "attacks", "points"}),
 )
 def transfer(request: Request) -> list[Case]:
-    """Put points that were found on other networks to a model."""
+    """Evaluate a model on points that were found on other networks."""
     if not request.threats:
         raise PlanError("transfer needs a threat: add threat='linf 0.1'")
     groups = [(victim,) for victim in request.victims] if request.sources is None else list(request.sources)
@@ -77,13 +77,13 @@ def _cases(request: Request, groups: Sequence[Sequence[Victim]], victims: list[V
     crafted = [Crafted.on(attack, tuple(group), threat) for attack in attacks for group in groups]
     said = [str(one) for one in crafted]
     if twice := {one for one in said if said.count(one) > 1}:
-        raise PlanError(f"{twice.pop()} stands twice: give every source a name of its own, sp.victim(..., name=...)")
+        raise PlanError(f"{twice.pop()} is listed twice: give every source its own name, sp.victim(..., name=...)")
     for target in request.victims:
         read_attack(CONTROL).check(target, threat.seeing("labels"))
     data, names = request.data, tuple(one.name for one in victims)
     right = _right_everywhere(victims, data, threat, request.seed)
     if not bool(right.any()):
-        raise InputError(f"none of the {len(data)} samples is right on all of {', '.join(names)}: no transfer can be counted")
+        raise InputError(f"none of the {len(data)} samples is classified correctly by all of {', '.join(names)}: use other data or better models")
     rows = right.nonzero().squeeze(1)
     common, seen = data.rows(rows), threat.seeing("labels").take(rows)
     methods = (*crafted, read_attack(CONTROL))
@@ -91,7 +91,7 @@ def _cases(request: Request, groups: Sequence[Sequence[Victim]], victims: list[V
 
 
 def _attacks(written: Methods) -> list[Attack]:
-    """The attacks of a plan or a call; the control is no choice of theirs."""
+    """The attacks of a plan or a call; the control is always added."""
     listed = written_in("transfer", [written] if isinstance(written, str | Attack) else list(written))
     chosen = [read_attack(one) if isinstance(one, str) else one for one in listed]
     if not chosen:
@@ -100,7 +100,7 @@ def _attacks(written: Methods) -> list[Attack]:
 
 
 def _all_victims(groups: Sequence[Sequence[Victim]], targets: Sequence[Victim], data: Data) -> list[Victim]:
-    """Every network once. InputError where one does not take the data, or two have one name."""
+    """Every network once. InputError if one does not accept the data or two have the same name."""
     if not groups or not targets:
         raise InputError(f"a transfer matrix needs sources and targets; got {len(groups)} and {len(targets)}")
     if not all(groups):
@@ -110,21 +110,19 @@ def _all_victims(groups: Sequence[Sequence[Victim]], targets: Sequence[Victim], 
         found.setdefault(one.fingerprint, one)
         one.domain.check(data.x)
         if one.classes != targets[0].classes:
-            raise InputError(
-                f"{one.name} has {one.classes} classes, {targets[0].name} has {targets[0].classes}: the networks must agree on what they tell apart"
-            )
+            raise InputError(f"{one.name} has {one.classes} classes, {targets[0].name} has {targets[0].classes}: give networks with the same classes")
     if len({one.fingerprint for one in targets}) < len(targets):
         raise InputError(f"a target is listed twice: {', '.join(one.name for one in targets)}")
     names = [one.name for one in found.values()]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"two networks are called {twice.pop()!r}: give each a name of its own, sp.victim(model, domain, name=...)")
+        raise InputError(f"two networks are called {twice.pop()!r}: give each its own name, sp.victim(model, domain, name=...)")
     if not isinstance(data.x, Tensor):
-        raise InputError(f"a transfer matrix needs inputs that are numbers; the data is {data.domain}")
+        raise InputError(f"a transfer matrix needs numerical inputs, but the data holds {data.domain}")
     return list(found.values())
 
 
 def _right_everywhere(victims: Sequence[Victim], data: Data, threat: Threat, seed: int) -> Tensor:
-    """bool [n]: right on every network as deployed, and not at the goal of the threat already."""
+    """bool [n]: classified correctly by every network as deployed, and not already at the goal of the threat."""
     criterion = threat.goal.freeze(data.y, victims[0].task, Rng.of(seed, data.ids, data.y.device))
     right = torch.ones(len(data), dtype=torch.bool)
     for one in victims:

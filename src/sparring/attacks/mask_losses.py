@@ -1,8 +1,8 @@
-"""What gradient attacks maximise where the answers are masks: the losses of classes, pixel by pixel.
+"""Losses that gradient attacks maximise on masks: the losses of classes, pixel by pixel.
 
-Each is a mean over the pixels that count. Only pixels that are still right have a gradient, as in the masked losses of SEA (Croce, Singh, Hein 2024,
-arXiv:2306.12941), so no step is spent on pixels that have fallen. A fallen pixel enters with the highest value that a right one can have,
-so that the loss rises with every pixel that falls and two points can be compared.
+Each is a mean over the pixels that count. Only pixels that are still correct have a gradient, as in the masked losses of SEA (Croce, Singh, Hein 2024,
+arXiv:2306.12941), so no step is spent on wrong pixels. A wrong pixel has the highest value that a correct one can have, so the loss increases with
+every pixel that becomes wrong, and two points can be compared.
 """
 
 import math
@@ -19,7 +19,7 @@ from sparring.tasks.mask import MaskCriterion, pixel_gaps
 def by_pixel(scores: Tensor, criterion: MaskCriterion, of_classes: Loss, fallen: float) -> Tensor:
     """Return the mean of a loss of classes over the pixels that count, [n].
 
-    Pixels that are not right have the value `fallen`.
+    Wrong pixels have the value `fallen`.
     """
     counted = criterion.counted
     right = counted & (pixel_gaps(scores.detach(), criterion.truth) > 0)
@@ -35,7 +35,7 @@ def by_pixel(scores: Tensor, criterion: MaskCriterion, of_classes: Loss, fallen:
 def mask_cross_entropy(scores: Tensor, criterion: MaskCriterion) -> Tensor:
     """Return cross-entropy over pixels.
 
-    A pixel that has fallen has the logarithm of the number of classes: a right pixel has no more.
+    A wrong pixel has the logarithm of the number of classes, the maximum for a correct pixel.
     """
     return by_pixel(scores, criterion, cross_entropy, math.log(scores.shape[1]))
 
@@ -44,7 +44,7 @@ def mask_cross_entropy(scores: Tensor, criterion: MaskCriterion) -> Tensor:
 def pixel_margin(scores: Tensor, criterion: MaskCriterion) -> Tensor:
     """Return the mean over pixels of the best other logit minus that of the true class.
 
-    It is 0 for a pixel that has fallen; for masks only.
+    It is 0 for a wrong pixel; for masks only.
     """
     return by_pixel(scores, criterion, margin, 0.0)
 

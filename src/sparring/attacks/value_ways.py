@@ -1,4 +1,4 @@
-"""The ways out of the interval of a goal about values, one at a time: up or down in one output."""
+"""Searches in one direction at a time for goals about values: up or down in one output."""
 
 import math
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from sparring.tasks.values import ValueCriterion
 
 
 def each_way(problem: Problem, search: Callable[[Problem], Tensor], most: int) -> Tensor:
-    """Run a search once per way out of the goal's interval, and return the best points.
+    """Run a search once per end of the goal's interval, and return the best points.
 
     Only samples that are not broken yet are searched.
 
-    The loss of a goal that can be met above and below follows whichever end is nearer, and a climb that began toward one end never tries the other.
+    If a goal can be met above and below, its loss follows the nearer end, and a single ascent never tries the other.
 
     Args:
-        problem: Its goal is about values.
-        search: Climbs the loss of the problem that it is given.
-        most: How many ways are tried, those first whose end is nearest to the clean answer.
+        problem: A problem whose goal is about values.
+        search: Maximises the loss of a problem.
+        most: Number of ends to try, beginning with the end nearest to the clean answer.
     """
     if not isinstance(criterion := problem.criterion, ValueCriterion):
-        raise NeedsError(f"this needs a goal about values, got {type(criterion).__name__}: try pgd or square, which fit every goal")
+        raise NeedsError(f"the attack needs a goal for values, got {type(criterion).__name__}: use pgd or square, which support every goal")
     ends = _distances(problem, criterion)
     ranked = ends.argsort(dim=1, descending=True, stable=True)[:, :most]
     for turn in range(ranked.shape[1]):
@@ -44,7 +44,7 @@ def _distances(problem: Problem, criterion: ValueCriterion) -> Tensor:
 
 
 def _one_way(criterion: ValueCriterion, chosen: Tensor) -> ValueCriterion:
-    """The goal met at one end only; whoever meets it meets the whole goal."""
+    """Return the goal restricted to one end; meeting it meets the whole goal."""
     low, high = criterion
     outputs = torch.arange(low.shape[1], device=low.device)
     up, down = (outputs == chosen[:, None]), (outputs + low.shape[1] == chosen[:, None])

@@ -50,10 +50,10 @@ class Plan(BaseModel):
         default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, FILE.json or FILE.txt of trees, or https://HOST/PATH"
     )
     source: list[str] = Field(
-        default=[], description="of aim=transfer: models that points are found on, with + between several together; without it the models themselves"
+        default=[], description="for aim=transfer: networks on which points are found, with + between several together; by default the models themselves"
     )
     members: str | None = Field(
-        default=None, description="of aim=membership with a model: what it was trained on, a file with one id a line or a split such as train"
+        default=None, description="for aim=membership with a model: its training samples, as a file with one id per line or a split such as train"
     )
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
     search: str | None = Field(default=None, description="how gradients of torch models are computed: fast, bfloat16 or plain")
@@ -133,7 +133,7 @@ class Plan(BaseModel):
         outer = self.model_dump(exclude={"evaluations"}, exclude_unset=True)
         for inner in self.evaluations:
             if common := [name for name in inner if name in OF_THE_RUN]:
-                raise PlanError(f"plan key {common[0]!r} holds for the whole run: move it from evaluations to the top level")
+                raise PlanError(f"plan key {common[0]!r} applies to the whole run: move it from evaluations to the top level")
             yield Plan.of({**outer, **inner})
 
     def cases(self) -> list[Case]:
@@ -155,13 +155,13 @@ class Plan(BaseModel):
         """
         found = self.cases()
         if other := [one for one in found if one.aim != "evasion"]:
-            raise PlanError(f"this command supports aim=evasion only, the plan has aim={other[0].aim}: use spar run")
+            raise PlanError(f"this command supports aim=evasion only, but the plan has aim={other[0].aim}: use spar run")
         return [one for one in found if isinstance(one, EvasionCase)]
 
     def _check_keys(self, chosen: Aim) -> None:
         """Refuse keys that only other aims understand, and plans that lack a key."""
         for name in sorted(self.model_fields_set & _keys_of_others(chosen)):
-            raise PlanError(f"plan key {name!r} has no meaning for aim={chosen.name}, whose own keys are {', '.join(sorted(chosen.keys))}")
+            raise PlanError(f"plan key {name!r} does not apply to aim={chosen.name}, which has the keys {', '.join(sorted(chosen.keys))}")
         for missing in ("model", "data", "threat"):
             if not getattr(self, missing) and (missing == "data" or missing in chosen.keys - chosen.optional):
                 raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the default plan")

@@ -39,7 +39,7 @@ class Cell(NamedTuple):
         target: The name of the target.
         rate: Share broken, with its Wilson interval.
         errors: Points without a verdict, counted as not broken.
-        own: Whether the target is the source, or one of them, so that this is no transfer.
+        own: Whether the target is the source or one of several sources, which is not transfer.
     """
 
     attack: str
@@ -56,7 +56,7 @@ class TransferMatrix:
 
     Attributes:
         cells: One for every attack, source and target, and one per target for the control `random_corner`.
-        n: Samples that every network gets right, to which all rates refer.
+        n: Number of samples that every network classifies correctly; all rates refer to them.
         asked: Samples in the data.
         run: The record behind it, with one case per target.
     """
@@ -119,22 +119,22 @@ def transfer_matrix(
     The same call continues an interrupted run, and so does `spar run aim=transfer`.
 
     Args:
-        sources: Victims that expose what the attacks need, or lists of victims for an ensemble.
-        targets: Victims of any kind; each is asked for its label once per point.
-        data: Samples that all of them take; only those that every network gets right are attacked and counted.
+        sources: Victims that expose the access that the attacks need, or lists of victims for an ensemble.
+        targets: Victims of any kind; each is queried once per point for its label.
+        data: Samples in a domain that all networks accept; only those that every network classifies correctly are attacked and counted.
         threat: Its access and budget are the target's; queries to a source are free.
-        attacks: As in a plan, "pgd(steps=20)" or 'transfer(changes="mi+di")', without a surrogate: the source takes its place. Attacks
-            other than `transfer` end when they broke the source, which is early for points that are to travel.
+        attacks: As in a plan, "pgd(steps=20)" or 'transfer(changes="mi+di")', without a surrogate, because the source is used. Attacks
+            other than `transfer` stop as soon as they break the source; such points transfer less.
         seed: As in `evaluate`.
         batch: As in `evaluate`.
-        out: Folder or URL under which the run folder is made, "memory://here" for none on disk.
+        out: Folder or URL in which the run folder is created, "memory://here" for none on disk.
         listen: Called with (event, details).
 
     Returns:
         A `TransferMatrix` with one cell for every attack, source and target, and the control `random_corner` for every target.
 
     Raises:
-        UsageError: before the first point is looked for, where something does not fit.
+        UsageError: For arguments that do not fit, before the first attack.
 
     Example:
         >>> import sparring as sp
@@ -156,12 +156,12 @@ def transfer_matrix(
 
 
 def _group(source: Any, domain: Domain) -> tuple[Victim, ...]:
-    """A source, one victim or several that are attacked together. A pair (model, domain) is one victim."""
+    """Return a source: one victim, or several for an ensemble. A pair (model, domain) is one victim."""
     return tuple(victim_of(one, domain, "a source") for one in listed_of(source))
 
 
 def _cell(about: dict[str, Any], case: dict[str, Any], rows: pd.DataFrame) -> Cell:
-    """What the record of a case says of one attack from one source."""
+    """Return the cell of one attack from one source, from the record of a case."""
     here, origin = rows[rows.attack == about["say"]], "+".join(one["name"] for one in about.get("sources", [])) or "no network"
     errors = int((here.status == "error").sum())
     return Cell(about.get("inner", about["say"]), origin, case["model"]["name"], transfer_rate(here), errors, bool(about.get("reference")))

@@ -107,9 +107,9 @@ def certifier(
     renamed: Mapping[str, str] | None = None,
     tasks: Set[str] = frozenset({"classes"}),
 ) -> Callable[[Callable[..., Sequence[Certificate]]], Certifier]:
-    """Register `prove` as a certifier. Lower `order` is asked first where several fit.
+    """Register `prove` as a certifier; if several fit, a lower `order` runs first.
 
-    spaces, victims: the kinds that it is for, all if left out. misfit: what else it refuses, asked about these kinds only.
+    spaces, victims: the kinds that it supports; all kinds if left out. misfit: returns why it refuses one of these kinds, or an empty string.
     """
 
     def enter(prove: Callable[..., Sequence[Certificate]]) -> Certifier:
@@ -117,7 +117,7 @@ def certifier(
 
         def fits(victim: Victim, threat: Threat) -> str:
             if victim.task.kind not in tasks:
-                return f"it proves things about {say_set(frozenset(tasks))}; the model answers {victim.task}"
+                return f"it certifies {say_set(frozenset(tasks))} only, but the model answers {victim.task}"
             for limit, given in ((spaces, threat.space), (victims, victim)):
                 if limit and not isinstance(given, limit.kinds):
                     return limit.otherwise

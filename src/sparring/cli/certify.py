@@ -30,9 +30,9 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Prove that nothing within a threat breaks a model.
+    """Prove that no change within a threat breaks a model.
 
-    It takes a model on data, or VNN-LIB properties of ONNX networks, one or a list; the same command continues a list.
+    It takes a model with data, or one VNN-LIB property of an ONNX network, or a list of them; the same command continues a list.
 
     Exit codes: 0 decided, 2 wrong use, 3 open. For a model on data 3 says that nothing was decided, for a list that an instance could not
     be used.

@@ -26,12 +26,12 @@ def command(
             autocompletion=complete_plan,
         ),
     ] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Make the checks D10 to D26 too, which attack at the radius of threat=....")] = False,
-    remedies: Annotated[bool, typer.Option("--remedies", help="Make all checks, and try the attacks of an adaptive adversary.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also run the checks D10 to D26, which attack at the radius of threat=....")] = False,
+    remedies: Annotated[bool, typer.Option("--remedies", help="Run all checks, and try the attacks of an adaptive adversary.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Check a model for what would mislead an evaluation.
+    """Check a model for properties that mislead an evaluation.
 
     Exit codes: 0 no check is bad, 1 a check is bad, 2 wrong use.
 

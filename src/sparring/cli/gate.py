@@ -9,7 +9,7 @@ from sparring.cli.completion import complete_runs
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last for the newest.", autocompletion=complete_runs)] = "last",
-    rule: Annotated[list[str] | None, typer.Option(help="A rule; give the option once per rule. The rules of the plan are taken if it is left out.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="A rule; repeat the option for more rules. Without it, the rules of the plan are used.")] = None,
     out: Annotated[str, typer.Option(help="The folder or URL that holds the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,

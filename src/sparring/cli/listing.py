@@ -22,7 +22,7 @@ SECTION = re.compile(r"\nArgs:\n((?:    .*\n|\n(?=    ))+)")
 """The section Args of a docstring without indentation."""
 
 ARGUMENT = re.compile(r"    (\w+): (.*)")
-"""The first line that tells of an argument."""
+"""The first line of an argument."""
 
 LITTLE = str | bool | int | float
 
@@ -35,14 +35,14 @@ def plural(kind: str) -> str:
 
 
 KINDS = {plural(kind): kind for kind in ROOMS}
-"""From the word on the command line to the kind in the registry."""
+"""Maps words of the command line to kinds of the registry."""
 
 
 def rows_of(word: str) -> list[dict[str, Any]]:
     """Return one row per thing of the kind, by code where there are codes.
 
-    Kinds that are called the same stand together: attacks are those of all aims. A row holds name, aim where it has one, does (a sentence), settings
-    and plain facts such as needs and cites.
+    Kinds with the same name in messages are listed together: attacks are those of all aims. A row holds name, aim if it has one, does (a sentence),
+    settings and plain facts such as needs and cites.
     """
     rows = [about(name, thing) for kind in alike(KINDS[word]) for name, thing in everything(kind).items()]
     return sorted(rows, key=lambda row: (len(row.get("code", "")), row.get("code", "")))

@@ -23,12 +23,12 @@ def command(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)} or runs", autocompletion=_kinds)],
     pattern: Annotated[str, typer.Argument(help="Names to show; * and ? are wildcards. A single full name shows all details.", autocompletion=_names)] = "*",
     out: Annotated[str, typer.Option(help="The folder that contains the runs.")] = "runs",
-    tasks: Annotated[bool, typer.Option("--tasks", help="Show which of them run on which task.")] = False,
+    tasks: Annotated[bool, typer.Option("--tasks", help="Show which tasks each entry supports.")] = False,
     aim: Annotated[str | None, typer.Option(help="Only entries for this aim: evasion, poisoning, membership, ...")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print names only.")] = False,
 ) -> None:
-    """List attacks, models, data, threats and all other things.
+    """List attacks, models, data, threats and all other kinds.
 
     A full name shows all that is known about one thing: its source, its settings with defaults and choices, and what it needs.
 
@@ -80,7 +80,7 @@ def _about(aim: str, kind: str, rows: list[dict[str, Any]]) -> list[dict[str, An
 
     find("aim", aim)
     if not any("aim" in row for row in rows):
-        raise PlanError(f"{kind} belong to no aim: leave out --aim; attacks, sets, metrics and sections do")
+        raise PlanError(f"--aim does not apply to {kind}: leave it out, or list attacks, sets, metrics or sections")
     return [row for row in rows if row.get("aim") == aim]
 
 

@@ -13,7 +13,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
-    """Put the shards of one run together.
+    """Merge the shards of one run.
 
     The parts of the other workers are copied into the first run folder.
 

@@ -29,10 +29,10 @@ def _kinds(incomplete: str) -> list[str]:
 
 def command(
     kind: Annotated[str, typer.Argument(help=f"What to write: {', '.join(kinds())}.", autocompletion=_kinds)],
-    name: Annotated[str, typer.Argument(help="Its name in lower case, such as the paper gives it.")],
-    folder: Annotated[Path | None, typer.Option(help="Where to write it; if left out, where the package has such things.", show_default=False)] = None,
+    name: Annotated[str, typer.Argument(help="Its name in lower case, for example as in the paper.")],
+    folder: Annotated[Path | None, typer.Option(help="The folder for the file; by default the folder of this kind in the package.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
 ) -> None:
     """Write one file with a working skeleton of a new thing.
 
@@ -51,16 +51,16 @@ def command(
     if kind not in kinds():
         raise UnknownName("kind", kind, kinds())
     if not name.isidentifier() or name != name.lower() or name.startswith("_"):
-        raise PlanError(f"{name!r} is no name for a new {SAID.get(kind, kind)}: use lower case letters, digits and _, and begin with a letter")
+        raise PlanError(f"{name!r} cannot be the name of a new {SAID.get(kind, kind)}: use lower-case letters, digits and _, and start with a letter")
     if name in everything(kind):
-        raise PlanError(f"there is {'an' if kind[0] in 'aeiou' else 'a'} {SAID.get(kind, kind)} {name!r} already: choose another name")
+        raise PlanError(f"{'an' if kind[0] in 'aeiou' else 'a'} {SAID.get(kind, kind)} named {name!r} exists already: choose another name")
     usual, text = skeleton(kind, name)
     place = folder or Path(usual)
     path = place / f"{name}.py"
     if path.exists():
         raise PlanError(f"{path} exists already: choose another name or --folder")
     if not place.is_dir():
-        raise PlanError(f"{place} is no folder: name one with --folder, of the package or of a plugin")
+        raise PlanError(f"{place} is not a folder: give a folder of the package or of a plugin with --folder")
     path.write_text(text)
     if json:
         from sparring.cli.summary import print_json

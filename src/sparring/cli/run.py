@@ -17,7 +17,7 @@ def command(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,
     keys: Annotated[bool, typer.Option("--keys", help="List the keys of a plan and exit.")] = False,
 ) -> None:
     """Attack models, and write a record and a report.

@@ -9,7 +9,7 @@ from sparring.cli.completion import complete_runs
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder, the beginning of its name, or last for the newest.", autocompletion=complete_runs)] = "last",
-    sample: Annotated[str | None, typer.Option(help="The id of a sample, whose rows are shown.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Show the rows of the sample with this id.")] = None,
     out: Annotated[str, typer.Option(help="The folder or URL that holds the runs.")] = "runs",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing; use the exit code.")] = False,

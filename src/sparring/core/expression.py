@@ -27,7 +27,7 @@ def parse(text: str) -> Expression:
     if "(" not in text:
         name, *rest = text.split()[:1] + text.split()[1:] or [""]
         if not name.replace("-", "_").isidentifier():
-            raise PlanError(f"cannot read {text!r}: it must begin with a name")
+            raise PlanError(f"cannot read {text!r}: it must start with a name")
         return Expression(name, [_word(part) for part in rest], {})
     try:
         tree = ast.parse(text, mode="eval").body

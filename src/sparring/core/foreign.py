@@ -87,8 +87,8 @@ def in_our_words(function: Callable[Given, Made]) -> Callable[Given, Made]:
     """Check the arguments of a public function before it is called.
 
     Raises:
-        UnknownName: For an unknown keyword; the message says what it is called here.
-        PlanError: For a value whose type the annotation excludes; the message says what to give.
+        UnknownName: For an unknown keyword; the message names our argument.
+        PlanError: For a value whose type the annotation excludes; the message names the types that fit.
     """
     signature = Signature(function)
     parameters = signature.plain.parameters.values()

@@ -172,7 +172,7 @@ class Problem:
         return self._scored(x, owner, probe)[0]
 
     def _scored(self, x: Batch, owner: Tensor | None, probe: bool) -> tuple[Tensor, Tensor]:
-        """Scores and losses by the criterion."""
+        """Return scores, and losses by the criterion."""
         allowed = self._charge("scores", owner, len(x))
         scores = self._ask(self.victim.search_scores, x, allowed, self._no_scores)
         return scores, self._remember(x, owner, self.victim.task.answer(scores), scores, probe)

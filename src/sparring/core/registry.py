@@ -52,7 +52,7 @@ _walked: set[str] = set()
 def register(kind: str, name: str) -> Callable[[Thing], Thing]:
     """Register the decorated thing under `kind` and `name`; a second of that name is an error.
 
-    Where a plugin has taken the name of one of ours before ours was imported, ours stays and the plugin is told.
+    If a plugin has already taken the name of something in Sparring, the plugin is left out with a warning.
 
     Raises:
         UnknownName: For a kind that does not exist.
@@ -133,13 +133,13 @@ Answer = TypeVar("Answer")
 
 
 def ask_tolerantly(thing: Any, what: str, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
-    """Return what a registered thing answers; warn and go on without where a plugin fails.
+    """Return the answer of a registered thing; if a plugin fails, warn and return `otherwise`.
 
     Args:
         thing: The registered thing.
-        what: What fails then, for the warning: "the metric ambiguity".
-        ask: Asks it.
-        otherwise: The answer that leaves it out.
+        what: Its name in the warning: "the metric ambiguity".
+        ask: Computes the answer.
+        otherwise: The answer if the plugin fails.
     """
     try:
         return ask()
@@ -148,7 +148,7 @@ def ask_tolerantly(thing: Any, what: str, ask: Callable[[], Answer], otherwise: 
     except Exception as error:
         if is_ours(origin(thing)):
             raise
-        warn_of_plugin(origin(thing), f"{what} of {origin(thing)} fails and is left out ({_said(error)}): mend the plugin or uninstall it")
+        warn_of_plugin(origin(thing), f"{what} of {origin(thing)} fails and is left out ({_said(error)}): fix the plugin or uninstall it")
         return otherwise
 
 
@@ -173,14 +173,16 @@ class Trouble(NamedTuple):
 
 
 def _load_plugins() -> None:
-    """Import the modules named by entry points of the group "sparring", which register themselves; a broken one costs a warning and no more."""
+    """Import the modules named by entry points of the group "sparring", which register themselves; a broken one causes only a warning."""
     if "plugins" in _walked:
         return
     _walked.add("plugins")
     try:
         points = list(entry_points(group="sparring"))
     except Exception as error:  # a package whose list of entry points was written by hand
-        warn_of_plugin("", f"no plugin is loaded, as the entry points of the installed packages cannot be read ({_said(error)}): mend or uninstall the package")
+        warn_of_plugin(
+            "", f"no plugin is loaded, because the entry points of the installed packages cannot be read ({_said(error)}): fix or uninstall the package"
+        )
         return
     for point in points:
         _load_plugin(point)
@@ -198,13 +200,13 @@ def _load_plugin(point: EntryPoint) -> None:
         place = "" if first.module == point.value else f"{first.module}: "
         more = f" (and {len(troubles) - 1} more of its modules)" if len(troubles) > 1 else ""
         rest = "its other modules are in use" if any(_of(point)) else "it is left out"
-        warn_of_plugin(point.value, f"{named} cannot be loaded: {place}{_said(first.error)}{more}: {rest}; mend it or uninstall it")
+        warn_of_plugin(point.value, f"{named} cannot be loaded: {place}{_said(first.error)}{more}: {rest}; fix it or uninstall it")
     elif not any(_of(point)) and all(things == before[kind] for kind, things in _things.items()):
         warn_of_plugin(point.value, f"{named} registers nothing: name the module or package whose decorators register things, then try spar ls")
 
 
 def _import_all(point: EntryPoint) -> Iterator[Trouble]:
-    """Import what an entry point names, and where that is a package all of its modules; yield those that fail."""
+    """Import the module of an entry point, with all modules of a package; yield those that fail."""
     if not point.pattern.match(point.value):
         yield Trouble(point.value, ValueError("it names no module: write my_plugin or my_plugin.module"))
         return
@@ -240,7 +242,7 @@ def _said(error: BaseException) -> str:
 
 
 def warn_of_plugin(module: str, text: str) -> None:
-    """Report trouble with a plugin as a warning, which stops nothing else.
+    """Report an error in a plugin as a warning, so that everything else continues.
 
     The command line writes the text as one line.
     """

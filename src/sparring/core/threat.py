@@ -82,7 +82,7 @@ class Threat:
 
     @property
     def grants(self) -> frozenset[str]:
-        """Return what the adversary may ask for: its access and everything weaker.
+        """Return the access levels of the adversary: its own and all weaker ones.
 
         Example:
             >>> from sparring.threats.threats import linf

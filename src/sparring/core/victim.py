@@ -113,7 +113,7 @@ class Victim(ABC):
         return self.task.answer(self.scores(x))
 
     def label(self, x: Batch) -> Tensor:
-        """Return the predicted classes, int64 [n]: `answer` by the name that classifiers give it.
+        """Return the predicted classes, int64 [n]; `answer` for classifiers.
 
         Args:
             x: A batch of the domain.

@@ -103,7 +103,7 @@ class Data:
         if isinstance(y, Domain) and domain is None:
             y, domain = None, y
         if not isinstance(domain, Domain):
-            raise InputError(f"{name}: the domain is {domain!r}: say what the inputs are, domain=sp.image(28, 28), sp.table(frame) or sp.text()")
+            raise InputError(f"{name}: the domain is {domain!r}: describe the inputs with domain=sp.image(28, 28), sp.table(frame) or sp.text()")
         if isinstance(x, Dataset | DataLoader):
             if y is not None:
                 raise InputError(f"{name}: x is a {type(x).__name__}, whose items contain their labels: leave out y")
@@ -196,9 +196,9 @@ class Data:
             >>> len(load("digits").take(5, seed=1))
             5
         """
-        for said, value, least, why in (("take", count, 1, "at least one sample is needed"), ("seed", seed, 0, "a seed is no such value")):
+        for said, value, least in (("take", count, 1), ("seed", seed, 0)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least):
-                raise InputError(f"{said}={shown(value)}: {why}: give a whole number of at least {least}, or leave it out")
+                raise InputError(f"{said}={shown(value)}: give a whole number of at least {least}, or leave it out")
         if count is None or count >= len(self):
             return self
         if seed is None:

@@ -67,7 +67,7 @@ def load(
 
 
 def read_task(written: Task | str | None) -> Task | None:
-    """Return the task that is written as `values(tolerance=20)`."""
+    """Return the task written as `values(tolerance=20)`; None if nothing is written."""
     if written is None or isinstance(written, Task):
         return written
     if not isinstance(written, str):
@@ -77,7 +77,7 @@ def read_task(written: Task | str | None) -> Task | None:
     try:
         return kind(*expression.arguments, **expression.settings)
     except TypeError as error:
-        raise PlanError(f"cannot read the task {written!r} ({error}): spar ls tasks {expression.name} shows its settings") from error
+        raise PlanError(f"cannot read the task {written!r} ({error}): run spar ls tasks {expression.name} to see its settings") from error
 
 
 def _answering(data: Data, task: Task | None) -> Data:
@@ -85,7 +85,7 @@ def _answering(data: Data, task: Task | None) -> Data:
     if task is None or task == data.task:
         return data
     if task.kind != data.task.kind:
-        raise InputError(f"task={task.kind} is not what is true of {data.name}, which holds {data.task}: leave task= out, or give {data.task.kind}(...)")
+        raise InputError(f"task={task.kind} does not fit {data.name}, which holds {data.task}: leave out task=, or give {data.task.kind}(...)")
     return data if task.kind == "classes" else replace(data, y=task.check(data.y, len(data)), task=task.measured(data.y))
 
 

@@ -258,7 +258,7 @@ class Subject:
         return coarse if scores is None else max(coarse, 4 * torch.finfo(scores.dtype).eps)
 
     def gradient(self, loss: str) -> Graded:
-        """Return scores, values and gradients of one of `losses`, asked once."""
+        """Return scores, values and gradients of one of `losses`, computed once."""
         return self._graded(loss)[0]
 
     @property
@@ -342,7 +342,7 @@ class Check:
 
     def _opinion(self, subject: Subject) -> Opinion:
         if self.tasks and subject.victim.task.kind not in self.tasks:
-            return Opinion("not applicable", f"Not applied: reads {say_set(self.tasks)}; {subject.victim.name} answers {subject.victim.task}.")
+            return Opinion("not applicable", f"The check supports {say_set(self.tasks)}, but {subject.victim.name} answers {subject.victim.task}.")
         if missing := self.needs - subject.offers:
             seen = f"The check needs {say_set(missing)}, but {subject.victim.name} exposes {say_set(subject.victim.exposes)}."
             return Opinion("not applicable", seen)

@@ -111,7 +111,7 @@ def _works(subject: Subject, victim: Victim, dtype: torch.dtype | None = None) -
 
 
 def inner_networks(subject: Subject) -> list[tuple[str, nn.Module]]:
-    """Return the outermost parts that take the input as it is and give scores of the task.
+    """Return the outermost parts that map the unchanged input to scores of the task.
 
     The model itself is left out.
     """

@@ -88,7 +88,7 @@ class Builder:
         if width != max(output.shape, default=1) and not maps:  # maps: scores pixel by pixel, which attacks can use and certifiers cannot
             raise Unsupported(f"the output for one input has shape {written(output.shape)}: one row of scores [n, k] is supported")
         last = self._at(output._replace(head=None), (width,))
-        notes = (f"{output.head} at the end left out: it does not change the order of the classes",) if output.head else ()
+        notes = (f"{output.head} omitted at the end: it does not change the order of the classes",) if output.head else ()
         return Built(Network(simplify(self.nodes, last), notes), output.head)
 
     def real(self, value: Tensor | float) -> Tensor:

@@ -11,7 +11,7 @@ from sparring.metrics.metric import metric
 
 @metric("attacked_class_iou", task="mask")
 def attacked_class_iou(case: pd.DataFrame, number: int = 1) -> Rate:
-    """Return `class_iou` where each image has the answer that is worst for this class."""
+    """Return `class_iou` with, for each image, the answer that is worst for this class."""
 
     def value(rows: pd.DataFrame) -> pd.Series:
         found = [_iou(one.both, one.union, int(number)) for one in counts_of(rows)]
@@ -21,5 +21,5 @@ def attacked_class_iou(case: pd.DataFrame, number: int = 1) -> Rate:
 
 
 def _iou(both: np.ndarray, union: np.ndarray, number: int) -> float:
-    """Of one class in one image; 1 where it is absent from truth and answer."""
+    """Return the IoU of one class in one image; 1 if it is absent from truth and answer."""
     return float(both[number] / union[number]) if number < len(union) and union[number] else 1.0

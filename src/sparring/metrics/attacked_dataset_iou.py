@@ -10,8 +10,8 @@ from sparring.metrics.metric import metric
 
 @metric("attacked_dataset_iou", task="mask")
 def attacked_dataset_iou(case: pd.DataFrame) -> Rate:
-    """Return `dataset_iou` where each image has the worst answer that any attack left.
+    """Return `dataset_iou` with, for each image, the worst answer that any attack found.
 
-    The worst answer of an image is that of the lowest mean intersection over union.
+    The worst answer of an image has the lowest mean intersection over union.
     """
     return iou_of_all(worst_answers(case, quality))

@@ -9,8 +9,8 @@ from sparring.metrics.metric import metric
 
 @metric("attacked_mean_iou", task="mask")
 def attacked_mean_iou(case: pd.DataFrame) -> Rate:
-    """Return the mean over images of the lowest intersection over union that any attack left.
+    """Return the mean over images of the lowest intersection over union that any attack found.
 
-    An attack stops where its goal is met, so this is as low as the goal asks for, and no lower bound of what is possible.
+    An attack stops when it meets its goal, so this is not a lower bound of the possible value.
     """
     return Rate.mean(quality(worst_answers(case, quality)))

@@ -1,4 +1,4 @@
-"""The share of right pixels over all images, under attack."""
+"""The share of correct pixels over all images, under attack."""
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from sparring.metrics.pixel_accuracy import right_of_all
 
 @metric("attacked_pixel_accuracy", task="mask")
 def attacked_pixel_accuracy(case: pd.DataFrame) -> Rate:
-    """Return `pixel_accuracy` where each image has the answer with the fewest right pixels."""
+    """Return `pixel_accuracy` with, for each image, the answer with the fewest correct pixels."""
 
     def value(rows: pd.DataFrame) -> pd.Series:
         return pd.Series([one.both.sum() / max(1, one.true.sum()) for one in counts_of(rows)], index=rows.index, dtype=float)

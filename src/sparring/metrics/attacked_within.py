@@ -11,7 +11,7 @@ from sparring.metrics.value_answers import answers, worst_output
 def attacked_within(case: pd.DataFrame, tolerance: float = 0.0) -> Rate:
     """Return the share of samples that no attack moved out of `tolerance` of the truth.
 
-    Every output counts.
+    All outputs of a sample must stay within it.
     """
     rows = answers(case)
     error = worst_output(rows).groupby(rows.id).max()

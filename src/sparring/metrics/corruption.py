@@ -13,7 +13,7 @@ COUNTED = ("broken", "held", "error")
 def mean_error(case: pd.DataFrame) -> Rate:
     """Return the share of wrong answers over all corruptions and severities.
 
-    The same images come under every corruption, so the interval counts images, not answers.
+    Every corruption uses the same images, so the interval counts images, not answers.
     """
     rows = case[(case.attack != CLEAN) & case.status.isin(COUNTED)]
     shares = (rows.status != "held").groupby(rows.id).mean()

@@ -50,7 +50,7 @@ class CorruptionError:
     def mean_interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the mean error.
 
-        The same images come under every corruption, so it counts images, not answers.
+        Every corruption uses the same images, so the interval counts images, not answers.
         """
         shares = self.wrong.mean((0, 1))
         if len(shares) < 2:

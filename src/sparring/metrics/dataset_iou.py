@@ -1,4 +1,4 @@
-"""Mean intersection over union as benchmarks of segmentation give it: over the pixels of all images, then over classes."""
+"""Mean intersection over union as in segmentation benchmarks: over the pixels of all images, then over classes."""
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from sparring.metrics.metric import metric
 def dataset_iou(case: pd.DataFrame) -> Rate:
     """Return the mean over classes of the intersection over union in all images.
 
-    Without attack. Intersections and unions are summed over the images first, as benchmarks of segmentation do.
+    The answers are those without attack. Intersections and unions are summed over the images first, as segmentation benchmarks do.
     """
     return iou_of_all(answers_to_clean(case))
 

@@ -1,4 +1,4 @@
-"""`excess(metric)`: what attacks do beyond the controls."""
+"""`excess(metric)`: the effect of attacks beyond the controls."""
 
 import math
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ class Excess(Metric):
 
 
 def excess(inner: Metric) -> Excess:
-    """Return the metric minus its figure for the controls.
+    """Return the metric minus its value for the controls.
 
     Raises:
-        PlanError: where it is about a whole case, of which no part is a control.
+        PlanError: For a metric of a whole case, which has no control.
     """
     if not inner.per_cell:
-        raise PlanError(f"excess({inner.name}): {inner.name} is about a whole case, not about single attacks, so no control stands beside it")
+        raise PlanError(f"excess({inner.name}): {inner.name} measures a whole case, which has no control: choose a metric of single attacks")
     return Excess(f"excess({inner.name})", inner.measure, inner.aim, inner.task, per_cell=True, share=inner.share)
 
 
 def difference(one: Rate, other: Rate, share: bool = True) -> Rate:
     """Return one rate minus another, for shares from -1 to 1.
 
-    The interval is that of Newcombe (1998, method 10). It is made of the two intervals as if the rates were independent. Attack and control see the
-    same units, which mostly brings their rates nearer to each other, so the interval is rather too wide than too narrow.
+    The interval is that of Newcombe (1998, method 10), which assumes that the rates are independent. Attack and control use the same units, which
+    usually makes their rates more similar, so the interval tends to be too wide.
     """
     value = one.value - other.value
     low = value - math.hypot(one.value - one.low, other.high - other.value)

@@ -1,4 +1,4 @@
-"""How near a copy comes to the model. All count the test samples of one cell."""
+"""Similarity of a copy to the model. All metrics count the test samples of one cell."""
 
 import math
 
@@ -10,10 +10,10 @@ from sparring.metrics.metric import metric
 
 @metric("fidelity", aim="extraction", per_cell=True)
 def fidelity(cell: pd.DataFrame, queries: float = math.inf) -> Rate:
-    """Return the share of test samples on which the copy answers as the model does.
+    """Return the share of test samples on which the copy gives the same answer as the model.
 
     Args:
-        queries: Copies that were made with more queries are left out.
+        queries: Copies made with more queries are excluded.
     """
     judged = cell[cell.status.isin(["broken", "held"]) & (cell.budget <= queries)]
     return Rate.of(int((judged.status == "broken").sum()), len(judged))
@@ -21,6 +21,6 @@ def fidelity(cell: pd.DataFrame, queries: float = math.inf) -> Rate:
 
 @metric("copy_accuracy", aim="extraction", per_cell=True)
 def copy_accuracy(cell: pd.DataFrame) -> Rate:
-    """Return the share of test samples that the copy gets right."""
+    """Return the share of test samples that the copy classifies correctly."""
     right = cell.quality.dropna()
     return Rate.of(int((right == 1).sum()), len(right))

@@ -1,4 +1,4 @@
-"""How far attacks moved a value at most."""
+"""The largest shift of a value under attack."""
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from sparring.metrics.value_answers import worst_answers
 def largest_shift(case: pd.DataFrame) -> Rate:
     """Return the largest change of an output by any attack on any sample.
 
-    It has no interval: it is a fact about these samples, and others may move further.
+    It has no interval, because it describes these samples only; others may move farther.
     """
     found = worst_answers(case, "shift")["shift"]
     return Rate(float(found.max()), float(found.max()), float(found.max()), len(found)) if len(found) else Rate.of(0, 0)

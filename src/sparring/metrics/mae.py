@@ -11,6 +11,6 @@ from sparring.metrics.value_answers import clean_answers, mean_of
 def mae(case: pd.DataFrame) -> Rate:
     """Return the mean absolute error without attack, in the unit of the values.
 
-    With several outputs the error of a sample is the mean over them. A missing answer makes it infinite.
+    With several outputs, the error of a sample is the mean over them. A missing answer makes the metric infinite.
     """
     return mean_of(clean_answers(case).error)

@@ -1,4 +1,4 @@
-"""What packed masks of a record hold in pixels, and rates over a whole set of masks."""
+"""Pixel counts of packed masks in a record, and rates over a set of masks."""
 
 import functools
 import math
@@ -14,21 +14,21 @@ from sparring.core.registry import find
 from sparring.metrics.outcome import CLEAN, outcomes
 
 ANSWERED = ("held", "broken", "out_of_budget", "error")
-"""Statuses of rows whose answer is one to an allowed point; an error has none, and claims nothing."""
+"""Statuses of rows that hold an answer to an allowed point; rows with errors hold none."""
 
 KEPT = 4096
-"""Pairs of masks that are counted once and remembered."""
+"""Number of pairs of masks whose counts are cached."""
 
 
 class Counts(NamedTuple):
-    """Hold the pixels that count, class by class: int64 [classes] each.
+    """Hold counts of pixels per class, int64 [classes] each, without pixels that do not count.
 
-    A class that occurs in neither mask is 0 everywhere, or beyond the end.
+    A class that occurs in neither mask is 0 everywhere, or beyond the end of the arrays.
 
     Attributes:
-        both: Given this class by truth and answer.
-        true: By the truth.
-        given: By the answer.
+        both: Pixels of this class in truth and answer.
+        true: Pixels of this class in the truth.
+        given: Pixels of this class in the answer.
     """
 
     both: np.ndarray
@@ -37,7 +37,7 @@ class Counts(NamedTuple):
 
     @property
     def union(self) -> np.ndarray:
-        """Return the pixels of each class by truth or answer."""
+        """Return the number of pixels of each class in the truth or the answer."""
         return self.true + self.given - self.both
 
 
@@ -54,7 +54,7 @@ def worst_answers(case: pd.DataFrame, value: Callable[[pd.DataFrame], pd.Series]
 
     Args:
         case: The rows of a case.
-        value: Of each of some rows, NaN where there is no answer.
+        value: Returns one value per row, NaN if there is no answer.
     """
     rows = case[case.id.isin(outcomes(case).index) & case.status.isin(ANSWERED)]
     order = value(rows).fillna(-1.0).sort_values(kind="stable").index
@@ -62,14 +62,14 @@ def worst_answers(case: pd.DataFrame, value: Callable[[pd.DataFrame], pd.Series]
 
 
 def quality(rows: pd.DataFrame) -> pd.Series:
-    """Return the quality of each answer, 0 where there is none."""
+    """Return the quality of each answer, 0 if there is none."""
     return rows.quality.fillna(0.0)
 
 
 def counts_of(rows: pd.DataFrame) -> list[Counts]:
-    """Return what truth and answer of each row hold.
+    """Return the pixel counts of truth and answer for each row.
 
-    A missing answer gives no pixel any class.
+    A missing answer counts no pixel for any class.
     """
     return [_counts(wanted, given if isinstance(given, str) else "") for wanted, given in zip(rows.wanted, rows.given, strict=True)]
 
@@ -85,23 +85,23 @@ def _counts(wanted: str, given: str) -> Counts:
 
 
 def stacked(parts: list[np.ndarray]) -> np.ndarray:
-    """Return int64 [n, classes], with 0 for classes that a part does not reach."""
+    """Return int64 [n, classes], with 0 for classes beyond the end of an array."""
     classes = max((len(one) for one in parts), default=0)
     return np.stack([np.pad(one, (0, classes - len(one))) for one in parts]) if parts else np.zeros((0, classes), dtype=np.int64)
 
 
 def ratio(hits: np.ndarray, whole: np.ndarray, confidence: float = 0.95) -> Rate:
-    """Return the sum of the hits divided by that of the whole, the mean over columns.
+    """Return the mean over columns of the sum of the hits divided by the sum of the whole.
 
-    Columns whose whole is empty are left out.
+    Columns with an empty whole are excluded.
 
-    The interval takes samples, not pixels, as what was drawn: that of a ratio of sums by linearisation (Cochran 1977, section 6.3),
+    The interval treats samples, not pixels, as drawn at random. It is that of a ratio of sums by linearisation (Cochran 1977, section 6.3),
     with Student's quantile.
 
     Args:
         hits: [n, columns], at most `whole`.
         whole: [n, columns].
-        confidence: With which the interval covers the ratio of all there is.
+        confidence: Probability with which the interval covers the ratio of the population.
     """
     occurs = whole.sum(0) > 0
     n = int((whole[:, occurs] > 0).any(1).sum())

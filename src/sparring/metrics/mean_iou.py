@@ -11,6 +11,6 @@ from sparring.metrics.metric import metric
 def mean_iou(case: pd.DataFrame) -> Rate:
     """Return the mean over images of the mean intersection over union, without attack.
 
-    Classes that are absent from truth and answer of an image are left out of its mean; a missing answer counts as 0.
+    Classes that are absent from both truth and answer are excluded from the mean of an image; a missing answer counts as 0.
     """
     return Rate.mean(quality(answers_to_clean(case)))

@@ -1,4 +1,4 @@
-"""How far attacks moved values, on average."""
+"""The mean shift of values under attack."""
 
 import pandas as pd
 

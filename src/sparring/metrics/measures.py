@@ -15,11 +15,11 @@ class Measure(NamedTuple):
     """Hold one metric on one cell.
 
     Attributes:
-        cell: The cell as written, empty where the metric is about the whole case.
+        cell: The cell as written; empty if the metric is about the whole case.
         metric: The metric as written.
         rate: Its value.
         control: Whether the cell is the baseline or a control.
-        reference: Whether the cell is an attack that shows what would be possible with more than the adversary has.
+        reference: Whether the cell is an attack with more access than the adversary has.
         share: Whether the value lies in [0, 1]; else it has the unit of the answers.
     """
 
@@ -32,36 +32,33 @@ class Measure(NamedTuple):
 
     @property
     def role(self) -> str:
-        """Return what the cell is to the others in a word; empty where it is about the whole case."""
+        """Return the role of the cell in a word; empty if the metric is about the whole case."""
         return "" if not self.cell else "control" if self.control else "reference" if self.reference else "attack"
 
 
 def aim_of(case: Mapping[str, Any]) -> str:
     """Return the name of the aim of a case in a header.
 
-    Headers from the time before there were several aims are about evasion.
+    Older headers without an aim are about evasion.
     """
     return str((case.get("aim") or {}).get("name", "evasion"))
 
 
 def controls_of(case: Mapping[str, Any]) -> list[str]:
-    """Return the cells of a case, as written, with which attacks are compared.
-
-    They are the baseline and the controls.
-    """
+    """Return the baseline and the controls of a case, as written."""
     baseline = (case.get("aim") or {}).get("baseline", "clean")
     return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"]["say"] == baseline or cell["attack"].get("control")]
 
 
 def compared_with(case: Mapping[str, Any]) -> list[str]:
-    """Return the controls of a case, as written, without a baseline that attempts nothing."""
+    """Return the controls of a case, as written, without a baseline that does nothing."""
     return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("control")]
 
 
 def references_of(case: Mapping[str, Any]) -> list[str]:
-    """Return the cells of a case, as written, that show what an adversary could do who had more.
+    """Return the reference cells of a case, as written.
 
-    Points that were found on the target itself are such a reference for points that were found elsewhere.
+    Their attacks have more access than the adversary of the case, for example points found on the target itself.
     """
     return [cell["attack"]["say"] for cell in case["cells"] if cell["attack"].get("reference")]
 
@@ -75,13 +72,13 @@ def attacks_of(case: Mapping[str, Any]) -> list[str]:
 def task_of(case: Mapping[str, Any]) -> str:
     """Return the kind of answers that a case is about.
 
-    Headers from the time before there were several tasks are about classes.
+    Older headers without a task are about classes.
     """
     return str(((case.get("data") or {}).get("task") or {}).get("kind", "classes"))
 
 
 def measures_of_task(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
-    """Return what the metrics that are for the task of a case alone say of the case as a whole.
+    """Return the metrics that exist only for the task of a case, measured on the whole case.
 
     Args:
         case: As in the header.
@@ -95,9 +92,9 @@ def measures_of_task(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measur
 
 
 def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
-    """Return what the metrics of the aim say of a case, cell by cell.
+    """Return the metrics of the aim, measured on every cell of a case.
 
-    Metrics that this installation does not know are left out.
+    Metrics that are not installed are left out.
 
     Args:
         case: As in the header.
@@ -116,5 +113,5 @@ def measures(case: Mapping[str, Any], rows: pd.DataFrame) -> list[Measure]:
 
 
 def _measured(one: Metric, rows: pd.DataFrame, settings: Mapping[str, Any]) -> Rate:
-    """A rate of no trials where a metric of a plugin fails."""
+    """Return a rate of no trials if a metric of a plugin fails."""
     return ask_tolerantly(one, f"the metric {one.name}", lambda: one(rows, **settings), Rate.of(0, 0))

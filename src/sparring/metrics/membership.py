@@ -1,4 +1,4 @@
-"""How well an attack tells members of the training data from others. All read the scores of one cell."""
+"""How well an attack separates members of the training data from non-members. All metrics read the scores of one cell."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from sparring.metrics.metric import metric
 
 
 def scores(cell: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of the members and those of the others, float64."""
+    """Return the scores of the members and of the non-members, float64."""
     scored = cell[cell.status == "scored"]
     member = (scored.wanted == "member").to_numpy()
     values = scored.score.to_numpy(dtype=np.float64)
@@ -38,16 +38,16 @@ def auc(cell: pd.DataFrame) -> Rate:
 
 @metric("tpr", aim="membership", per_cell=True)
 def tpr(cell: pd.DataFrame, fpr: float = 0.01) -> Rate:
-    """Return the share of members found where at most a share fpr of the others is accused.
+    """Return the share of members found at a false positive rate of at most `fpr`.
 
     Args:
-        fpr: The share of non-members that may be accused, in (0, 1).
+        fpr: The largest share of non-members above the threshold, in (0, 1).
 
-    A non-member that scores as high as the threshold is accused. The interval is Wilson's for a threshold that is given; with few
-    others at so low a rate the threshold itself is uncertain.
+    A non-member whose score equals the threshold counts as a false positive. The interval is Wilson's for a fixed threshold; with few
+    non-members and a low rate, the threshold itself is uncertain.
     """
     if not 0 < fpr < 1:
-        raise PlanError(f"tpr(fpr={fpr:g}): the rate of false alarms lies between 0 and 1")
+        raise PlanError(f"tpr(fpr={fpr:g}): the false positive rate lies between 0 and 1")
     members, others = scores(cell)
     if not len(members) or not len(others):
         return Rate.of(0, 0)

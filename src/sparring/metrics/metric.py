@@ -22,11 +22,11 @@ class Metric:
 
     Attributes:
         name: As in gates.
-        measure: `(rows, **settings) -> Rate`. rows: of one case, or of one cell where `per_cell`.
-        aim: The kind of evaluation whose rows it reads.
-        task: The kind of answers it is for, None for all.
-        per_cell: Whether it is about a single attack; a case is then as bad as its worst attack.
-        share: Whether its values lie in [0, 1] and are shown in percent; else they have the unit of the answers.
+        measure: `(rows, **settings) -> Rate`, with the rows of one case, or of one cell if `per_cell`.
+        aim: The aim that it measures.
+        task: The task that it supports, None for all.
+        per_cell: Whether it measures a single attack; the worst attack then decides for a case.
+        share: Whether its values lie in [0, 1] and are shown in percent; otherwise they have the unit of the answers.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Metric:
         return {name: one.default for name, one in list(inspect.signature(self.measure).parameters.items())[1:]}
 
     def fits(self, aim: str, task: str) -> bool:
-        """Return whether it can measure cases of this aim whose answers are of this kind."""
+        """Return whether it can measure cases of this aim and task."""
         return self.aim == aim and self.task in (None, task)
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse settings that the metric does not have, or that are no numbers in place of numbers."""
+        """Raise an error for unknown settings, and for values that are not numbers."""
         for name, value in settings.items():
             if name not in self.defaults:
                 raise UnknownName(f"setting of {self.name}", name, self.defaults)
@@ -59,7 +59,7 @@ class Metric:
     def of_case(self, rows: pd.DataFrame, attacks: Sequence[str], controls: Sequence[str] = (), **settings: Any) -> list[tuple[str, Rate]]:
         """Return (cell, rate) of each attack of a case that the metric can measure.
 
-        A metric of the whole case gives one rate with an empty name. Controls matter only to what is measured against them.
+        A metric of the whole case gives one rate with an empty name. Controls are used only by metrics relative to a control.
         """
         if not self.per_cell:
             return [("", self(rows, **settings))]

@@ -1,4 +1,4 @@
-"""What a case came to: for every sample whether it held, and which attack broke it first.
+"""The outcome of a case: for every sample whether it held, and which attack broke it first.
 
 Everything here counts rows of `Record.table()` of one case (one model, data set and threat), so
 shards add up by putting their rows together.
@@ -26,11 +26,11 @@ def judged(case: pd.DataFrame) -> pd.DataFrame:
 
 
 def outcomes(case: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per sample, indexed by id, with what became of it.
+    """Return one row per sample, indexed by id, with its outcome.
 
     The columns are wanted, clean (bool: right without attack), robust (bool: right and not broken by any attack) and fell_to (the
-    first attack that broke it, None if none). Samples that some attack has not judged yet, or that are outside the question (their
-    truth already meets the goal) are left out.
+    first attack that broke it, None if none). Samples that some attack has not judged yet, and samples whose
+    truth already meets the goal, are excluded.
     """
     case = judged(case)
     clean = case[(case.attack == CLEAN) & (case.status != "skipped")].set_index("id")
@@ -44,7 +44,7 @@ def outcomes(case: pd.DataFrame) -> pd.DataFrame:
 
 @metric("clean_accuracy")
 def clean_accuracy(case: pd.DataFrame) -> Rate:
-    """Return the share of samples that the model gets right without attack."""
+    """Return the share of samples that the model classifies correctly without attack."""
     found = outcomes(case)
     return Rate.of(int(found.clean.sum()), len(found))
 
@@ -62,7 +62,7 @@ def robust_accuracy(case: pd.DataFrame) -> Rate:
 def accuracy_under(case: pd.DataFrame, attack: str) -> Rate:
     """Return the share of samples that are right and that this attack alone did not break.
 
-    In a cascade an attack sees only what the earlier ones left, so this is then the accuracy after the cascade up to it.
+    In a cascade, an attack runs only on samples that earlier attacks did not break, so this is the accuracy after the cascade up to it.
     """
     order = list(dict.fromkeys(case.attack))
     upto = order[: order.index(attack) + 1]
@@ -70,9 +70,9 @@ def accuracy_under(case: pd.DataFrame, attack: str) -> Rate:
 
 
 def accuracy_alone(case: pd.DataFrame, attack: str) -> Rate:
-    """Return the share of right samples that this attack did not break, whatever others did.
+    """Return the share of correct samples that this attack did not break.
 
-    It is for an attack that met every sample which is right, as a control does.
+    Use it for an attack that ran on every correct sample, as controls do.
     """
     return robust_accuracy(case[case.attack.isin([CLEAN, attack])])
 

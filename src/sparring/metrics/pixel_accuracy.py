@@ -1,4 +1,4 @@
-"""The share of right pixels over all images."""
+"""The share of correct pixels over all images."""
 
 import pandas as pd
 
@@ -9,15 +9,15 @@ from sparring.metrics.metric import metric
 
 @metric("pixel_accuracy", task="mask")
 def pixel_accuracy(case: pd.DataFrame) -> Rate:
-    """Return the share of the pixels that are right, over all images, without attack.
+    """Return the share of correct pixels over all images, without attack.
 
-    Pixels that do not count are left out.
+    Pixels that do not count are excluded.
     """
     return right_of_all(answers_to_clean(case))
 
 
 def right_of_all(rows: pd.DataFrame) -> Rate:
-    """Return the right pixels of all rows divided by those that count."""
+    """Return the correct pixels of all rows divided by the pixels that count."""
     counts = counts_of(rows)
     both, true = (stacked(parts).sum(1, keepdims=True) for parts in ([one.both for one in counts], [one.true for one in counts]))
     return ratio(both, true)

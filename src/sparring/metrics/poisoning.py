@@ -1,4 +1,4 @@
-"""What poisoning did: accuracy of the models trained, and what they lost against their clean twins. All count the trials of one cell."""
+"""Effects of poisoning: accuracy of the trained models and their loss against clean twins. All metrics count the trials of one cell."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from sparring.metrics.metric import metric
 
 @metric("trained_accuracy", aim="poisoning", per_cell=True)
 def trained_accuracy(cell: pd.DataFrame) -> Rate:
-    """Return the test accuracy of the models trained, averaged over the trials."""
+    """Return the test accuracy of the trained models, averaged over the trials."""
     return Rate.mean(cell.quality.dropna())
 
 

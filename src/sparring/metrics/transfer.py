@@ -1,4 +1,4 @@
-"""How often points that were found on one network break another."""
+"""How often points found on one network break another."""
 
 import pandas as pd
 
@@ -8,9 +8,9 @@ from sparring.metrics.metric import metric
 
 @metric("transfer_rate", aim="transfer", per_cell=True)
 def transfer_rate(cell: pd.DataFrame) -> Rate:
-    """Return the share of the samples right on every network that the points broke.
+    """Return the share broken of the samples that every network classifies correctly.
 
-    An error counts as not broken: nothing is claimed of a point without a verdict.
+    An error counts as not broken, because the point has no verdict.
     """
     asked = cell[cell.status != "skipped"]
     return Rate.of(int((asked.status == "broken").sum()), len(asked))

@@ -1,4 +1,4 @@
-"""What a record holds of answers that are values: their errors, and how far attacks moved them."""
+"""Answers of a record that are values: their errors and their shifts under attack."""
 
 import math
 
@@ -13,14 +13,14 @@ ANSWERED = ("held", "broken", "out_of_budget")
 
 
 def numbers(packed: pd.Series) -> np.ndarray:
-    """Return packed values as float64 [n, outputs]; NaN where there is no answer."""
+    """Return packed values as float64 [n, outputs]; NaN if there is no answer."""
     rows = [[float(one) for one in text.split()] if isinstance(text, str) else [] for text in packed]
     width = max((len(row) for row in rows), default=0)
     return np.array([row or [math.nan] * width for row in rows], dtype=np.float64).reshape(len(rows), width)
 
 
 def answers(case: pd.DataFrame) -> pd.DataFrame:
-    """Return every answer about the samples that `outcomes` counts.
+    """Return every answer for the samples that `outcomes` counts.
 
     The columns are id, position, attack, status, size, truth, answer and before (the answer to the clean input), all three float64 [outputs] in
     lists, error (the mean over outputs of the absolute error, infinite where there is no answer) and shift (the largest absolute change of an
@@ -68,7 +68,7 @@ def worst_output(rows: pd.DataFrame) -> pd.Series:
 
 
 def mean_of(values: pd.Series) -> Rate:
-    """Return the mean with Student's interval; infinite where a value is."""
+    """Return the mean with Student's interval; infinite if any value is infinite."""
     known = values[np.isfinite(values)]
     found = Rate.mean(known, low=0.0, high=math.inf)
     return found if len(known) == len(values) else Rate(math.inf, found.low if len(known) else 0.0, math.inf, len(values))

@@ -80,7 +80,7 @@ def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
         )
     known = list(inspect.signature(chosen.wrap).parameters)[2:]
     if task is not None and "task" not in known:
-        raise LoadError(f"{chosen.wrap.__name__} answers classes only: leave task= out")
+        raise LoadError(f"{chosen.wrap.__name__} supports classes only: leave out task=")
     for setting in settings:
         if setting not in known:
             raise UnknownName(f"setting of {chosen.wrap.__name__}", setting, known, hint=ours(setting, known))

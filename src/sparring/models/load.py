@@ -70,7 +70,7 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
         10
     """
     if data is not None and not isinstance(getattr(data, "domain", None), Domain):
-        raise InputError(f"the data is {shown(data)}: give sp.load(...) or sp.Data.of(x, y, domain), which say what the inputs are")
+        raise InputError(f"the data is {shown(data)}: give sp.load(...) or sp.Data.of(x, y, domain), which describe the inputs")
     kind, _, rest = ref.partition(":")
     if weights is not None and (kind == "zoo" or is_address(ref) or Path(ref).suffix.lower() in FILES):
         raise LoadError(f"{ref} contains its weights: leave out weights={str(weights)!r}, or give a factory, package.module:factory")
@@ -136,7 +136,7 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
         if task is not None and task.kind != "classes":
             if "task" not in known:
                 raise LoadError(
-                    f"{name}: {fitting.wrap.__name__} answers classes only, and the data holds {task}: give a torch module, an ONNX file or a regressor"
+                    f"{name}: {fitting.wrap.__name__} supports classes only, but the data holds {task}: give a torch module, an ONNX file or a regressor"
                 )
             chosen.setdefault("task", task)
         elif "classes" in known and getattr(model, "classes", None) is None:

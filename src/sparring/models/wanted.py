@@ -17,7 +17,7 @@ VictimLike: TypeAlias = Victim | tuple[Any, Domain] | str
 
 
 def victim_of(given: Any, domain: Domain | None = None, what: str = "the victim", task: Task | None = None) -> Victim:
-    """Return as a victim whatever stands for one.
+    """Return an argument as a victim.
 
     A victim stays as it is; a pair (model, domain), a model of the zoo, and with a domain at hand any model become one.
 

@@ -1,4 +1,4 @@
-"""The gate of a run as a box: each rule, what was measured, on which end of the interval it was judged, and what the controls say."""
+"""The gate of a run as a box: each rule, the value, the end of the interval that decided, and the controls."""
 
 from typing import Any
 
@@ -8,10 +8,7 @@ from sparring.report.wording import number, percent
 
 
 def gate(view: View) -> Markup:
-    """Return the rules of a view, without those about cases that it does not show.
-
-    Where there are none, nothing is returned.
-    """
+    """Return the rules about the cases of a view; empty if there are none."""
     hidden = {str(case["name"]) for case in view.header.get("cases", [])} - {case.name for case in view.cases}
     rules = [rule for rule in view.header.get("gate") or [] if rule.get("case") not in hidden]
     if not rules:
@@ -30,7 +27,7 @@ def _rule(rule: dict[str, Any], *, named: bool) -> Markup:
         "{beside}</span>",
         kind=kind, word=word, rule=rule.get("rule", ""), case=rule.get("case", "") if named else "", value=_measured(rule, rule.get("value")),
         cell=f" ({rule['cell']})" if rule.get("cell") else "", which="upper" if above else "lower", end=_measured(rule, rule.get("high" if above else "low")),
-        beside=f"; the control: {controls}" if above and controls else "",
+        beside=f"; control: {controls}" if above and controls else "",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from sparring.records.record import Points, Record
 from sparring.report.wording import DASH
 
 LONGEST_ANSWER = 60
-"""Letters of an answer that is no class."""
+"""Number of characters shown of an answer that is not a class."""
 
 
 class Stored(NamedTuple):

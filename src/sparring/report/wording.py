@@ -103,12 +103,12 @@ WORDS_OF_A_GOAL = ("kind", "wish", "sentence", "mistake", "usual")
 def goal(threat: dict[str, Any]) -> str:
     """Say what the adversary wants, in the words of the goal.
 
-    Records from before goals had words show its name and settings.
+    Older records, which hold no sentence, show its name and settings.
     """
     described = threat.get("goal", {})
     if "sentence" not in described:
         return goal_written(described) or "not stated"
-    mistake = f" An answer counts as wrong where {described['mistake']}." if described.get("usual") and described.get("mistake") else ""
+    mistake = f" An answer counts as wrong if {described['mistake']}." if described.get("usual") and described.get("mistake") else ""
     return f"{described['sentence']}{mistake}"
 
 
@@ -116,7 +116,7 @@ def wish(threat: dict[str, Any]) -> str:
     """Return what the adversary wants in a few words; nothing where any wrong answer will do."""
     described = threat.get("goal", {})
     written = goal_written(described)
-    usual = described.get("usual", " " not in written)  # a goal without settings, in records from before goals had words
+    usual = described.get("usual", " " not in written)  # a goal without settings, in older records, which hold no sentence
     return "" if usual else str(described.get("wish", written))
 
 

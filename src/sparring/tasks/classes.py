@@ -96,7 +96,7 @@ class Classes(Task):
 
     def fitted(self, scores: Tensor, name: str) -> "Classes":
         if self.classes is not None and scores.shape[1] != self.classes:
-            raise LoadError(f"{name} gives {scores.shape[1]} scores per sample, the task has {self.classes} classes: these must agree")
+            raise LoadError(f"{name} gives {scores.shape[1]} scores per sample, but the task has {self.classes} classes: change one of them")
         return replace(self, classes=int(scores.shape[1]))
 
     def answer(self, scores: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Classes(Task):
         try:
             labels = torch.as_tensor(np.asarray(truth) if not isinstance(truth, Tensor) else truth)
         except (TypeError, ValueError) as error:
-            raise InputError(f"labels are no numbers ({str(truth)[:60]}): number the classes from 0 on") from error
+            raise InputError(f"labels are not numbers ({str(truth)[:60]}): number the classes from 0 on") from error
         if labels.ndim != 1:
             raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot)")
         if len(labels) != count:

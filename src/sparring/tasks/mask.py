@@ -24,14 +24,14 @@ MOST_PIXELS = 1 << 26
 """The largest mask that is unpacked, so that a forged record cannot fill the memory."""
 
 OUTPUTS = ("out", "logits")
-"""Names under which segmentation models give their scores, where they give several things: torchvision's and that of transformers."""
+"""Names of the scores in the outputs of segmentation models: that of torchvision and that of transformers."""
 
 
 class MaskCriterion(NamedTuple):
-    """Represent the goal that too few pixels are right.
+    """Represent the goal that too few pixels are correct.
 
-    truth: int64 [n, H, W], the true class per pixel, VOID where a pixel does not count. spare: int64 [n], the most counted pixels that may stay
-    right where the goal is met.
+    truth: int64 [n, H, W], the true class per pixel, VOID if a pixel does not count. spare: int64 [n], the largest number of counted pixels
+    that may be correct if the goal is met.
     """
 
     truth: Tensor
@@ -49,17 +49,17 @@ class MaskCriterion(NamedTuple):
     def gaps(self, scores: Tensor) -> Tensor:
         """Return the score of the true class minus the best other one, [n, H, W].
 
-        It is positive where a pixel is right, and -inf where it does not count.
+        It is positive if a pixel is correct, and -inf if it does not count.
         """
         return pixel_gaps(scores, self.truth).masked_fill(~self.counted, -math.inf)
 
     def loss(self, scores: Tensor) -> Tensor:
-        """Return minus the gap of the pixel that decides, [n].
+        """Return minus the gap of the deciding pixel, [n].
 
-        It is the one of rank `spare` + 1 among the gaps from the highest down.
+        The deciding pixel has rank `spare` + 1 among the gaps in descending order. The goal is met exactly if this pixel is wrong.
 
-        The goal is met exactly where that pixel has fallen. The value hangs on this pixel alone; its gradient is the mean over the pixels whose gap
-        lies between that of this pixel and 0, which are those that have yet to fall (or, past the goal, those that would have to come back).
+        The value depends on this pixel alone. The gradient is the mean over the pixels whose gap lies between that of this pixel and 0. These pixels
+        still have to become wrong (or, if the goal is met, would have to become correct again).
         """
         gaps = self.gaps(scores).flatten(1)
         known = gaps.detach()
@@ -72,7 +72,7 @@ class MaskCriterion(NamedTuple):
         return slope - slope.detach() + value
 
     def met(self, answer: Tensor) -> Tensor:
-        """Return whether too few pixels are right, bool [n]."""
+        """Return whether too few pixels are correct, bool [n]."""
         right = ((answer == self.truth) & self.counted).flatten(1).sum(1)
         return (right <= self.spare) & answered(answer)
 
@@ -86,16 +86,16 @@ class MaskCriterion(NamedTuple):
 class Mask(Task):
     """Represent one of `count` classes per pixel, numbered from 0.
 
-    Scores are [n, count, H, W], an answer and the truth int64 [n, H, W]. A truth may hold `ignore` or -1 on pixels that count neither for nor against
-    the model. An answer counts as wrong where less than `share` of the pixels that count are right. Its quality is the mean intersection over union
-    of the classes that occur in the truth or in the answer; a class that is absent from both is left out.
+    Scores are [n, count, H, W], an answer and the truth int64 [n, H, W]. Pixels with `ignore` or -1 in the truth do not count. An answer is wrong if
+    less than `share` of the pixels that count are correct. Its quality is the mean intersection over union of the classes that occur in the truth or
+    in the answer; a class that is absent from both is excluded.
 
     Args:
-        count: The number of classes; None where the model will tell.
-        share: Of the pixels that count, in (0, 1]; with 1 a single wrong pixel makes an answer wrong.
+        count: The number of classes; None if the model determines it.
+        share: Share of the counted pixels that must be correct, in (0, 1]; with 1, a single wrong pixel makes an answer wrong.
         ignore: The value of pixels that do not count.
-        names: Of the classes, in order; none where they have numbers only.
-        size: (height, width) of a mask; None where the model will tell.
+        names: Names of the classes, in order; empty if they have numbers only.
+        size: (height, width) of a mask; None if the model determines it.
     """
 
     count: int | None = None
@@ -113,7 +113,7 @@ class Mask(Task):
         if self.count is not None and (isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 2):
             raise InputError(f"mask({self.count!r}): give the number of classes, a whole number of at least 2")
         if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share <= 1:
-            raise InputError(f"share={self.share!r}: give the share of right pixels below which an answer is wrong, above 0 and at most 1")
+            raise InputError(f"share={self.share!r}: give the share of correct pixels that an answer needs, above 0 and at most 1")
         if isinstance(self.ignore, bool) or not isinstance(self.ignore, int):
             raise InputError(f"ignore={self.ignore!r}: give the whole number that marks pixels which do not count")
         if self.count is not None and 0 <= self.ignore < self.count:
@@ -169,9 +169,9 @@ class Mask(Task):
     def fitted(self, scores: Tensor, name: str) -> "Mask":
         count, *size = scores.shape[1:]
         if self.count is not None and count != self.count:
-            raise LoadError(f"{name} gives {count} scores per pixel, the task has {self.count} classes: these must agree")
+            raise LoadError(f"{name} gives {count} scores per pixel, but the task has {self.count} classes: change one of them")
         if self.size is not None and tuple(size) != self.size:
-            raise LoadError(f"{name} gives masks of {size[0]} x {size[1]}, the task has {self.size[0]} x {self.size[1]}: scale the scores inside the model")
+            raise LoadError(f"{name} gives masks of {size[0]} x {size[1]}, but the task has {self.size[0]} x {self.size[1]}: scale the scores inside the model")
         return replace(self, count=int(count), size=(int(size[0]), int(size[1])))
 
     def told(self, known: Task) -> "Mask":
@@ -184,7 +184,7 @@ class Mask(Task):
             return self
         if known.share != self.share:
             raise InputError(
-                f"the model's answers count as wrong below a share of {self.share:g} of right pixels, those of the data below {known.share:g}: "
+                f"the model's task has share={self.share:g}, but the task of the data has share={known.share:g}: "
                 f"give model and data the same task=mask(share=...)"
             )
         names = known.names if not self.names and self.count in (None, known.count) else self.names
@@ -207,7 +207,7 @@ class Mask(Task):
         try:
             masks = truth if isinstance(truth, Tensor) else torch.as_tensor(np.asarray(truth))
         except (TypeError, ValueError) as error:
-            raise InputError(f"masks are no numbers ({str(truth)[:60]}): give one class per pixel, [n, height, width]") from error
+            raise InputError(f"masks are not numbers ({str(truth)[:60]}): give one class per pixel, [n, height, width]") from error
         if masks.ndim == 4 and masks.shape[1] == 1:
             masks = masks[:, 0]
         if masks.ndim != 3:
@@ -216,7 +216,7 @@ class Mask(Task):
             raise InputError(f"{len(masks)} masks for {count} samples")
         if self.size is not None and tuple(masks.shape[1:]) != self.size:
             shown = " x ".join(map(str, masks.shape[1:]))
-            raise InputError(f"masks are {shown}, the model answers {self.size[0]} x {self.size[1]}: scale the masks, or the scores inside the model")
+            raise InputError(f"masks are {shown}, but the model answers {self.size[0]} x {self.size[1]}: scale the masks, or the scores inside the model")
         whole = masks.to(torch.int64)
         if masks.is_complex() or not bool((whole == masks).all()):
             raise InputError(f"masks must hold whole numbers, got {masks.dtype} such as {masks[whole != masks][:3].tolist()}")
@@ -375,7 +375,7 @@ def _unpacked(written: str) -> np.ndarray:
     found = PACKED.fullmatch(written)
     height, width, bits = (int(found[place]) for place in (1, 2, 3)) if found else (0, 0, 0)
     if found is None or not 0 < height * width <= MOST_PIXELS:
-        raise RecordError(f"{written[:40]!r} is no packed mask: delete the part of the record that holds it and run the same command again")
+        raise RecordError(f"{written[:40]!r} is not a packed mask: delete the part of the record that holds it and run the same command again")
     expected = (height * width * bits + 7) // 8
     try:
         reader = zlib.decompressobj()

@@ -91,7 +91,7 @@ class Values(Task):
 
     def fitted(self, scores: Tensor, name: str) -> "Values":
         if scores.shape[1] != self.outputs:
-            raise LoadError(f"{name} gives {scores.shape[1]} values per sample, the task has {self.outputs}: these must agree")
+            raise LoadError(f"{name} gives {scores.shape[1]} values per sample, but the task has {self.outputs}: change one of them")
         return self
 
     def measured(self, truth: Tensor) -> "Values":
@@ -122,7 +122,7 @@ class Values(Task):
         try:
             values = torch.as_tensor(truth if isinstance(truth, Tensor) else np.array(truth)).to(torch.float64)
         except (TypeError, ValueError) as error:
-            raise InputError(f"the true values are no numbers ({str(truth)[:60]})") from error
+            raise InputError(f"the true values are not numbers ({str(truth)[:60]}): give floats [n, outputs]") from error
         values = values[:, None] if values.ndim == 1 else values
         if tuple(values.shape) != (count, self.outputs):
             raise InputError(f"the true values have shape {tuple(values.shape)}: give [{count}, {self.outputs}], one row per sample")

@@ -266,7 +266,7 @@ class L2Region(BallRegion):
         return _onto(self.domain, x, normal, gap, shortest)
 
     def dual(self, g: Tensor) -> Tensor:
-        """Return Euclidean length of g, the most that a step of size 1 gains along g, float64 [n]."""
+        """Return the Euclidean norm of g, the most that a step of size 1 gains, float64 [n]."""
         return torch.linalg.vector_norm(g.flatten(1).double(), dim=1)
 
     def sample(self, rng: Rng) -> Tensor:
@@ -384,7 +384,7 @@ class L1Region(BallRegion):
         return x + change * _rows((self._plain(normal, gap) / length).clamp_max(1), change).to(change.dtype)
 
     def dual(self, g: Tensor) -> Tensor:
-        """Return largest |g|, the most that a step of size 1 gains along g, float64 [n]."""
+        """Return the largest |g|, the most that a step of size 1 gains along g, float64 [n]."""
         return g.flatten(1).double().abs().amax(1)
 
     def sample(self, rng: Rng) -> Tensor:

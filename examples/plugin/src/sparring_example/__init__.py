@@ -1,1 +1,1 @@
-"""An example of a plugin of Sparring: one attack, task, aim, recipe, verifier, metric and section, each in a file of its own."""
+"""An example of a plugin of Sparring: one attack, task, aim, recipe, verifier, metric and section, each in its own file."""

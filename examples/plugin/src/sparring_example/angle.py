@@ -1,4 +1,4 @@
-"""Angles: the model answers a direction, and one degree short of a full turn is nearly none."""
+"""Angles: the model answers a direction, so that 359 and 1 are two degrees apart."""
 
 import math
 from dataclasses import dataclass

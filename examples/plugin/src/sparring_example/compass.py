@@ -1,4 +1,4 @@
-"""Compass: in which directions a model that answers angles errs, without attack and under attack."""
+"""Compass: errors of a model that answers angles by direction, without attack and under attack."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Training that keeps the gradient of the loss by the input short."""
+"""Training with a penalty on the gradient of the loss with respect to the input."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from sparring.defences.training.step import Step
 @recipe("gradient_penalty", cites="Drucker, Le Cun 1992, IEEE Transactions on Neural Networks 3 (6); Ross, Doshi-Velez 2018, arXiv:1711.09404")
 @dataclass(frozen=True)
 class GradientPenalty:
-    """Train on the cross-entropy plus the squared length of its gradient by the input.
+    """Train on the cross-entropy plus the squared norm of its gradient by the input.
 
     weight: of the squared length, which grows from 0 while the radius of the threat does.
     """

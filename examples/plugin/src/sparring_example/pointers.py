@@ -1,4 +1,4 @@
-"""Pointers: small images of a clock hand, and a network that tells where it points. Both are made by a formula."""
+"""Pointers: small images of a clock hand, and a network that finds its direction. Both are computed by a formula."""
 
 import numpy as np
 import torch

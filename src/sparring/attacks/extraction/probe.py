@@ -18,7 +18,7 @@ class ExtractionProbe:
         victim: The model; `ask` is the only way to it that is counted.
         pool: Inputs of the adversary, with the true answers, if he knows them.
         train: From data to a copy.
-        seed: Of all random draws.
+        seed: Seed of all random draws.
         queries: Answers the victim has given so far.
     """
 

@@ -1,11 +1,11 @@
-"""Tuned settings of attacks that look for the smallest change."""
+"""Tuned settings of minimum-norm attacks."""
 
 from sparring.attacks.attack_set import Entry, attack_set
 
 
 @attack_set("minimum-1", aliases=("minimum",))
 def minimum() -> tuple[Entry, ...]:
-    """Look for the smallest change with few gradients, by minimum-norm attacks with settings of ours.
+    """Minimise the change with few gradients, by minimum-norm attacks with tuned settings.
 
     Under their own names these attacks have the settings of their papers.
     """

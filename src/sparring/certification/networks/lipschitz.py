@@ -169,15 +169,15 @@ def sorted_pairs(network: Network, index: int) -> int | None:
 
 def _misfit(victim: Victim, threat: Threat) -> str:
     if threat.goal.kind != "untargeted":
-        return "it certifies that the class stays, which is more than a target asks: use the goal untargeted"
+        return "it certifies untargeted threats only: use goal=untargeted"
     return ""
 
 
 @certifier(
     "lipschitz",
     _misfit,
-    spaces=Limit((Ball,), "Lipschitz constants hold under linf, l2 and l1"),
-    victims=Limit((TorchVictim, OnnxVictim), "its layers are not open to us: give a torch module or an ONNX file"),
+    spaces=Limit((Ball,), "Lipschitz constants certify linf, l2 and l1 only"),
+    victims=Limit((TorchVictim, OnnxVictim), "it needs a white-box model: give a torch module or an ONNX file"),
     cites="Tsuzuku, Sato, Sugiyama 2018, arXiv:1802.04034; Delattre et al. 2023, arXiv:2305.16173",
     order=15,
     by_default=False,

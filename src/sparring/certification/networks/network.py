@@ -30,8 +30,8 @@ from sparring.threats.balls import Ball
 
 @certifier(
     "network",
-    spaces=Limit((Ball,), "bounds of networks hold under linf, l2 and l1: for other threats see spar ls certifiers"),
-    victims=Limit((TorchVictim, OnnxVictim), "its layers are not open to us: give a torch module or an ONNX file"),
+    spaces=Limit((Ball,), "bounds of networks certify linf, l2 and l1 only: for other threats see spar ls certifiers"),
+    victims=Limit((TorchVictim, OnnxVictim), "it needs a white-box model: give a torch module or an ONNX file"),
     cites="Zhang et al. 2018, arXiv:1811.00866; Wang et al. 2021, arXiv:2103.06624",
     order=20,
     renamed={"rungs": "verifiers"},

@@ -139,8 +139,8 @@ def patch_cleanser(victim: VictimLike, patch: int, *, masks: int = 6, fill: floa
 
 @certifier(
     "patch_cleanser",
-    spaces=Limit((Patch,), "masks certify against patches: ask for sp.patch(5)"),
-    victims=Limit((CleansedVictim,), "it certifies victims behind masks: wrap the victim, patch_cleanser(victim, patch=5)"),
+    spaces=Limit((Patch,), "patch_cleanser certifies patch threats only: use sp.patch(5)"),
+    victims=Limit((CleansedVictim,), "it certifies masked victims only: wrap the victim, patch_cleanser(victim, patch=5)"),
     cites="Xiang et al. 2022, arXiv:2108.09135",
     order=40,
 )

@@ -150,8 +150,8 @@ def band_vote(victim: VictimLike, bands: Bands | None = None, *, threshold: floa
 
 @certifier(
     "band_vote",
-    spaces=Limit((Patch,), "votes of bands certify patches: ask for sp.patch(5)"),
-    victims=Limit((BandVictim,), "it certifies votes of bands: wrap the victim, band_vote(victim, columns(4))"),
+    spaces=Limit((Patch,), "band_vote certifies patch threats only: use sp.patch(5)"),
+    victims=Limit((BandVictim,), "it certifies band votes only: wrap the victim, band_vote(victim, columns(4))"),
     cites="Levine, Feizi 2020, arXiv:2002.10733",
     order=40,
 )

@@ -39,7 +39,7 @@ def _misfit(victim: Victim, threat: Threat) -> str:
     "words",
     _misfit,
     spaces=Limit((Words,), "it certifies word substitutions only"),
-    victims=Limit((EstimatorVictim, EmbeddingTextVictim), "its layers are not open to us: give a scikit-learn pipeline or an EmbeddingText"),
+    victims=Limit((EstimatorVictim, EmbeddingTextVictim), "it needs a white-box model: give a scikit-learn pipeline or an EmbeddingText"),
     cites="Jia et al. 2019, arXiv:1909.00986; Huang et al. 2019, arXiv:1909.01492",
     order=20,
     renamed={"rungs": "verifiers"},

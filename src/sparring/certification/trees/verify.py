@@ -53,7 +53,7 @@ def _misfit(victim: Victim, threat: Threat) -> str:
     if not isinstance(victim.domain, Table):
         return f"trees take table rows, but the inputs are {victim.domain}"
     if named := [column.name for column in victim.domain.columns if column.kind == "category"]:
-        return f"the categories of {', '.join(named[:3])} reach the model as names: give them as whole numbers"
+        return f"the categories of {', '.join(named[:3])} are given to the model as names: give them as whole numbers"
     return readable(victim.model) if isinstance(victim, EstimatorVictim) else ""
 
 

@@ -87,7 +87,7 @@ def harden(
     if not isinstance(network, nn.Module):
         raise InputError(f"the model is a {type(network).__name__}: training takes a torch module, or a victim that holds one")
     if not isinstance(data, Data):
-        raise InputError(f"the data is a {type(data).__name__}: training needs to know what the inputs are, give sp.Data.of(x, y, domain) or sp.load(...)")
+        raise InputError(f"the data is a {type(data).__name__}: training needs the domain of the inputs, give sp.Data.of(x, y, domain) or sp.load(...)")
     for what, given, method in (("optimiser", optimiser, "make"), ("schedule", schedule, "__call__")):
         if given is not None and not hasattr(given, method):
             raise PlanError(f"the {what} is {shown(given)}: give one of sparring.defences.training.optimiser, or leave it out")

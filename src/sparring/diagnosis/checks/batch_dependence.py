@@ -13,7 +13,7 @@ MODAL = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, 
 
 @check(code="D3", title="Batch dependence and training mode", needs={"labels"}, tasks=EVERY_TASK)
 def batch_dependence(subject: Subject) -> Opinion:
-    """Ask the first samples alone and compare with their answers inside the batch."""
+    """Evaluate the first samples alone and compare with their answers in the batch."""
     named = subject.module.named_modules() if subject.module else ()
     training = ", ".join(f"{name} ({type(one).__name__})" for name, one in named if one.training and isinstance(one, MODAL))
     tolerance = subject.tolerance

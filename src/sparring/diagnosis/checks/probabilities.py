@@ -20,5 +20,5 @@ def probabilities(subject: Subject) -> Opinion:
     full = int((found.scores.float().amax(1) == 1).sum())
     what = "samples" if subject.y.ndim == 1 else "pixels"
     seen = f"All scores lie in [0, 1] and sum to 1; {full} of {len(found.truth)} {what} have a probability of exactly 1."
-    cure = "Remove the softmax at the end and give the logits, or give the log of the probabilities computed by log_softmax."
+    cure = "Remove the final softmax and return logits, or return log probabilities computed by log_softmax."
     return Opinion("bad" if full > FULL * len(found.truth) else "caution", seen, cure, largest, 1e-5)

@@ -31,7 +31,7 @@ def saturation(subject: Subject) -> Opinion:
     value = float((full | wide).double().mean())
     sure, apart = int(full.sum()), int(wide.sum())
     seen = f"{sure} of {count} {what} have a probability of exactly 1 and {apart} a gap above {GAP:g} between the best two scores."
-    cure = "Attack with margin or DLR, or divide the logits by their scale: cross-entropy has no gradient left there."
+    cure = "Attack with the margin or DLR loss, or divide the logits by their scale: the gradient of cross-entropy is zero there."
     if apart > MANY * count:
         return Opinion("bad", seen, cure, value, SOME)
     if value > SOME:

@@ -1,4 +1,4 @@
-"""`Ensemble`: decision trees whose leaf values add up to one score per class, or to one value, exactly as the library that grew them decides."""
+"""`Ensemble`: decision trees whose leaf values are summed per class, or to one value, as their library does."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -193,7 +193,7 @@ def agree(ensemble: Ensemble, library: str, label: Callable[[np.ndarray], np.nda
             theirs = np.stack([np.zeros(len(rows)), theirs.reshape(-1)], 1)
         gap = np.abs(theirs - own).max()
         if not gap <= ensemble.slack:
-            raise LoadError(f"{ensemble.source}: the trees as read give scores that differ from {library}'s by {gap:.3g}: this form of model is not understood")
+            raise LoadError(f"{ensemble.source}: the trees as read give scores that differ from {library}'s by {gap:.3g}: this kind of model is not supported")
     if ensemble.numeric:
         return replace(ensemble, checked=f"agrees with {library} on {len(rows)} points")
     ranked = np.sort(own, 1)

@@ -43,7 +43,7 @@ class TreeVictim(Victim):
     def __init__(self, model: Any, domain: Domain, *, name: str | None = None, classes: int = 2, base: float = 0.0, first: int = 0, task: Task | None = None):
         columns = len(getattr(domain, "columns", ()))
         if not columns:
-            raise LoadError(f"trees take table rows; the inputs are {domain}")
+            raise LoadError(f"trees take table rows, but the inputs are {domain}: use sp.table(frame)")
         count = 1 if isinstance(task, Values) else classes
         self.ensemble = model if isinstance(model, Ensemble) else open_trees(Path(model), domain, classes=count, base=base, first=first)
         if self.ensemble.features != columns:

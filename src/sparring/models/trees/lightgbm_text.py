@@ -34,7 +34,7 @@ def read_text(content: str, source: str = "the LightGBM model", *, features: int
         objective = fields["objective"].split()
         numeric = objective[0] in VALUES
         if not numeric and objective[0] not in ("binary", "multiclass", "multiclassova"):
-            raise LoadError(f"{source} has the objective {objective[0]}: known are binary, multiclass, multiclassova and {', '.join(VALUES)}")
+            raise LoadError(f"{source} has the objective {objective[0]}: supported are binary, multiclass, multiclassova and {', '.join(VALUES)}")
         if numeric and "sqrt" in objective[1:]:
             raise LoadError(f"{source} was trained with reg_sqrt and squares its sum: train with reg_sqrt=false")
         outputs = int(fields["num_tree_per_iteration"])

@@ -37,9 +37,9 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
         learner = content["learner"]
         objective, booster, parameters = learner["objective"]["name"], learner["gradient_booster"], learner["learner_model_param"]
         if booster["name"] != "gbtree":
-            raise LoadError(f"{source} is a {booster['name']} booster: only gbtree can be read")
+            raise LoadError(f"{source} is a {booster['name']} booster: train with booster=gbtree")
         if objective not in ONE_SCORE and objective not in MANY_SCORES and objective not in VALUES:
-            raise LoadError(f"{source} has the objective {objective}: known are {', '.join([*ONE_SCORE, *sorted(MANY_SCORES), *sorted(VALUES)])}")
+            raise LoadError(f"{source} has the objective {objective}: supported are {', '.join([*ONE_SCORE, *sorted(MANY_SCORES), *sorted(VALUES)])}")
         if objective in VALUES and int(parameters.get("num_target", 1)) > 1:
             raise LoadError(f"{source} predicts {parameters['num_target']} values at once: train one model per value")
         classes = int(parameters["num_class"]) if objective in MANY_SCORES else 1 if objective in VALUES else 2

@@ -1,4 +1,4 @@
-"""Masks: how good they are clean and under attack, class by class, and some of them in colours."""
+"""Masks: their quality without attack and under it, by class, and some of them as pictures."""
 
 from typing import Any, NamedTuple
 
@@ -27,20 +27,20 @@ CARDS = 12
 """Samples in a report, shared out to the cases; at least two each."""
 
 BYTES = 1_500_000
-"""Most that the pictures of this section may take."""
+"""Most bytes that the pictures of this section may take."""
 
 ROWS = 25
-"""Up to so many classes are shown at once, the weakest first."""
+"""Most classes that are shown unfolded, the weakest first."""
 
 NAMED = 20
-"""Up to so many classes stand in the legend."""
+"""Most classes in the legend."""
 
 WRONG_BEFORE, NEWLY_WRONG = "#8a94a0", "#d55e00"
 
 MEASURES = (
-    ("mean IoU, image by image", mean_iou, attacked_mean_iou),
-    ("IoU over all images, mean over classes", dataset_iou, attacked_dataset_iou),
-    ("right pixels", pixel_accuracy, attacked_pixel_accuracy),
+    ("mean IoU per image", mean_iou, attacked_mean_iou),
+    ("mean IoU over all images together", dataset_iou, attacked_dataset_iou),
+    ("correct pixels", pixel_accuracy, attacked_pixel_accuracy),
 )
 
 
@@ -59,9 +59,8 @@ def masks(view: View) -> Markup | None:
     if not shown:
         return None
     note = (
-        "IoU is intersection over union. Under attack each image counts with the worst answer that any attack left. An attack stops where its goal is met, so "
-        "these values fall as far as the goal asks, and an attack that goes on may push them lower. Intervals are at 95 percent and take images as drawn at "
-        "random."
+        "IoU is intersection over union. Under attack, each image counts with the worst answer that any attack found. An attack stops as soon as it meets "
+        "its goal, so an attack that continues may push these values lower. The 95 % intervals assume that the images are a random sample."
     )
     body = by_case([(case.name, _case(case, len(shown))) for case in shown])
     return markup('{body}<p class="quiet">{note}</p>', body=body, note=note)
@@ -69,8 +68,8 @@ def masks(view: View) -> Markup | None:
 
 def _case(case: CaseView, cases: int) -> Markup:
     mistake = str(case.threat.get("goal", {}).get("mistake") or "")
-    right = f"An answer counts as wrong where {mistake}. " if mistake and not wish(case.threat) else ""
-    wanted = f"The adversary wanted: {wish(case.threat)}. " if wish(case.threat) else ""
+    right = f"An answer counts as wrong if {mistake}. " if mistake and not wish(case.threat) else ""
+    wanted = f"The goal of the adversary: {wish(case.threat)}. " if wish(case.threat) else ""
     lead = markup("<p>{right}{wanted}</p>", right=right, wanted=wanted) if right or wanted else ""
     return join([lead, _quality(case), _classes(case), _samples(case, max(2, CARDS // cases), BYTES // cases)])
 
@@ -106,7 +105,7 @@ def _classes(case: CaseView) -> Markup:
     rows: list[tuple[Cell, ...]] = [
         (_name(case, label), percent(int(pixels[label]) / whole), *_cells(clean), *_cells(attacked)) for label, clean, attacked in ranked
     ]
-    columns = [Column("class"), Column("of the pixels", True), *BEFORE_AND_AFTER]
+    columns = [Column("class"), Column("share of the pixels", True), *BEFORE_AND_AFTER]
     rest = details(f"{count(len(rows) - ROWS, 'more class', 'more classes')}", table("The other classes", columns, rows[ROWS:])) if len(rows) > ROWS else ""
     return join([table("IoU by class, weakest under attack first", columns, rows[:ROWS]), rest])
 
@@ -121,7 +120,7 @@ def _name(case: CaseView, label: int) -> str:
 
 def _samples(case: CaseView, most: int, room: int) -> Markup:
     if case.answers is None:
-        return markup("<p>This installation does not know answers of the kind {kind}, so they are not shown.</p>", kind=case.task)
+        return markup("<p>The task {kind} is not installed here, so its answers are not shown.</p>", kind=case.task)
     chosen, seen, cards = _choose(case, most), set[int](), []
     points = _points(case)
     for one in chosen:
@@ -135,12 +134,12 @@ def _samples(case: CaseView, most: int, room: int) -> Markup:
     more = [("", f"and {len(seen) - NAMED} more")] if len(seen) > NAMED else []
     void = [("", "does not count")] if -1 in seen else []
     key = join([legend([*classes, *more, *void]), legend([(NEWLY_WRONG, "newly wrong under attack"), (WRONG_BEFORE, "wrong before")])])
-    rule = "Chosen by rule: of the samples that an attack broke those that lost most, least and a middling share of their IoU, then samples that held."
+    rule = "Selected by rule: of the broken samples those with the largest, the median and the smallest loss of IoU, then samples that held."
     return markup('<h4>Some masks</h4><p class="quiet">{rule}</p>{key}<div class="gallery wide">{cards}</div>', rule=rule, key=key, cards=join(cards))
 
 
 def _choose(case: CaseView, most: int) -> list[Shown]:
-    """At most so many samples by rule; those whose input was stored are preferred."""
+    """Select at most `most` samples by rule; samples with a stored input are preferred."""
     clean: Any = case.judged[case.judged.attack == CLEAN].set_index("id", drop=False)
     stored = {name for one in case.stored() for name in one.points.ids}
     broken, held = list[Shown](), list[Shown]()
@@ -201,7 +200,7 @@ def _card(case: CaseView, shown: Shown, points: dict[tuple[str, str], tuple[np.n
     ]
     pairs: list[tuple[object, object]] = [
         ("mean IoU", _change(shown.clean.quality, shown.attacked.quality)),
-        ("right pixels", _change(*map(_right, counts))),
+        ("correct pixels", _change(*map(_right, counts))),
         ("size", f"{number(float(shown.attacked['size']))} of {number(float(shown.attacked.radius))}"),
         ("attack", shown.attacked.attack),
     ]

@@ -16,7 +16,7 @@ def sanity(view: View) -> Markup | None:
     """Show the self-checks of each case as lights."""
     if not view.cases:
         return None
-    lead = markup("<p>Models can look robust because attacks fail, not because they are. These checks look for that.</p>")
+    lead = markup("<p>A model can look robust only because the attacks fail. These checks look for signs of that.</p>")
     parts = []
     for case in view.cases:
         word = trust(view, (case,)).word

@@ -35,10 +35,10 @@ def _threat(cases: list[CaseView], several: bool) -> Markup:
     attacks = list(dict.fromkeys(one.attack for one in shots))
     about = cases[0].header
     lead = markup(
-        "<p>Points are looked for on the network of the row, and put to that of the column. A cell is the share that fell of the {n}, out of "
-        "{asked}, that all {networks} get right without attack; whether a point fell is decided by a fresh answer of the target. "
-        "Below it is the 95{space}% interval. In brackets: the source is the target, or one of several, which is no transfer. "
-        "The control is a random change of the same size, which comes from no network.</p>",
+        "<p>Points are found on the network of the row and evaluated on the network of the column. A cell is the share broken of the {n} (of "
+        "{asked}) that all {networks} classify correctly without attack; a fresh answer of the target decides. "
+        "Below it is the 95{space}% interval. Values in brackets are not transfer: the target is the source or one of several sources. "
+        "The control is a random change of the same size that uses no network.</p>",
         n=samples(cases[0].planned_units, cases[0].domain_kind), asked=f"{int(about.get('asked', 0)):,}",
         networks=count(len(about.get("networks", [])), "network"), space=Markup("&nbsp;"),
     )  # fmt: skip
@@ -88,7 +88,7 @@ def _matrix(attack: str, shots: list[Shot], targets: list[str], controls: list[R
         rows.append((source, *(_cell(place[source, target].rate, place[source, target].own) for target in targets), DASH if mean is None else percent(mean)))
     judged = [one.value for one in controls if one.n]
     rows.append(("control", *(_cell(one, False) for one in controls), percent(sum(judged) / len(judged)) if judged else DASH))
-    heads = [Column("found on"), *(Column(f"put to {target}", True) for target in targets), Column("mean of transfers", True)]
+    heads = [Column("found on"), *(Column(f"evaluated on {target}", True) for target in targets), Column("mean of transfers", True)]
     return markup('<div class="matrix">{table}</div>', table=table(attack, heads, rows))
 
 

@@ -1,4 +1,4 @@
-"""Values: answers against the truth, without attack and under it, and the samples that moved furthest."""
+"""Values: answers against the truth, without attack and under it, and the largest shifts."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ ROWS = 10
 """Samples in the table."""
 
 MOST = 400
-"""Samples in the plot; of more, every so many."""
+"""Most samples in the plot; of more samples, every k-th is shown."""
 
 
 @section(order=45, title="Values")
@@ -49,19 +49,19 @@ def _lead(case: CaseView, found: pd.DataFrame) -> Markup:
     if not case.attacks:
         return markup("<p>{begin}.</p>", begin=begin)
     return markup(
-        "<p>{begin} and at least <b>{attacked}</b> under attack. The answer that moved furthest moved by <b>{shift}</b>.</p>",
+        "<p>{begin} and at least <b>{attacked}</b> under attack. The largest shift of an answer is <b>{shift}</b>.</p>",
         begin=begin, attacked=number(attacked.value), shift=number(float(found["shift"].max())),
     )  # fmt: skip
 
 
 def _note(case: CaseView, found: pd.DataFrame) -> Markup:
-    """What these numbers leave open, with the counts of this case."""
+    """Say what these numbers leave open, with the counts of this case."""
     stopped = int((found.status == "broken").sum() - ((found.status == "broken") & (found.attack == CLEAN)).sum())
     rows: Any = case.judged
     wrong = int(((rows.attack == CLEAN) & (rows.status == "broken")).sum())
     parts = [
-        *([f"{samples(stopped, case.domain_kind)} met the goal, where a search stops: they might move further."] if stopped else []),
-        *([f"{samples(wrong, case.domain_kind)} counted as wrong without attack and were not attacked."] if wrong and case.attacks else []),
+        *([f"{samples(stopped, case.domain_kind)} met the goal, where the search stops: a longer search might move them further."] if stopped else []),
+        *([f"{samples(wrong, case.domain_kind)} were wrong without attack and were not attacked."] if wrong and case.attacks else []),
     ]
     return markup('<p class="quiet">{said}</p>', said=" ".join(parts)) if parts else Markup("")
 
@@ -102,7 +102,7 @@ def _picture(case: CaseView, found: pd.DataFrame, output: int) -> Markup:
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
         axes.tick_params(length=0, pad=4)
-        description = f"{len(shown)} samples. The largest shifts stand in the table below."
+        description = f"{len(shown)} samples. The table below lists the largest shifts."
         picture = svg(drawn, f"values-{case.place}", f"Answers against the truth, {case.name}", description)
     legend = [
         ("ink", "answer without attack"),

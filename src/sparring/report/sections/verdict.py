@@ -48,7 +48,7 @@ def _sentence(case: CaseView) -> Markup:
     )  # fmt: skip
     if not case.attacks:
         return markup("{begin} No attack has been run yet, so nothing is known about its robustness.", begin=begin)
-    wanted = f" (wanted: {said})" if (said := wish(case.threat)) else ""
+    wanted = f" (goal: {said})" if (said := wish(case.threat)) else ""
     return markup(
         "{begin} When {changes}{wanted}, <strong>{stay}</strong> stay right ({level} interval {interval}){proved}.",
         begin=begin, proved=_proved(case), changes=changes(case.threat, case.domain_kind), wanted=wanted, interval=interval(robust), level=percent(0.95, 0),

@@ -1,1 +1,1 @@
-"""Multiplicity: whether an answer depends on the luck of the training."""
+"""Multiplicity: whether an answer depends on chance in the training."""

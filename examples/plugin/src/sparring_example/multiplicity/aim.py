@@ -1,4 +1,4 @@
-"""Multiplicity: a decision about a sample that another training, no worse, would have made otherwise."""
+"""Multiplicity: answers that change if the model is trained again, equally well."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -72,7 +72,7 @@ class MultiplicityCase(Case):
             progress.done(said, len(data), statuses.count("broken"))
 
     def _rows(self, method: Method | None, data: Data, places: Tensor, progress: Progress) -> dict[str, list[Any]]:
-        """One row per sample: how many of the models that a method asks for answer otherwise than the first."""
+        """Return one row per sample: the number of models of a method whose answer differs from the first."""
         work = Retraining(self.train, self.seed)
 
         def answers() -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""How many answers depend on the luck of the training."""
+"""The share of answers that depend on chance in the training."""
 
 import pandas as pd
 
@@ -8,6 +8,6 @@ from sparring.metrics.metric import metric
 
 @metric("ambiguity", aim="multiplicity", per_cell=True)
 def ambiguity(cell: pd.DataFrame, models: float = 1) -> Rate:
-    """Return the share of samples whose answer at least so many of the other models change."""
+    """Return the share of samples whose answer differs in at least so many other models."""
     judged = cell[cell.status.isin(["broken", "held"])]
     return Rate.of(int((judged.differing >= models).sum()), len(judged))

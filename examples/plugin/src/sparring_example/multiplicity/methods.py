@@ -1,4 +1,4 @@
-"""Ways to train once more; none of them is wrong, and all of them should give the same answers."""
+"""Ways to repeat a training; all of them are valid, and all should give the same answers."""
 
 import torch
 
@@ -23,7 +23,7 @@ def reseed(work: Retraining, *, models: int = 4) -> list[Training]:
 
 @method(aim="multiplicity", cites=CITES)
 def leave_out(work: Retraining, *, models: int = 4, share: float = 0.1) -> list[Training]:
-    """Train with the same seed on data without some samples, drawn by lot.
+    """Train with the same seed on data without some samples, drawn at random.
 
     Args:
         work: The training that is repeated.
@@ -39,5 +39,5 @@ def leave_out(work: Retraining, *, models: int = 4, share: float = 0.1) -> list[
 
 @method(aim="multiplicity", cites=CITES, control=True)
 def same_seed(work: Retraining) -> list[Training]:
-    """Train once more on the same data with the same seed, which must change nothing."""
+    """Train again on the same data with the same seed, which must not change any answer."""
     return [Training(work.data, work.seed)]

@@ -1,4 +1,4 @@
-"""What a method of this aim gets to work with, and what it gives back."""
+"""Input and result of the methods of this aim."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from sparring.data.dataset import Data
 
 
 class Training(NamedTuple):
-    """Hold one training to compare with the first: on which data, with which seed."""
+    """Hold one training to compare with the first: its data and its seed."""
 
     data: Data
     seed: int
@@ -16,7 +16,7 @@ class Training(NamedTuple):
 
 @dataclass(frozen=True)
 class Retraining:
-    """Hold the training that is to be repeated: its data and its seed."""
+    """Hold the training to repeat: its data and its seed."""
 
     data: Data
     seed: int

@@ -1,4 +1,4 @@
-"""Backtracking: gradient ascent that shortens the step of a sample where it did not help."""
+"""Backtracking: gradient ascent that shortens the step of a sample if the loss did not increase."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class State(NamedTuple):
 
 @attack(needs={"gradients", "scores"}, uses={"project", "ascend", "sample"}, cites="Armijo 1966, Pacific Journal of Mathematics 16 (1)")
 def backtracking(problem: Problem, *, steps: int = 40, step_size: float = 1.0, loss: str = "margin", restarts: int = 1) -> Tensor:
-    """Ascend the loss by steepest steps, each half as long where the last one did not help.
+    """Ascend the loss by steepest steps, and halve the step after one that did not help.
 
     Args:
         steps: Gradients taken per restart.

@@ -1,4 +1,4 @@
-"""How long the next step is, from whether the last one helped."""
+"""The length of the next step, depending on the success of the last one."""
 
 from torch import Tensor
 

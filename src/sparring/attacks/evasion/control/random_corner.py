@@ -8,9 +8,9 @@ from sparring.core.taxonomy import MANUAL
 
 @attack(needs={"labels"}, uses={"corner"}, cites="Carlini et al. 2019, arXiv:1902.06705, section on sanity checks", control=True, taxonomy=MANUAL)
 def random_corner(problem: Problem) -> Batch:
-    """Ask about one random corner of the region.
+    """Evaluate one random corner of the region.
 
-    It is what points that were found elsewhere are compared with: as large a change, put to the model as often, and without a direction.
+    It is the control of transfer: the same size of change and number of queries, without a direction.
 
     Source: Carlini et al. 2019, arXiv:1902.06705, section on sanity checks.
     """

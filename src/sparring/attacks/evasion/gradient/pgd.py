@@ -48,7 +48,7 @@ def pgd(
         steps: Gradient steps per restart.
         step_size: As a share of the radius; 0 means 2.5 / steps, as Madry et al. advise.
         loss: "ce", "margin", "dlr" or "pm".
-        restarts: From new random points, for samples that still stand.
+        restarts: Restarts from new random points, for unbroken samples.
         momentum: Decay of the velocity of MI-FGSM, 0 for none.
         random_start: Begin at a random point of the region, else at the clean input.
         decay: Of the step over the restart, "none" or "cosine" down to nothing.

@@ -1,4 +1,4 @@
-"""SegPGD: PGD on masks that turns from right pixels to all pixels as it goes on."""
+"""SegPGD: PGD on masks that weights first correct pixels, then all pixels."""
 
 from typing import Any, cast
 
@@ -18,14 +18,14 @@ from sparring.tasks.mask import MaskCriterion, pixel_gaps
     cites="Gu et al. 2022, arXiv:2207.12391",
 )
 def segpgd(problem: Problem, *, steps: int = 20, step_size: float = 0.0, restarts: int = 1) -> Tensor:
-    """Ascend a cross-entropy that turns from the right pixels to all pixels as it goes on.
+    """Ascend a cross-entropy that weights first correct pixels, then all pixels.
 
-    The weight of wrong pixels rises from 0 to that of right ones.
+    The weight of wrong pixels rises from 0 to that of correct pixels.
 
     Args:
         steps: Gradient steps per restart.
         step_size: As a share of the radius; 0 means 2.5 / steps, as in `pgd`.
-        restarts: From new random points, for samples that still stand.
+        restarts: Restarts from new random points, for unbroken samples.
 
     Source: Gu et al. 2022, arXiv:2207.12391.
 

@@ -1,4 +1,4 @@
-"""Points that an attack finds on other networks, put to the victim once."""
+"""Points that an attack finds on other networks, evaluated once on the victim."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -20,9 +20,9 @@ from sparring.tasks.classes import of_classes
 
 @dataclass(frozen=True)
 class Crafted(Attack):
-    """Put points that an attack finds on its sources to the victim once, for a label.
+    """Evaluate the victim once on points that an attack finds on its sources.
 
-    They are found once per sample, whoever asks.
+    The points are computed once per sample and shared by all victims.
     """
 
     sources: tuple[Victim, ...] = ()
@@ -38,10 +38,10 @@ class Crafted(Attack):
         """
         first = sources[0]
         if isinstance(attack, Transfer) and (attack.surrogates or attack.settings.get("surrogate")):
-            raise PlanError(f"{attack} brings its own surrogate: leave it out, in a matrix the sources are the surrogates")
+            raise PlanError(f"{attack} has its own surrogate: leave it out, because a matrix uses the sources as surrogates")
         if len(sources) > 1 and not isinstance(attack, Transfer):
             names = " and ".join(one.name for one in sources)
-            raise PlanError(f"{attack.name} works on one network, {names} are {len(sources)}: use transfer for an ensemble")
+            raise PlanError(f"{attack.name} attacks one network, but {names} are {len(sources)}: use transfer for an ensemble")
         _on_sources(attack, sources).check(first, threat.seeing("gradients"))
         needs, about = frozenset({"labels"}), (attack.cites, attack.control)
         return cls(attack.name, attack.search, needs, frozenset(), *about, nist=attack.nist, atlas=attack.atlas, sources=sources, inner=attack)
