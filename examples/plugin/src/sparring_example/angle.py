@@ -47,7 +47,7 @@ class Angle(Task):
     """Represent one angle per sample, in degrees; the scores are a vector that points there.
 
     Args:
-        tolerance: An answer is wrong that is more degrees from the truth.
+        tolerance: The largest error of a correct answer, in degrees.
     """
 
     tolerance: float = 15.0
