@@ -413,6 +413,7 @@ def test_new_writes_an_attack_that_works(spar):
     (about / "entry_points.txt").write_text("[sparring]\nnovelty = novelty\n")
     program = """
 import sys
+from sparring.core.registry import find
 import sparring as sp, torch
 novelty = find("attack", "novelty")
 data = sp.load("digits", take=20)

@@ -65,7 +65,7 @@ def test_words_that_bash_divides(parts, place, expected):
     ("typed", "expected"),
     [
         ("spar run model = zoo : digits-p", ["digits-plain"]),
-        ("spar run data = di", ["digits"]),
+        ("spar run data = dig", ["digits"]),
         ("spar harden recipe = sa", ["sabr"]),
         ("spar run data = digits thr", ["threat="]),
         ("spar doctor zoo : digits-r", ["digits-robust"]),

@@ -141,7 +141,7 @@ def test_wrong_counts_are_refused():
             with pytest.raises(PlanError):
                 space.parse(count)
     arena = ARENAS["columns-l2"]
-    with pytest.raises(NeedsError, match="square of pixels"):
+    with pytest.raises(NeedsError, match="a patch needs images"):
         Patch(2.0).around(arena.x, arena.victim.domain)
 
 

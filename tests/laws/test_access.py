@@ -64,7 +64,7 @@ def test_a_cheat_stops_the_evaluation(tmp_path):
         carry_out([EvasionCase("cheat", arena.victim, data, arena.threat, (cheat,))], tmp_path, {}, Settings())
 
 
-@pytest.mark.parametrize("name", everything("attack"))
+@pytest.mark.parametrize("name", [name for name, one in everything("attack").items() if not one.tasks or "classes" in one.tasks])
 def test_needs_are_honest(name):
     """An attack works with exactly what it says it needs: with less than it needs it is refused, with that it does not ask for more."""
     attack, met = everything("attack")[name], 0

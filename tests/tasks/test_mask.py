@@ -19,6 +19,7 @@ from sparring.models.adapter import victim
 from sparring.tasks.mask import Mask, mask
 from sparring.threats.balls import Linf
 from sparring.threats.goals import Untargeted
+from sparring.threats.mask_goals import Erase
 
 TRUTH = torch.tensor([[[0, 1, 1], [2, 2, 255]], [[0, 0, 0], [-1, -1, 1]]])
 """Five and four pixels that count."""
@@ -373,3 +374,13 @@ def test_a_model_learns_the_names_of_the_data():
     assert mask(2, names=("c", "d")).told(mask(2, names=("a", "b"))).names == ("c", "d")
     with pytest.raises(InputError, match=r"share=0\.5, but the task of the data has share=0\.8"):
         mask(2).told(mask(2, share=0.8))
+
+
+def test_an_absent_class_is_absent_beside_ignored_pixels():
+    """An image without the class to erase is skipped, whether or not some of its pixels are ignored."""
+    task = Mask(2, size=(4, 4))
+    truth = torch.zeros(3, 4, 4, dtype=torch.int64)
+    truth[0, :2] = 1
+    truth[1, 0] = -1
+    criterion = Erase(1).freeze(truth, task, None)
+    assert criterion.met(task.as_answer(truth)).tolist() == [False, True, True]

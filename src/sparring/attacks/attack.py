@@ -34,6 +34,9 @@ Chosen = ParamSpec("Chosen")
 BATCH = 250
 """Samples searched together; 100 to 250 measured fastest on CPUs."""
 
+WORK = frozenset({"steps", "queries", "tries"})
+"""Settings that say how long an attack searches."""
+
 EVERY: dict[str, Any] = {"within": 0.0}
 """Settings of every attack. within: where above 0, only samples are attacked whose margin lacks at most so many times what
 the attacks before in a cascade have gained over the clean input (`reach.reachable`)."""
@@ -157,6 +160,8 @@ class Attack(Generic[Chosen]):
             if number and isinstance(default, int):
                 if not (float(value) >= 0 and float(value).is_integer()):
                     raise PlanError(f"{self.name}({name}={value!r}): give a whole number of at least 0")
+                if name in WORK and given[name] < 1:
+                    raise PlanError(f"{self.name}({name}={value!r}) would not search at all: give a whole number of at least 1")
                 given[name] = int(value)
             elif number and not 0 <= float(value) < math.inf:
                 raise PlanError(f"{self.name}({name}={value!r}): give a number of at least 0")

@@ -77,7 +77,7 @@ class Plan(BaseModel):
     fit: list[str] = Field(default=["mlp"], description="how models are trained, for aims that train some: mlp(hidden=64, epochs=30) (spar ls fits)")
     trials: int = Field(default=10, description="for aim=poisoning: number of trials, each with another seed")
     certify: list[str] = Field(default=["default"], description="certifiers to run before the attacks: default, none, or some such as network(effort=thorough)")
-    seed: int = Field(default=0, description="seed of all random draws")
+    seed: int = Field(default=0, ge=0, description="seed of all random draws")
     batch: int = Field(default=250, description="number of samples per batch")
     cascade: bool = Field(default=True, description="each attack sees only the samples that the earlier ones did not break")
     points: str = Field(default="gallery", description="adversarial inputs to keep: none, gallery or all")

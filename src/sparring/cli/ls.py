@@ -69,7 +69,7 @@ def command(
     elif kind != "runs" and len(rows) == 1 and pattern in (rows[0]["name"], rows[0].get("code")):
         _print_one(rows[0])
     else:
-        shown = [name for name in ("code", "name", "aim") if any(name in row for row in rows)]
+        shown = [name for name in ("code", "name") if any(name in row for row in rows)]
         _print_table(rows if kind == "runs" else [_in_short(row, shown) for row in rows])
 
 
@@ -85,8 +85,9 @@ def _about(aim: str, kind: str, rows: list[dict[str, Any]]) -> list[dict[str, An
 
 
 def _in_short(row: dict[str, Any], shown: list[str]) -> dict[str, Any]:
-    """What is shown of it, and its first sentence with the source below."""
+    """What is shown of it, and its first sentence with the source below; the aim stands below the name."""
     source = f"\n{cites}" if (cites := row.get("cites")) else ""
+    row = {**row, "name": f"{row['name']}\n  {row['aim']}" if row.get("aim") else row["name"]}
     return {**{name: row.get(name, "") for name in shown}, "does": row["does"] + source}
 
 

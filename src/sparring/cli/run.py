@@ -46,7 +46,7 @@ def command(
         return
     tune_allocator()
     path, changes = read_words([*(words or []), *context.args])
-    plan = Plan.of(changes) if path is None and {"model", "evaluations", "aim"} & set(changes) else Plan.read(path, changes)
+    plan = Plan.of(changes) if path is None and {"model", "data", "threat", "evaluations", "aim"} & set(changes) else Plan.read(path, changes)
     with Display(quiet or json) as display:
         run = plan.run(listen=display)
         report = run.report()

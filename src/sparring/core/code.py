@@ -110,6 +110,7 @@ class _Walk:
         self.folders: set[str] = set()
         self.seen: dict[str, Analysis | None] = {}
         self.done: set[int] = set()
+        self.handed_out: set[tuple[str, Import]] = set()
         self.kept: list[Any] = []  # so that no id of what is done is given to something else
 
     def add(self, thing: Any) -> None:
@@ -277,7 +278,9 @@ class _Walk:
             read = _analyse(found)
             if read and read.hands_out:
                 for name, lazy in read.lazy.items():
-                    if "*" in taken or name in taken or name in analysis.mentioned:
+                    wanted = "*" in taken or name in taken or name in analysis.mentioned
+                    if wanted and (found.name, lazy) not in self.handed_out:  # `from package import part` in the package itself leads back to it
+                        self.handed_out.add((found.name, lazy))
                         yield from self._targets(lazy, found, read)
 
     def _beside(self, top: str) -> bool:

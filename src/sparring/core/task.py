@@ -55,6 +55,13 @@ class Task(ABC):
         """
         return self
 
+    def as_answer(self, truth: Tensor) -> Tensor:
+        """Return the answer of a model that is right everywhere.
+
+        It differs from the truth where parts of the truth do not count, such as the ignored pixels of a mask.
+        """
+        return truth
+
     @abstractmethod
     def answer(self, scores: Tensor) -> Tensor:
         """Return what a model with these scores answers as deployed."""

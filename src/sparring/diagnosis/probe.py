@@ -70,7 +70,7 @@ def right(subject: Subject) -> Tensor:
         with deployed(subject).session(subject.seed):
             answers = deployed(subject).answer(subject.x).to(subject.y.device)
         criterion = _reference(subject, subject.threat, torch.arange(len(subject), device=subject.y.device))
-        return (subject.task.right(answers, subject.y) & ~criterion.met(subject.y)).nonzero().squeeze(1)
+        return (subject.task.right(answers, subject.y) & ~criterion.met(subject.task.as_answer(subject.y))).nonzero().squeeze(1)
 
     return subject.kept("right", ask)
 

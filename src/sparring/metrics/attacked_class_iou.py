@@ -11,7 +11,11 @@ from sparring.metrics.metric import metric
 
 @metric("attacked_class_iou", task="mask")
 def attacked_class_iou(case: pd.DataFrame, number: int = 1) -> Rate:
-    """Return `class_iou` with, for each image, the answer that is worst for this class."""
+    """Return `class_iou` with, for each image, the answer that is worst for this class.
+
+    Args:
+        number: The class, counted from 0.
+    """
 
     def value(rows: pd.DataFrame) -> pd.Series:
         found = [_iou(one.both, one.union, int(number)) for one in counts_of(rows)]

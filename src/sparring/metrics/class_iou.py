@@ -9,7 +9,11 @@ from sparring.metrics.metric import metric
 
 @metric("class_iou", task="mask")
 def class_iou(case: pd.DataFrame, number: int = 1) -> Rate:
-    """Return the intersection over union of class `number` in all images, without attack."""
+    """Return the intersection over union of class `number` in all images, without attack.
+
+    Args:
+        number: The class, counted from 0.
+    """
     return iou_of_class(answers_to_clean(case), number)
 
 

@@ -195,6 +195,9 @@ class Mask(Task):
         labels = label_of(scores)
         return labels.where(answered(labels)[:, None, None], VOID)
 
+    def as_answer(self, truth: Tensor) -> Tensor:
+        return truth.clamp_min(0)
+
     def answered(self, answer: Tensor) -> Tensor:
         return answered(answer)
 

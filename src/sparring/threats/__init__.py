@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from sparring.core.threat import Threat as Threat
     from sparring.threats.goals import Targeted as Targeted
     from sparring.threats.goals import Untargeted as Untargeted
+    from sparring.threats.mask_goals import Erase as Erase
     from sparring.threats.threats import colour as colour
     from sparring.threats.threats import corruptions as corruptions
     from sparring.threats.threats import flow as flow
@@ -43,6 +44,7 @@ group(
         "Targeted": "threats.goals",
         "Untargeted": "threats.goals",
         **dict.fromkeys(("Away", "Up", "Down", "Above", "Below"), "threats.value_goals"),
+        "Erase": "threats.mask_goals",
         "Threat": "core.threat",
         "Budget": "core.threat",
     },

@@ -59,7 +59,7 @@ class Batch:
         """Return the batch of the samples at these places, none of them asked about yet."""
         own, allowed = data.rows(places), threat.take(places)
         criterion = threat_criterion(allowed, own, victim, progress.settings)
-        outside = ["the truth already meets the goal" if one else "" for one in criterion.met(own.y).tolist()]
+        outside = ["the truth already meets the goal" if one else "" for one in criterion.met(victim.task.as_answer(own.y)).tolist()]
         nothing = Left(own.x[torch.arange(len(own))], torch.full((len(own),), -torch.inf, dtype=torch.float64))
         blank = [""] * len(own)
         return cls(victim, own, places, allowed, criterion, progress, outside, blank, list(blank), nothing, part_name(places))

@@ -18,11 +18,9 @@ class Nothing(NamedTuple):
 
 @attack(needs={"labels"}, uses={"project"}, cites="Rauber et al. 2017 (Foolbox), arXiv:1707.04131, contrast reduction attack", control=True, taxonomy=MANUAL)
 def contrast(problem: Problem, *, tries: int = 24) -> Tensor:
-    """Lower or raise the contrast in growing steps, and keep the first that breaks it.
+    """Lower or raise the contrast in growing steps, and keep the first that breaks a sample.
 
     Values are drawn toward one level, or pushed away from it.
-
-    Keep whichever breaks.
 
     Args:
         tries: Points asked about per sample. The levels are six quantiles of the sample, the lowest and the highest

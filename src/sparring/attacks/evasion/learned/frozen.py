@@ -186,7 +186,7 @@ class Lesson:
         held = round(held_out * len(self.x))
         self.held = order[:held].sort().values
         with victim.session(seed):
-            good = victim.task.right(victim.answer(self.x), self.y) & ~self.criterion.met(self.y)
+            good = victim.task.right(victim.answer(self.x), self.y) & ~self.criterion.met(victim.task.as_answer(self.y))
         rows = order[held:]
         self.rows = rows[good[rows]].sort().values
         if not len(self.rows):
@@ -238,7 +238,7 @@ def fooled(attack: Attack, victim: Victim, x: Any, y: Any, threat: Threat, seed:
     points = victim.domain.deploy(attack(victim, x, y, threat, rng), x)
     criterion, region = threat.goal.freeze(y, victim.task, rng), threat.space.around(x, victim.domain)
     with victim.session(seed):
-        counts = victim.task.right(victim.answer(x), y) & ~criterion.met(y)
+        counts = victim.task.right(victim.answer(x), y) & ~criterion.met(victim.task.as_answer(y))
         hit = criterion.met(victim.answer(points)) & region.inside(points) & counts
     return Fooled(int(hit.sum()), int(counts.sum()))
 
