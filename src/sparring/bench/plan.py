@@ -57,7 +57,7 @@ class Plan(BaseModel):
     )
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
     search: str | None = Field(default=None, description="how gradients of torch models are computed: fast, bfloat16 or plain")
-    data: str | None = Field(default=None, description="digits, breast-cancer, or a file or folder")
+    data: str | None = Field(default=None, description="digits, breast-cancer, diabetes, or a file or folder")
     split: str | None = Field(default=None, description="train, test or all, if the data has splits")
     task: str | None = Field(default=None, description="type of the true answers, if not classes: values(tolerance=20), mask(count=2)")
     take: int | None = Field(default=None, description="number of samples to evaluate, from the first one on")
