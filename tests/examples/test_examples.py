@@ -27,6 +27,8 @@ SAYS = {
     "transfer_matrix.py": "held-out digits",
 }
 """Something each must say; an example that is not listed must only end well."""
+LONG = {"table_rules.py", "transfer_matrix.py", "universal.py"}
+"""Examples that train or attack for long; the slow suite runs them."""
 
 
 def call(name, folder, *words):
@@ -34,7 +36,11 @@ def call(name, folder, *words):
     return subprocess.run([sys.executable, ROOT / "examples" / name, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.shared if name in NEEDS else ()) for name in EXAMPLES])
+def marks(name):
+    return [mark for mark, wanted in ((pytest.mark.shared, name in NEEDS), (pytest.mark.slow, name in LONG)) if wanted]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in EXAMPLES])
 def test_example(name, tmp_path):
     """It ends with 0, says what it is there to say, and warns of nothing."""
     words = []

@@ -75,7 +75,7 @@ def test_a_finished_run_has_every_section_and_its_numbers(full):
     assert [name for name in known if name in ALL] == ALL
     said = r"cnn gets [\d.]+ % of 200 images from digits right\. When every pixel value may move by at most 0\.1, no more than [\d.]+ % stay right"
     assert re.search(said, page.text)
-    assert "None: every sample got a verdict" in page.text
+    assert "None: every sample got a verdict from every method" in page.text
     assert "3 of 64 predictions differ when asked twice." in page.text
 
 

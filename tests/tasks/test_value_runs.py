@@ -271,7 +271,7 @@ def test_the_default_set_runs_on_both_kinds_of_model(files, here, tmp_path):
     plan = {
         "model": ["test_value_runs:Net", str(files / "boosting.skops")],
         "data": "diabetes",
-        "take": 12,
+        "take": 4,
         "threat": "linf 0.03",
         "task": "values(tolerance=90)",
     }
@@ -296,7 +296,8 @@ def parts(folder):
     return len(list(folder.glob("*/cells/*/part-*")))
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_kill_9(seed, files, tmp_path):
     """A run that was killed after some parts goes on to the record of one that was not."""
     plan = {**LONGER, "model": str(files / "boosting.skops"), "seed": seed}

@@ -54,7 +54,10 @@ class ExtractionCase(Case):
         return cells_of({**base, "pool": self.pool.sha256, "test": self.test.sha256}, None, self.methods, ExtractionCase)
 
     def describe(self) -> dict[str, Any]:
-        say = f"the adversary has {len(self.pool)} inputs like the training data, queries the model about some of them and trains {self.fit} on the answers"
+        say = (
+            f"the adversary has {len(self.pool)} inputs like the training data, queries the model about some of them "
+            f"and trains a copy ({self.fit}) on the answers"
+        )
         return {
             "model": self.victim.describe(),
             "data": self.test.describe(),

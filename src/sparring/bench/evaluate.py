@@ -40,7 +40,7 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
     tell("started", {"record": record.store.url, "total": total, "cases": len(cases)})
     try:
         for case, about, one in zip(cases, record.header["cases"], progress, strict=True):
-            tell("case", {"case": case.name})
+            tell("case", {"case": case.name, "unit": about["aim"]["unit"]})
             _carry_out_case(case, about, one)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"

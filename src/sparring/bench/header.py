@@ -23,8 +23,9 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
         header.update(started=old["started"], resumed=old["resumed"] + 1)
         for new, known in zip(cases, old["cases"], strict=True):
             new.update({name: known[name] for name in ("checks", "reevaluation") if name in known})
-    program = Path(sys.argv[0]).name
-    command = shlex.join(["spar" if program in ("spar", "app.py") else program, *sys.argv[1:]])  # can be pasted into a shell
+    program = Path(sys.argv[0])
+    ours = program.name == "spar" or (program.name == "__main__.py" and program.parent.name == "sparring")  # the latter from python -m sparring
+    command = shlex.join(["spar" if ours else program.name, *sys.argv[1:]])  # can be pasted into a shell
     header.update(command=command, plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
     record = Record(store, header)
     record.save_header()

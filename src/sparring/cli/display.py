@@ -31,6 +31,7 @@ class Display:
         self.task = self.bar.add_task("starting", total=None, rate="")
         self.began = self.last = time.monotonic()
         self.done = self.total = 0
+        self.unit = "sample"
 
     def __enter__(self) -> "Display":
         if self.live:
@@ -48,15 +49,16 @@ class Display:
             self.bar.update(self.task, total=self.total)
             self._line(f"record {details['record']}")
         elif event == "case":
+            self.unit = details["unit"]
             self._line(f"case {details['case']}")
         elif event == "batch":
             self.done += details["samples"]
             rate = self.done / max(1e-9, time.monotonic() - self.began)
-            self.bar.update(self.task, completed=self.done, description=f"{details['case']} · {details['attack']}", rate=f"{rate:,.0f} samples/s")
+            self.bar.update(self.task, completed=self.done, description=f"{details['case']} · {details['attack']}", rate=f"{rate:,.0f} {self.unit}s/s")
             if time.monotonic() - self.last > 10:
                 self.last = time.monotonic()
                 left = (self.total - self.done) / max(rate, 1e-9)
-                self._line(f"{self.done} of {self.total} samples x attacks, {rate:,.0f}/s, about {left:.0f} s left")
+                self._line(f"{self.done} of {self.total} {self.unit}s x methods, {rate:,.0f}/s, about {left:.0f} s left")
 
     def _line(self, text: str) -> None:
         if not self.live and not self.quiet:

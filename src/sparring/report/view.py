@@ -16,7 +16,7 @@ from sparring.metrics.band import certified_accuracy
 from sparring.metrics.measures import aim_of
 from sparring.metrics.outcome import CLEAN, clean_accuracy, judged, outcomes, robust_accuracy
 from sparring.records.record import Points, Record
-from sparring.report.wording import DASH
+from sparring.report.wording import DASH, count, samples
 
 LONGEST_ANSWER = 60
 """Number of characters shown of an answer that is not a class."""
@@ -134,6 +134,15 @@ class CaseView:
     def planned_units(self) -> int:
         """Return how many units of account the plan has: samples, trials, records."""
         return int(self.header.get("n") or self.data.get("n", 0))
+
+    @property
+    def unit(self) -> str:
+        """Return what one row of the record is about: "sample", "trial" or "record"."""
+        return str((self.header.get("aim") or {}).get("unit", "sample"))
+
+    def units(self, many: int) -> str:
+        """Return a count of units in words: 1 trial, 20 images."""
+        return samples(many, self.domain_kind) if self.unit == "sample" else count(many, self.unit)
 
     @property
     def missing(self) -> int:

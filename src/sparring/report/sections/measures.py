@@ -8,7 +8,7 @@ from sparring.report.gates import gate
 from sparring.report.markup import RATE_COLUMNS, Cell, Column, Markup, bar, by_case, join, markup, table, terms
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import DASH, count, duration, interval, percent
+from sparring.report.wording import DASH, duration, interval, percent
 
 
 @section(order=15, title="Result", aim=None)
@@ -26,9 +26,9 @@ def _case(case: CaseView) -> Markup:
         ("Aim", case.aim),
         ("Adversary", sentence(str(case.threat.get("say") or "")) or DASH),
         ("Model", case.model.get("name") or DASH),
-        ("Data", f"{case.data.get('name')}, {count(int(case.header.get('n', 0)), str(case.header['aim'].get('unit', 'unit')))} measured"),
+        ("Data", f"{case.data.get('name')}, {case.units(case.planned_units)} measured"),
         ("Compared with", ", ".join(controls_of(case.header)) or DASH),
-        ("Time", duration(float(case.table.seconds.sum()))),
+        ("Time in methods", duration(float(case.table.seconds.sum()))),
     ]
     return terms(facts) + tables
 

@@ -3,7 +3,7 @@
 from sparring.report.markup import Column, Markup, details, join, listing, markup, table
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import count, samples
+from sparring.report.wording import count
 
 STATES = {
     "running": "The run has not finished, or was killed: run the same command again to continue it.",
@@ -20,7 +20,9 @@ NOTES = 12
 def trouble(view: View) -> Markup:
     """List failed cells, non-finite answers, rejected points, spent budgets and warnings."""
     lines = [*_run(view), *(line for case in view.cases for line in _case(view, case))]
-    told = listing(lines) if lines else markup('<p class="none">None: every sample got a verdict from every attack, and there were no warnings.</p>')
+    units = " and every ".join(dict.fromkeys(case.unit for case in view.cases)) or "sample"
+    none = markup('<p class="none">None: every {units} got a verdict from every method, and there were no warnings.</p>', units=units)
+    told = listing(lines) if lines else none
     return told + _skipped(view)
 
 
@@ -41,7 +43,7 @@ def _case(view: View, case: CaseView) -> list[object]:
     waiting = [attack for attack in case.planned if attack not in case.attacks]
     lines += [f"{where}{attack} did not start." for attack in waiting]
     if case.missing:
-        lines.append(f"{where}{samples(case.missing, case.domain_kind)} have no full verdict yet and are not counted.")
+        lines.append(f"{where}{case.units(case.missing)} have no full verdict yet and are not counted.")
     kinds = {
         "error": "got no verdict",
         "infeasible": "met the goal with a forbidden point (not counted)",
@@ -49,7 +51,7 @@ def _case(view: View, case: CaseView) -> list[object]:
     }
     for status, words in kinds.items():
         for attack, part in rows[rows.status == status].groupby("attack", sort=False):
-            lines.append(join([f"{where}under {attack}, {samples(len(part), case.domain_kind)} {words}.", _notes(part.note.tolist())]))
+            lines.append(join([f"{where}under {attack}, {case.units(len(part))} {words}.", _notes(part.note.tolist())]))
     if case.aim != "evasion":
         return lines
     scored = "scores" in (case.model.get("exposes") or ["scores"])
