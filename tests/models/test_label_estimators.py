@@ -154,3 +154,9 @@ def test_a_file_is_attacked(fitted, tmp_path):
     given, wanted = (victim.task.unpack(judged[column].tolist()) for column in ("given", "wanted"))
     assert ((given != wanted).any(1).numpy() == (judged.status == "broken")).all()
     assert run.robust_accuracy.value < run.clean_accuracy.value
+
+
+def test_a_file_of_boosted_trees_of_several_labels_is_refused(fitted, tmp_path):
+    fitted("boosting").save_model(tmp_path / "model.json")
+    with pytest.raises(LoadError, match=r"predicts 3 labels at once: give the estimator itself with task=sp\.tasks\.labels\(3\)"):
+        sp.victim(str(tmp_path / "model.json"), DOMAIN)

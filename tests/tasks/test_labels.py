@@ -396,7 +396,10 @@ def test_an_onnx_file_answers_sets(end, tmp_path):
             assert torch.equal(asked.gradient(X, lambda scores: scores.sum(1)).grad, torch.ones_like(X))
 
 
-@pytest.mark.parametrize("name", ["pgd", "pgd(loss=margin)", "apgd", "square(queries=2000)", "hopskipjump"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("apgd", "square(queries=2000)", "hopskipjump")]
+
+
+@pytest.mark.parametrize("name", ["pgd", "pgd(loss=margin)", *SLOW])
 @pytest.mark.parametrize(("radius", "broken"), [(0.045, [False, False]), (0.055, [True, True])])
 def test_attacks_break_what_can_be_broken(name, radius, broken):
     """Every label is a linear problem of its own, so the radius that is needed is known: 0.05 for both samples."""
@@ -432,20 +435,20 @@ def test_a_fit_learns_sets():
 
 def test_an_evaluation_of_labels_runs_by_default(tmp_path):
     """Certifiers that read classes stand aside; what falls is judged by the sets; the report is drawn; the run is found again."""
-    x = torch.rand(6, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     model = sp.victim(Level(), DOMAIN, task=labels(4), name="toy")
     data = sp.Data.of(x, model.answer(x), DOMAIN, task=labels(4), name="toy")
-    run = sp.evaluate(model, data, sp.linf(0.1), out=tmp_path, batch=4)
+    run = sp.evaluate(model, data, sp.linf(0.15), out=tmp_path, batch=4)
     assert run.status == "done"
     assert run.clean_accuracy.value == 1.0
     table = run.table()
     assert len(table[(table.status == "broken") & (table.attack != "clean")])
-    near = (x.flatten(1) - 0.5).abs().amin(1) < 0.1
+    near = (x.flatten(1) - 0.5).abs().amin(1) < 0.15
     assert run.robust_accuracy.value == pytest.approx(1 - near.double().mean().item())
     (case,) = run.record.header["cases"]
     assert "bad" not in {check["verdict"] for check in case["checks"]}
     assert "could not be rendered" not in Path(run.report()).read_text()
     with pytest.raises(NeedsError, match=r"(certifies|about) classes"):
-        sp.certify(model, x, model.answer(x), sp.linf(0.1))
-    again = sp.evaluate(model, data, sp.linf(0.1), out=tmp_path, batch=4)
+        sp.certify(model, x, model.answer(x), sp.linf(0.15))
+    again = sp.evaluate(model, data, sp.linf(0.15), out=tmp_path, batch=4)
     assert again.table().drop(columns="seconds").equals(table.drop(columns="seconds"))

@@ -180,7 +180,7 @@ class Plan(BaseModel):
         fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
         members = read_members(self.members, str(self.data), target=self.target, deployed=self.deployed) if self.members else None
         apart = "fit" in chosen.keys and chosen.train and self.split != "train"
-        train = load(str(self.data), split="train", target=self.target, deployed=self.deployed) if apart else None
+        train = load(str(self.data), split="train", target=self.target, deployed=self.deployed, task=self.task) if apart else None
         return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None, members)
 
     def _threat(self, written: str) -> Threat:

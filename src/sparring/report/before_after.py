@@ -55,7 +55,7 @@ def cells(rate: Rate) -> tuple[Cell, Cell, Cell]:
 def choose(case: CaseView, most: int) -> list[Shown]:
     """Pick at most `most` samples by rule; samples with a stored input are preferred."""
     clean: Any = case.judged[case.judged.attack == CLEAN].set_index("id", drop=False)
-    stored = {name for one in case.stored() for name in one.points.ids}
+    stored = {(one.attack, name) for one in case.stored() for name in one.points.ids}
     broken, held = list[Shown](), list[Shown]()
     for name, found in case.outcomes.iterrows():
         rows: Any = case.judged[(case.judged.id == name) & (case.judged.attack != CLEAN)]
@@ -67,8 +67,7 @@ def choose(case: CaseView, most: int) -> list[Shown]:
             broken.append(Shown("broken", clean.loc[name], fell.iloc[0]))
         elif found.robust and len(tried):
             held.append(Shown("held", clean.loc[name], tried.loc[tried.quality.fillna(2.0).idxmin()]))
-    broken = [one for one in broken if one.clean["id"] in stored] or broken
-    held = [one for one in held if one.clean["id"] in stored] or held
+    broken, held = ([one for one in found if (one.attacked.attack, one.clean["id"]) in stored] or found for found in (broken, held))
     broken.sort(key=lambda one: (one.attacked.quality - one.clean.quality, one.clean["id"]))
     places = {len(broken) - 1: "smallest loss", len(broken) // 2: "median loss", 0: "largest loss"} if broken else {}
     fell = [broken[place]._replace(rule=places[place] if len(broken) > 1 else "broken") for place in sorted(places)]

@@ -62,7 +62,7 @@ def _each(case: CaseView) -> Markup:
     rows: list[tuple[Cell, ...]] = [(name, percent(one.there.value), *cells(one.clean), *cells(one.attacked)) for name, one in ranked]
     columns = [Column("label"), Column("prevalence", True), *BEFORE_AND_AFTER]
     rest = details(f"{count(len(rows) - ROWS, 'more label')}", table("The other labels", columns, rows[ROWS:])) if len(rows) > ROWS else ""
-    return join([table("Samples in which a label is right, weakest under attack first", columns, rows[:ROWS]), rest])
+    return join([table("Accuracy by label, weakest under attack first", columns, rows[:ROWS]), rest])
 
 
 def _name(case: CaseView, label: int) -> str:
@@ -125,7 +125,7 @@ def _set(case: CaseView, answer: np.ndarray, truth: np.ndarray) -> Markup:
         return markup("{dash}", dash=DASH)
     wrong = [("missing", (truth == 1) & (answer == 0)), ("too many", (truth == 0) & (answer == 1)), ("not known", answer < 0)]
     said = "; ".join(f"{word}: {_list(case, places)}" for word, places in wrong if places.any())
-    more = markup(' <span class="quiet">{said}</span>', said=said) if said else ""
+    more = markup(' <span class="quiet">({said})</span>', said=said) if said else ""
     return markup("<b>{labels}</b>{more}", labels=_list(case, answer == 1) or "none", more=more)
 
 
