@@ -137,6 +137,10 @@ def test_a_plan_writes_the_task():
         read_task("labels(5, shares=0.8)")
 
 
+def test_one_name_is_no_list_of_letters():
+    assert labels(names="cat") == read_task("labels(names=cat)") == labels(1, names=["cat"])
+
+
 def test_the_data_tells_the_names_and_must_mean_the_same(task):
     assert labels(3).told(task).names == NAMES
     assert labels(4).told(task).names == ()

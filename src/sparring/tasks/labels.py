@@ -373,7 +373,8 @@ def labels(
         >>> str(labels(names=["cat", "dog", "bird"]))
         'sets of 3 labels'
     """
-    return Labels(count, share, tuple(names), threshold if isinstance(threshold, int | float) or threshold is None else tuple(threshold), probabilities)
+    several = tuple(threshold) if isinstance(threshold, Sequence) else threshold
+    return Labels(count, share, (names,) if isinstance(names, str) else tuple(names), several, probabilities)
 
 
 def logits_of(probabilities: Tensor) -> Tensor:
