@@ -157,7 +157,7 @@ def test_saturated_scores_of_labels_are_found():
 def test_probabilities_of_labels_are_found(change):
     """They need not sum to 1; taken for logits, they put every label into every answer."""
     one = findings("labels", after(change))["D2"]
-    assert (one.verdict, "every label is in every answer" in one.finding) == ("bad", True)
+    assert (one.verdict, "every score above 0 counts as present" in one.finding) == ("bad", True)
     assert "task=labels(probabilities=true)" in one.cure
 
 

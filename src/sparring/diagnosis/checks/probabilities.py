@@ -13,7 +13,7 @@ def probabilities(subject: Subject) -> Opinion:
     """Check whether all scores lie in [0, 1] and each row sums to 1 (AutoAttack, checks.py).
 
     Scores of labels need not sum to 1: they are probabilities if all of them lie in [0, 1]. The answers are wrong then, since a label counts as present
-    if its logit is positive.
+    if its score is positive.
     """
     scores = subject.clean.scores
     assert scores is not None  # granted by `needs`
@@ -35,7 +35,9 @@ def probabilities(subject: Subject) -> Opinion:
 def _of_labels(scores: Tensor, told: bool) -> Opinion:
     """Say whether a model of labels returns probabilities and the task takes them for logits."""
     inside = float(((scores >= 0) & (scores <= 1)).double().mean())
-    if told or inside < 1:
+    if told:
+        return Opinion("ok", "The task says that the model returns probabilities, and their logits are the scores.", value=inside, threshold=1.0)
+    if inside < 1:
         return Opinion("ok", f"{100 * inside:.0f} % of the scores lie in [0, 1], so they are not probabilities.", value=inside, threshold=1.0)
-    seen = "All scores lie in [0, 1], but a label counts as present if its logit is positive, so every label is in every answer."
+    seen = "All scores lie in [0, 1] like probabilities, but they are read as logits: with a threshold of 0.5, every score above 0 counts as present."
     return Opinion("bad", seen, "Return logits, or say that the model returns probabilities: task=labels(probabilities=true).", inside, 1.0)

@@ -62,7 +62,7 @@ def _each(case: CaseView) -> Markup:
     rows: list[tuple[Cell, ...]] = [(name, percent(one.there.value), *cells(one.clean), *cells(one.attacked)) for name, one in ranked]
     columns = [Column("label"), Column("prevalence", True), *BEFORE_AND_AFTER]
     rest = details(f"{count(len(rows) - ROWS, 'more label')}", table("The other labels", columns, rows[ROWS:])) if len(rows) > ROWS else ""
-    return join([table("Accuracy by label, weakest under attack first", columns, rows[:ROWS]), rest])
+    return join([table("Accuracy by label, weakest first", columns, rows[:ROWS]), rest])
 
 
 def _name(case: CaseView, label: int) -> str:
@@ -85,7 +85,7 @@ def _samples(case: CaseView, most: int, room: int) -> Markup:
     if not cards:
         return Markup("")
     rule = "Selected by rule: of the broken samples those with the largest, the median and the smallest loss of the Jaccard index, then samples that held."
-    return markup('<h4>Some samples</h4><p class="quiet">{rule}</p><div class="gallery">{cards}</div>', rule=rule, cards=join(cards))
+    return markup('<h4>Some samples</h4><p class="quiet">{rule}</p><div class="gallery wide">{cards}</div>', rule=rule, cards=join(cards))
 
 
 def _card(case: CaseView, shown: Shown, points: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> Markup | None:
