@@ -21,10 +21,12 @@ from sparring.core.registry import everything
 from sparring.core.task import Task
 from sparring.models.callable import CallableVictim
 from sparring.models.torch import TorchVictim
+from sparring.tasks.labels import Labels
 from sparring.tasks.mask import Mask
 from sparring.tasks.values import Values
+from sparring.threats.add import Add
+from sparring.threats.erase import Erase
 from sparring.threats.goals import Untargeted
-from sparring.threats.mask_goals import Erase
 from sparring.threats.value_goals import Up
 
 SPACES = ("linf", "l2", "l1", "l0", "patch", "spatial", "flow", "colour", "corruptions", "forest", "text")
@@ -95,6 +97,34 @@ def _masks(answers: torch.Tensor) -> torch.Tensor:
 
 
 sketch(Sketch(Mask(3, share=0.6, size=(2, 3)), 18, (3, 2, 3), lambda output: output.argmax(1), _masks, _mask_met, {"l2": Erase(1)}))
+
+
+# Sets of five labels with a threshold each: one of the four right labels has to fall; in L2 label 0 has to go, in L1 label 2 has to come.
+
+THRESHOLDS = (0.95, 0.5, 0.997, 0.5, 0.8)
+
+
+def _labels_met(goal: str, answer: torch.Tensor, truth: torch.Tensor) -> bool:
+    said, true = answer.tolist(), truth.tolist()
+    if goal == "erase":
+        return not (true[0] == 1 and said[0] == 1)
+    if goal == "add":
+        return not (true[2] == 0 and said[2] == 0)
+    return sum(one == known for one, known in zip(said, true, strict=True)) < 4
+
+
+def _labels(answers: torch.Tensor) -> torch.Tensor:
+    truth = answers.clone()
+    truth[:, 4] = 1 - truth[:, 4]  # one label of five is never right
+    truth[-1] = 1 - answers[-1]
+    return truth
+
+
+def _chosen(output: torch.Tensor) -> torch.Tensor:
+    return (output.double().sigmoid() > torch.tensor(THRESHOLDS, dtype=torch.float64)).long()
+
+
+sketch(Sketch(Labels(5, share=0.8, threshold=THRESHOLDS), 5, (5,), _chosen, _labels, _labels_met, {"l2": Erase(0), "l1": Add(2)}))
 
 
 # The models ------------------------------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ def plugin(monkeypatch):
 def test_attacks_that_declare_classes_run_on_classes_only():
     rows = {row["name"]: row for row in matrix("attacks", "attack")}
     assert set(rows) == set(everything("attack"))
-    assert rows["fab_t"] == {"name": "fab_t", "tasks": {"classes": "yes", "mask": "-", "values": "-"}, "why": "needs classes"}
-    assert rows["pgd"] == {"name": "pgd", "tasks": {"classes": "yes", "mask": "yes", "values": "yes"}, "why": ""}
+    assert rows["fab_t"] == {"name": "fab_t", "tasks": {"classes": "yes", "labels": "-", "mask": "-", "values": "-"}, "why": "needs classes"}
+    assert rows["pgd"] == {"name": "pgd", "tasks": {"classes": "yes", "labels": "yes", "mask": "yes", "values": "yes"}, "why": ""}
     for name, row in rows.items():
         declared = everything("attack")[name].tasks
         assert {task for task, cell in row["tasks"].items() if cell != "-"} == (declared or set(everything("task")))
@@ -52,7 +52,7 @@ def test_the_task_of_a_plugin_is_a_column():
     rows = {row["name"]: row for row in matrix("attacks", "attack")}
     assert rows["square"]["tasks"]["counts"] == "yes"
     assert rows["jsma"]["tasks"]["counts"] == "-"
-    assert rows["pgd"]["tasks"] == {"classes": "yes", "counts": "loss=margin", "mask": "yes", "values": "yes"}
+    assert rows["pgd"]["tasks"] == {"classes": "yes", "counts": "loss=margin", "labels": "yes", "mask": "yes", "values": "yes"}
     assert rows["pgd"]["why"] == f"no {everything('attack')['pgd'].defaults['loss']} for counts"
 
 
@@ -62,7 +62,7 @@ def test_a_task_declares_its_criterion():
 
 
 def test_goals_certifiers_and_checks_have_a_matrix_too():
-    assert {row["name"]: row["why"] for row in matrix("goals", "goal")}["erase"] == "needs mask"
+    assert {row["name"]: row["why"] for row in matrix("goals", "goal")}["erase"] == "needs labels, mask"
     assert {row["why"] for row in matrix("certifiers", "certifier")} == {"needs classes"}
     assert len(matrix("checks", "check")) == len(everything("check"))
 
@@ -74,8 +74,8 @@ def test_the_matrix_on_the_command_line(spar):
     assert [line.split()[0] for line in lines[1:]] == list(everything("attack"))
     assert max(map(len, lines)) <= 80
     assert json.loads(spar("ls", "attacks", "fab*", "--tasks", "--json").out) == [
-        {"name": "fab", "tasks": {"classes": "yes", "mask": "yes", "values": "yes"}, "why": ""},
-        {"name": "fab_t", "tasks": {"classes": "yes", "mask": "-", "values": "-"}, "why": "needs classes"},
+        {"name": "fab", "tasks": {"classes": "yes", "labels": "yes", "mask": "yes", "values": "yes"}, "why": ""},
+        {"name": "fab_t", "tasks": {"classes": "yes", "labels": "-", "mask": "-", "values": "-"}, "why": "needs classes"},
     ]
 
 

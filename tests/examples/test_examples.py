@@ -16,6 +16,7 @@ NEEDS = {
 """The shared data that an example is given, and what makes it quick."""
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py") if path.name != "__init__.py")
 SAYS = {
+    "digit_pairs.py": "exact sets",
     "diabetes.py": "under attack at least",
     "http_victim.py": "answers paid for",
     "own_model.py": "my network · linf 0.05 clean",

@@ -18,8 +18,8 @@ from sparring.domains.image import Image
 from sparring.models.adapter import victim
 from sparring.tasks.mask import Mask, mask
 from sparring.threats.balls import Linf
+from sparring.threats.erase import Erase
 from sparring.threats.goals import Untargeted
-from sparring.threats.mask_goals import Erase
 
 TRUTH = torch.tensor([[[0, 1, 1], [2, 2, 255]], [[0, 0, 0], [-1, -1, 1]]])
 """Five and four pixels that count."""

@@ -8,7 +8,7 @@ import torch
 from sparring.bench.gate import check_gate
 from sparring.core.errors import PlanError
 from sparring.core.registry import find
-from sparring.metrics.mask_counts import ratio
+from sparring.metrics.answers import ratio
 from sparring.metrics.measures import measures_of_task
 from sparring.tasks.mask import mask
 

@@ -6,6 +6,7 @@ import torch
 from sparring.core.registry import everything, find
 from sparring.report.wording import goal, wish
 from sparring.tasks.classes import Classes
+from sparring.tasks.labels import labels
 from sparring.tasks.mask import mask
 from sparring.tasks.values import Values
 
@@ -17,6 +18,7 @@ SAID = {
         "erase class 1 from the mask",
         "A mask in which 99 % or more of the pixels of class 1 are given another class is a success.",
     ),
+    "add": (("cat",), "add label cat to the answer", "An answer with label cat, where the truth lacks it, is a success."),
     "away": ((2.5,), "an answer more than 2.5 away from the truth", "An answer that lies more than 2.5 away from the truth in some output is a success."),
     "up": ((2,), "an answer more than 2 above the truth", "An answer that lies more than 2 above the truth in some output is a success."),
     "down": ((2,), "an answer more than 2 below the truth", "An answer that lies more than 2 below the truth in some output is a success."),
@@ -36,6 +38,15 @@ def test_a_goal_tells_itself(name):
     assert made.usual == (name == "untargeted")
 
 
+def test_a_goal_has_the_words_of_the_task():
+    """Erasing a label is told otherwise than erasing a class from a mask; other goals mean the same everywhere."""
+    erase = find("goal", "erase")("cat").of(labels(names=["cat", "dog"]))
+    assert (erase.wish, erase.sentence) == ("erase label cat from the answer", "An answer without label cat, where the truth has it, is a success.")
+    assert erase.describe() == {"kind": "erase", "target": "cat"}
+    assert find("goal", "erase")(1).of(mask(2)) == find("goal", "erase")(1)
+    assert find("goal", "untargeted")().of(labels(2)) == find("goal", "untargeted")()
+
+
 def test_targets_in_words():
     targeted = find("goal", "targeted")
     assert targeted("next").wish == "the class after the true one"
@@ -48,6 +59,8 @@ def test_targets_in_words():
     [
         (Classes(3), "it is any class but the true one"),
         (mask(2, share=0.8), "fewer than 80 % of the pixels that count are right"),
+        (labels(2), "a single label that counts is wrong"),
+        (labels(2, share=0.8), "fewer than 80 % of the labels that count are right"),
         (Values(1, 20.0), "it differs from the truth by more than 20"),
         (Values(2, (20.0, 1.5)), "it differs from the truth by more than the tolerance of some output (20, 1.5)"),
         (Values(1), "it differs from the truth by more than the tolerance"),

@@ -7,12 +7,11 @@ every pixel that becomes wrong, and two points can be compared.
 
 import math
 
-import torch
 from torch import Tensor
 
 from sparring.attacks.losses import cross_entropy, difference_of_logits_ratio, loss, margin, probability_margin, scaled_cross_entropy
+from sparring.attacks.part_losses import over_right_parts
 from sparring.core.problem import Loss
-from sparring.tasks.classes import ClassCriterion
 from sparring.tasks.mask import MaskCriterion, pixel_gaps
 
 
@@ -21,14 +20,8 @@ def by_pixel(scores: Tensor, criterion: MaskCriterion, of_classes: Loss, fallen:
 
     Wrong pixels have the value `fallen`.
     """
-    counted = criterion.counted
-    right = counted & (pixel_gaps(scores.detach(), criterion.truth) > 0)
-    rows = right.nonzero()[:, 0]
-    labels = criterion.truth[right]
-    values = of_classes(scores.movedim(1, -1)[right], ClassCriterion.leaving(labels))
-    total = torch.zeros(len(scores), dtype=scores.dtype, device=scores.device).index_add(0, rows, values)
-    many = counted.flatten(1).sum(1)
-    return (total + fallen * (many - right.flatten(1).sum(1))) / many.clamp_min(1)
+    right = criterion.counted & (pixel_gaps(scores.detach(), criterion.truth) > 0)
+    return over_right_parts(scores.movedim(1, -1), criterion.truth, right, of_classes, fallen)
 
 
 @loss("ce", MaskCriterion)

@@ -59,14 +59,17 @@ class Plan(BaseModel):
     search: str | None = Field(default=None, description="how gradients of torch models are computed: fast, bfloat16 or plain")
     data: str | None = Field(default=None, description="digits, breast-cancer, diabetes, or a file or folder")
     split: str | None = Field(default=None, description="train, test or all, if the data has splits")
-    task: str | None = Field(default=None, description="type of the true answers, if not classes: values(tolerance=20), mask(count=2)")
+    task: str | None = Field(default=None, description="type of the true answers, if not classes: values(tolerance=20), labels(5), mask(count=2)")
     take: int | None = Field(default=None, description="number of samples to evaluate, from the first one on")
-    target: str | None = Field(default=None, description="for tables: the column with the classes")
+    target: str | None = Field(default=None, description="for tables: the column with the classes; for labels and values, several: cat,dog")
     deployed: str | None = Field(default=None, description="form in which images reach the model: float or 8bit")
     threat: list[str] = Field(default=[], description="linf 8/255, l2 0.5, l1 10, l0 5, patch 6, spatial 20 3, corruptions 3, rules FILE, words 0.2 FILE")
     goal: str = Field(
         default="untargeted",
-        description="untargeted, targeted next, targeted random or targeted CLASS; for values, up 5, above 200 and so on; for masks, erase CLASS",
+        description=(
+            "untargeted, targeted next, targeted random or targeted CLASS; for values, up 5, above 200 and so on; for masks, erase CLASS; "
+            "for labels, erase LABEL, add LABEL"
+        ),
     )
     smallest: bool = Field(default=False, description="look for the smallest change within the radius; the column size then holds distances")
     access: str | None = Field(default=None, description="what the adversary can observe: gradients, scores or labels")
@@ -177,7 +180,7 @@ class Plan(BaseModel):
         fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
         members = read_members(self.members, str(self.data), target=self.target, deployed=self.deployed) if self.members else None
         apart = "fit" in chosen.keys and chosen.train and self.split != "train"
-        train = load(str(self.data), split="train", target=self.target, deployed=self.deployed) if apart else None
+        train = load(str(self.data), split="train", target=self.target, deployed=self.deployed, task=self.task) if apart else None
         return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None, members)
 
     def _threat(self, written: str) -> Threat:

@@ -77,6 +77,10 @@ class Goal(ABC):
         """Return as one sentence which answers are a success."""
         return f"An answer that meets the goal {self.said} is a success."
 
+    def of(self, task: "Task") -> "Goal":
+        """Return the goal in the words of a task; itself if it means the same for all tasks."""
+        return self
+
     def take(self, rows: Tensor) -> "Goal":
         """Return the goal for some of the samples."""
         return self

@@ -66,6 +66,16 @@ class Task(ABC):
     def answer(self, scores: Tensor) -> Tensor:
         """Return what a model with these scores answers as deployed."""
 
+    def answers_of(self, output: Any, name: str) -> Tensor:
+        """Return the answers of the model `name` that gives no scores, from its output.
+
+        By default the output is taken as scores.
+
+        Raises:
+            LoadError: Where the output cannot be answers of this task.
+        """
+        return self.answer(self.scores(output, name))
+
     @abstractmethod
     def answered(self, answer: Tensor) -> Tensor:
         """Return bool [n]: whether there is an answer."""

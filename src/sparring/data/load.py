@@ -36,12 +36,12 @@ def load(
         split: "test" (the default where there is one), "train", "all". Every third row of an embedded set is for testing.
         take: Number of samples, the first or with a seed a random choice; ids stay those of the whole set.
         seed: Seed of the random choice.
-        target: Name of the column with the classes.
+        target: Name of the column with the classes, or names of several columns with commas between them, for labels and values.
         size: (height, width) to scale images to.
         deployed: "float" or "8bit", see `Image`.
         encoding: Encoding of text files (UTF-8, or Latin-1 where that fails).
-        task: What is true, where it is no class: a task, or one as a plan writes it, "values(tolerance=20)" or "mask(count=2)". "classes" says that
-            numbers in a table are classes.
+        task: What is true, where it is no class: a task, or one as a plan writes it, "values(tolerance=20)", "labels(5)" or "mask(count=2)".
+            "classes" says that numbers in a table are classes.
 
     Returns:
         The `Data`: samples, classes, ids and the domain of the inputs.

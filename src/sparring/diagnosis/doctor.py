@@ -101,7 +101,7 @@ class Answers(NamedTuple):
 
 
 class Decisions(NamedTuple):
-    """Hold the choices between classes that answers consist of, per sample or per pixel.
+    """Hold the choices between classes that answers consist of: samples, pixels or labels.
 
     scores: [m, C]. truth: int64 [m]. sample: int64 [m], the sample that each belongs to.
     """
@@ -176,9 +176,11 @@ class Subject:
     def decisions(self, scores: Tensor) -> Decisions | None:
         """Return the choices between classes that scores [n, C, ...] stand for.
 
-        Those count that the truth counts. None where answers are no such choices.
+        Those count that the truth counts. A score per label is the choice between it and 0. None where answers are no such choices.
         """
         y = self.y.to(scores.device)
+        if not y.is_floating_point() and scores.shape == y.shape:
+            scores = torch.stack([torch.zeros_like(scores), scores], 1)
         if y.is_floating_point() or scores.ndim != y.ndim + 1:
             return None
         truth, rows = y.reshape(-1), scores.movedim(1, -1).reshape(-1, scores.shape[1])
@@ -235,6 +237,12 @@ class Subject:
     def clean(self) -> Answers:
         """Return the answers for the clean samples, computed once."""
         return self.ask(self.x)
+
+    @property
+    def unit(self) -> str:
+        """Return what `decisions` are made about: samples, pixels or labels."""
+        scores = self.clean.scores
+        return "samples" if self.y.ndim == 1 else "labels" if scores is not None and scores.shape == self.y.shape else "pixels"
 
     @property
     def probabilities(self) -> bool:

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from sparring.core.rate import Rate
+from sparring.metrics.answers import worst_answers
 from sparring.metrics.class_iou import iou_of_class
-from sparring.metrics.mask_counts import counts_of, worst_answers
+from sparring.metrics.mask_counts import counts_of
 from sparring.metrics.metric import metric
 
 

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from sparring.core.rate import Rate
+from sparring.metrics.answers import quality, worst_answers
 from sparring.metrics.dataset_iou import iou_of_all
-from sparring.metrics.mask_counts import quality, worst_answers
 from sparring.metrics.metric import metric
 
 

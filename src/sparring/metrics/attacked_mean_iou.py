@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sparring.core.rate import Rate
-from sparring.metrics.mask_counts import quality, worst_answers
+from sparring.metrics.answers import quality, worst_answers
 from sparring.metrics.metric import metric
 
 

@@ -3,7 +3,8 @@
 import pandas as pd
 
 from sparring.core.rate import Rate
-from sparring.metrics.mask_counts import counts_of, worst_answers
+from sparring.metrics.answers import worst_answers
+from sparring.metrics.mask_counts import counts_of
 from sparring.metrics.metric import metric
 from sparring.metrics.pixel_accuracy import right_of_all
 

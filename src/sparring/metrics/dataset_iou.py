@@ -3,7 +3,8 @@
 import pandas as pd
 
 from sparring.core.rate import Rate
-from sparring.metrics.mask_counts import answers_to_clean, counts_of, ratio, stacked
+from sparring.metrics.answers import answers_to_clean, ratio
+from sparring.metrics.mask_counts import counts_of, stacked
 from sparring.metrics.metric import metric
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sparring.core.rate import Rate
-from sparring.metrics.mask_counts import answers_to_clean, quality
+from sparring.metrics.answers import answers_to_clean, quality
 from sparring.metrics.metric import metric
 
 

@@ -58,8 +58,10 @@ class CallableVictim(Victim):
     def answer(self, x: Batch) -> Tensor:
         if "scores" in self.exposes:
             return super().answer(x)
-        given = torch.as_tensor(np.asarray(self._answer(x)))
-        return given.to(torch.int64).reshape(len(x)) if isinstance(self.task, Classes) else self.task.answer(self.task.scores(given, self.name))
+        answers = self.task.answers_of(torch.as_tensor(np.asarray(self._answer(x))), self.name)
+        if len(answers) != len(x):
+            raise LoadError(f"{self.name} returned {len(answers)} answers for {len(x)} inputs: return one per input")
+        return answers
 
     def _answer(self, x: Batch) -> Any:
         return self.model(self.domain.native(x))

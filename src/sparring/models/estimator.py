@@ -15,7 +15,9 @@ from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter
 from sparring.models.http.form import example_of
+from sparring.models.label_estimator import label_count, label_scores, refuse_other_classes, sets_of
 from sparring.tasks.classes import Classes
+from sparring.tasks.labels import Labels
 from sparring.tasks.values import Values
 
 
@@ -24,9 +26,10 @@ class EstimatorVictim(Victim):
     """Represent a fitted classifier or regressor.
 
     Scores of a classifier are probabilities, or the decision function where there are none; an estimator with neither exposes labels only.
-    Classes are numbered in the order of `classes_`. Scores of a regressor are what it predicts.
+    Classes are numbered in the order of `classes_`. Scores of a regressor are what it predicts. An estimator of several labels at once answers what it
+    predicts, and its scores are the logits of its probabilities; with a threshold in its task, the probabilities decide instead.
 
-    task: of a regressor, as the data measured it; without a tolerance if left out.
+    task: of a regressor, as the data measured it; without a tolerance if left out. Of an estimator of several labels, `Labels`.
     """
 
     def __init__(self, model: Any, domain: Domain, *, name: str | None = None, labels_only: bool = False, task: Task | None = None):
@@ -38,24 +41,29 @@ class EstimatorVictim(Victim):
         self._ask = None if labels_only else ask
         self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
         self.thresholds = split_thresholds(model)
-        self.class_names = [] if self.numeric else class_names(model)
-        if not self.numeric:
-            self._refuse_several()
-        self.task: Task = self._values(task) if self.numeric else Classes(len(self.class_names))
+        self.task: Task = self._values(task) if self.numeric else self._labels(task) or Classes(len(class_names(model)))
+        self.class_names = class_names(model) if isinstance(self.task, Classes) else []
         if task is not None and task.kind != self.task.kind:
             raise LoadError(f"{self.name} answers {self.task}, the task is {task}: leave task= out, or fit another model")
 
-    def _refuse_several(self) -> None:
-        """Refuse an estimator that predicts several labels at once, as its predictions about an example show."""
+    def _labels(self, task: Task | None) -> Labels | None:
+        """The task of an estimator that predicts several labels at once, as its predictions about an example show; None for others."""
         try:
-            shape = np.shape(self.model.predict(self._fed(example_of(self.domain))))
-        except Exception:  # whatever is wrong here is told when the first question is asked
-            return
-        if len(shape) > 1 and shape[1] > 1:
-            raise LoadError(
-                f"{self.name} predicts {shape[1]} labels at once, and one class per sample is supported: give a model of one label, such as "
-                f"lambda rows: model.predict_proba(rows)[0] wrapped with sp.victim(function, domain, classes=2)"
-            )
+            predicted = self.model.predict(self._fed(example_of(self.domain)))
+        except Exception as error:
+            if isinstance(task, Labels):
+                said = (str(error).strip().splitlines() or [""])[0]
+                raise LoadError(f"{self.name} cannot take {self.domain} ({type(error).__name__}: {said}): fit it first, on rows like these") from error
+            return None  # whatever is wrong here is told when the first question is asked
+        if not (count := label_count(predicted)):
+            return None
+        refuse_other_classes(self.model, self.name)
+        if not isinstance(task, Labels):
+            raise LoadError(f"{self.name} predicts {count} labels at once: give task=sp.tasks.labels({count}), or a model of one class per sample")
+        fitted = task.fitted(sets_of(predicted, task, self.name), self.name)
+        if fitted.threshold is not None and self._ask != "predict_proba":
+            raise LoadError(f"{self.name} gives no probabilities to compare with threshold={fitted.threshold}: leave out threshold=")
+        return fitted
 
     def _values(self, task: Task | None) -> Values:
         """The task of a regressor: the one given, or as many values as it predicts about an example."""
@@ -75,16 +83,21 @@ class EstimatorVictim(Victim):
         if self.numeric:
             return self._predicted(x)
         with np.errstate(all="ignore"):
-            scores = np.asarray(getattr(self.model, str(self._ask))(self._fed(x)), dtype=np.float64)
-        if scores.ndim == 1:
-            scores = np.stack([-scores, scores], axis=1)
-        return torch.from_numpy(scores)
+            given = getattr(self.model, str(self._ask))(self._fed(x))
+        if isinstance(self.task, Labels):
+            return self.task.shifted(label_scores(given, str(self._ask), getattr(self.model, "classes_", [])))
+        scores = np.asarray(given, dtype=np.float64)
+        return torch.from_numpy(np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores)
 
     def answer(self, x: Batch) -> Tensor:
         if self.numeric:
             return self.task.answer(self._predicted(x))
-        predicted = np.asarray(self.model.predict(self._fed(x)))
-        places = np.searchsorted(self.model.classes_, predicted)
+        if isinstance(self.task, Labels) and self.task.threshold is not None:
+            return self.task.answer(self.scores(x))
+        predicted = self.model.predict(self._fed(x))
+        if isinstance(self.task, Labels):
+            return sets_of(predicted, self.task, self.name)
+        places = np.searchsorted(self.model.classes_, np.asarray(predicted))
         return torch.from_numpy(places.astype(np.int64))
 
     def decide(self, x: Batch, scores: Tensor) -> Tensor:
@@ -92,9 +105,10 @@ class EstimatorVictim(Victim):
 
         Tuned thresholds and SVCs with probabilities differ.
         """
-        if self.numeric:
+        if self.numeric or (isinstance(self.task, Labels) and self.task.threshold is not None):
             return self.task.answer(scores)
-        return self.answer(x).where(torch.isfinite(scores).all(1), -1)
+        known = torch.isfinite(scores).all(1)
+        return self.answer(x).where(known[:, None] if isinstance(self.task, Labels) else known, -1)
 
     def _fed(self, x: Batch) -> Any:
         fed = self.domain.native(x)

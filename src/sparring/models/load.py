@@ -136,7 +136,8 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
         if task is not None and task.kind != "classes":
             if "task" not in known:
                 raise LoadError(
-                    f"{name}: {fitting.wrap.__name__} supports classes only, but the data holds {task}: give a torch module, an ONNX file or a regressor"
+                    f"{name}: {fitting.wrap.__name__} supports classes only, but the data holds {task}: "
+                    "give a torch module, an ONNX file, an estimator or a function"
                 )
             chosen.setdefault("task", task)
         elif "classes" in known and getattr(model, "classes", None) is None:

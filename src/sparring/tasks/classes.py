@@ -102,6 +102,9 @@ class Classes(Task):
     def answer(self, scores: Tensor) -> Tensor:
         return label_of(scores)
 
+    def answers_of(self, output: Any, name: str) -> Tensor:
+        return torch.as_tensor(output).to(torch.int64).reshape(-1)
+
     def answered(self, answer: Tensor) -> Tensor:
         return answer >= 0
 
@@ -118,7 +121,8 @@ class Classes(Task):
         except (TypeError, ValueError) as error:
             raise InputError(f"labels are not numbers ({str(truth)[:60]}): number the classes from 0 on") from error
         if labels.ndim != 1:
-            raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot)")
+            several = f"; where a sample may have several labels, give task=labels({labels.shape[1]})" if labels.ndim == 2 else ""
+            raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot){several}")
         if len(labels) != count:
             raise InputError(f"{len(labels)} labels for {count} samples")
         whole = labels.to(torch.int64)

@@ -16,9 +16,7 @@ from sparring.core.errors import InputError, LoadError, NeedsError, RecordError
 from sparring.core.registry import register
 from sparring.core.task import Task
 from sparring.tasks.classes import label_of, logit_gap
-
-VOID = -1
-"""In a truth: this pixel does not count. In an answer, on all pixels: there is none."""
+from sparring.tasks.parts import VOID, answered, at_least, deciding_loss, enough_met, number_among
 
 MOST_PIXELS = 1 << 26
 """The largest mask that is unpacked, so that a forged record cannot fill the memory."""
@@ -61,20 +59,11 @@ class MaskCriterion(NamedTuple):
         The value depends on this pixel alone. The gradient is the mean over the pixels whose gap lies between that of this pixel and 0. These pixels
         still have to become wrong (or, if the goal is met, would have to become correct again).
         """
-        gaps = self.gaps(scores).flatten(1)
-        known = gaps.detach()
-        deciding = known.sort(1, descending=True).values.gather(1, self.spare.clamp_max(known.shape[1] - 1)[:, None])
-        value = -deciding.squeeze(1)
-        if not gaps.requires_grad:
-            return value
-        between = (known >= deciding.clamp_max(0)) & (known <= deciding.clamp_min(0)) & self.counted.flatten(1)
-        slope = -gaps.where(between, 0.0).sum(1) / between.sum(1).clamp_min(1)
-        return slope - slope.detach() + value
+        return deciding_loss(self.gaps(scores).flatten(1), self.counted.flatten(1), self.spare)
 
     def met(self, answer: Tensor) -> Tensor:
         """Return whether too few pixels are correct, bool [n]."""
-        right = ((answer == self.truth) & self.counted).flatten(1).sum(1)
-        return (right <= self.spare) & answered(answer)
+        return enough_met((answer == self.truth) & self.counted, answer, self.spare)
 
     def aimed(self) -> list[str | None]:
         """Return the answers to reach: there are none."""
@@ -139,13 +128,7 @@ class Mask(Task):
 
     def number_of(self, written: int | str) -> int:
         """Return the number of the class with this name or number; InputError where there is none."""
-        if isinstance(written, str) and written in self.names:
-            return self.names.index(written)
-        number = written if isinstance(written, int) and not isinstance(written, bool) else -1
-        if not 0 <= number < (self.count or number + 1):
-            known = ", ".join(self.names) if self.names else f"0 to {self.count - 1}" if self.count else "numbered from 0"
-            raise InputError(f"there is no class {written!r}: the classes are {known}")
-        return number
+        return number_among(written, self.names, self.count, "class", "classes")
 
     def scores(self, output: Any, name: str) -> Tensor:
         """Return scores [n, count, H, W].
@@ -306,19 +289,6 @@ def mask(count: int | None = None, *, share: float = 0.5, ignore: int = 255, nam
         'masks of 2 classes'
     """
     return Mask(count, share, ignore, tuple(names), size)
-
-
-def answered(answer: Tensor) -> Tensor:
-    """Return whether every pixel has a class, bool [n]."""
-    return (answer >= 0).flatten(1).all(1)
-
-
-def at_least(share: float, counted: Tensor) -> Tensor:
-    """Return the fewest pixels that are at least `share` of those that count, int64 [n].
-
-    counted: bool [n, H, W].
-    """
-    return (counted.flatten(1).sum(1).double() * share - 1e-9).ceil().to(torch.int64)
 
 
 def pixel_gaps(scores: Tensor, truth: Tensor) -> Tensor:

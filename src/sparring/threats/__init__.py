@@ -7,9 +7,10 @@ from sparring.core.group import group
 if TYPE_CHECKING:
     from sparring.core.threat import Budget as Budget
     from sparring.core.threat import Threat as Threat
+    from sparring.threats.add import Add as Add
+    from sparring.threats.erase import Erase as Erase
     from sparring.threats.goals import Targeted as Targeted
     from sparring.threats.goals import Untargeted as Untargeted
-    from sparring.threats.mask_goals import Erase as Erase
     from sparring.threats.threats import colour as colour
     from sparring.threats.threats import corruptions as corruptions
     from sparring.threats.threats import flow as flow
@@ -44,7 +45,8 @@ group(
         "Targeted": "threats.goals",
         "Untargeted": "threats.goals",
         **dict.fromkeys(("Away", "Up", "Down", "Above", "Below"), "threats.value_goals"),
-        "Erase": "threats.mask_goals",
+        "Add": "threats.add",
+        "Erase": "threats.erase",
         "Threat": "core.threat",
         "Budget": "core.threat",
     },

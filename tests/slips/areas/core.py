@@ -5,6 +5,7 @@ from slips.plant import Slip
 GOAL, RIGHT_WAY = "laws/test_goals.py", "laws/test_goals.py::test_a_step_goes_the_right_way"
 METER, LEDGER, LUCK, SAME = "laws/test_radius_and_budget.py", "laws/test_ledger.py", "laws/test_rng.py", "laws/test_same_result.py"
 SCHEDULE, VERDICT, SENTENCES = "known/test_schedules.py", "laws/test_judge.py", "known/test_words.py"
+LABELS = "tasks/test_labels.py"
 STAGES, WRONG = "known/test_stages.py", "laws/test_wrong_input.py"
 PAID, HOLDS = f"{METER}::test_without_a_limit_the_meter_is_right_too", f"{METER}::test_metered_equals_asked_and_budgets_hold"
 
@@ -43,6 +44,36 @@ SLIPS = (
         "A.scatter(1, _, -math.inf)",
         "A",
         f"{SCHEDULE}::test_losses_by_hand",
+    ),
+    # Sets of labels
+    Slip(
+        "a score of nought is neither present nor absent",
+        "sparring.tasks.labels:LabelsCriterion.gaps",
+        "A - torch.finfo(_).tiny * _",
+        "A",
+        f"{LABELS}::test_wrong_is_less_than_the_share_and_the_loss_agrees",
+    ),
+    Slip(
+        "labels that are not known count as absent",
+        "sparring.tasks.labels:LabelsCriterion.counted",
+        "A >= 0",
+        "A >= -1",
+        f"{LABELS}::test_wrong_is_less_than_the_share_and_the_loss_agrees",
+    ),
+    Slip(
+        "the part before the deciding one decides",
+        "sparring.tasks.parts:deciding_loss",
+        "A.clamp_max(_.shape[1] - 1)",
+        "(A - 1).clamp_min(0)",
+        f"{LABELS}::test_wrong_is_less_than_the_share_and_the_loss_agrees",
+    ),
+    Slip("thresholds of labels are forgotten", "sparring.tasks.labels:Labels.shifted", "A - _", "A", f"{LABELS}::test_a_threshold_decides"),
+    Slip(
+        "adding a label asks for samples that have it",
+        "sparring.threats.add:Add.freeze",
+        "A.changed(B, C, present=False)",
+        "A.changed(B, C, present=True)",
+        f"{LABELS}::test_goals_are_met_by_one_label",
     ),
     # The ledger and what it counts
     Slip("a batch is counted, not its rows", "sparring.core.problem:Problem._charge", "A.index_add_(0, B, _)", "A[B[:1]] += 1", f"{PAID} -k linf"),

@@ -127,7 +127,7 @@ class EvasionCase(Case):
 
     def _goal(self) -> dict[str, Any]:
         """The goal with the words in which a report tells it."""
-        goal = self.threat.goal
+        goal = self.threat.goal.of(self.victim.task)
         return {**goal.describe(), "wish": goal.wish, "sentence": goal.sentence, "mistake": self.victim.task.mistake, "usual": goal.usual}
 
     def cells(self, settings: Settings) -> list[Cell]:

@@ -2,17 +2,22 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from sparring.core.errors import InputError, LoadError, UnknownName
+from sparring.core.expression import split_list
+from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.content import number_classes, read_bytes, read_text, stem_of, suffix_of
 from sparring.data.readers.reader import Options, reader
 from sparring.data.readers.sentences import LABELS, TEXTS, from_columns
 from sparring.domains.table import table
+from sparring.domains.text import text
+from sparring.tasks.labels import Labels
 from sparring.tasks.values import Values
 
 FEW = 20
@@ -31,13 +36,17 @@ def frame(path: Path, options: Options) -> Data:
     See `domains.table.table`.
 
     The classes stand in the column `target`, by default one called target, label or class, else the last one; they are
-    numbered in sorted order. Real numbers in that column are values, see `task_of`. A CSV file whose first line has a number
+    numbered in sorted order. Real numbers in that column are values, see `task_of`. Tasks with several numbers per sample have one column for each, see
+    `targets_of`. A CSV file whose first line has a number
     in it has no header: its columns are called "column 0" and so on. A file of two columns, text and label, is text.
     """
     rows = _parquet(path) if SUFFIXES[suffix_of(path)] == "Parquet" else _csv(path, options.encoding)
     if rows.empty:
         raise LoadError(f"{path} has no rows")
-    target = target_of([str(name) for name in rows.columns], options.target, str(path))
+    targets = targets_of([str(name) for name in rows.columns], options.target, options.other, str(path))
+    if len(targets) > 1 or isinstance(options.other, Labels):
+        return _of_several(rows, targets, path, options)
+    (target,) = targets
     inputs, values = rows.drop(columns=[target]), np.asarray(rows[target])
     if missing := int(pd.isna(values).sum()):
         raise InputError(f"{path}: column {target!r} has no class in {missing} rows: fill or drop them")
@@ -80,13 +89,60 @@ def task_of(values: np.ndarray, where: str) -> tuple[Values | None, str]:
     return None, ""
 
 
-def target_of(columns: list[str], asked: str | None, where: str) -> str:
-    """Return the name of the column with the classes; UnknownName names the nearest."""
+def _of_several(rows: pd.DataFrame, targets: list[str], path: Path, options: Options) -> Data:
+    """Data whose truth stands in several columns: values, or labels, which are named after them."""
+    task, said = options.other, ", ".join(targets)
+    if task is None:
+        raise InputError(f"{path}: {len(targets)} target columns ({said}): give one for classes, or write task=labels or task=values({len(targets)})")
+    for name in targets:
+        column = rows[name]
+        if missing := int(pd.isna(column).sum()):
+            cure = "write -1 where a label is not known" if isinstance(task, Labels) else "fill or drop them"
+            raise InputError(f"{path}: column {name!r} has no number in {missing} rows: {cure}")
+        if column.dtype.kind not in "biuf":
+            raise InputError(f"{path}: column {name!r} holds {str(column.iloc[0])[:40]!r}, not a number: name the columns with the numbers, target=...")
+    if isinstance(task, Labels) and not task.names and task.count in (None, len(targets)):
+        task = replace(task, names=tuple(targets), count=len(targets))
+    inputs = rows.drop(columns=targets)
+    if inputs.shape[1] == 0:
+        raise LoadError(f"{path} has only the columns {said}: add feature columns")
+    y = rows[targets].to_numpy(dtype=np.float64)
+    if inputs.shape[1] == 1 and str(inputs.columns[0]).lower() in TEXTS:
+        return Data.of([str(one) for one in inputs.iloc[:, 0]], y, text(), name=stem_of(path), task=task, source=f"{path}, columns {said}")
+    try:
+        domain = table(inputs)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return Data.of(inputs, y, domain, name=stem_of(path), task=task, source=f"{path}, columns {said}")
+
+
+def targets_of(columns: list[str], asked: str | None, task: Task | None, where: str) -> list[str]:
+    """Return the names of the columns with the truth; UnknownName names the nearest.
+
+    Args:
+        columns: All columns.
+        asked: One name, or several with commas between them.
+        task: What the columns hold; None for classes. Where nothing is asked, a task with several numbers per sample takes the columns that its labels are
+            named after, or the last ones.
+        where: The file, for errors.
+    """
     if asked is not None:
-        if asked not in columns:
-            raise UnknownName(f"target column of {where}", asked, columns)
-        return asked
-    return next((name for name in columns if name.lower() in LABELS), columns[-1])
+        names = [asked] if asked in columns else split_list(asked)
+        for name in names:
+            if name not in columns:
+                raise UnknownName(f"target column of {where}", name, columns)
+        if len(set(names)) < len(names):
+            raise InputError(f"{where}: a target column is named twice in {asked!r}: name each once")
+        return names
+    named = task.names if isinstance(task, Labels) else ()
+    if named and set(named) <= set(columns):
+        return list(named)
+    count = task.count if isinstance(task, Labels) else task.outputs if isinstance(task, Values) else 1
+    if count is None:
+        raise InputError(f"{where}: the number of labels is not known: name their columns, target=cat,dog, or write task=labels(2)")
+    if count > 1:
+        return columns[-count:]
+    return [next((name for name in columns if name.lower() in LABELS), columns[-1])]
 
 
 def _csv(path: Path, encoding: str | None) -> pd.DataFrame:

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 def npz(path: Path, options: Options) -> Data:
     """Read images, rows of numbers or strings, with their classes [n].
 
-    Images are uint8, or floats in [0, 1]; rows of numbers are [n, columns], strings [n].
+    Another task reads its truth from the same array. Images are uint8, or floats in [0, 1]; rows of numbers are [n, columns], strings [n].
 
     Whole-number classes from 0 on stay as they are; others are numbered in sorted order. An array `classes`, if there is
     one, names them. The split "all" joins the others; "test" is the default.
@@ -99,7 +99,8 @@ def _array(archive: Any, name: str, path: Path) -> np.ndarray:
 
 def _classes(labels: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
     if labels.ndim != 1:
-        raise InputError(f"{where} has shape {labels.shape}: give one class per sample, [n] (not one-hot)")
+        several = f"; where a sample may have several labels, write task=labels({labels.shape[1]})" if labels.ndim == 2 else ""
+        raise InputError(f"{where} has shape {labels.shape}: give one class per sample, [n] (not one-hot){several}")
     if labels.dtype.kind in "iu" and len(labels) and int(labels.min()) >= 0:
         numbers = labels.astype(np.int64)
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]

@@ -15,7 +15,7 @@ from sparring.data.dataset import Data
 class Options:
     """Hold the options that a user gives for a source; None if not given.
 
-    split: which part, "test" say. target: name of the column with the classes. size: (height, width) to scale
+    split: which part, "test" say. target: name of the column with the classes, or several with commas between them. size: (height, width) to scale
     images to. deployed: "float" or "8bit", the form in which images reach the model. encoding: of text files. task: what is true.
     """
 

@@ -4,7 +4,7 @@ from sparring.diagnosis.doctor import Opinion, Subject, check
 from sparring.diagnosis.probe import SLACK, attempt, losses, notable, unfit
 
 
-@check(code="D25", title="Disagreement of losses", needs={"gradients", "scores"}, cost=200, tasks=frozenset({"classes", "mask"}))
+@check(code="D25", title="Disagreement of losses", needs={"gradients", "scores"}, cost=200, tasks=frozenset({"classes", "labels", "mask"}))
 def loss_disagreement(subject: Subject) -> Opinion:
     """Compare PGD on scale-free losses such as margin and DLR with PGD on cross-entropy."""
     if (no := unfit(subject, "pgd")) is not None:

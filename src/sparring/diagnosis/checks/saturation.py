@@ -12,7 +12,7 @@ MANY = 0.5  # share of samples with a gap above GAP
 
 @check(code="D9", title="Saturation", needs={"gradients", "scores"}, tasks=EVERY_TASK)
 def saturation(subject: Subject) -> Opinion:
-    """Count samples or pixels whose softmax is saturated in float32, and clipped values.
+    """Count samples, pixels or labels whose softmax is saturated in float32, and clipped values.
 
     Gradients vanish there. A sample is saturated if p_y is exactly 1 in float32, or if its best two logits are far apart; the value of the
     finding is the share of such samples. A value is clipped if it is exactly the lowest or highest of an output and several samples share it.
@@ -27,7 +27,7 @@ def saturation(subject: Subject) -> Opinion:
     full = chances.gather(1, found.truth[:, None]).squeeze(1) == 1
     best = scores.topk(min(2, scores.shape[1]), dim=1).values
     wide = best[:, 0] - best[:, -1] > GAP
-    count, what = len(found.truth), "samples" if subject.y.ndim == 1 else "pixels"
+    count, what = len(found.truth), subject.unit
     value = float((full | wide).double().mean())
     sure, apart = int(full.sum()), int(wide.sum())
     seen = f"{sure} of {count} {what} have a probability of exactly 1 and {apart} a gap above {GAP:g} between the best two scores."

@@ -40,8 +40,10 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
             raise LoadError(f"{source} is a {booster['name']} booster: train with booster=gbtree")
         if objective not in ONE_SCORE and objective not in MANY_SCORES and objective not in VALUES:
             raise LoadError(f"{source} has the objective {objective}: supported are {', '.join([*ONE_SCORE, *sorted(MANY_SCORES), *sorted(VALUES)])}")
-        if objective in VALUES and int(parameters.get("num_target", 1)) > 1:
-            raise LoadError(f"{source} predicts {parameters['num_target']} values at once: train one model per value")
+        if int(parameters.get("num_target", 1)) > 1:
+            what = "values" if objective in VALUES else "labels"
+            cure = "train one model per value" if what == "values" else f"give the estimator itself with task=sp.tasks.labels({parameters['num_target']})"
+            raise LoadError(f"{source} predicts {parameters['num_target']} {what} at once: {cure}")
         classes = int(parameters["num_class"]) if objective in MANY_SCORES else 1 if objective in VALUES else 2
         bases = np.array([float(one) for one in str(parameters["base_score"]).strip("[]").split(",")])
         if objective in ONE_SCORE:

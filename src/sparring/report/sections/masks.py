@@ -1,12 +1,9 @@
 """Masks: their quality without attack and under it, by class, and some of them as pictures."""
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import pandas as pd
 
 from sparring.core.errors import SparringError
-from sparring.core.rate import Rate
 from sparring.metrics.attacked_class_iou import attacked_class_iou
 from sparring.metrics.attacked_dataset_iou import attacked_dataset_iou
 from sparring.metrics.attacked_mean_iou import attacked_mean_iou
@@ -17,11 +14,12 @@ from sparring.metrics.mask_counts import Counts, counts_of
 from sparring.metrics.mean_iou import mean_iou
 from sparring.metrics.outcome import CLEAN
 from sparring.metrics.pixel_accuracy import pixel_accuracy
-from sparring.report.markup import Cell, Column, Markup, bar, by_case, details, join, markup, table, terms
+from sparring.report.before_after import BEFORE_AND_AFTER, Shown, cells, change, choose, image_points, lead, quality_table
+from sparring.report.markup import Cell, Column, Markup, by_case, details, join, markup, table, terms
 from sparring.report.pictures import colour_of, image_uri, legend, mask_uri, picture
 from sparring.report.section import section
 from sparring.report.view import CaseView, View
-from sparring.report.wording import count, interval, number, percent, wish
+from sparring.report.wording import count, number, percent
 
 CARDS = 12
 """Samples in a report, shared out to the cases; at least two each."""
@@ -44,14 +42,6 @@ MEASURES = (
 )
 
 
-class Shown(NamedTuple):
-    """Represent a sample to show: by which rule, its clean row and the row of the attack."""
-
-    rule: str
-    clean: Any
-    attacked: Any
-
-
 @section(order=45, title="Masks")
 def masks(view: View) -> Markup | None:
     """Show quality before and after, the classes, and some samples with truth and answers."""
@@ -67,30 +57,8 @@ def masks(view: View) -> Markup | None:
 
 
 def _case(case: CaseView, cases: int) -> Markup:
-    mistake = str(case.threat.get("goal", {}).get("mistake") or "")
-    right = f"An answer counts as wrong if {mistake}. " if mistake and not wish(case.threat) else ""
-    wanted = f"The goal of the adversary: {wish(case.threat)}. " if wish(case.threat) else ""
-    lead = markup("<p>{right}{wanted}</p>", right=right, wanted=wanted) if right or wanted else ""
-    return join([lead, _quality(case), _classes(case), _samples(case, max(2, CARDS // cases), BYTES // cases)])
-
-
-BEFORE_AND_AFTER = (
-    Column("without attack", True),
-    Column("95 % interval", True),
-    Column("bar", hidden=True),
-    Column("under attack", True),
-    Column("95 % interval", True),
-    Column("bar", hidden=True),
-)
-
-
-def _quality(case: CaseView) -> Markup:
-    rows = [(name, *_cells(clean(case.judged)), *_cells(attacked(case.judged))) for name, clean, attacked in MEASURES]
-    return table("Quality of the masks", [Column("measure"), *BEFORE_AND_AFTER], rows)
-
-
-def _cells(rate: Rate) -> tuple[Cell, Cell, Cell]:
-    return percent(rate.value), interval(rate), bar(rate)
+    quality = quality_table("Quality of the masks", case, MEASURES)
+    return join([lead(case), quality, _classes(case), _samples(case, max(2, CARDS // cases), BYTES // cases)])
 
 
 def _classes(case: CaseView) -> Markup:
@@ -103,7 +71,7 @@ def _classes(case: CaseView) -> Markup:
     found = [(label, class_iou(case.judged, label), attacked_class_iou(case.judged, label)) for label in np.flatnonzero(pixels).tolist()]
     ranked = sorted(found, key=lambda one: (one[2].value, one[0]))
     rows: list[tuple[Cell, ...]] = [
-        (_name(case, label), percent(int(pixels[label]) / whole), *_cells(clean), *_cells(attacked)) for label, clean, attacked in ranked
+        (_name(case, label), percent(int(pixels[label]) / whole), *cells(clean), *cells(attacked)) for label, clean, attacked in ranked
     ]
     columns = [Column("class"), Column("share of the pixels", True), *BEFORE_AND_AFTER]
     rest = details(f"{count(len(rows) - ROWS, 'more class', 'more classes')}", table("The other classes", columns, rows[ROWS:])) if len(rows) > ROWS else ""
@@ -121,8 +89,8 @@ def _name(case: CaseView, label: int) -> str:
 def _samples(case: CaseView, most: int, room: int) -> Markup:
     if case.answers is None:
         return markup("<p>The task {kind} is not installed here, so its answers are not shown.</p>", kind=case.task)
-    chosen, seen, cards = _choose(case, most), set[int](), []
-    points = _points(case)
+    chosen, seen, cards = choose(case, most), set[int](), []
+    points = image_points(case)
     for one in chosen:
         made = _card(case, one, points, seen)
         if made is not None and len(made) <= room:
@@ -136,44 +104,6 @@ def _samples(case: CaseView, most: int, room: int) -> Markup:
     key = join([legend([*classes, *more, *void]), legend([(NEWLY_WRONG, "newly wrong under attack"), (WRONG_BEFORE, "wrong before")])])
     rule = "Selected by rule: of the broken samples those with the largest, the median and the smallest loss of IoU, then samples that held."
     return markup('<h4>Some masks</h4><p class="quiet">{rule}</p>{key}<div class="gallery wide">{cards}</div>', rule=rule, key=key, cards=join(cards))
-
-
-def _choose(case: CaseView, most: int) -> list[Shown]:
-    """Select at most `most` samples by rule; samples with a stored input are preferred."""
-    clean: Any = case.judged[case.judged.attack == CLEAN].set_index("id", drop=False)
-    stored = {name for one in case.stored() for name in one.points.ids}
-    broken, held = list[Shown](), list[Shown]()
-    for name, found in case.outcomes.iterrows():
-        rows: Any = case.judged[(case.judged.id == name) & (case.judged.attack != CLEAN)]
-        if not found.clean:
-            continue
-        fell = rows[(rows.attack == found.fell_to) & (rows.status == "broken")]
-        tried = rows[rows.status.isin(["held", "out_of_budget"]) & ~rows.attack.isin(case.controls)]
-        if len(fell):
-            broken.append(Shown("broken", clean.loc[name], fell.iloc[0]))
-        elif found.robust and len(tried):
-            held.append(Shown("held", clean.loc[name], tried.loc[tried.quality.fillna(2.0).idxmin()]))
-    broken = [one for one in broken if one.clean["id"] in stored] or broken
-    held = [one for one in held if one.clean["id"] in stored] or held
-    broken.sort(key=lambda one: (one.attacked.quality - one.clean.quality, one.clean["id"]))
-    places = {len(broken) - 1: "smallest loss", len(broken) // 2: "median loss", 0: "largest loss"} if broken else {}
-    fell = [broken[place]._replace(rule=places[place] if len(broken) > 1 else "broken") for place in sorted(places)]
-    held.sort(key=lambda one: (one.attacked.quality - one.clean.quality, one.clean["id"]))
-    return [*fell[: max(1, most - min(2, len(held)))], *held[: max(most - len(fell), min(1, len(held)))][:3]][:most]
-
-
-def _points(case: CaseView) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """Inputs before and after by (attack, id), [channels, height, width] in [0, 1]; nothing where inputs are no images."""
-    if case.domain is None or case.domain_kind != "image":
-        return {}
-    about = case.domain.describe()
-    low, span = float(about["low"]), float(about["high"]) - float(about["low"])
-    found = {}
-    for stored in case.stored():
-        before, after = (np.asarray(case.domain.unpack(one), dtype=np.float64) for one in (stored.points.before, stored.points.after))
-        for place, name in enumerate(stored.points.ids):
-            found[stored.attack, name] = (before[place] - low) / span, (after[place] - low) / span
-    return found
 
 
 def _card(case: CaseView, shown: Shown, points: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]], seen: set[int]) -> Markup | None:
@@ -199,8 +129,8 @@ def _card(case: CaseView, shown: Shown, points: dict[tuple[str, str], tuple[np.n
         picture(mask_uri(attacked, colours), "answer under attack", f"answer to the attacked input: {case.class_name(packed[2])}"),
     ]
     pairs: list[tuple[object, object]] = [
-        ("mean IoU", _change(shown.clean.quality, shown.attacked.quality)),
-        ("correct pixels", _change(*map(_right, counts))),
+        ("mean IoU", change(shown.clean.quality, shown.attacked.quality)),
+        ("correct pixels", change(*map(_right, counts))),
         ("size", f"{number(float(shown.attacked['size']))} of {number(float(shown.attacked.radius))}"),
         ("attack", shown.attacked.attack),
     ]
@@ -215,7 +145,3 @@ def _card(case: CaseView, shown: Shown, points: dict[tuple[str, str], tuple[np.n
 
 def _right(counts: Counts) -> float:
     return float(counts.both.sum() / max(1, counts.true.sum()))
-
-
-def _change(before: float, after: float) -> Markup:
-    return markup('{before} <span aria-label="becomes">→</span> <b>{after}</b>', before=percent(float(before)), after=percent(float(after)))

@@ -1,4 +1,4 @@
-"""The goal erase: one class disappears from a mask."""
+"""The goal erase on masks: one class disappears."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from sparring.models.adapter import victim
 from sparring.tasks.classes import Classes
 from sparring.tasks.mask import mask
 from sparring.threats.balls import Linf
-from sparring.threats.mask_goals import Erase
+from sparring.threats.erase import Erase
 
 TRUTH = torch.tensor([[[1, 1, 1, 1, 1], [0, 0, 0, 0, -1]], [[0, 0, 0, 0, 0], [0, 0, 0, 0, -1]]])
 """Five pixels of class 1, and none."""
@@ -67,12 +67,12 @@ def test_settings_are_checked(target, share):
 
 
 def test_other_tasks_are_refused():
-    with pytest.raises(InputError, match="needs a model that answers masks, but this one answers 3 classes"):
+    with pytest.raises(InputError, match="needs a model that answers masks or sets of labels, but this one answers 3 classes"):
         frozen(Erase(1), torch.tensor([0]), Classes(3))
     net = victim(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), Image((1, 2, 2)))
     threat = Threat(Linf(0.1), Erase(1))
     for written in ("fast", "pgd"):
-        with pytest.raises(NeedsError, match=r"the goal erase (needs|is for) mask.* Sequential answers 3 classes"):
+        with pytest.raises(NeedsError, match=r"the goal erase (needs|is for) labels, mask.* Sequential answers 3 classes"):
             choose(written, net, threat)
 
 
