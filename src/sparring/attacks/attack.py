@@ -171,8 +171,8 @@ class Attack(Generic[Chosen]):
         """Return why this attack cannot run on that victim under that threat; None where it can."""
         if self.tasks and victim.task.kind not in self.tasks:
             return f"{self.name} is for {say_set(self.tasks)}; {victim.name} answers {victim.task}"
-        if threat.goal.tasks and victim.task.kind not in threat.goal.tasks:
-            return f"the goal {threat.goal.kind} is for {say_set(threat.goal.tasks)}; {victim.name} answers {victim.task}"
+        if reason := threat.goal.misfit(victim.task, victim.name):
+            return reason
         if missing := self.needs - victim.exposes:
             return f"{self.name} needs {say_set(missing)}; this victim exposes {say_set(victim.exposes)}"
         if missing := self.needs - threat.grants:
@@ -183,6 +183,8 @@ class Attack(Generic[Chosen]):
 
     def check(self, victim: Victim, threat: Threat) -> None:
         """Raise NeedsError, naming attacks that would fit, where this one does not."""
+        if reason := threat.goal.misfit(victim.task, victim.name):
+            raise NeedsError(reason)
         if complaint := self.misfit(victim, threat):
             fitting = [name for name, other in everything("attack").items() if not other.misfit(victim, threat)]
             raise NeedsError(f"{complaint}: try {', '.join(fitting) or 'another threat'}")

@@ -55,7 +55,7 @@ class Erase(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> MaskCriterion:
         if not isinstance(task, Mask):
-            raise InputError(f"erasing a class needs a model that answers masks, but this one answers {task}: choose another goal")
+            raise InputError(self.misfit(task))
         chosen = truth == task.number_of(self.target)
         pixels = chosen.flatten(1).sum(1)
         return MaskCriterion(truth.where(chosen, VOID), pixels - at_least(self.share, chosen).clamp_min(0))
