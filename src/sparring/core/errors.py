@@ -16,7 +16,6 @@ SparringError
 import difflib
 from collections.abc import Iterable
 
-
 FEW = 4
 """Up to this many known names are all listed; of so few, the nearest may be near by chance."""
 

@@ -58,7 +58,8 @@ class Goal(ABC):
         if not self.tasks or task.kind in self.tasks:
             return ""
         fitting = [kind for kind, goal in everything("goal").items() if not goal.tasks or task.kind in goal.tasks]
-        return f"the goal {self.kind} is for answers of the kind {' or '.join(sorted(self.tasks))}, but {name} answers {task}: choose one of the goals {', '.join(fitting)}"
+        needed, known = " or ".join(sorted(self.tasks)), ", ".join(fitting)
+        return f"the goal {self.kind} is for answers of the kind {needed}, but {name} answers {task}: choose one of the goals {known}"
 
     @abstractmethod
     def freeze(self, truth: Tensor, task: "Task", rng: Rng) -> Criterion:

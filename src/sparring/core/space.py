@@ -112,4 +112,4 @@ def check_radius(radius: float | Tensor) -> None:
     if values.ndim > 1:
         raise InputError(f"radius has shape {tuple(values.shape)}: give a number, or one number per sample")
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
-        raise InputError(f"radius must be finite and at least 0, got {radius}")
+        raise InputError(f"radius must be finite and at least 0, got {radius}: give such a number, or a tensor of one per sample")

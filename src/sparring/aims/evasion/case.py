@@ -70,7 +70,7 @@ class EvasionCase(Case):
         except InputError as error:
             raise InputError(f"{self.name}: the data does not fit what the model answers: {error}") from error
         if not self.attacks:
-            raise NeedsError(f"{self.name}: there is no attack to run: give attacks=")
+            raise NeedsError(f"{self.name}: there is no attack to run: give attacks=default, or some such as attacks=pgd")
         for attack in self.attacks:
             attack.check(self.victim, self.threat)
         for certifier in self.certifiers:

@@ -36,7 +36,7 @@ def frame(path: Path, options: Options) -> Data:
     """
     rows = _parquet(path) if SUFFIXES[suffix_of(path)] == "Parquet" else _csv(path, options.encoding)
     if rows.empty:
-        raise LoadError(f"{path} has no rows")
+        raise LoadError(f"{path} has no rows: give a file with at least one")
     target = target_of([str(name) for name in rows.columns], options.target, str(path))
     inputs, values = rows.drop(columns=[target]), np.asarray(rows[target])
     if missing := int(pd.isna(values).sum()):
