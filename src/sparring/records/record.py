@@ -32,7 +32,7 @@ ROW = pa.schema(
         ("margin", pa.float64()),  # how far from the goal; positive means not met
         ("size", pa.float64()),  # of the change, in the unit of the radius
         ("radius", pa.float64()),
-        ("queries", pa.int64()),
+        ("queries", pa.int64()),  # of this row; what all rows of a cell share, as the copy of an extraction, is divided among them
         ("forwards", pa.int64()),
         ("backwards", pa.int64()),
         ("seconds", pa.float64()),  # share of the batch
