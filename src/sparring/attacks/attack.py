@@ -104,7 +104,7 @@ class Attack(Generic[Chosen]):
         x = victim.domain.check(x)
         y = victim.task.check(y, len(x)).to(x.device if isinstance(x, Tensor) else "cpu")
         rng = Rng.of(0, range(len(x)), y.device) if rng is None else rng
-        threat.space.around(x, victim.domain)
+        threat.space.check(x, victim.domain)
         threat.goal.freeze(y, victim.task, rng)
         points = x.clone() if isinstance(x, Tensor) else x.copy()
         with victim.session():

@@ -59,11 +59,18 @@ class Space(ABC):
     parse: ClassVar[Callable[..., "Space"]]
     """The space from the arguments written in a plan: `linf 8/255` calls `parse(8 / 255)`."""
 
+    by_size: ClassVar[bool] = False
+    """Whether the size alone limits a change, so that a large radius allows every input."""
+
     radius: float | Tensor
 
     @abstractmethod
     def around(self, origin: Batch, domain: Domain) -> Region:
         """Return the region of allowed points around `origin` ([n, ...])."""
+
+    def check(self, x: Batch, domain: Domain) -> None:
+        """Raise an error if the space does not apply to these inputs, or cannot be meant for them."""
+        self.around(x, domain)
 
     def describe(self) -> dict[str, Any]:
         """Return the space as plain JSON that names everything that matters.

@@ -453,6 +453,7 @@ class Ball(Space):
     kind: ClassVar[str]
     region: ClassVar[type[BallRegion]]
     formula: ClassVar[str]
+    by_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_radius(self.radius)
