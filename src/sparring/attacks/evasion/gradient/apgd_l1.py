@@ -14,6 +14,7 @@ from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
 from sparring.core.goal import Criterion
 from sparring.core.problem import Loss, Problem
+from sparring.core.wide import wide
 from sparring.tasks.classes import of_classes
 
 CITES = "Croce, Hein 2021, arXiv:2103.01208, algorithm 1 and section 4; github.com/fra31/auto-attack"
@@ -101,7 +102,7 @@ def _one_phase(
     problem: Problem, begun: Tensor, rows: Tensor, phase: float, steps: int, loss: Loss, aim: Callable[[Problem, int], Criterion], restart: int, draws: int
 ) -> Tensor:
     """The best points of this phase for all rows of the restart, those that finished as they were."""
-    wide = problem.at(problem.region.radius * phase) if phase != 1.0 else problem  # type: ignore[attr-defined]
+    enlarged = problem.at(problem.region.radius * phase) if phase != 1.0 else problem  # type: ignore[attr-defined]
     checkpoint, reached = max(int(0.04 * steps), 1), begun.clone()
 
     def start(live: Problem, _: int) -> State:
@@ -118,21 +119,21 @@ def _one_phase(
 
     def step(live: Problem, state: State, k: int) -> State:
         region = cast(Any, live.region)
-        move = region.sparse(state.g, state.share) * _wide(state.length * region.radius.to(state.x.dtype), state.x)
+        move = region.sparse(state.g, state.share) * wide(state.length * region.radius.to(state.x.dtype), state.x)
         x = region.project(state.x + move)
         graded = averaged(live, x, loss, state.aim, draws)
         better = graded.value > state.best_value
         state = state._replace(
             x=x,
             g=graded.grad,
-            best_x=torch.where(_wide(better, x), x, state.best_x),
-            best_g=torch.where(_wide(better, x), graded.grad, state.best_g),
+            best_x=torch.where(wide(better, x), x, state.best_x),
+            best_g=torch.where(wide(better, x), graded.grad, state.best_g),
             best_value=torch.where(better, graded.value, state.best_value),
         )
         reached[torch.searchsorted(rows, live.rows)] = state.best_x
         return _look(state, live.x) if (k + 1) % checkpoint == 0 else state
 
-    iterate(wide, start, step, steps=steps)
+    iterate(enlarged, start, step, steps=steps)
     return reached
 
 
@@ -142,8 +143,8 @@ def _look(state: State, origin: Tensor) -> State:
     changed = _changed(state.best_x, origin)
     falls = changed / state.sparsity.clamp_min(1.0) < 0.95
     return state._replace(
-        x=torch.where(_wide(falls, origin), state.best_x, state.x),
-        g=torch.where(_wide(falls, origin), state.best_g, state.g),
+        x=torch.where(wide(falls, origin), state.best_x, state.x),
+        g=torch.where(wide(falls, origin), state.best_g, state.g),
         share=changed / origin[0].numel() / 1.5,
         length=torch.where(falls, 1.0, (state.length / LESS).clamp(1 / LEAST, 1.0)),
         sparsity=changed,
@@ -153,7 +154,3 @@ def _look(state: State, origin: Tensor) -> State:
 def _changed(x: Tensor, origin: Tensor) -> Tensor:
     """[m]: how many coordinates differ."""
     return (x != origin).flatten(1).sum(1).to(x.dtype)
-
-
-def _wide(rows: Tensor, like: Tensor) -> Tensor:
-    return rows.reshape(-1, *[1] * (like.ndim - 1))

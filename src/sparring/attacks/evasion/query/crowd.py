@@ -44,8 +44,3 @@ def ask_crowd(
         answers = measured(scores, live.criterion.take(owner)).double().reshape(len(rows), len(turns))
         values[rows[:, None], torch.tensor(turns, device=rows.device)] = answers
     return values
-
-
-def spread(rows: Tensor, like: Tensor) -> Tensor:
-    """Return [n] to [n, 1, ...] with as many axes as `like`."""
-    return rows.reshape(-1, *[1] * (like.ndim - 1))

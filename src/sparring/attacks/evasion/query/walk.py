@@ -13,6 +13,7 @@ from sparring.core.domain import Domain
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
 from sparring.core.space import Region
+from sparring.core.wide import wide
 from sparring.threats.balls import box
 
 BLOCK = 8
@@ -254,8 +255,3 @@ def edges(domain: Domain, x: Tensor) -> tuple[Any, Any]:
     """
     low, high = getattr(domain, "low", None), getattr(domain, "high", None)
     return (low, high) if isinstance(low, float | int) and isinstance(high, float | int) else box(domain, x)
-
-
-def wide(rows: Tensor, x: Tensor) -> Tensor:
-    """Return [n] to [n, 1, ...] with as many axes as x."""
-    return rows.reshape(-1, *[1] * (x.ndim - 1))
