@@ -15,12 +15,13 @@ from torch import Tensor
 
 from sparring.attacks.reach import reachable
 from sparring.core.arguments import shown
+from sparring.core.configured import Configured
 from sparring.core.domain import Batch
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.expression import parse
 from sparring.core.foreign import ours
 from sparring.core.problem import Problem
-from sparring.core.registry import everything, find, named_in, register
+from sparring.core.registry import everything, find, register
 from sparring.core.rng import Rng, number_of
 from sparring.core.signature import check_signature
 from sparring.core.taxonomy import BLACK_BOX, WHITE_BOX, Taxonomy
@@ -43,7 +44,7 @@ the attacks before in a cascade have gained over the clean input (`reach.reachab
 
 
 @dataclass(frozen=True)
-class Attack(Generic[Chosen]):
+class Attack(Configured, Generic[Chosen]):
     """Represent a registered attack with its settings.
 
     Editors and type checkers know it by the settings of its search function.
@@ -189,10 +190,6 @@ class Attack(Generic[Chosen]):
             fitting = [name for name, other in everything("attack").items() if not other.misfit(victim, threat)]
             raise NeedsError(f"{complaint}: try {', '.join(fitting) or 'another threat'}")
 
-    def __str__(self) -> str:
-        """The attack as it is written in a plan: pgd(steps=50)."""
-        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})" if self.settings else self.name
-
     def __repr__(self) -> str:
         return f"<attack {self}>"
 
@@ -205,12 +202,7 @@ class Attack(Generic[Chosen]):
 
     def describe(self) -> dict[str, Any]:
         """Return plain JSON with every setting filled in."""
-        return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites, "control": self.control}
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """Return the registered things that its settings name: their code decides as well."""
-        return tuple(named_in({**self.defaults, **self.settings}))
+        return {"name": self.name, "settings": self.filled, "cites": self.cites, "control": self.control}
 
     @property
     def summary(self) -> str:

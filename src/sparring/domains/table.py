@@ -77,6 +77,11 @@ class Table(Domain):
         """Return the names of the columns."""
         return [column.name for column in self.columns]
 
+    @property
+    def shape(self) -> tuple[int]:
+        """Return the shape of one row."""
+        return (len(self.columns),)
+
     @cached_property
     def low(self) -> Tensor:
         """Return the lower bounds, float64 [columns]."""
