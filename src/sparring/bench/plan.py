@@ -240,7 +240,7 @@ NAMED = {"aim": ("aim",), "data": ("dataset",), "threat": ("space", "tampering")
 
 
 def meanings() -> dict[str, str]:
-    """Return the keys of a plan and what they mean, with the registered names that some of them take."""
+    """Return the keys of a plan and what they mean, with the registered names that some take."""
     found = {name: str(field.description) for name, field in Plan.model_fields.items()}
     names = {key: ", ".join(name for kind in kinds for name in everything(kind)) for key, kinds in NAMED.items()}
     return {key: f"{meaning}; known: {names[key]}" if key in names else meaning for key, meaning in found.items()}

@@ -30,5 +30,8 @@ class Configured:
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """Return the registered things that the settings name, such as losses and verifiers: their code decides as well."""
+        """Return the registered things that the settings name, such as losses and verifiers.
+
+        Their code decides the results as well.
+        """
         return tuple(named_in(self.filled))

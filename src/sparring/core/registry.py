@@ -102,7 +102,7 @@ def everything(kind: str) -> dict[str, Any]:
 
 
 def reads(kind: str, folder: Path) -> bool:
-    """Return whether the registry imports the modules of this folder when it looks for things of a kind."""
+    """Return whether the registry imports the modules of a folder to find things of a kind."""
     everything(kind)
     walked = (*ROOMS[kind].split(), *(point.value.partition(":")[0].strip() for point in entry_points(group="sparring")))
     packages = [module for name, module in sys.modules.items() if any(f"{name}.".startswith(f"{one}.") for one in walked)]
