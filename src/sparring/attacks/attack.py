@@ -39,8 +39,8 @@ WORK = frozenset({"steps", "queries", "tries"})
 """Settings that say how long an attack searches."""
 
 EVERY: dict[str, Any] = {"within": 0.0}
-"""Settings of every attack. within: where above 0, only samples are attacked whose margin lacks at most so many times what
-the attacks before in a cascade have gained over the clean input (`reach.reachable`)."""
+"""Settings of every attack. within: if above 0, only samples are attacked whose margin to the goal is at most this many times the
+gain of the earlier attacks of a cascade over the clean input (`reach.reachable`)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Attack(Configured, Generic[Chosen]):
     aim: ClassVar[str] = "evasion"
 
     def __post_init__(self) -> None:
-        """An attack shows the text and the signature of its search, whether it is the registered one or was configured."""
+        """Give the attack, registered or configured, the docstring and the signature of its search."""
         known = WHITE_BOX if "gradients" in self.needs else BLACK_BOX
         object.__setattr__(self, "nist", self.nist or known.nist)
         object.__setattr__(self, "atlas", self.atlas or known.atlas)
@@ -117,7 +117,7 @@ class Attack(Configured, Generic[Chosen]):
         return points
 
     def run(self, problem: Problem) -> Batch:
-        """Search inside an open problem. Each attack, whatever its settings, has rng of its own."""
+        """Search inside an open problem. Each attack has its own rng, whatever its settings."""
         settings = {**EVERY, **self.settings}
         own = replace(problem, rng=problem.rng.draw(number_of(self.name)))
         if within := settings["within"]:
@@ -194,7 +194,7 @@ class Attack(Configured, Generic[Chosen]):
         return f"<attack {self}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A registered attack is pickled by its name and settings, because its name in its module is that of the attack, not of the search."""
+        """Pickle a registered attack by name and settings, because in its module the attack has taken the name of the search."""
         registered = everything("attack").get(self.name)
         if type(self) is Attack and registered is not None and registered.search is self.search:
             return _restored, (self.search.__module__, self.name, self.settings)
@@ -211,7 +211,7 @@ class Attack(Configured, Generic[Chosen]):
 
 
 def _signature(search: Callable[..., Any], defaults: dict[str, Any]) -> inspect.Signature:
-    """The signature of a call: that of `Attack.__call__` with the settings of the search in the place of its **settings."""
+    """Return the signature of `Attack.__call__` with the settings of the search in place of its **settings."""
     nouns = [one for one in _CALL.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
     own = inspect.signature(search).parameters
     settings = [own[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in defaults if own[name].kind is not inspect.Parameter.VAR_KEYWORD]
@@ -223,7 +223,7 @@ _TAKEN = frozenset({*_CALL.parameters, *EVERY} - {"self", "unnamed", "settings"}
 
 
 def _hints(search: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a search function; none where they name something that only a type checker sees."""
+    """Return the annotations of a search function; none if they name something that only a type checker sees."""
     try:
         return get_type_hints(search)
     except (NameError, TypeError):
@@ -231,7 +231,7 @@ def _hints(search: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _restored(module: str, name: str, settings: dict[str, Any]) -> Attack:
-    """The registered attack of that name with these settings; its module is imported first, in case no entry point names it."""
+    """Return the registered attack of that name with these settings; its module is imported first, in case no entry point names it."""
     with contextlib.suppress(ImportError):
         importlib.import_module(module)
     return replace(find("attack", name), settings=settings)

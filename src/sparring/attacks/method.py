@@ -42,7 +42,7 @@ class Method(Configured):
     atlas: str = ""
 
     def __call__(self, subject: Any) -> Any:
-        """Carry it out on what the aim hands over."""
+        """Carry out the method on the subject that the aim passes."""
         return self.carry_out(subject, **self.settings)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Auto-PGD for L1: sparse steps whose sparsity adapts, and a radius that shrinks to the one asked for."""
+"""Auto-PGD for L1: sparse steps whose sparsity adapts, and a radius that shrinks to the requested one."""
 
 import math
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from sparring.tasks.classes import of_classes
 CITES = "Croce, Hein 2021, arXiv:2103.01208, algorithm 1 and section 4; github.com/fra31/auto-attack"
 
 RADII = (3.0, 2.0, 1.0)
-"""Radii of the three phases, as shares of the one asked for (section 4.3)."""
+"""Radii of the three phases, as multiples of the requested radius (section 4.3)."""
 PHASES = (0.3, 0.3, 0.4)
-"""Their shares of the steps."""
+"""Shares of the steps that the phases take."""
 LEAST, LESS = 10.0, 1.5
-"""A step is never below a tenth of the first; where the sparsity has settled it is divided by 1.5 (algorithm 1)."""
+"""A step is at least a tenth of the first; once the sparsity has settled, it is divided by 1.5 (algorithm 1)."""
 
 
 class State(NamedTuple):
@@ -83,7 +83,7 @@ def apgd_l1_t(problem: Problem, *, steps: int = 100, loss: str = "dlr", targets:
 
 
 def _phases(problem: Problem, loss: Loss, aim: Callable[[Problem, int], Criterion], steps: int, restarts: int, draws: int) -> Tensor:
-    """Every restart goes through the three radii; each phase begins where the best point of the one before is projected to."""
+    """Run the three phases of every restart; each phase begins at the projection of the best point of the previous one."""
     allowed = problem.steps(steps)
     counts = [math.ceil(share * allowed) for share in PHASES[:-1]]
     counts.append(max(allowed - sum(counts), 0))
@@ -101,7 +101,7 @@ def _phases(problem: Problem, loss: Loss, aim: Callable[[Problem, int], Criterio
 def _one_phase(
     problem: Problem, begun: Tensor, rows: Tensor, phase: float, steps: int, loss: Loss, aim: Callable[[Problem, int], Criterion], restart: int, draws: int
 ) -> Tensor:
-    """The best points of this phase for all rows of the restart, those that finished as they were."""
+    """Return the best points of this phase for all rows of the restart; finished rows are unchanged."""
     enlarged = problem.at(problem.region.radius * phase) if phase != 1.0 else problem  # type: ignore[attr-defined]
     checkpoint, reached = max(int(0.04 * steps), 1), begun.clone()
 
@@ -138,8 +138,8 @@ def _one_phase(
 
 
 def _look(state: State, origin: Tensor) -> State:
-    """A checkpoint: the share of coordinates follows the sparsity of the best point; while that still falls, begin
-    again there with the longest step, else shorten the step."""
+    """Process a checkpoint: the share of coordinates follows the sparsity of the best point. While that still falls,
+    start again from there with the longest step; otherwise shorten the step."""
     changed = _changed(state.best_x, origin)
     falls = changed / state.sparsity.clamp_min(1.0) < 0.95
     return state._replace(
@@ -152,5 +152,5 @@ def _look(state: State, origin: Tensor) -> State:
 
 
 def _changed(x: Tensor, origin: Tensor) -> Tensor:
-    """[m]: how many coordinates differ."""
+    """Return the number of coordinates that differ, [m]."""
     return (x != origin).flatten(1).sum(1).to(x.dtype)

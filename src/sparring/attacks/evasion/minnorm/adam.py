@@ -1,4 +1,4 @@
-"""Adam with a state a row, so that a row can begin again while the others go on (Kingma, Ba 2015, arXiv:1412.6980)."""
+"""Adam with one state per row, so that a row can start again while the others continue (Kingma, Ba 2015, arXiv:1412.6980)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The decision boundary near a point, as a plane, and the ways along and across it that several searches share."""
+"""The decision boundary near a point, linearised as a plane, and the steps along and across it that several searches share."""
 
 from typing import NamedTuple
 
@@ -72,7 +72,7 @@ def nearest_plane(problem: Problem, x: Tensor, classes: Tensor | None) -> Plane:
 
 
 def _difference(scores: Tensor, aim: ClassCriterion) -> Tensor:
-    """The reference class's score minus that of the class to leave."""
+    """Return the score of the reference class minus that of the class to leave."""
     return (scores.gather(1, aim.reference_class[:, None]) - scores.gather(1, aim.label[:, None])).squeeze(1)
 
 

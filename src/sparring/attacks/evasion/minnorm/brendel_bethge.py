@@ -12,10 +12,10 @@ from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
 
 START_GROWTH = 1.3
-"""By how much each step that looks for a first point is longer than the one before."""
+"""Factor by which the steps grow in the search for a first adversarial point."""
 
 GROWN, SHRUNK = 1.5, 0.5
-"""What the trusted length is multiplied with after a smaller success, and after a step that came to nothing."""
+"""Factors on the trusted length after a success closer to the clean input, and after a step that failed."""
 
 
 class State(NamedTuple):
@@ -106,7 +106,7 @@ def brendel_bethge(problem: Problem, *, steps: int = 1000, trust: float = 0.3, o
 
 
 def _ends(live: Problem, x: Tensor, plane: Plane, overshoot: float) -> tuple[Tensor, Tensor]:
-    """The points of the boundary, seen from x, that are nearest to x and to the clean input."""
+    """Return the points of the boundary, linearised at x, that are nearest to x and to the clean input."""
     region, beyond = cast(Any, live.region), overshoot * plane.loss.double().abs()
     near, goal = (region.onto_plane(point, plane.normal, plane.gap(x, point) + beyond) for point in (x, live.x))
     return near, goal

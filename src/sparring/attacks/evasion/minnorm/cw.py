@@ -15,13 +15,13 @@ from sparring.core.problem import Problem
 from sparring.threats.balls import box
 
 LEAST_RATE = 0.02
-"""Share of the rate that is left at the end."""
+"""Final learning rate, as a share of the first."""
 
 ENOUGH = 2.0
-"""The constant after the first success, as a multiple of the one that holds the balance between size and margin there."""
+"""The constant after the first success, as a multiple of the constant that balances size and margin there."""
 
 FASTER = 2.0
-"""By how much the rate grows with each constant that fails, before the first success."""
+"""Factor on the learning rate after each constant that fails, before the first success."""
 
 
 class State(NamedTuple):

@@ -1,4 +1,4 @@
-"""Carlini and Wagner's Linf attack: what goes beyond a size is penalised, and the size shrinks with every success."""
+"""Carlini and Wagner's Linf attack: changes beyond a size are penalised, and the size shrinks after every success."""
 
 from typing import Any, NamedTuple, cast
 
@@ -13,13 +13,13 @@ from sparring.attacks.losses import margin
 from sparring.core.problem import Problem
 
 LEAST_RATE = 0.02
-"""Share of the rate that is left at the end."""
+"""Final learning rate, as a share of the first."""
 
 LATER = 0.1
 """Rate of Adam after the first success, as a share of the smallest size."""
 
 GROWTH = 2.0
-"""What the constant, and before the first success the rate, is multiplied with when it was tried in vain."""
+"""Factor on the constant after a failure, and on the learning rate as well before the first success."""
 
 
 class State(NamedTuple):

@@ -1,4 +1,4 @@
-"""DDN: decoupled direction and norm, the gradient turns the change and success alone decides its length."""
+"""DDN: decoupled direction and norm; the gradient turns the change, and only success or failure decides its length."""
 
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +12,7 @@ from sparring.attacks.losses import loss_of, margin
 from sparring.core.problem import Problem
 
 LEAST_FACTOR = 0.02
-"""What is left of the factor on the size at the end, as a share."""
+"""Final value of the factor on the size, as a share of the first."""
 
 
 class State(NamedTuple):

@@ -104,7 +104,7 @@ def _walk(
     bias: float,
     backward: float,
 ) -> Tensor:
-    """`turns` walks of so many steps, the `first` of them from the clean input."""
+    """Run `turns` walks of so many steps; the first `first` of them start from the clean input."""
     clean = problem.criterion.loss(scores)
 
     def start(live: Problem, turn: int) -> State:
@@ -146,7 +146,7 @@ def _drawn(live: Problem, x: Tensor, base: Tensor, plane: Plane, reach: float, b
 
 
 def _secant(live: Problem, state: State) -> State:
-    """Where the straight way from `near` to `found` crosses the boundary, if the margin is linear between; rows without a point rest."""
+    """Return where the segment from `near` to `found` crosses the boundary if the margin is linear on it; rows without a point are unchanged."""
     rows = (state.size < torch.inf).nonzero().squeeze(1)
     if not len(rows):
         return state

@@ -1,4 +1,4 @@
-"""FMN: fast minimum norm, a ball around the clean input that shrinks after a success and else grows to the boundary."""
+"""FMN: fast minimum norm, a ball around the clean input that shrinks after a success and otherwise grows to the boundary."""
 
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +12,7 @@ from sparring.attacks.losses import loss_of
 from sparring.core.problem import Problem
 
 LEAST_FACTOR, LEAST_STEP = 0.02, 0.01
-"""What is left at the end of the factor on the size and of the step size, as shares."""
+"""Final values of the factor on the size and of the step size, as shares of the first."""
 
 
 class State(NamedTuple):

@@ -17,7 +17,7 @@ MEMORY = 0.9
 
 
 GROWTH = 1.1
-"""Before the first success every step is so much longer than the last: gradients often call the boundary too near."""
+"""Factor by which steps grow before the first success: gradients often underestimate the distance to the boundary."""
 
 
 class State(NamedTuple):

@@ -1,4 +1,4 @@
-"""What attacks share that shrink a change while it still meets the goal."""
+"""Helper functions of attacks that shrink a change as long as it meets the goal."""
 
 import math
 from typing import Any, cast

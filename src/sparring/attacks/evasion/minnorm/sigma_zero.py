@@ -1,4 +1,4 @@
-"""Sigma-zero: a smooth count of the changed places, and a threshold that takes small changes back."""
+"""Sigma-zero: a smooth count of the changed places, and a threshold that removes small changes."""
 
 from typing import Any, NamedTuple, cast
 
@@ -58,7 +58,7 @@ def sigma_zero(
         hit, change = met(live, graded.scores), (state.x - live.x) / way
         power = pixels(change).square().sum(1, keepdim=True)
         count = 2 * softness * pixels(change) / (power + softness).square() / power.shape[2]
-        # the margin is measured in its own steepest slope, else its weight against the count would hang on the scale of scores
+        # the margin is divided by its largest slope; otherwise its weight against the count would depend on the scale of scores
         slope = graded.grad * way
         slope = slope / wide_as(slope.abs().flatten(1).amax(1).clamp_min(1e-30), slope) * wide_as(~hit, slope)
         down = count.reshape(change.shape) - slope

@@ -1,4 +1,4 @@
-"""Many points a sample asked in one go: what estimators of gradients and populations share."""
+"""Queries about many points per sample at once, which gradient estimators and populations share."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from sparring.attacks.losses import loss_of
 from sparring.core.problem import Loss, Problem
 
 NUMBERS_AT_ONCE = 2**23
-"""Numbers in one slice of the points of a full batch; bounds the memory."""
+"""Numbers in one slice of the points of a full batch, which limits the memory."""
 
 
 def ask_crowd(

@@ -89,11 +89,11 @@ def genetic(problem: Problem, *, generations: int = 500, population: int = 6, ra
 
 
 def _standing(values: Tensor) -> Tensor:
-    """[m, k]: values without their mean and spread; those of no answer far below."""
+    """Return standardised values, [m, k]; values without an answer are far below all others."""
     known = values.where(values.isfinite(), values.where(values.isfinite(), torch.inf).amin(1, keepdim=True)).nan_to_num(0.0, 0.0, 0.0)
     return (known - known.mean(1, keepdim=True)) / known.std(1, correction=0, keepdim=True).clamp_min(1e-12)
 
 
 def _drawn(chance: Tensor, uniform: Tensor) -> Tensor:
-    """int64 [m]: one place of each row, with these chances [m, k] and luck [m, 1] in [0, 1)."""
+    """Return one place per row, int64 [m], drawn with these probabilities [m, k]; luck [m, 1] is uniform in [0, 1)."""
     return (chance.cumsum(1) <= uniform).sum(1).clamp(max=chance.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""What attacks that see labels only share: a first adversarial point, the way to the boundary, the normal there."""
+"""Steps that label-only attacks share: a first adversarial point, the way to the boundary, and the normal there."""
 
 import math
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from sparring.core.wide import wide
 from sparring.threats.balls import box
 
 BLOCK = 8
-"""Probes of one draw. Part of the result: another number draws others."""
+"""Probes per draw. It affects the result: another number draws other probes."""
 
 
 MANY = 64
-"""From so many coordinates on, directions are drawn from the cube."""
+"""From this number of coordinates on, directions are drawn from the cube."""
 
 STRIDE = -3335678366873096957
-"""From one word of random bits to the next: any odd number with its bits mixed will do."""
+"""Increment from one word of random bits to the next: any odd number with well-mixed bits works."""
 
 
 State = TypeVar("State", bound=tuple)

@@ -1,4 +1,4 @@
-"""What a change of the gradient is: small frozen values that compose around one question, `changes="mi+di+ti"`; one file each in `changes/`."""
+"""Changes of the gradient: small frozen values that compose around one query, `changes="mi+di+ti"`; one file each in `changes/`."""
 
 import dataclasses
 from abc import ABC, abstractmethod
