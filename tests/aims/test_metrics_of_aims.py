@@ -47,7 +47,7 @@ def test_the_interval_of_auc_covers():
     assert 0.91 <= hits / 400 <= 0.985
 
 
-@pytest.mark.parametrize(("members", "others", "area"), [([2.0] * 4, [1.0] * 3, 1.0), ([1.0, 1.0], [1.0] * 5, 0.5), ([0.0] * 3, [1.0, 2.0, 3.0], 0.0)])
+@pytest.mark.parametrize(("members", "others", "area"), [([2.0] * 4, [1.0] * 3, 1.0), ([1.0, 1.0], [1.0] * 5, 0.5), ([0.0] * 3, [1.0, 2.0], 0.0)])
 def test_scores_without_variance_claim_no_certainty(members, others, area):
     """The interval of the area is Wilson's for the smaller group."""
     found, expected = auc(cell(members, others)), wilson(area * min(len(members), len(others)), min(len(members), len(others)))

@@ -67,7 +67,7 @@ def test_settings_are_checked(target, share):
 
 
 def test_other_tasks_are_refused():
-    with pytest.raises(InputError, match="is for answers of the kind mask, but the model answers 3 classes: choose one of the goals targeted, untargeted"):
+    with pytest.raises(InputError, match="of the kind mask, but the model answers 3 classes: choose one of the goals targeted, untargeted"):
         frozen(Erase(1), torch.tensor([0]), Classes(3))
     net = victim(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), Image((1, 2, 2)))
     threat = Threat(Linf(0.1), Erase(1))

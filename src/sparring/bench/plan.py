@@ -73,7 +73,7 @@ class Plan(BaseModel):
     )
     goal: str = Field(
         default="untargeted",
-        description="what it wants: untargeted, targeted next, targeted random or targeted CLASS; for values, up 5 or above 200; for masks, erase CLASS",
+        description="what it wants: untargeted, targeted next, targeted random or targeted CLASS; for values, up 5; for masks, erase CLASS",
     )
     smallest: bool = Field(default=False, description="look for the smallest change within the radius; the column size then holds distances")
     access: str | None = Field(default=None, description="what the adversary can observe: gradients, scores or labels")

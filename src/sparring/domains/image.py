@@ -164,7 +164,8 @@ def image(
     sizes = [channels, height, width] if width is not None else [channels, height] if height is not None else [channels]
     written = f"image({', '.join(map(shown, sizes))})"
     if wrong := [one for one in sizes if isinstance(one, bool) or not isinstance(one, Integral) or one < 1]:
-        raise PlanError(f"{written}: {shown(wrong[0])} is no whole number of at least 1: give image(channels, height, width), or image(height, width)")
+        cure = "give image(channels, height, width), or image(height, width)"
+        raise PlanError(f"{written}: {shown(wrong[0])} is no whole number of at least 1: {cure}")
     if len(sizes) == 1:
         raise PlanError(f"{written}: give image(channels, height, width), or image(height, width) for one channel")
     one, two, three = [1, *map(int, sizes)][-3:]

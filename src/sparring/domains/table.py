@@ -109,17 +109,17 @@ class Table(Domain):
             row, place = outside.nonzero()[0].tolist()
             column = self.columns[place]
             low, high = column.bounds
-            raise InputError(f"row {row}, column {column.name!r} is {batch[row, place]:g}, outside [{low:g}, {high:g}]: correct it, or widen the column")
+            raise InputError(f"row {row}, column {column.name!r} is {batch[row, place]:g}, outside [{low:g}, {high:g}]: correct it, or the column")
         broken = self.whole & (batch != batch.round())
         if bool(broken.any()):
             row, place = broken.nonzero()[0].tolist()
-            raise InputError(f"row {row}, column {self.names[place]!r} is {batch[row, place]:g}, not a whole number: round it, or make the column real")
+            raise InputError(f"row {row}, column {self.names[place]!r} is {batch[row, place]:g}, not a whole number: round it")
         return batch
 
     def _encode(self, frame: pd.DataFrame) -> Tensor:
         missing = [name for name in self.names if name not in frame.columns]
         if missing:
-            raise InputError(f"the frame lacks the columns {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}: add or rename them")
+            raise InputError(f"the frame lacks the columns {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}: add them")
         encoded = []
         for column in self.columns:
             values = frame[column.name]

@@ -123,12 +123,12 @@ class Classes(Task):
             raise InputError(f"{len(labels)} labels for {count} samples: give one class per sample")
         whole = labels.to(torch.int64)
         if labels.is_complex() or not bool((whole == labels).all()):
-            raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}: number the classes from 0 on")
+            raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}: number classes from 0 on")
         if count and int(whole.min()) < 0:
             raise InputError(f"labels must be at least 0, got {int(whole.min())}: number the classes from 0 on")
         if count and self.classes is not None and int(whole.max()) >= self.classes:
             least, most = int(whole.min()), int(whole.max())
-            raise InputError(f"labels lie in [{least}, {most}] but the classes are 0 to {self.classes - 1}: correct the labels, or the number of classes")
+            raise InputError(f"labels lie in [{least}, {most}] but the classes are 0 to {self.classes - 1}: correct the labels or that number")
         return whole
 
     def wrong(self, truth: Tensor) -> ClassCriterion:

@@ -222,7 +222,7 @@ class Mask(Task):
             raise InputError(f"masks are {shown}, but the model answers {self.size[0]} x {self.size[1]}: scale the masks, or the scores inside the model")
         whole = masks.to(torch.int64)
         if masks.is_complex() or not bool((whole == masks).all()):
-            raise InputError(f"masks must hold whole numbers, got {masks.dtype} such as {masks[whole != masks][:3].tolist()}: number the classes from 0 on")
+            raise InputError(f"masks must hold whole numbers, got {masks.dtype} such as {masks[whole != masks][:3].tolist()}: number classes from 0 on")
         whole = whole.where(whole != self.ignore, VOID)
         low, high = (int(whole.min()), int(whole.max())) if whole.numel() else (0, 0)
         if low < VOID or (self.count is not None and high >= self.count):

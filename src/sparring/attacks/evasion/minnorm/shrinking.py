@@ -1,4 +1,4 @@
-"""Helper functions of attacks that shrink a change as long as it meets the goal."""
+"""Steps shared by attacks that shrink a change as long as it meets the goal."""
 
 import math
 from typing import Any, cast
