@@ -52,6 +52,8 @@ OF_CERTIFICATES = ("proved", "unknown")
 KEY = ["case", "attack", "id"]
 NUMBERS = ["margin", "size"]
 MOST_SHOWN = 20
+FORMER = {"self_check": "doubt", "verifiers": "rungs"}
+"""Keys and settings of the plan by the names that trees without `self_check` know."""
 TEXT = Path(__file__).resolve().parents[2] / "shared" / "data" / "text"
 MESSAGES, NEIGHBOURS = TEXT / "sms_spam.tsv.gz", TEXT / "counterfitted_neighbors.json.gz"
 
@@ -119,7 +121,7 @@ def plan(
         "batch": batch,
         "cascade": cascade,
         "points": "none",
-        "doubt": False,
+        "self_check": False,
         "shard": "1/1",
         "gate": [],
     }
@@ -267,7 +269,7 @@ CASES: dict[str, dict[str, Any]] = {
         "linf 0.08",
         40,
         [PGD, APGD],
-        certify=(method("network", effort="bounds", rungs=None, execution="real", proofs=False, batch=100),),
+        certify=(method("network", effort="bounds", verifiers=None, execution="real", proofs=False, batch=100),),
         cascade=True,
     ),
     "certificates, quick": plan(
@@ -275,7 +277,7 @@ CASES: dict[str, dict[str, Any]] = {
         "l2 0.3",
         20,
         [PGD],
-        certify=(method("network", effort="quick", rungs=None, execution="real", proofs=False, batch=6), method("lipschitz")),
+        certify=(method("network", effort="quick", verifiers=None, execution="real", proofs=False, batch=6), method("lipschitz")),
         batch=11,
     ),
     "budget of queries": plan(ROBUST, "linf 0.2", 30, [PGD, APGD, SQUARE], queries=25),
@@ -294,7 +296,7 @@ if MESSAGES.exists() and NEIGHBOURS.exists():
         split=None,
         search=None,
         access="scores",
-        certify=(method("words", effort="bounds", rungs=None, batch=20),),
+        certify=(method("words", effort="bounds", verifiers=None, batch=20),),
     )
 
 
@@ -355,7 +357,11 @@ def carry_out_case(given: dict[str, Any], folder: Path) -> tuple[int, pd.DataFra
 
     folder.mkdir()
     file = folder / "plan.yaml"
-    file.write_text(yaml.safe_dump({**given, "out": str(folder / "runs")}, sort_keys=False))
+    written = yaml.safe_dump({**given, "out": str(folder / "runs")}, sort_keys=False)
+    if "self_check" not in (Path(sparring.__file__).parent / "bench" / "plan.py").read_text():
+        for name, former in FORMER.items():
+            written = written.replace(name, former)
+    file.write_text(written)
     sys.argv = ["spar", "run", str(file), "--quiet"]
     try:
         main()

@@ -612,7 +612,7 @@ GENERAL: dict[str, Callable[[str], Arena]] = {
     "l0": lambda name: replace(_image(name, L0(2.0), 0), allowed=few_allow()),
     "l0-targeted": lambda name: replace(_image(name, L0(_uneven(0, 1, 2.5, 3, 5, 40)), 0, goal=Targeted("next")), allowed=few_allow()),
     "patch": lambda name: replace(_image(name, Patch(2.0), 0), allowed=patch_allows),
-    "patch-two-classes": lambda name: replace(_image(name, Patch(_uneven(0, 1, 2.5, 3, 5, 9)), 0, classes=2), allowed=patch_allows),
+    "patch-two-classes": lambda name: replace(_image(name, Patch(_uneven(0, 1, 2.5, 3, 5, 6)), 0, classes=2), allowed=patch_allows),
     "spatial": lambda name: replace(_image(name, Spatial(1.0, 20.0, 1.0, angles=3, shifts=3), 0), allowed=spatial_allows),
     "flow": lambda name: replace(_image(name, Flow(_uneven(0, 0.3, 0.8, 1, 1.4, 2)), 0), allowed=flow_allows),
     "flow-targeted": lambda name: replace(_image(name, Flow(0.8), 0, goal=Targeted("next")), allowed=flow_allows),

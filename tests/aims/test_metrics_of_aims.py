@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from sparring.core.errors import PlanError
-from sparring.core.rate import Rate
+from sparring.core.rate import Rate, wilson
 from sparring.core.registry import find
 from sparring.metrics.excess import difference, excess
 from sparring.metrics.extraction import copy_accuracy, fidelity
@@ -47,6 +47,14 @@ def test_the_interval_of_auc_covers():
     assert 0.91 <= hits / 400 <= 0.985
 
 
+@pytest.mark.parametrize(("members", "others", "area"), [([2.0] * 4, [1.0] * 3, 1.0), ([1.0, 1.0], [1.0] * 5, 0.5), ([0.0] * 3, [1.0, 2.0], 0.0)])
+def test_scores_without_variance_claim_no_certainty(members, others, area):
+    """The interval of the area is Wilson's for the smaller group."""
+    found, expected = auc(cell(members, others)), wilson(area * min(len(members), len(others)), min(len(members), len(others)))
+    assert (found.value, found.low, found.high) == (area, pytest.approx(float(expected.low)), pytest.approx(float(expected.high)))
+    assert found.low < found.high
+
+
 def test_nobody_is_found_without_records():
     assert auc(cell([], [1.0, 2.0])).n == tpr(cell([], [1.0])).n == 0
     with pytest.raises(PlanError, match="between 0 and 1"):
@@ -64,12 +72,22 @@ def test_fidelity_counts_copies_within_the_queries():
 
 def test_trials_by_hand():
     """The mean with Student's interval: 0.8, 0.9, 0.7 have the mean 0.8 and the half width 4.302653 x 0.1 / sqrt 3."""
-    rows = pd.DataFrame({"quality": [0.8, 0.9, 0.7], "margin": [-0.1, 0.0, -0.2], "status": ["broken", "held", "broken"]})
+    rows = pd.DataFrame({"quality": [0.8, 0.9, 0.7], "margin": [-0.1, 0.0, -0.2], "status": ["broken", "held", "broken"], "test_n": 600})
     half = 4.302653 * 0.1 / math.sqrt(3)
     assert (trained_accuracy(rows).value, trained_accuracy(rows).low) == (pytest.approx(0.8), pytest.approx(0.8 - half, abs=1e-6))
     assert trained_accuracy(rows).high == 1.0
     assert (accuracy_drop(rows).value, accuracy_drop(rows).low) == (pytest.approx(0.1), pytest.approx(0.1 - half, abs=1e-6))
     assert damaged(rows).value == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("trials", [2, 3, 10])
+def test_trials_that_agree_claim_no_certainty(trials):
+    """The interval is then Wilson's of the 600 test samples: 540 hits, and a drop of 0 halfway between -1 and 1."""
+    rows = pd.DataFrame({"quality": [0.9] * trials, "margin": [0.0] * trials, "status": "held", "test_n": 600})
+    kept, lost = trained_accuracy(rows), accuracy_drop(rows)
+    right, even = Rate.of(540, 600), Rate.of(300, 600)
+    assert (kept.value, kept.low, kept.high, kept.n) == (pytest.approx(0.9), pytest.approx(right.low), pytest.approx(right.high), trials)
+    assert (lost.value, lost.low, lost.high) == (0.0, pytest.approx(2 * even.low - 1), pytest.approx(2 * even.high - 1))
 
 
 def test_the_difference_of_two_rates():

@@ -269,6 +269,9 @@ def test_queries_are_counted_and_never_exceeded(tmp_path):
     case = ExtractionCase("one", victim, pool, test, read_fit("linear"), tuple(methods_of("extraction", ["knockoff(queries=120)"])), 0)
     table = carry_out([case], tmp_path, {}, Settings()).table()
     assert table.groupby("attack").budget.first().to_dict() == {"knockoff(queries=120)": 120, "no_victim": 0}
+    assert table.groupby("attack").queries.sum().to_dict() == {"knockoff(queries=120)": 120, "no_victim": 0}
+    again = carry_out([case], tmp_path / "again", {}, Settings(batch=7)).table()
+    assert again.queries.tolist() == table.queries.tolist(), "the batches do not matter"
 
 
 def test_a_larger_budget_asks_about_the_same_and_more():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+import sparring as sp
 from sparring.bench.gate import check_gate, judge_gate, read_rule
 from sparring.core.errors import PlanError, UnknownName
 
@@ -71,3 +72,11 @@ def test_rules_are_refused_before_anything_is_computed(small, tmp_path, monkeypa
     monkeypatch.setattr("sparring.bench.plan.carry_out", lambda *any: pytest.fail("began"))
     with pytest.raises(PlanError, match="cannot read the gate"):
         small(gate="robust_accuracy = 0.5", out=str(tmp_path)).run()
+
+
+def test_one_string_holds_one_rule_or_several(tmp_path):
+    """`gate=` of `evaluate` reads a string as the key of a plan is read."""
+    data, victim = sp.load("digits", take=4), sp.load_model("zoo:digits-plain")
+    gate = "clean_accuracy >= 0.1, robust_accuracy[linf 0.1] >= 0"
+    run = sp.evaluate(victim, data, sp.linf(0.1), "fgsm", certify="none", self_check=False, gate=gate, out=tmp_path)
+    assert [one["rule"] for one in run.record.header["gate"]] == ["clean_accuracy >= 0.1", "robust_accuracy[linf 0.1] >= 0"]

@@ -90,6 +90,19 @@ def test_the_example_of_the_document_fits():
 
 
 def test_messages_name_key_and_value():
-    """What pydantic says comes as one of our errors."""
-    with pytest.raises(UsageError, match=r"plan key 'take' = 'x': .*integer"):
+    """What pydantic says comes as one of our errors, in our words."""
+    with pytest.raises(UsageError, match=r"plan key 'take' = 'x': give a whole number of at least 0 \(number of samples to evaluate"):
         Plan.of({"take": "x"})
+
+
+@pytest.mark.parametrize("name", Plan.model_fields)
+@pytest.mark.parametrize("value", ["abc", 2.5, {"a": 1}, [1]])
+def test_a_wrong_type_is_answered_in_our_words(name, value):
+    """No key shows the wording of pydantic."""
+    try:
+        Plan.of({name: value})
+    except PlanError as error:
+        told, _, cure = str(error).partition(": give ")
+        assert told == f"plan key {name!r} = {value!r}"
+        assert cure.startswith(("a string", "a whole number", "a number", "True or False", "a list of mappings"))
+        assert "input should" not in cure

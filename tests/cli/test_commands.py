@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from sparring.attacks.attack import Attack
+from sparring.bench.plan import NAMED
 from sparring.bench.run import Run
+from sparring.core.registry import everything
 from sparring.records.record import Record
 
 SOURCES = Path(__file__).parents[2] / "src"
@@ -172,6 +174,15 @@ def test_keys_are_listed(spar):
     assert said.code == 0
     assert [line.split()[0] for line in said.out.splitlines() if not line.startswith(" ")] == list(Plan.model_fields)
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("key", NAMED)
+def test_keys_list_what_is_registered(key, spar):
+    """Every threat, goal, aim and data set stands beside its key, and no list of them is kept by hand."""
+    meaning = f"\n{spar('run', '--keys').out}".partition(f"\n{key} ")[2]
+    told = " ".join(meaning.partition("known: ")[2].split())
+    names = [name for kind in NAMED[key] for name in everything(kind)]
+    assert told.startswith(", ".join(names))
 
 
 # codes -----------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from sparring.cli.listing import KINDS, alike
 from sparring.cli.new import kinds, skeleton
-from sparring.core.registry import ROOMS
+from sparring.core.registry import ROOMS, reads
 
 ROOT = Path(__file__).parents[2]
 NAME = "fresh_thing"
@@ -147,11 +147,43 @@ def test_the_command_writes_it(word, spar, folder):
     kind = KINDS[word]
     (folder / "plugin").mkdir()
     said = spar("new", kind, NAME, "--folder", "plugin")
-    assert said.out.splitlines() == [f"plugin/{NAME}.py", f"it is listed by: spar ls {word} {NAME}"]
+    assert said.out.splitlines()[0] == f"plugin/{NAME}.py"
+    assert said.out.splitlines()[-1] == f"then run: pip install -e . && spar ls {word} {NAME}"
     assert (folder / "plugin" / f"{NAME}.py").read_text() == skeleton(kind, NAME)[1]
     again = spar("new", kind, NAME, "--folder", "plugin")
     assert (again.code, again.out) == (2, "")
     assert "exists already" in again.err
+
+
+def test_it_says_how_a_folder_becomes_a_plugin(spar, folder):
+    """The message names what pyproject.toml lacks, the folder to install, and the command that lists the thing afterwards."""
+    inside = folder / "project" / "mine" / "attacks"
+    inside.mkdir(parents=True)
+    (inside.parent / "__init__.py").touch()
+    (inside / "__init__.py").touch()
+    about = folder / "project" / "pyproject.toml"
+    about.touch()
+    first, second = (f"project/mine/attacks/{name}.py" for name in ("one_more", "another"))
+    unlisted = "does not list it yet, because project/mine/attacks is in no installed plugin"
+    said = spar("new", "attack", "one_more", "--folder", "project/mine/attacks").out.splitlines()
+    assert said == [
+        first,
+        f"spar ls attacks one_more {unlisted}",
+        "add to project/pyproject.toml (see docs/plugins.md):",
+        "  [project.entry-points.sparring]",
+        '  mine = "mine"',
+        "then run: pip install -e project && spar ls attacks one_more",
+    ]
+    about.write_text('[project.entry-points.sparring]\nmine = "mine"\n')
+    said = spar("new", "attack", "another", "--folder", "project/mine/attacks").out.splitlines()
+    assert said == [second, f"spar ls attacks another {unlisted}", "then run: pip install -e project && spar ls attacks another"]
+
+
+def test_a_folder_of_the_package_is_read():
+    """The registry finds what lies in the usual folders of the package, and in no folder elsewhere."""
+    for kind in ROOMS:
+        assert reads(kind, ROOT / skeleton(kind, NAME)[0])
+        assert not reads(kind, ROOT / "tests")
 
 
 @pytest.mark.parametrize("kind", sorted(ROOMS))

@@ -24,6 +24,22 @@ def test_the_interval_is_scipys(n, confidence):
         assert (rate.low, rate.high) == (found.low[place], found.high[place])
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("n", [2, 3, 50])
+def test_equal_values_have_the_interval_of_zeros_and_ones(value, n):
+    """Their mean is no more certain than the share of n trials, however they are scaled; rounding makes no difference."""
+    values = np.full(n, value) + 1e-17 * np.arange(n)
+    expected = wilson(value * n, n)
+    found, scaled = Rate.mean(values), Rate.mean(10 * values - 5, low=-5, high=5)
+    assert (found.low, found.high) == pytest.approx((float(expected.low), float(expected.high)))
+    assert (scaled.low, scaled.high) == pytest.approx((10 * found.low - 5, 10 * found.high - 5))
+    assert found.low < found.high
+
+
+def test_values_without_an_end_keep_students_interval():
+    assert Rate.mean([2.0, 2.0], high=np.inf) == Rate(2.0, 2.0, 2.0, 2)
+
+
 class Chance(torch.nn.Module):
     """Draws its answer at random: class 1 with a chance that grows with the input."""
 

@@ -8,6 +8,7 @@ import torch
 from support import ARENAS, BATCH
 
 from sparring.attacks.losses import margin
+from sparring.core.errors import InputError
 from sparring.core.registry import everything
 from sparring.tasks.classes import Classes
 
@@ -34,6 +35,26 @@ def test_labels_are_those_of_the_users_own_model(arena):
         assert arena.victim.decide(arena.x, scores).tolist() == expected
         alone = torch.cat([arena.victim.scores(arena.x[row : row + 1]) for row in range(BATCH)])
     assert torch.allclose(alone, scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("arena", ARENAS.attacked())
+def test_lists_and_arrays_are_inputs_too(arena):
+    """They have the answers of the batch that the domain makes of them; what cannot be inputs is refused by the domain."""
+    arena = ARENAS[arena]
+    listed = arena.x.tolist()
+    for method in ("scores", "search_scores", "answer", "label"):
+        ask = getattr(arena.victim, method)
+        with arena.victim.session():
+            expected, found = ask(arena.x), [ask(given) for given in (listed, np.array(listed))]
+        for one in found:
+            assert torch.allclose(one.double(), expected.double(), rtol=1e-4, atol=1e-4)
+    if "gradients" in arena.victim.exposes:
+        with arena.victim.session():
+            expected, found = (arena.victim.gradient(given, lambda scores: scores[:, 0]).value for given in (arena.x, listed))
+        assert torch.allclose(found.double(), expected.double(), rtol=1e-4, atol=1e-4)
+    for wrong in (None, 5, object()):
+        with pytest.raises(InputError, match=r"give|convert"):
+            arena.victim.scores(wrong)
 
 
 @pytest.mark.parametrize("arena", ARENAS.attacked())

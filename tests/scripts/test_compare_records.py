@@ -3,10 +3,15 @@
 import importlib.util
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from sparring.bench.plan import Plan
+from sparring.core.expression import parse
+from sparring.core.registry import find
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_records.py"
 
@@ -139,3 +144,15 @@ def test_a_failed_case_or_nothing_in_common_is_not_the_same(script, tmp_path, ca
     assert script.compare_files(before, written(tmp_path, "other", older().assign(case="other")), 1e-6) == 2
     assert script.compare_files(before, tmp_path / "absent.parquet", 1e-6) == 2
     assert "absent.parquet" in capsys.readouterr().err
+
+
+def test_the_plan_uses_the_names_of_today(script):
+    """No key and no setting of a case is one that is understood with a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        warnings.simplefilter("error", DeprecationWarning)
+        for case in script.CASES.values():
+            plan = Plan.of(case)
+            for written in set(plan.certify) - {"none", "default"}:
+                expression = parse(written)
+                find("certifier", expression.name).configure(**expression.settings)

@@ -7,6 +7,7 @@ import torch
 
 from sparring.bench.gate import check_gate
 from sparring.core.errors import PlanError
+from sparring.core.rate import wilson
 from sparring.core.registry import find
 from sparring.metrics.answers import ratio
 from sparring.metrics.measures import measures_of_task
@@ -126,6 +127,14 @@ def test_the_interval_of_a_ratio_covers():
     truth = (hits.sum(0) / whole.sum(0)).mean()
     chosen = [ratio(hits[rows], whole[rows]) for rows in rng.integers(0, len(whole), (1000, 20))]
     assert 0.92 < np.mean([one.low <= truth <= one.high for one in chosen]) < 0.97
+
+
+def test_equal_ratios_claim_no_certainty():
+    """Two perfect masks, and masks that are all half right, have Wilson's interval of as many trials."""
+    whole = np.array([[10.0], [20.0]])
+    for share in (1.0, 0.5):
+        found, expected = ratio(share * whole, whole), wilson(2 * share, 2)
+        assert (found.value, found.low, found.high, found.n) == (share, pytest.approx(float(expected.low)), pytest.approx(float(expected.high)), 2)
 
 
 def test_one_image_and_none():

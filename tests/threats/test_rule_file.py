@@ -52,7 +52,7 @@ WRONG = {
     "negative": ("radius: 1\ncolumns: {age: {reach: -1}}", LoadError, "columns, age, reach is -1"),
     "nan": ("radius: .nan\ncolumns: {age: {reach: 1}}", LoadError, "radius is nan"),
     "type": ("radius: 1\ncolumns: {age: {reach: far}}", LoadError, "columns, age, reach is 'far'"),
-    "direction": ("radius: 1\ncolumns: {age: {direction: sideways}}", LoadError, "direction is 'sideways': input should be 'both'"),
+    "direction": ("radius: 1\ncolumns: {age: {direction: sideways}}", LoadError, "direction is 'sideways': give both, up, down or none"),
     "no columns": ("radius: 1\ncolumns: {}", LoadError, "columns is {}"),
     "twice": ("radius: 1\ncolumns:\n  age: {reach: 1}\n  age: {reach: 2}", LoadError, "the key 'age' is given twice"),
     "list": ("- 1", LoadError, "expected keys and values .*got list"),

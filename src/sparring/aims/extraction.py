@@ -75,6 +75,7 @@ class ExtractionCase(Case):
                 copy = attempt(lambda method=method, probe=probe: method(probe))
                 rows = blank(data.ids, places.tolist(), "error" if copy.trouble else "held", copy.trouble, budget=probe.queries)
                 rows["seconds"] = [copy.seconds / len(data)] * len(data)
+                rows["queries"] = _shared(probe.queries, places.tolist(), len(self.test))
                 if not copy.trouble:
                     theirs, ours = _answer(self.victim, data), _answer(copy.result, data)
                     agree = (theirs == ours) & task.answered(theirs)
@@ -83,6 +84,14 @@ class ExtractionCase(Case):
                 progress.keep(said, part_name(places), rows)
             statuses = [progress.of(said)[one][0] for one in data.ids]
             progress.done(said, len(data), statuses.count("broken"))
+
+
+def _shared(queries: int, places: list[int], count: int) -> list[int]:
+    """Return the share of the rows at these places in the queries for one copy; those of all `count` rows add up to `queries`.
+
+    One copy answers all test samples, so its queries belong to no single one of them.
+    """
+    return [(place + 1) * queries // count - place * queries // count for place in places]
 
 
 def _answer(victim: Victim, data: Data) -> Tensor:

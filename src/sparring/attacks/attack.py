@@ -15,12 +15,13 @@ from torch import Tensor
 
 from sparring.attacks.reach import reachable
 from sparring.core.arguments import shown
+from sparring.core.configured import Configured
 from sparring.core.domain import Batch
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.expression import parse
 from sparring.core.foreign import ours
 from sparring.core.problem import Problem
-from sparring.core.registry import everything, find, named_in, register
+from sparring.core.registry import everything, find, register
 from sparring.core.rng import Rng, number_of
 from sparring.core.signature import check_signature
 from sparring.core.taxonomy import BLACK_BOX, WHITE_BOX, Taxonomy
@@ -38,12 +39,12 @@ WORK = frozenset({"steps", "queries", "tries"})
 """Settings that say how long an attack searches."""
 
 EVERY: dict[str, Any] = {"within": 0.0}
-"""Settings of every attack. within: where above 0, only samples are attacked whose margin lacks at most so many times what
-the attacks before in a cascade have gained over the clean input (`reach.reachable`)."""
+"""Settings of every attack. within: if above 0, only samples are attacked whose margin to the goal is at most this many times the
+gain of the earlier attacks of a cascade over the clean input (`reach.reachable`)."""
 
 
 @dataclass(frozen=True)
-class Attack(Generic[Chosen]):
+class Attack(Configured, Generic[Chosen]):
     """Represent a registered attack with its settings.
 
     Editors and type checkers know it by the settings of its search function.
@@ -68,7 +69,7 @@ class Attack(Generic[Chosen]):
     aim: ClassVar[str] = "evasion"
 
     def __post_init__(self) -> None:
-        """An attack shows the text and the signature of its search, whether it is the registered one or was configured."""
+        """Give the attack, registered or configured, the docstring and the signature of its search."""
         known = WHITE_BOX if "gradients" in self.needs else BLACK_BOX
         object.__setattr__(self, "nist", self.nist or known.nist)
         object.__setattr__(self, "atlas", self.atlas or known.atlas)
@@ -104,7 +105,7 @@ class Attack(Generic[Chosen]):
         x = victim.domain.check(x)
         y = victim.task.check(y, len(x)).to(x.device if isinstance(x, Tensor) else "cpu")
         rng = Rng.of(0, range(len(x)), y.device) if rng is None else rng
-        threat.space.around(x, victim.domain)
+        threat.space.check(x, victim.domain)
         threat.goal.freeze(y, victim.task, rng)
         points = x.clone() if isinstance(x, Tensor) else x.copy()
         with victim.session():
@@ -116,7 +117,7 @@ class Attack(Generic[Chosen]):
         return points
 
     def run(self, problem: Problem) -> Batch:
-        """Search inside an open problem. Each attack, whatever its settings, has rng of its own."""
+        """Search inside an open problem. Each attack has its own rng, whatever its settings."""
         settings = {**EVERY, **self.settings}
         own = replace(problem, rng=problem.rng.draw(number_of(self.name)))
         if within := settings["within"]:
@@ -171,8 +172,8 @@ class Attack(Generic[Chosen]):
         """Return why this attack cannot run on that victim under that threat; None where it can."""
         if self.tasks and victim.task.kind not in self.tasks:
             return f"{self.name} is for {say_set(self.tasks)}; {victim.name} answers {victim.task}"
-        if threat.goal.tasks and victim.task.kind not in threat.goal.tasks:
-            return f"the goal {threat.goal.kind} is for {say_set(threat.goal.tasks)}; {victim.name} answers {victim.task}"
+        if reason := threat.goal.misfit(victim.task, victim.name):
+            return reason
         if missing := self.needs - victim.exposes:
             return f"{self.name} needs {say_set(missing)}; this victim exposes {say_set(victim.exposes)}"
         if missing := self.needs - threat.grants:
@@ -183,19 +184,17 @@ class Attack(Generic[Chosen]):
 
     def check(self, victim: Victim, threat: Threat) -> None:
         """Raise NeedsError, naming attacks that would fit, where this one does not."""
+        if reason := threat.goal.misfit(victim.task, victim.name):
+            raise NeedsError(reason)
         if complaint := self.misfit(victim, threat):
             fitting = [name for name, other in everything("attack").items() if not other.misfit(victim, threat)]
             raise NeedsError(f"{complaint}: try {', '.join(fitting) or 'another threat'}")
-
-    def __str__(self) -> str:
-        """The attack as it is written in a plan: pgd(steps=50)."""
-        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})" if self.settings else self.name
 
     def __repr__(self) -> str:
         return f"<attack {self}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A registered attack is pickled by its name and settings, because its name in its module is that of the attack, not of the search."""
+        """Pickle a registered attack by name and settings, because in its module the attack has taken the name of the search."""
         registered = everything("attack").get(self.name)
         if type(self) is Attack and registered is not None and registered.search is self.search:
             return _restored, (self.search.__module__, self.name, self.settings)
@@ -203,12 +202,7 @@ class Attack(Generic[Chosen]):
 
     def describe(self) -> dict[str, Any]:
         """Return plain JSON with every setting filled in."""
-        return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites, "control": self.control}
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """Return the registered things that its settings name: their code decides as well."""
-        return tuple(named_in({**self.defaults, **self.settings}))
+        return {"name": self.name, "settings": self.filled, "cites": self.cites, "control": self.control}
 
     @property
     def summary(self) -> str:
@@ -217,7 +211,7 @@ class Attack(Generic[Chosen]):
 
 
 def _signature(search: Callable[..., Any], defaults: dict[str, Any]) -> inspect.Signature:
-    """The signature of a call: that of `Attack.__call__` with the settings of the search in the place of its **settings."""
+    """Return the signature of `Attack.__call__` with the settings of the search in place of its **settings."""
     nouns = [one for one in _CALL.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
     own = inspect.signature(search).parameters
     settings = [own[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in defaults if own[name].kind is not inspect.Parameter.VAR_KEYWORD]
@@ -229,7 +223,7 @@ _TAKEN = frozenset({*_CALL.parameters, *EVERY} - {"self", "unnamed", "settings"}
 
 
 def _hints(search: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a search function; none where they name something that only a type checker sees."""
+    """Return the annotations of a search function; none if they name something that only a type checker sees."""
     try:
         return get_type_hints(search)
     except (NameError, TypeError):
@@ -237,7 +231,7 @@ def _hints(search: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _restored(module: str, name: str, settings: dict[str, Any]) -> Attack:
-    """The registered attack of that name with these settings; its module is imported first, in case no entry point names it."""
+    """Return the registered attack of that name with these settings; its module is imported first, in case no entry point names it."""
     with contextlib.suppress(ImportError):
         importlib.import_module(module)
     return replace(find("attack", name), settings=settings)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from sparring.attacks.attack_set import known_sets, written_in
+from sparring.core.configured import Configured
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.expression import parse
 from sparring.core.registry import everything, find, register
@@ -15,7 +16,7 @@ from sparring.core.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Configured):
     """Represent a registered attack of an aim, with its settings.
 
     It never decides whether it succeeded.
@@ -41,7 +42,7 @@ class Method:
     atlas: str = ""
 
     def __call__(self, subject: Any) -> Any:
-        """Carry it out on what the aim hands over."""
+        """Carry out the method on the subject that the aim passes."""
         return self.carry_out(subject, **self.settings)
 
     @cached_property
@@ -71,10 +72,7 @@ class Method:
 
     def describe(self) -> dict[str, Any]:
         """Return plain JSON with every setting filled in."""
-        return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites, "control": self.control}
-
-    def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})" if self.settings else self.name
+        return {"name": self.name, "settings": self.filled, "cites": self.cites, "control": self.control}
 
 
 def method(*, aim: str, cites: str, control: bool = False, taxonomy: Taxonomy | None = None) -> Callable[[Callable[..., Any]], Method]:

@@ -1,4 +1,4 @@
-"""Which samples are worth an attack's while: those nearly there."""
+"""Selects the samples that are nearly broken, on which further attacks are worthwhile."""
 
 import torch
 from torch import Tensor

@@ -38,7 +38,7 @@ def each_way(problem: Problem, search: Callable[[Problem], Tensor], most: int) -
 
 
 def _distances(problem: Problem, criterion: ValueCriterion) -> Tensor:
-    """How far the clean answer is past each end, float64 [m, 2 * outputs]: upper ends, then lower ones; -inf where there is no end."""
+    """Return how far the clean answer is past each end, float64 [m, 2 * outputs]: upper ends first; -inf if there is no end."""
     scores = problem.scores(problem.x).double().nan_to_num(0.0)
     return torch.cat([scores - criterion.high, criterion.low - scores], 1)
 

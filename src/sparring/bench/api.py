@@ -16,6 +16,7 @@ from sparring.bench.run import Run
 from sparring.certification.certifier import Certifier
 from sparring.core.errors import PlanError
 from sparring.core.events import Listener
+from sparring.core.expression import split_list
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import find
 from sparring.core.threat import Threat
@@ -42,7 +43,7 @@ def evaluate(
     cascade: bool = True,
     points: Literal["none", "gallery", "all"] = "gallery",
     self_check: bool = True,
-    gate: Sequence[str] = (),
+    gate: str | Sequence[str] = (),
     out: str | os.PathLike[str] = "runs",
     listen: Listener | None = None,
     doubt: bool | None = None,
@@ -64,7 +65,7 @@ def evaluate(
         cascade: Whether an attack sees only the samples that earlier attacks left standing.
         points: Which adversarial inputs to keep: "none", "gallery" (a few for the report) or "all".
         self_check: Whether to re-evaluate with adaptive attacks where a check of the model fails.
-        gate: Rules such as "robust_accuracy >= 0.45".
+        gate: Rules such as "robust_accuracy >= 0.45", as a list, or as one string with commas between them.
         out: Folder or fsspec URL under which the run folder is made.
         listen: Called with (event, details).
         doubt: The former name of `self_check`.
@@ -90,7 +91,8 @@ def evaluate(
     if not threats or not all(isinstance(one, Threat) for one in threats):
         threat_of(threat if not threats else next(one for one in threats if not isinstance(one, Threat)))
     cases = find("aim", "evasion").cases(Request(data, [model], threats, attacks, certify, seed=seed))
-    check_gate(gate, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
+    rules = split_list(gate) if isinstance(gate, str) else list(gate)
+    check_gate(rules, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
     settings = Settings(seed, batch, cascade, points, self_check=self_check)
     listed = [attacks] if isinstance(attacks, Attack) else attacks
     said = listed if isinstance(listed, str) else [str(one) if isinstance(one, Attack) else one for one in listed]
@@ -103,10 +105,10 @@ def evaluate(
         "cascade": cascade,
         "points": points,
         "self_check": self_check,
-        "gate": list(gate),
+        "gate": rules,
     }
     run = carry_out(cases, out, plan, settings, listen)
-    run.record.header["gate"] = judge_gate(run, list(gate))
+    run.record.header["gate"] = judge_gate(run, rules)
     run.record.save_header()
     return run
 

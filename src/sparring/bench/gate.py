@@ -11,8 +11,9 @@ from sparring.core.expression import parse
 from sparring.core.rate import Rate
 from sparring.core.registry import find
 from sparring.metrics.excess import excess
-from sparring.metrics.measures import aim_of, attacks_of, compared_with, task_of
+from sparring.metrics.measures import attacks_of, compared_with, task_of
 from sparring.metrics.metric import Metric
+from sparring.records.record import aim_of
 
 EXCESS = re.compile(r"excess\s*\((?P<metric>.*)\)")
 

@@ -15,6 +15,7 @@ from sparring.aims.evasion.case import EvasionCase
 from sparring.attacks.attack_set import known_sets
 from sparring.bench.evaluate import carry_out
 from sparring.bench.run import Run
+from sparring.core.arguments import said, shown
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.events import Listener
 from sparring.core.expression import parse, split_list
@@ -31,6 +32,10 @@ OF_THE_RUN = ("seed", "batch", "cascade", "points", "self_check", "shard", "out"
 """Keys that hold for a whole run, so none of its evaluations may have its own."""
 
 
+WRITTEN: dict[Any, str] = {list[str]: "a string, or a list of strings", list[dict[str, Any]]: "a list of mappings from key to value"}
+"""What keys of these types hold, where the words for arguments of functions do not fit."""
+
+
 def read(kind: str, written: str) -> Any:
     """Return the registered thing of a kind that is written as `labels 0.1`."""
     expression = parse(written)
@@ -45,7 +50,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    aim: str = Field(default="evasion", description="the kind of harm: evasion, poisoning, membership, extraction, transfer or corruption (spar ls aims)")
+    aim: str = Field(default="evasion", description="the kind of harm (spar ls aims)")
     model: list[str] = Field(
         default=[], description="zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, FILE.json or FILE.txt of trees, or https://HOST/PATH"
     )
@@ -57,18 +62,20 @@ class Plan(BaseModel):
     )
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
     search: str | None = Field(default=None, description="how gradients of torch models are computed: fast, bfloat16 or plain")
-    data: str | None = Field(default=None, description="digits, breast-cancer, diabetes, or a file or folder")
+    data: str | None = Field(default=None, description="a data set by name, or a file or folder")
     split: str | None = Field(default=None, description="train, test or all, if the data has splits")
     task: str | None = Field(default=None, description="type of the true answers, if not classes: values(tolerance=20), labels(5), mask(count=2)")
     take: int | None = Field(default=None, description="number of samples to evaluate, from the first one on")
     target: str | None = Field(default=None, description="for tables: the column with the classes; for labels and values, several: cat,dog")
     deployed: str | None = Field(default=None, description="form in which images reach the model: float or 8bit")
-    threat: list[str] = Field(default=[], description="linf 8/255, l2 0.5, l1 10, l0 5, patch 6, spatial 20 3, corruptions 3, rules FILE, words 0.2 FILE")
+    threat: list[str] = Field(
+        default=[], description="what the adversary may change, such as linf 8/255, l2 0.5, patch 6, spatial 20 3, rules FILE or words 0.2 FILE"
+    )
     goal: str = Field(
         default="untargeted",
         description=(
-            "untargeted, targeted next, targeted random or targeted CLASS; for values, up 5, above 200 and so on; for masks, erase CLASS; "
-            "for labels, erase LABEL, add LABEL"
+            "what it wants: untargeted, targeted next, targeted random or targeted CLASS; for values, up 5; for masks, erase CLASS; "
+            "for labels, erase LABEL or add LABEL"
         ),
     )
     smallest: bool = Field(default=False, description="look for the smallest change within the radius; the column size then holds distances")
@@ -108,8 +115,10 @@ class Plan(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise PlanError(f"plan key {first['loc'][0]!r} = {first['input']!r}: {first['msg'].lower()}") from error
+            name = str(error.errors()[0]["loc"][0])
+            field = cls.model_fields[name]
+            cure = WRITTEN.get(field.annotation) or said(field.annotation).removesuffix(", or None")
+            raise PlanError(f"plan key {name!r} = {shown(values[name])}: give {cure} ({meanings()[name]})") from error
 
     @classmethod
     def read(cls, path: str | os.PathLike[str] | None, changes: Mapping[str, Any] | None = None) -> "Plan":
@@ -189,7 +198,7 @@ class Plan(BaseModel):
             space = find("space", expression.name).parse(*expression.arguments, **expression.settings)
             aim: Goal = find("goal", goal.name)(*goal.arguments, **goal.settings)
         except TypeError as error:
-            forms = f"a threat as {Plan.model_fields['threat'].description}, a goal as {Plan.model_fields['goal'].description}"
+            forms = " and ".join(f"{key}= ({meanings()[key]})" for key in ("threat", "goal"))
             raise PlanError(f"cannot read the threat {written!r} with goal {self.goal!r}: write {forms}") from error
         return Threat(space, aim, self.access or "gradients", Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
 
@@ -227,6 +236,17 @@ class Plan(BaseModel):
 
 RENAMED = {"doubt": "self_check"}
 """Keys by the names that they had before, which are understood with a warning."""
+
+
+NAMED = {"aim": ("aim",), "data": ("dataset",), "threat": ("space", "tampering"), "goal": ("goal",)}
+"""Keys whose values begin with the name of a registered thing, by the kinds of these things, where they are few."""
+
+
+def meanings() -> dict[str, str]:
+    """Return the keys of a plan and what they mean, with the registered names that some take."""
+    found = {name: str(field.description) for name, field in Plan.model_fields.items()}
+    names = {key: ", ".join(name for kind in kinds for name in everything(kind)) for key, kinds in NAMED.items()}
+    return {key: f"{meaning}; known: {names[key]}" if key in names else meaning for key, meaning in found.items()}
 
 
 def _keys_of_others(chosen: Aim) -> set[str]:

@@ -10,9 +10,9 @@ from sparring.core.foreign import in_our_words
 from sparring.core.rate import Rate
 from sparring.core.show import facts_table, rows_table
 from sparring.metrics.band import Band, band, certified_accuracy, proved_by
-from sparring.metrics.measures import Measure, aim_of, measures, measures_of_task
+from sparring.metrics.measures import Measure, measures, measures_of_task
 from sparring.metrics.outcome import CLEAN, clean_accuracy, outcomes, robust_accuracy
-from sparring.records.record import Record
+from sparring.records.record import Record, aim_of
 from sparring.report.html import write_report
 
 

@@ -5,14 +5,15 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
 from sparring.certification.certificate import Certificate
+from sparring.core.configured import Configured
 from sparring.core.errors import NeedsError, UnknownName
 from sparring.core.foreign import ours
-from sparring.core.registry import named_in, register
+from sparring.core.registry import register
 from sparring.core.rng import Rng
 from sparring.core.signature import check_signature
 from sparring.core.threat import Threat
@@ -33,7 +34,7 @@ class Limit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Certifier:
+class Certifier(Configured):
     """Represent a registered certifier with its settings.
 
     prove: (victim, x, y, threat, rng, *, seconds, **settings) -> one `Certificate` a sample; seconds is the limit a sample,
@@ -52,6 +53,8 @@ class Certifier:
     settings: dict[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     tasks: frozenset[str] = frozenset({"classes"})
+
+    quoted: ClassVar[bool] = False
 
     def __call__(self, victim: Victim, x: Tensor, y: Tensor, threat: Threat, rng: Rng, *, seconds: float | None = None) -> list[Certificate]:
         return list(self.prove(victim, x, y, threat, rng, seconds=seconds, **self.settings))
@@ -79,19 +82,7 @@ class Certifier:
 
     def describe(self) -> dict[str, Any]:
         """Return plain JSON for the record and its keys."""
-        return {"name": self.name, "settings": {**self.defaults, **self.settings}, "cites": self.cites, "certificate": True, "statistical": self.statistical}
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """Return the registered things that the settings name, such as verifiers.
-
-        Their code decides what it proves.
-        """
-        return tuple(named_in({**self.defaults, **self.settings}))
-
-    def __str__(self) -> str:
-        """Return the certifier as it is written in a plan."""
-        return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.settings.items())})" if self.settings else self.name
+        return {"name": self.name, "settings": self.filled, "cites": self.cites, "certificate": True, "statistical": self.statistical}
 
 
 def certifier(

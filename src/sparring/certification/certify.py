@@ -107,7 +107,7 @@ def certify(
     y = victim.task.check(y, len(x))
     if not len(x):
         raise InputError("there are no samples to certify, because x has no rows: give at least one")
-    threat.space.around(x, victim.domain)  # refuses radii of other samples
+    threat.space.check(x, victim.domain)
     rng = Rng.of(seed, range(len(x))) if rng is None else rng
     found: list[Certificate] = []
     with victim.session():

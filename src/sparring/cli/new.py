@@ -1,9 +1,11 @@
 """spar new: write the file that a new thing begins with."""
 
+import os
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +29,28 @@ def _kinds(incomplete: str) -> list[str]:
     return [kind for kind in kinds() if kind.startswith(incomplete)]
 
 
+def _to_install(place: Path, listing: str) -> str:
+    """Return how a folder that no installed plugin contains becomes part of one, with the exact commands."""
+    package, outside = place.resolve().name, place.resolve().parent
+    while (outside / "__init__.py").exists():
+        package, outside = f"{outside.name}.{package}", outside.parent
+    project = next((one for one in (outside, *outside.parents) if (one / "pyproject.toml").is_file()), outside)
+    shown = Path(os.path.relpath(project))
+    lines = [f"{listing} does not list it yet, because {place} is in no installed plugin"]
+    if not package.startswith("sparring.") and not _entry_points(project / "pyproject.toml"):
+        top = package.partition(".")[0]
+        lines += [f"add to {shown / 'pyproject.toml'} (see docs/plugins.md):", "  [project.entry-points.sparring]", f'  {top} = "{top}"']
+    return "\n".join([*lines, f"then run: pip install -e {shown} && {listing}"])
+
+
+def _entry_points(path: Path) -> Any:
+    """Return the plugins that a pyproject.toml names; None if there is no such file, or it names none."""
+    try:
+        return tomllib.loads(path.read_text()).get("project", {}).get("entry-points", {}).get("sparring")
+    except (OSError, ValueError):
+        return None
+
+
 def command(
     kind: Annotated[str, typer.Argument(help=f"What to write: {', '.join(kinds())}.", autocompletion=_kinds)],
     name: Annotated[str, typer.Argument(help="Its name in lower case, for example as in the paper.")],
@@ -36,7 +60,8 @@ def command(
 ) -> None:
     """Write one file with a working skeleton of a new thing.
 
-    Registry, laws, command line and report find the file; nothing else is edited. In a plugin package, name its folder.
+    Registry, laws, command line and report find the file; nothing else is edited. In a plugin package, name its folder; the package must be
+    installed before spar ls lists the file.
 
     Examples:
 
@@ -46,7 +71,7 @@ def command(
     """
     from sparring.cli.listing import plural
     from sparring.core.errors import PlanError, UnknownName
-    from sparring.core.registry import SAID, everything
+    from sparring.core.registry import SAID, everything, reads
 
     if kind not in kinds():
         raise UnknownName("kind", kind, kinds())
@@ -67,4 +92,5 @@ def command(
 
         print_json({"written": str(path)})
     elif not quiet:
-        typer.echo(f"{path}\nit is listed by: spar ls {plural(kind)} {name}")
+        listing = f"spar ls {plural(kind)} {name}"
+        typer.echo(f"{path}\n" + (f"it is listed by: {listing}" if reads(kind, place) else _to_install(place, listing)))

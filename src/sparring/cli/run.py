@@ -36,13 +36,13 @@ def command(
           attacks="pgd(steps=50), square" gate="robust_accuracy >= 0.45"
       spar run plan.yaml take=100
     """
-    from sparring.bench.plan import Plan
+    from sparring.bench.plan import Plan, meanings
     from sparring.cli.display import Display
     from sparring.cli.process import tune_allocator
     from sparring.cli.summary import print_keys, print_run
 
     if keys:
-        print_keys({name: str(field.description) for name, field in Plan.model_fields.items()})
+        print_keys(meanings())
         return
     tune_allocator()
     path, changes = read_words([*(words or []), *context.args])

@@ -16,6 +16,9 @@ SparringError
 import difflib
 from collections.abc import Iterable
 
+FEW = 4
+"""Up to this many known names are all listed; of so few, the nearest may be near by chance."""
+
 
 def __dir__() -> list[str]:
     return sorted(name for name, one in globals().items() if isinstance(one, type) and issubclass(one, SparringError))
@@ -44,14 +47,16 @@ class LoadError(UsageError):
 class UnknownName(UsageError):
     """Report a name that nothing is registered under, and suggest the nearest one.
 
-    hint: what to write instead; by default the nearest known names.
+    hint: what to write instead; by default the nearest known names, and all of them where they are few.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str | None = None):
         self.kind = kind
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = hint or (f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}")
+        few = len(known) <= FEW
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.7 if few else 0.5)
+        listed = [f"known: {', '.join(known) or 'none'}"] if few or not near else []
+        hint = hint or " ".join([*([f"did you mean {' or '.join(near)}?"] if near else []), *listed])
         super().__init__(f"unknown {kind} {name!r}: {hint}")
 
 

@@ -27,7 +27,8 @@ def parse(text: str) -> Expression:
     if "(" not in text:
         name, *rest = text.split()[:1] + text.split()[1:] or [""]
         if not name.replace("-", "_").isidentifier():
-            raise PlanError(f"cannot read {text!r}: it must start with a name")
+            wrong = "it must start with a name" if text else "it is empty"
+            raise PlanError(f"cannot read {text!r}: {wrong}; write a name and its settings, such as pgd(steps=50) or linf 8/255")
         return Expression(name, [_word(part) for part in rest], {})
     try:
         tree = ast.parse(text, mode="eval").body

@@ -291,7 +291,7 @@ def content_of(digests: Sequence[str], data: Samples) -> str:
 
 def _order(data: Samples) -> tuple[Tensor, list[str]]:
     if not len(data):
-        raise InputError(f"{data.name} has no samples to learn from")
+        raise InputError(f"{data.name} has no samples to learn from: give at least one")
     x, y = data.domain.pack(data.x), np.ascontiguousarray(data.y.detach().cpu().numpy())
     rows = [str(one).encode() for one in x] if x.dtype.kind in "US" else [one.tobytes() for one in np.ascontiguousarray(x)]
     digests = [hashlib.blake2b(row + truth.tobytes(), digest_size=16).hexdigest() for row, truth in zip(rows, y, strict=True)]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 from torch import Tensor
 
+from sparring.core.registry import everything
 from sparring.core.rng import Rng
 
 if TYPE_CHECKING:
@@ -48,6 +49,17 @@ class Goal(ABC):
     kind: ClassVar[str]
     tasks: ClassVar[frozenset[str]] = frozenset()
     usual: ClassVar[bool] = False
+
+    def misfit(self, task: "Task", name: str = "the model") -> str:
+        """Return why the goal makes no sense for this task, and which goals do; empty where it does.
+
+        `name`: of the model, for the sentence.
+        """
+        if not self.tasks or task.kind in self.tasks:
+            return ""
+        fitting = [kind for kind, goal in everything("goal").items() if not goal.tasks or task.kind in goal.tasks]
+        needed, known = " or ".join(sorted(self.tasks)), ", ".join(fitting)
+        return f"the goal {self.kind} is for answers of the kind {needed}, but {name} answers {task}: choose one of the goals {known}"
 
     @abstractmethod
     def freeze(self, truth: Tensor, task: "Task", rng: Rng) -> Criterion:

@@ -9,6 +9,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from sparring.core.errors import PluginWarning, SparringError, UnknownName
@@ -98,6 +99,14 @@ def everything(kind: str) -> dict[str, Any]:
         _walk(room)
     _load_plugins()
     return dict(sorted(_things[kind].items()))
+
+
+def reads(kind: str, folder: Path) -> bool:
+    """Return whether the registry imports the modules of a folder to find things of a kind."""
+    everything(kind)
+    walked = (*ROOMS[kind].split(), *(point.value.partition(":")[0].strip() for point in entry_points(group="sparring")))
+    packages = [module for name, module in sys.modules.items() if any(f"{name}.".startswith(f"{one}.") for one in walked)]
+    return folder.resolve() in {Path(one).resolve() for package in packages for one in getattr(package, "__path__", ())}
 
 
 def find(kind: str, name: str) -> Any:

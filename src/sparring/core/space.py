@@ -59,11 +59,18 @@ class Space(ABC):
     parse: ClassVar[Callable[..., "Space"]]
     """The space from the arguments written in a plan: `linf 8/255` calls `parse(8 / 255)`."""
 
+    by_size: ClassVar[bool] = False
+    """Whether the size alone limits a change, so that a large radius allows every input."""
+
     radius: float | Tensor
 
     @abstractmethod
     def around(self, origin: Batch, domain: Domain) -> Region:
         """Return the region of allowed points around `origin` ([n, ...])."""
+
+    def check(self, x: Batch, domain: Domain) -> None:
+        """Raise an error if the space does not apply to these inputs, or cannot be meant for them."""
+        self.around(x, domain)
 
     def describe(self) -> dict[str, Any]:
         """Return the space as plain JSON that names everything that matters.
@@ -112,4 +119,4 @@ def check_radius(radius: float | Tensor) -> None:
     if values.ndim > 1:
         raise InputError(f"radius has shape {tuple(values.shape)}: give a number, or one number per sample")
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
-        raise InputError(f"radius must be finite and at least 0, got {radius}")
+        raise InputError(f"radius must be finite and at least 0, got {radius}: give such a number, or a tensor of one per sample")

@@ -1,6 +1,7 @@
 """Defines a victim: a model with the access that it exposes."""
 
 import contextlib
+import functools
 import math
 import random
 from abc import ABC, abstractmethod
@@ -28,12 +29,27 @@ class Graded(NamedTuple):
     grad: Tensor
 
 
+ASKED = ("scores", "answer", "decide", "search_scores", "gradient", "gradients")
+"""The methods of a victim whose first argument is a batch."""
+
+
+def _of_a_batch(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a victim that also takes arrays, lists and data frames, which the domain checks and converts."""
+
+    @functools.wraps(method)
+    def asked(self: "Victim", x: Any, *more: Any, **named: Any) -> Any:
+        batch = isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype == object)
+        return method(self, x if batch else self.domain.check(x), *more, **named)
+
+    return asked
+
+
 class Victim(ABC):
     """Represent a model to attack; adapters in `models/` wrap models of other libraries.
 
     `scores` and `answer` query the model as it is deployed. `search_scores` and `gradient` may query a faster private copy of it; then
     `exact` is False and a search confirms a success with the deployed model.
-    The user's model is never changed.
+    The user's model is never changed. Besides batches of the domain, all methods take what its `check` takes, such as arrays and lists.
 
     Attributes:
         name: How people call the model.
@@ -57,6 +73,12 @@ class Victim(ABC):
     slack: float = math.inf
     """Where not exact: how far a searched margin may be off, as a share of the largest score. Successes by more are not
     confirmed during the search; the judge asks about all of them anyway."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        for name in ASKED:
+            if name in vars(cls):
+                setattr(cls, name, _of_a_batch(vars(cls)[name]))
 
     @property
     def classes(self) -> int:

@@ -116,7 +116,7 @@ class Data:
             batch = domain.check(x)
             count = len(batch)
             if count == 0:
-                raise InputError("there are no samples")
+                raise InputError("there are no samples: give at least one")
             if task is not None and not isinstance(task, Task):
                 raise InputError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
             task = task or Classes(len(classes) if classes and len(classes) > 1 else None)

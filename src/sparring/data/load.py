@@ -60,6 +60,8 @@ def load(
     if isinstance(source, str) and source in sets:
         options.check(frozenset({"split", "task"}), f"the embedded set {source!r}")
         return _answering(sets[source](split or "test"), options.task).take(take, seed)
+    if not os.fspath(source):
+        raise LoadError(f"the source of the data is an empty name: give a path or one of {', '.join(sets)}")
     path = Path(source).expanduser()
     reader = _reader_of(path, sets, isinstance(source, str))
     options.check(reader.takes, reader.files)

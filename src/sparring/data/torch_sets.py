@@ -45,7 +45,7 @@ def collected(source: Any, domain: Domain, take: int | None = None, name: str = 
         if take is None and held > MOST_BYTES:
             raise InputError(f"{name}: the first {len(inputs)} samples fill {held / 2**30:.1f} GiB of memory: read fewer with take=1000")
     if not inputs:
-        raise InputError(f"{name}: there are no samples")
+        raise InputError(f"{name}: there are no samples: give at least one")
     return _stacked(inputs, name), _truth(truths)
 
 
@@ -77,7 +77,7 @@ def _of_batches(loader: Iterable[Any], name: str) -> Iterator[tuple[Any, Any]]:
         for number, batch in enumerate(loader):
             x, y = _pair(batch, f"{name}, batch {number}")
             if len(x) != len(y):
-                raise InputError(f"{name}, batch {number}: {len(y)} labels for {len(x)} samples")
+                raise InputError(f"{name}, batch {number}: {len(y)} labels for {len(x)} samples: give one label per sample")
             yield from zip(x, y, strict=True)
 
 

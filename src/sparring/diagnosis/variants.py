@@ -62,11 +62,11 @@ def twins(subject: Subject, *, inside: bool = False) -> list[Variant]:
 
 
 def _differs(subject: Subject, twin: Victim) -> bool:
-    """Do its gradients lead elsewhere? The only child of a module is often the same network once more."""
+    """Return whether its gradients differ; the only child of a module is often the same network."""
     x, y = subject.x[:8], subject.y[:8]
     try:
         own, other = (one.gradient(x, lambda scores: subject.task.wrong(y.to(scores.device)).loss(scores)).grad.flatten(1) for one in (subject.victim, twin))
-    except Exception:  # the victim cannot be differentiated, and perhaps its part can
+    except Exception:  # the victim cannot be differentiated, but perhaps its part can
         return _works(subject, twin)
     return bool((own - other).norm(dim=1).gt(1e-2 * other.norm(dim=1)).any())
 
@@ -98,14 +98,14 @@ def _stood_in(subject: Subject, culprits: list[Suspect], way: Backward, *, repai
 
 
 def _steady(subject: Subject, victim: Victim) -> Victim:
-    """Averaged where the answers are random too."""
+    """Return the variant averaged over draws if its answers are random."""
     return EotVictim(victim, DRAWS) if is_random(subject) else victim
 
 
 def _works(subject: Subject, victim: Victim, dtype: torch.dtype | None = None) -> bool:
-    """Can it be asked, and does a gradient come back?"""
+    """Return whether the variant answers and yields a gradient."""
     x = subject.x[:2] if dtype is None else subject.x[:2].to(dtype)
-    with victim.session(), contextlib.suppress(Exception):  # whatever a stand-in does to a foreign model, it is then left out
+    with victim.session(), contextlib.suppress(Exception):  # a variant that fails on the model of a user is left out
         return bool(victim.gradient(x, lambda scores: scores.square().flatten(1).sum(1)).grad.isfinite().all())
     return False
 
@@ -171,5 +171,5 @@ class InnerVictim(Wrapped):
         if self.task.kind != "classes":
             return torch.stack(answers).mean(0)
         scores = answers[0] if len(answers) == 1 else torch.stack([one.log_softmax(1).exp() for one in answers]).mean(0).clamp_min(1e-30).log()
-        missing = self.classes - scores.shape[1]  # a class that the wrapper adds, for inputs it turns away
+        missing = self.classes - scores.shape[1]  # a class that the wrapper adds for inputs that it rejects
         return torch.cat([scores, scores.detach().amin(1, keepdim=True).expand(-1, missing) - 1], 1) if missing else scores

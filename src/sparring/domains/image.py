@@ -4,12 +4,14 @@ import base64
 import html
 import io
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sparring.core.arguments import shown
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, PlanError
 from sparring.core.foreign import in_our_words
@@ -117,7 +119,7 @@ def as_tensor(x: Any) -> Tensor:
     try:
         batch = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
     except (TypeError, ValueError) as error:
-        raise InputError(f"x is not an array of numbers: {error}") from error
+        raise InputError(f"x is not an array of numbers ({error}): give floats [n, channels, height, width]") from error
     if not batch.is_floating_point():
         raise InputError(f"x has type {batch.dtype}: convert it to floating point and divide 8-bit images by 255")
     return batch
@@ -125,8 +127,9 @@ def as_tensor(x: Any) -> Tensor:
 
 def check_range(batch: Tensor, low: float, high: float, kind: str) -> None:
     """Raise InputError for values that are not finite or outside [low, high]."""
-    if not bool(torch.isfinite(batch).all()):
-        raise InputError(f"x has {int((~torch.isfinite(batch)).sum())} values that are NaN or infinite")
+    if len(wrong := (~torch.isfinite(batch)).nonzero()):
+        seen = "1 value that is" if len(wrong) == 1 else f"{len(wrong)} values that are"
+        raise InputError(f"x has {seen} NaN or infinite, the first in sample {int(wrong[0, 0])}: replace such values, or drop the samples")
     if batch.numel() and (float(batch.min()) < low or float(batch.max()) > high):
         raise InputError(
             f"x has values in [{float(batch.min()):.4g}, {float(batch.max()):.4g}] but the {kind} domain is "
@@ -135,7 +138,9 @@ def check_range(batch: Tensor, low: float, high: float, kind: str) -> None:
 
 
 @in_our_words
-def image(channels: int, height: int | None = None, width: int | None = None, *, low: float = 0.0, high: float = 1.0, deployed: str = "float") -> Image:
+def image(
+    channels: int | Any, height: int | Any = None, width: int | Any = None, *, low: float = 0.0, high: float = 1.0, deployed: str = "float"
+) -> Image:  # sizes are checked below, because the first one is not always the channels
     """Return the domain of images: `image(3, 32, 32)`; `image(28, 28)` has one channel.
 
     Args:
@@ -156,7 +161,12 @@ def image(channels: int, height: int | None = None, width: int | None = None, *,
         >>> image(28, 28).shape
         (1, 28, 28)
     """
-    if height is None:
-        raise PlanError(f"image({channels}): give image(channels, height, width), or image(height, width) for one channel")
-    shape = (1, channels, height) if width is None else (channels, height, width)
-    return Image(shape, low, high, deployed)
+    sizes = [channels, height, width] if width is not None else [channels, height] if height is not None else [channels]
+    written = f"image({', '.join(map(shown, sizes))})"
+    if wrong := [one for one in sizes if isinstance(one, bool) or not isinstance(one, Integral) or one < 1]:
+        cure = "give image(channels, height, width), or image(height, width)"
+        raise PlanError(f"{written}: {shown(wrong[0])} is no whole number of at least 1: {cure}")
+    if len(sizes) == 1:
+        raise PlanError(f"{written}: give image(channels, height, width), or image(height, width) for one channel")
+    one, two, three = [1, *map(int, sizes)][-3:]
+    return Image((one, two, three), low, high, deployed)

@@ -38,7 +38,7 @@ class Column:
         if self.kind == "category" and not self.levels:
             raise PlanError(f"column {self.name!r} is a category without levels: give levels=")
         if self.low is not None and self.high is not None and self.low > self.high:
-            raise PlanError(f"column {self.name!r}: low {self.low} is above high {self.high}")
+            raise PlanError(f"column {self.name!r}: low {self.low} is above high {self.high}: exchange them")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -67,14 +67,20 @@ class Table(Domain):
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice or not names:
-            raise PlanError(f"a table needs columns with unique names; repeated names: {', '.join(sorted(twice)) or 'none'}")
+        if not names:
+            raise PlanError("the table has no columns: give names, Columns or a data frame, such as sp.table(['age', 'height'])")
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise PlanError(f"several columns of the table are named {', '.join(sorted(twice))}: give each column a name of its own")
 
     @property
     def names(self) -> list[str]:
         """Return the names of the columns."""
         return [column.name for column in self.columns]
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Return the shape of one row."""
+        return (len(self.columns),)
 
     @cached_property
     def low(self) -> Tensor:
@@ -102,17 +108,18 @@ class Table(Domain):
         if bool(outside.any()):
             row, place = outside.nonzero()[0].tolist()
             column = self.columns[place]
-            raise InputError(f"row {row}, column {column.name!r} is {batch[row, place]:g}, outside [{column.bounds[0]:g}, {column.bounds[1]:g}]")
+            low, high = column.bounds
+            raise InputError(f"row {row}, column {column.name!r} is {batch[row, place]:g}, outside [{low:g}, {high:g}]: correct it, or the column")
         broken = self.whole & (batch != batch.round())
         if bool(broken.any()):
             row, place = broken.nonzero()[0].tolist()
-            raise InputError(f"row {row}, column {self.names[place]!r} is {batch[row, place]:g}, not a whole number")
+            raise InputError(f"row {row}, column {self.names[place]!r} is {batch[row, place]:g}, not a whole number: round it")
         return batch
 
     def _encode(self, frame: pd.DataFrame) -> Tensor:
         missing = [name for name in self.names if name not in frame.columns]
         if missing:
-            raise InputError(f"the frame lacks the columns {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}")
+            raise InputError(f"the frame lacks the columns {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}: add them")
         encoded = []
         for column in self.columns:
             values = frame[column.name]
@@ -182,7 +189,7 @@ def _numbers(x: Any) -> Tensor:
         array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
         return torch.from_numpy(array.astype(np.float64))
     except (TypeError, ValueError) as error:
-        raise InputError(f"x is not an array of numbers: {error}") from error
+        raise InputError(f"x is not an array of numbers ({error}): give floats [n, columns], or a data frame where there are categories") from error
 
 
 @in_our_words

@@ -49,7 +49,7 @@ class Text(Domain):
         listed = list(x) if isinstance(x, Sequence | np.ndarray) or hasattr(x, "__iter__") else [x]
         for place, one in enumerate(listed):
             if not isinstance(one, str):
-                raise InputError(f"sample {place} is {one!r} ({type(one).__name__}), not a string")
+                raise InputError(f"sample {place} is {one!r} ({type(one).__name__}), not a string: give strings only")
             if not one.strip():
                 raise InputError(f"sample {place} is an empty string: drop it")
         return Strings.of([str(one) for one in listed])

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from sparring.core.rate import Rate
+from sparring.core.rate import Rate, wilson
 from sparring.metrics.outcome import CLEAN, outcomes
 
 ANSWERED = ("held", "broken", "out_of_budget", "error")
@@ -45,7 +45,8 @@ def ratio(hits: np.ndarray, whole: np.ndarray, confidence: float = 0.95) -> Rate
     Columns with an empty whole are excluded.
 
     The interval treats samples, not their pixels or labels, as drawn at random. It is that of a ratio of sums by linearisation (Cochran 1977, section 6.3),
-    with Student's quantile.
+    with Student's quantile. If all samples have the same ratio, that one would have no width, and the interval is Wilson's for the number of samples, as
+    in `Rate.mean`.
 
     Args:
         hits: [n, columns], at most `whole`.
@@ -62,5 +63,8 @@ def ratio(hits: np.ndarray, whole: np.ndarray, confidence: float = 0.95) -> Rate
         return Rate(value, 0.0, 1.0, n)
     count = len(whole)
     pull = ((hits[:, occurs] - shares * whole[:, occurs]) / whole[:, occurs].mean(0)).mean(1)
+    if np.ptp(pull) < 1e-12:
+        interval = wilson(value * n, n, confidence)
+        return Rate(value, float(interval.low), float(interval.high), n)
     half = float(stdtrit(n - 1, 0.5 + 0.5 * confidence)) * float(pull.std(ddof=1)) / math.sqrt(count)
     return Rate(value, max(0.0, value - half), min(1.0, value + half), n)

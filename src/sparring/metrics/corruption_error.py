@@ -48,15 +48,12 @@ class CorruptionError:
 
     @property
     def mean_interval(self) -> tuple[float, float]:
-        """Return the 95 % interval of the mean error.
+        """Return the 95 % interval of the mean error, as `Rate.mean` computes it.
 
         Every corruption uses the same images, so the interval counts images, not answers.
         """
-        shares = self.wrong.mean((0, 1))
-        if len(shares) < 2:
-            return 0.0, 1.0
-        half = 1.959964 * float(shares.std(ddof=1)) / math.sqrt(len(shares))
-        return max(0.0, self.mean - half), min(1.0, self.mean + half)
+        found = Rate.mean(self.wrong.mean((0, 1)))
+        return found.low, found.high
 
     def ratio(self, name: str, *, relative: bool = False) -> float:
         """Return the CE of one corruption: its errors divided by those of the baseline.

@@ -9,6 +9,7 @@ from sparring.core.expression import parse
 from sparring.core.rate import Rate
 from sparring.core.registry import ask_tolerantly, everything
 from sparring.metrics.metric import Metric
+from sparring.records.record import aim_of
 
 
 class Measure(NamedTuple):
@@ -34,14 +35,6 @@ class Measure(NamedTuple):
     def role(self) -> str:
         """Return the role of the cell in a word; empty if the metric is about the whole case."""
         return "" if not self.cell else "control" if self.control else "reference" if self.reference else "attack"
-
-
-def aim_of(case: Mapping[str, Any]) -> str:
-    """Return the name of the aim of a case in a header.
-
-    Older headers without an aim are about evasion.
-    """
-    return str((case.get("aim") or {}).get("name", "evasion"))
 
 
 def controls_of(case: Mapping[str, Any]) -> list[str]:

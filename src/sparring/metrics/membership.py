@@ -6,7 +6,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from sparring.core.errors import PlanError
-from sparring.core.rate import Rate
+from sparring.core.rate import Rate, wilson
 from sparring.metrics.metric import metric
 
 
@@ -22,7 +22,9 @@ def scores(cell: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def auc(cell: pd.DataFrame) -> Rate:
     """Return the probability that a member scores higher than a non-member, ties by half.
 
-    The interval is that of DeLong (1988).
+    The interval is that of DeLong (1988). Where scores show no variance, as if every member scores above every non-member, that one
+    would have no width; it is then Wilson's for the smaller of the two groups, because the variance of the area A is at most
+    A (1 - A) / min(m, n) (Birnbaum and Klose 1957).
     """
     members, others = scores(cell)
     m, n = len(members), len(others)
@@ -32,6 +34,9 @@ def auc(cell: pd.DataFrame) -> Rate:
     above = (ranks[:m] - rankdata(members)) / n  # per member the share of the others that score lower
     below = 1 - (ranks[m:] - rankdata(others)) / m
     value = float(above.mean())
+    if np.ptp(above) == np.ptp(below) == 0:
+        interval = wilson(value * min(m, n), min(m, n))
+        return Rate(value, float(interval.low), float(interval.high), m + n)
     half = float(ndtri(0.975)) * float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
     return Rate(value, max(0.0, value - half), min(1.0, value + half), m + n)
 

@@ -8,14 +8,20 @@ from sparring.metrics.metric import metric
 
 @metric("trained_accuracy", aim="poisoning", per_cell=True)
 def trained_accuracy(cell: pd.DataFrame) -> Rate:
-    """Return the test accuracy of the trained models, averaged over the trials."""
-    return Rate.mean(cell.quality.dropna())
+    """Return the test accuracy of the trained models, averaged over the trials.
+
+    If all trials agree, the interval is that of the test samples behind one trial; see `Rate.mean`.
+    """
+    return Rate.mean(cell.quality.dropna(), behind=cell.test_n.max())
 
 
 @metric("accuracy_drop", aim="poisoning", per_cell=True)
 def accuracy_drop(cell: pd.DataFrame) -> Rate:
-    """Return the test accuracy lost against the clean twins, averaged over the trials."""
-    return Rate.mean(-cell.margin.dropna(), low=-1.0)
+    """Return the test accuracy lost against the clean twins, averaged over the trials.
+
+    If all trials agree, the interval is that of the test samples behind one trial; see `Rate.mean`.
+    """
+    return Rate.mean(-cell.margin.dropna(), low=-1.0, behind=cell.test_n.max())
 
 
 @metric("damaged", aim="poisoning", per_cell=True)

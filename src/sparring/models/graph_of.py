@@ -43,12 +43,9 @@ def network_of(victim: Victim) -> Network:
 def shape_of(domain: Domain) -> Shape:
     """Return the shape of one input of numbers."""
     shape = getattr(domain, "shape", None)
-    if shape is not None:
-        return tuple(shape)
-    columns = getattr(domain, "columns", None)
-    if columns is None:
+    if shape is None:
         raise Unsupported(f"the inputs are {domain.kind}: bounds need numerical inputs")
-    return (len(columns),)
+    return tuple(shape)
 
 
 def _fitted(network: Network, victim: Victim) -> Network:

@@ -80,8 +80,7 @@ class OnnxVictim(DifferentiableVictim):
         return None if all(isinstance(side, int) and side > 0 for side in sides) else shape
 
     def _example(self) -> Tensor:
-        shape = getattr(self.domain, "shape", None) or (len(getattr(self.domain, "columns", ())),)
-        return torch.zeros(self.rows or 1, *shape)
+        return torch.zeros(self.rows or 1, *getattr(self.domain, "shape", (0,)))
 
     def scores(self, x: Batch) -> Tensor:
         fed = np.ascontiguousarray(self.domain.native(x), dtype=self.type)

@@ -69,10 +69,7 @@ class TorchVictim(DifferentiableVictim):
     def _example(self) -> Tensor:
         shape = getattr(self.domain, "shape", None)
         if shape is None:
-            columns = getattr(self.domain, "columns", None)
-            if columns is None:
-                raise LoadError(f"{self.name} is a torch module, but the inputs are {self.domain.kind}: wrap it in a function that maps strings to scores")
-            shape = (len(columns),)
+            raise LoadError(f"{self.name} is a torch module, but the inputs are {self.domain.kind}: wrap it in a function that maps strings to scores")
         low, high = (torch.as_tensor(edge, dtype=torch.float64) for edge in (self.domain.low, self.domain.high))  # type: ignore[attr-defined]
         middle = ((low.clamp(-1e3, 1e3) + high.clamp(-1e3, 1e3)) / 2).to(self.device, self.dtype)
         return (torch.zeros(2, *shape, device=self.device, dtype=self.dtype) + middle).contiguous()

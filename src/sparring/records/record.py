@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ ROW = pa.schema(
         ("margin", pa.float64()),  # how far from the goal; positive means not met
         ("size", pa.float64()),  # of the change, in the unit of the radius
         ("radius", pa.float64()),
-        ("queries", pa.int64()),
+        ("queries", pa.int64()),  # of this row; what all rows of a cell share, as the copy of an extraction, is divided among them
         ("forwards", pa.int64()),
         ("backwards", pa.int64()),
         ("seconds", pa.float64()),  # share of the batch
@@ -53,6 +53,14 @@ def key_of(description: Any) -> str:
     """Return a short, stable hash of plain JSON: the address of a cell or a run."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def aim_of(case: Mapping[str, Any]) -> str:
+    """Return the name of the aim of a case in a header.
+
+    Older headers without an aim are about evasion.
+    """
+    return str((case.get("aim") or {}).get("name", "evasion"))
 
 
 class Record:

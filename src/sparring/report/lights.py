@@ -45,7 +45,7 @@ def lights(case: CaseView) -> list[Light]:
         )
         for check in case.checks
     ]  # fmt: skip
-    found = (_control(case), _errors(case), _infeasible(case), _complete(case))
+    found = (_control(case), _errors(case), _infeasible(case), _complete(case), _bounded(case))
     return recorded + [light for light in found if light]
 
 
@@ -127,3 +127,11 @@ def _complete(case: CaseView) -> Light | None:
         "Run the same command again: it continues where it stopped.",
         case.missing or None,
     )
+
+
+def _bounded(case: CaseView) -> Light | None:
+    """A threat that allows every input measures nothing; there is no light for one that does not."""
+    if not case.threat.get("boundless"):
+        return None
+    finding = "The threat allows any input, however different, so robust accuracy says nothing about small changes."
+    return Light("R5", "The threat allows some inputs only", "caution", finding, "Give a smaller radius.")

@@ -13,9 +13,8 @@ from sparring.core.rate import Rate
 from sparring.core.registry import find
 from sparring.core.task import Task
 from sparring.metrics.band import certified_accuracy
-from sparring.metrics.measures import aim_of
 from sparring.metrics.outcome import CLEAN, clean_accuracy, judged, outcomes, robust_accuracy
-from sparring.records.record import Points, Record
+from sparring.records.record import Points, Record, aim_of
 from sparring.report.wording import DASH, count, samples
 
 LONGEST_ANSWER = 60

@@ -124,14 +124,15 @@ class Classes(Task):
             several = f"; where a sample may have several labels, give task=labels({labels.shape[1]})" if labels.ndim == 2 else ""
             raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot){several}")
         if len(labels) != count:
-            raise InputError(f"{len(labels)} labels for {count} samples")
+            raise InputError(f"{len(labels)} labels for {count} samples: give one class per sample")
         whole = labels.to(torch.int64)
         if labels.is_complex() or not bool((whole == labels).all()):
-            raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}")
+            raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}: number classes from 0 on")
         if count and int(whole.min()) < 0:
             raise InputError(f"labels must be at least 0, got {int(whole.min())}: number the classes from 0 on")
         if count and self.classes is not None and int(whole.max()) >= self.classes:
-            raise InputError(f"labels lie in [{int(whole.min())}, {int(whole.max())}] but the classes are 0 to {self.classes - 1}")
+            least, most = int(whole.min()), int(whole.max())
+            raise InputError(f"labels lie in [{least}, {most}] but the classes are 0 to {self.classes - 1}: correct the labels or that number")
         return whole
 
     def wrong(self, truth: Tensor) -> ClassCriterion:

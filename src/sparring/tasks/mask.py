@@ -199,18 +199,19 @@ class Mask(Task):
         if masks.ndim != 3:
             raise InputError(f"masks have shape {tuple(masks.shape)}: give one class per pixel, [{count}, height, width] (not one-hot)")
         if len(masks) != count:
-            raise InputError(f"{len(masks)} masks for {count} samples")
+            raise InputError(f"{len(masks)} masks for {count} samples: give one mask per sample")
         if self.size is not None and tuple(masks.shape[1:]) != self.size:
             shown = " x ".join(map(str, masks.shape[1:]))
             raise InputError(f"masks are {shown}, but the model answers {self.size[0]} x {self.size[1]}: scale the masks, or the scores inside the model")
         whole = masks.to(torch.int64)
         if masks.is_complex() or not bool((whole == masks).all()):
-            raise InputError(f"masks must hold whole numbers, got {masks.dtype} such as {masks[whole != masks][:3].tolist()}")
+            raise InputError(f"masks must hold whole numbers, got {masks.dtype} such as {masks[whole != masks][:3].tolist()}: number classes from 0 on")
         whole = whole.where(whole != self.ignore, VOID)
         low, high = (int(whole.min()), int(whole.max())) if whole.numel() else (0, 0)
         if low < VOID or (self.count is not None and high >= self.count):
             classes = f"0 to {self.count - 1}" if self.count else "numbered from 0"
-            raise InputError(f"masks hold values in [{low}, {high}] but the classes are {classes}, and pixels that do not count are {self.ignore} or -1")
+            marks = f"pixels that do not count are {self.ignore} or -1"
+            raise InputError(f"masks hold values in [{low}, {high}] but the classes are {classes}, and {marks}: correct the masks, or ignore=")
         empty = (~(whole >= 0).flatten(1).any(1)).nonzero().flatten().tolist()
         if empty:
             raise InputError(f"mask {empty[0]} has no pixel that counts ({len(empty)} such masks): leave these samples out")

@@ -43,7 +43,7 @@ class Add(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> LabelsCriterion:
         if not isinstance(task, Labels):
-            raise InputError(f"adding a label needs a model that answers sets of labels, but this one answers {task}: choose another goal")
+            raise InputError(self.misfit(task))
         return task.changed(truth, self.target, present=False)
 
     def clean(self) -> "Add":

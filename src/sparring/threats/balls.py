@@ -20,12 +20,8 @@ from sparring.core.errors import NeedsError, PlanError
 from sparring.core.registry import register
 from sparring.core.rng import Rng
 from sparring.core.space import Region, Space, check_radius
+from sparring.core.wide import wide
 from sparring.threats.planes import flattest, shortest, sparsest
-
-
-def _rows(values: Tensor, like: Tensor) -> Tensor:
-    """[n] to [n, 1, ...] with as many axes as `like`."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _first(reached: Tensor) -> Tensor:
@@ -85,12 +81,12 @@ class BallRegion(Region):
 
         May leave ball and box.
         """
-        return torch.addcmul(x, _rows(length, x).to(x.dtype), self.steepest(g))
+        return torch.addcmul(x, wide(length, x).to(x.dtype), self.steepest(g))
 
     def toward(self, x: Tensor, size: Tensor) -> Tensor:
         """Return points at most `size` ([n]) from the origin on the straight way to x."""
         share = (size / self.size(x).clamp_min(1e-30)).clamp(0, 1).to(x.dtype)
-        return self.origin + (x - self.origin) * _rows(share, x)
+        return self.origin + (x - self.origin) * wide(share, x)
 
     def within(self, x: Tensor, size: Tensor) -> Tensor:
         """Return x brought to at most `size` ([n], no larger than the radius) from the origin.
@@ -105,7 +101,7 @@ class BallRegion(Region):
         Coordinates that are at the
         edge of the box they would have to pass stay; the result may leave the box.
         """
-        way = normal * _rows(gap.sign(), normal).to(normal.dtype)
+        way = normal * wide(gap.sign(), normal).to(normal.dtype)
         low, high = box(self.domain, x)
         return self.ascend(x, way * torch.where(way > 0, x < high, x > low), self._plain(normal, gap))
 
@@ -167,7 +163,7 @@ class LinfRegion(BallRegion):
 
     def excess(self, x: Tensor, size: Tensor) -> Tensor:
         """Return the signed part of the change that lies beyond `size` ([n]), per coordinate."""
-        d, reach = x - self.origin, _rows(size, x).to(x.dtype)
+        d, reach = x - self.origin, wide(size, x).to(x.dtype)
         return d - torch.minimum(torch.maximum(d, -reach), reach)
 
     def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
@@ -184,7 +180,7 @@ class LinfRegion(BallRegion):
 
     def toward(self, x: Tensor, size: Tensor) -> Tensor:
         """Return x with every coordinate at most `size` ([n]) from the origin."""
-        reach = _rows(size, x).to(x.dtype)
+        reach = wide(size, x).to(x.dtype)
         return torch.minimum(torch.maximum(x, self.origin - reach), self.origin + reach)
 
 
@@ -223,7 +219,7 @@ class L2Region(BallRegion):
     def shrunk(self, x: Tensor, by: Tensor) -> Tensor:
         """Return the proximal step of `by` ([n]) times the size: the whole change `by` shorter."""
         share = (1 - by / self.size(x).clamp_min(1e-300)).clamp_min(0)
-        return self.origin + (x - self.origin) * _rows(share, x).to(x.dtype)
+        return self.origin + (x - self.origin) * wide(share, x).to(x.dtype)
 
     def onto(self, x: Tensor, size: Tensor) -> Tensor:
         """Scale the change of x to length `size` ([n]) in the box, as far as it allows.
@@ -233,30 +229,30 @@ class L2Region(BallRegion):
         """
         d = x - self.origin
         flat, room = d.flatten(1), torch.where(d > 0, self.high - self.origin, self.origin - self.low).flatten(1)
-        long, wide = flat.square(), room.square()
+        long, most = flat.square(), room.square()
         limit = (size * (1 - 4 * torch.finfo(x.dtype).eps)).to(x.dtype)[:, None]
         t = limit / long.sum(1, keepdim=True).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
         for _ in range(flat.shape[1]):
-            stuck = t.square() * long >= wide
-            left = limit.square() - wide.where(stuck, 0.0).sum(1, keepdim=True)
+            stuck = t.square() * long >= most
+            left = limit.square() - most.where(stuck, 0.0).sum(1, keepdim=True)
             free = long.where(~stuck, 0.0).sum(1, keepdim=True)
             further = torch.where(free > 0, (left.clamp_min(0) / free).sqrt(), t).nan_to_num(posinf=0.0)
             longer = further > t * 1.001
             if not bool(longer.any()):
                 break
             t = torch.where(longer, further, t)  # a row that is done stays as it is while others go on
-        return torch.addcmul(self.origin, d, _rows(t.squeeze(1), d)).clamp(self.low, self.high)
+        return torch.addcmul(self.origin, d, wide(t.squeeze(1), d)).clamp(self.low, self.high)
 
     def steepest(self, g: Tensor) -> Tensor:
         """Return the gradient, scaled to length 1."""
         length = torch.linalg.vector_norm(g.flatten(1), dim=1).clamp_min(torch.finfo(g.dtype).tiny)
-        return g / _rows(length, g)
+        return g / wide(length, g)
 
     def stretch(self, x: Tensor) -> Tensor:
         """Make the change as long as the radius allows, each coordinate up to the edge of the box."""
         length = torch.linalg.vector_norm((x - self.origin).flatten(1).double(), dim=1)
         factor = 1e4 * self.radius / length.clamp_min(1e-30)
-        return self.project(self.origin + (x - self.origin) * _rows(factor, x).to(x.dtype))
+        return self.project(self.origin + (x - self.origin) * wide(factor, x).to(x.dtype))
 
     def onto_plane(self, x: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
         """Return the points of the box on a plane that are nearest to x.
@@ -274,13 +270,13 @@ class L2Region(BallRegion):
         count = self.origin[0].numel()
         direction = self.steepest(rng.draw("way").normal(*self.origin.shape[1:], dtype=self.origin.dtype))
         length = self.radius * rng.draw("length").uniform(1, dtype=torch.float64).squeeze(1) ** (1 / count)
-        return self.project(self.origin + direction * _rows(length, direction).to(direction.dtype))
+        return self.project(self.origin + direction * wide(length, direction).to(direction.dtype))
 
     def corner(self, rng: Rng) -> Tensor:
         """Move by the radius along a random vector of signs, then project."""
         signs = rng.signs(*self.origin.shape[1:], dtype=self.origin.dtype)
         length = (self.radius / math.sqrt(self.origin[0].numel())).to(self.origin.dtype)
-        return self.project(self.origin + signs * _rows(length, signs))
+        return self.project(self.origin + signs * wide(length, signs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,7 +328,7 @@ class L1Region(BallRegion):
         Every coordinate moves by `by` to the origin.
         """
         d = x - self.origin
-        return self.origin + d.sign() * (d.abs() - _rows(by, d).to(d.dtype)).clamp_min(0)
+        return self.origin + d.sign() * (d.abs() - wide(by, d).to(d.dtype)).clamp_min(0)
 
     def steepest(self, g: Tensor) -> Tensor:
         """Return the coordinate of largest gradient."""
@@ -381,7 +377,7 @@ class L1Region(BallRegion):
         """
         change = self.onto_plane(x, normal, gap) - x
         length = torch.linalg.vector_norm(change.flatten(1).double(), ord=1, dim=1).clamp_min(1e-300)
-        return x + change * _rows((self._plain(normal, gap) / length).clamp_max(1), change).to(change.dtype)
+        return x + change * wide((self._plain(normal, gap) / length).clamp_max(1), change).to(change.dtype)
 
     def dual(self, g: Tensor) -> Tensor:
         """Return the largest |g|, the most that a step of size 1 gains along g, float64 [n]."""
@@ -408,7 +404,7 @@ class L1Region(BallRegion):
 
 def _onto(domain: Domain, x: Tensor, normal: Tensor, gap: Tensor, cheapest: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
     """x moved onto the plane in the cheapest way (see `planes`); coordinates that use their whole room end on the edge exactly."""
-    flat, way = x.flatten(1), normal.flatten(1) * _rows(gap.sign(), normal.flatten(1)).to(normal.dtype)
+    flat, way = x.flatten(1), normal.flatten(1) * wide(gap.sign(), normal.flatten(1)).to(normal.dtype)
     low, high = _flat_box(domain, x)
     edge = torch.where(way > 0, high, low)
     room = (edge.double() - flat.double()).abs()
@@ -453,6 +449,7 @@ class Ball(Space):
     kind: ClassVar[str]
     region: ClassVar[type[BallRegion]]
     formula: ClassVar[str]
+    by_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_radius(self.radius)
@@ -491,7 +488,7 @@ class Linf(Ball):
         """Return ball and box in one: the edges are rounded inward, so a clamp lands inside exactly."""
         low, high = box(domain, origin)
         radius = self.radii(len(origin), origin.device)
-        reach = _rows(radius, origin)
+        reach = wide(radius, origin)
         bottom, top = origin.double() - reach, origin.double() + reach
         lower, upper = bottom.to(origin.dtype), top.to(origin.dtype)
         lower = torch.where(lower.double() < bottom, torch.nextafter(lower, origin), lower)

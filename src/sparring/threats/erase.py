@@ -61,7 +61,7 @@ class Erase(Goal):
         if isinstance(task, Labels):
             return self.of(task).freeze(truth, task, rng)
         if not isinstance(task, Mask):
-            raise InputError(f"erasing a class needs a model that answers masks or sets of labels, but this one answers {task}: choose another goal")
+            raise InputError(self.misfit(task))
         chosen = truth == task.number_of(self.target)
         pixels = chosen.flatten(1).sum(1)
         return MaskCriterion(truth.where(chosen, VOID), pixels - at_least(self.share, chosen).clamp_min(0))
@@ -77,6 +77,8 @@ class Erase(Goal):
 class EraseLabel(Erase):
     """Make a label disappear from a set: what `Erase` means for labels."""
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"labels"})
+
     @property
     def wish(self) -> str:
         return f"erase label {self.target} from the answer"
@@ -87,7 +89,7 @@ class EraseLabel(Erase):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> Criterion:
         if not isinstance(task, Labels):
-            raise InputError(f"erasing a label needs a model that answers sets of labels, but this one answers {task}: choose another goal")
+            raise InputError(self.misfit(task))
         if self.share != SHARE:
             raise InputError(f"erase {self.target} {self.share:g}: a label is in the answer or it is not, so leave out the share")
         return task.changed(truth, self.target, present=True)

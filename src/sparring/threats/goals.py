@@ -86,7 +86,7 @@ class Targeted(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ClassCriterion:
         if not isinstance(task, Classes):
-            raise InputError(f"a target class needs a classifier, but this model answers {task}: choose another goal")
+            raise InputError(self.misfit(task))
         y, classes = truth, task.count
         if isinstance(self.target, Tensor):
             target = self.target.to(y)
@@ -98,8 +98,8 @@ class Targeted(Goal):
             target = torch.full_like(y, int(self.target))
         if len(target) != len(y):
             raise InputError(f"{len(target)} targets for {len(y)} samples: give one class, or one per sample")
-        if len(target) and not (int(target.min()) >= 0 and int(target.max()) < classes):
-            raise InputError(f"targets lie in [{target.min()}, {target.max()}] but the classes are 0 to {classes - 1}")
+        if len(missing := target[(target < 0) | (target >= classes)]):
+            raise InputError(f"the target class {int(missing[0])} does not exist: choose one of the classes 0 to {classes - 1}")
         return ClassCriterion.reaching(y, target)
 
     def clean(self) -> Untargeted:

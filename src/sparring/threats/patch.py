@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparring.core.domain import Domain
-from sparring.core.errors import NeedsError
+from sparring.core.errors import InputError, NeedsError
 from sparring.core.registry import register
 from sparring.core.rng import Rng
 from sparring.core.space import Region, Space, check_radius
@@ -113,6 +113,7 @@ class Patch(Space):
 
     kind: ClassVar[str] = "patch"
     region: ClassVar[type[Region]] = PatchRegion
+    by_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_radius(self.radius)
@@ -121,6 +122,13 @@ class Patch(Space):
     def parse(cls, side: float) -> "Patch":
         """Return the space as a plan writes it: the side of the patch in pixels."""
         return cls(whole(cls.kind, side, "the side of the patch in pixels, such as patch 5"))
+
+    def check(self, x: Tensor, domain: Domain) -> None:
+        super().check(x, domain)
+        height, width = x.shape[2:]
+        if len(x) and (side := float(self.radii(len(x)).max())) > max(height, width):
+            what = f"a square of {side:g} x {side:g} pixels is larger than the images of {height} x {width}"
+            raise InputError(f"patch {side:g}: {what}: give a side below {max(height, width)}")
 
     def around(self, origin: Tensor, domain: Domain) -> PatchRegion:
         if domain.kind != "image":

@@ -15,6 +15,20 @@ PACKAGED = files("sparring.threats") / "rule_files"
 """The folder of the packaged rule files."""
 
 
+WANTED = {
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "keys and values"),
+    "finite_number": "a finite number",
+    "greater_than_equal": "a number of at least 0",
+    "list_type": "a list",
+    "literal_error": "both, up, down or none",
+    "string_type": "a name",
+    "too_short": "at least one",
+}
+"""What a key of a rule file holds, by the type of the error where it holds something else."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,4 +126,4 @@ def _validated(content: dict[str, Any], where: str) -> RuleFile:
             raise UnknownName(f"key of {where}" + (f", {said}" if said else ""), place[-1], known.model_fields) from error
         if first["type"] == "missing":
             raise LoadError(f"{where}: the key {place[-1]!r} is missing" + (f" in {said}" if said else "")) from error
-        raise LoadError(f"{where}: {', '.join(place)} is {first['input']!r}: {first['msg'].lower()}") from error
+        raise LoadError(f"{where}: {', '.join(place)} is {first['input']!r}: give {WANTED.get(first['type'], 'another value')}") from error

@@ -161,6 +161,7 @@ class L0(Space):
 
     kind: ClassVar[str] = "l0"
     region: ClassVar[type[Region]] = L0Region
+    by_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_radius(self.radius)

@@ -48,7 +48,7 @@ class ValueGoal(Goal):
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
         if not isinstance(task, Values):
-            raise InputError(f"the goal {self.kind} needs a model that answers values, but this model answers {task}: choose another goal")
+            raise InputError(self.misfit(task))
         return self.interval(truth)
 
     def interval(self, truth: Tensor) -> ValueCriterion:

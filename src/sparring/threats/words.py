@@ -147,9 +147,9 @@ def read_neighbours(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         table = json.loads(content)
     except FileNotFoundError as error:
-        raise LoadError(f"neighbour table {file} does not exist") from error
+        raise LoadError(f"neighbour table {file} does not exist: check the path") from error
     except (OSError, ValueError, EOFError) as error:
-        raise LoadError(f"neighbour table {file} cannot be read: {error}") from error
+        raise LoadError(f"neighbour table {file} cannot be read ({error}): write it as JSON, an object from words to lists of words") from error
     if not isinstance(table, dict) or not all(isinstance(others, list) for others in table.values()):
-        raise LoadError(f"neighbour table {file} must be a JSON object word -> list of words")
+        raise LoadError(f'neighbour table {file} is no JSON object from words to lists of words: write it like {{"good": ["fine", "nice"]}}')
     return {str(word).lower(): tuple(str(one) for one in others if one) for word, others in table.items() if others}

@@ -140,7 +140,7 @@ SLIPS = (
     Slip("a sample is within reach by its margin alone", "sparring.attacks.reach:reachable", "A * (_ - _)", "A", STAGES),
     Slip("reach is measured at the clean input", "sparring.attacks.reach:reachable", "A | (-B <= C * (B - D))", "A | (-D <= C * (B - D))", STAGES),
     Slip("everything is within reach", "sparring.attacks.attack:Attack.run", "A = A.take(B)", "B", STAGES),
-    Slip("radii of other samples are taken", "sparring.attacks.attack:Attack.__call__", "_.around(*_)", "pass", f"{WRONG}::test_wrong_threats"),
+    Slip("radii of other samples are taken", "sparring.attacks.attack:Attack.__call__", "_.space.check(*_)", "pass", f"{WRONG}::test_wrong_threats"),
     # Random numbers
     Slip(
         "random numbers are keyed by position",

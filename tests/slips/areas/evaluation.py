@@ -94,7 +94,7 @@ SLIPS = (
         "{'domain': A, 'data': B, 'seed': C}",
         KEYS,
     ),
-    Slip("the key lacks the settings", "sparring.attacks.attack:Attack.describe", "{**A, **_}", "A", KEYS),
+    Slip("the key lacks the settings", "sparring.core.configured:Configured.filled", "{**A, **_}", "A", KEYS),
     Slip(
         "the key lacks the budget",
         "sparring.core.threat:Threat.describe",

@@ -1,4 +1,4 @@
-"""One batch of samples of an evaluation: the clean inputs, then the certifiers, then the attacks, each judged and put on record."""
+"""One batch of an evaluation: clean inputs, certifiers and attacks in this order; each result is judged and recorded."""
 
 import sys
 import time
@@ -56,7 +56,7 @@ class Batch:
 
     @classmethod
     def open(cls, victim: Victim, data: Data, threat: Threat, places: Tensor, progress: Progress) -> "Batch":
-        """Return the batch of the samples at these places, none of them asked about yet."""
+        """Return the batch of the samples at these places, before any query."""
         own, allowed = data.rows(places), threat.take(places)
         criterion = threat_criterion(allowed, own, victim, progress.settings)
         outside = ["the truth already meets the goal" if one else "" for one in criterion.met(victim.task.as_answer(own.y)).tolist()]
@@ -74,11 +74,11 @@ class Batch:
         return [out or (f"broken by {fell}" if fell else "") for out, fell in zip(self.outside, self.fallen, strict=True)]
 
     def unproved(self) -> list[str]:
-        """Return `left`, where proved samples need no look either."""
+        """Return `left`, with proved samples skipped as well."""
         return [reason or (f"proved by {said}" if said else "") for reason, said in zip(self.left(), self.proved, strict=True)]
 
     def statuses(self, said: str) -> list[str]:
-        """Return what is on record of each sample in a cell."""
+        """Return the recorded status of each sample in a cell."""
         known = self.progress.of(said)
         return [known[one][0] for one in self.data.ids]
 
@@ -92,7 +92,7 @@ class Batch:
 
 
 def threat_criterion(threat: Threat, data: Data, victim: Victim, settings: Settings) -> Criterion:
-    """Return what success is measured against on these samples."""
+    """Return the criterion of success for these samples."""
     return threat.goal.freeze(data.y, victim.task, Rng.of(settings.seed, data.ids, data.y.device))
 
 
@@ -129,7 +129,7 @@ def carry_out_attack(batch: Batch, attack: Attack, *, audits: bool, needed: bool
 
 
 def _write(batch: Batch, said: str, attack: Attack | None, reasons: list[str], threat: Threat, criterion: Criterion, chained: bool = False) -> None:
-    """Attack and judge the samples without a reason to skip them, and put the rows on record where they are missing."""
+    """Attack and judge the samples that are not skipped, and record the rows that are missing."""
     began = time.monotonic()
     todo = torch.tensor([place for place, reason in enumerate(reasons) if not reason], dtype=torch.int64)
     data = batch.data.rows(todo)
@@ -162,7 +162,7 @@ def verdict_columns(victim: Victim, verdicts: Verdicts) -> dict[str, list[str] |
 
 
 def _search_and_judge(problem: Problem, attack: Attack | None, data: Data) -> Verdicts:
-    """Search and judge; an attack that fails for a reason of its own yields verdicts "error". Without an attack the clean inputs are judged."""
+    """Search and judge; an attack that raises an error yields the verdict "error". Without an attack the clean inputs are judged."""
     if not len(problem):
         return _unjudged(data, "")
     trouble = ""
@@ -187,13 +187,13 @@ def _search_and_judge(problem: Problem, attack: Attack | None, data: Data) -> Ve
 
 
 def _unjudged(data: Data, note: str) -> Verdicts:
-    """Every sample an error, with the same note."""
+    """Return the verdict "error" for every sample, with the same note."""
     nothing = torch.full((len(data),), torch.nan, dtype=torch.float64)
     return Verdicts([Status.ERROR] * len(data), data.x, data.task.no_answer(data.y), nothing, nothing, nothing, [note] * len(data))
 
 
 def _chosen(data: Data, verdicts: Verdicts, most: int) -> Points | None:
-    """The points to keep: of the broken ones the smallest and the one in the middle first."""
+    """Return the points to keep: first the smallest and the median one of the broken ones."""
     broken = [place for place, status in enumerate(verdicts.status) if status is Status.BROKEN]
     others = [place for place, status in enumerate(verdicts.status) if status is not Status.BROKEN]
     ranked = sorted(broken, key=lambda place: float(verdicts.size[place]))

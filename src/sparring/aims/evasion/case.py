@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from sparring.aims.case import Case, Cell, Progress, Settings
@@ -24,6 +25,7 @@ from sparring.diagnosis.reevaluate import reevaluate
 from sparring.judge.judge import judge
 from sparring.metrics.outcome import CLEAN
 from sparring.records.record import key_of
+from sparring.threats.balls import box
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,12 @@ class EvasionCase(Case):
         except InputError as error:
             raise InputError(f"{self.name}: the data does not fit what the model answers: {error}") from error
         if not self.attacks:
-            raise NeedsError(f"{self.name}: there is no attack to run: give attacks=")
+            raise NeedsError(f"{self.name}: there is no attack to run: give attacks=default, or some such as attacks=pgd")
         for attack in self.attacks:
             attack.check(self.victim, self.threat)
         for certifier in self.certifiers:
             certifier.check(self.victim, self.threat)
-        self.threat.space.around(self.data.x, self.victim.domain)
+        self.threat.space.check(self.data.x, self.victim.domain)
         self.threat.goal.freeze(self.data.y, self.victim.task, Rng.of(0, self.data.ids))
 
     def ask_once(self) -> None:
@@ -119,11 +121,24 @@ class EvasionCase(Case):
         return reevaluate(self.victim, self.data, self.threat, seed=seed).describe()
 
     def describe(self) -> dict[str, Any]:
+        threat = {**self.threat.describe(), "goal": self._goal(), "say": str(self.threat.space), "say_short": self.threat.space.label}
         return {
             "model": self.victim.describe(),
             "data": self.data.describe(),
-            "threat": {**self.threat.describe(), "goal": self._goal(), "say": str(self.threat.space), "say_short": self.threat.space.label},
+            "threat": {**threat, "boundless": True} if self._boundless() else threat,
         }
+
+    def _boundless(self) -> bool:
+        """Whether the radius of the first sample reaches from one corner of the domain to the opposite one, so that any input is allowed.
+
+        A search for the smallest change may have such a radius, because it measures distances.
+        """
+        x, domain = self.data.x[:1], self.victim.domain
+        if self.threat.minimal or not self.threat.space.by_size:
+            return False
+        low, high = (edge.expand_as(x).contiguous() for edge in box(domain, x))
+        space = self.threat.space.take(torch.tensor([0]))
+        return bool((high - low).isfinite().all()) and bool(space.around(low, domain).inside(high).all())
 
     def _goal(self) -> dict[str, Any]:
         """The goal with the words in which a report tells it."""

@@ -57,8 +57,8 @@ def choose(written: str | Attack | Sequence[str | Attack], victim: Victim, threa
         fit = {attack.name for _, attack in read if not attack.misfit(victim, threat)}
         fitting = tuple(attack for entry, attack in read if attack.name in fit and entry.unless not in seen | fit)
         if not fitting:
-            if threat.goal.tasks and victim.task.kind not in threat.goal.tasks:
-                raise NeedsError(f"the goal {threat.goal.kind} needs {say_set(threat.goal.tasks)}, but {victim.name} answers {victim.task}: use another goal")
+            if reason := threat.goal.misfit(victim.task, victim.name):
+                raise NeedsError(reason)
             raise NeedsError(f"no attack of the set {chosen_set.name} fits {threat.space.kind} with {say_set(seen)}")
         return fitting
     try:

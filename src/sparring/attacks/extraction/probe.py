@@ -1,4 +1,4 @@
-"""What an attack that copies a model gets to work with."""
+"""The interface through which an attack copies a model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

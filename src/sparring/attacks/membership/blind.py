@@ -1,4 +1,4 @@
-"""Blind: what can be said of membership without the model."""
+"""Blind: a control that infers membership without the model."""
 
 import torch
 from torch import Tensor

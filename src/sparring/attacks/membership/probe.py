@@ -1,4 +1,4 @@
-"""What an attack on membership gets to work with."""
+"""The interface through which an attack infers membership."""
 
 from dataclasses import dataclass
 

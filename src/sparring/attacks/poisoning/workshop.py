@@ -1,4 +1,4 @@
-"""What an attack on training data gets to work with."""
+"""The interface through which an attack changes training data."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What several sets hold."""
+"""Attacks that several sets contain."""
 
 from sparring.attacks.attack_set import Entry
 
@@ -16,4 +16,4 @@ LABELS_AND_OTHERS = (
     Entry("recoloradv"),
     Entry("corruption"),
 )
-"""For those who see only labels, and for spaces that are no balls."""
+"""Attacks for label access, and for spaces that are not balls."""

@@ -1,4 +1,4 @@
-"""What searches are compared with."""
+"""Controls, with which searches are compared."""
 
 from sparring.attacks.attack_set import Entry, attack_set
 

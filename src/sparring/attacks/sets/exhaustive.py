@@ -1,4 +1,4 @@
-"""Everything that has a chance."""
+"""All attacks that may succeed."""
 
 from sparring.attacks.attack_set import Entry, attack_set
 from sparring.attacks.sets.common import LABELS_AND_OTHERS, SQUARES

@@ -1,4 +1,4 @@
-"""What a model is copied with."""
+"""The default attacks that copy a model."""
 
 from sparring.attacks.attack_set import Entry, attack_set
 

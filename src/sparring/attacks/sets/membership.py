@@ -1,4 +1,4 @@
-"""What members of the training data are looked for with."""
+"""The default attacks that infer membership in the training data."""
 
 from sparring.attacks.attack_set import Entry, attack_set
 

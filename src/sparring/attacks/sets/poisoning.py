@@ -1,4 +1,4 @@
-"""What the training of a model is tampered with."""
+"""The default attacks on training data."""
 
 from sparring.attacks.attack_set import Entry, attack_set
 

@@ -1,4 +1,4 @@
-"""What the transfer of points is measured with."""
+"""The default attacks whose points are transferred."""
 
 from sparring.attacks.attack_set import Entry, attack_set
 

@@ -1,6 +1,6 @@
 """Heuristic chances that a verifier decides open queries; they affect only the schedule.
 
-Of what a bound has lost between the middle of the set and the bound, a verifier wins a share back.
+A verifier is assumed to regain a share of what a bound has lost against the margin at the middle of the set.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Chance = Callable[[VerificationState], Tensor]
 """float64 [n], in [0, 1]: the chance that each open query is settled."""
 
 FEW_SIGNS = 150.0
-"""Open signs at which a complete search has lost much of its chance."""
+"""Number of unstable neurons at which a complete search has lost much of its chance."""
 
 
 def room(state: VerificationState) -> Tensor:

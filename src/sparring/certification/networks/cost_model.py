@@ -22,7 +22,7 @@ def row_cost(network: Network, start: int) -> float:
     counted = _rows.setdefault(network, {})
     if start in counted:
         return counted[start]
-    seen: dict[int, int] = {start: 1}  # how many places along all axes of a map a row covers, of what is no map 1
+    seen: dict[int, int] = {start: 1}  # how many places a row covers along the axes of a map; 1 if the value is not a map
     sides: dict[int, tuple[int, ...]] = {start: (1,) * (len(network.shapes[start]) - 1)}
     total = 0.0
     for index in range(start, 0, -1):

@@ -29,7 +29,7 @@ def decide(
     decides. proofs: keep what a proof file is made of. rounding: see `bounds.execution`. seed: of random starting points. work: multiply-adds a
     sample above which a verifier is left out where `seconds` is None; None for no limit.
     """
-    steps = portfolio(verifiers)  # before the clock starts, as this imports them
+    steps = portfolio(verifiers)  # before the clock starts, because it imports the verifiers
     state = VerificationState(query, replay, None if seconds is None else time.monotonic() + seconds, proofs, rounding, seed)
     if reason := _unfit(query):
         state.note(reason)
@@ -61,7 +61,7 @@ def _in_order(state: VerificationState, steps: list[Step], limit: float | None) 
 
 
 def _what_more(state: VerificationState, asked: set[str]) -> None:
-    """Tell those that nobody has given a reason what the next bound would cost."""
+    """Note, for queries without a reason, what the next bound would cost."""
     silent = state.without_reason()
     if not bool(silent.any()):
         return

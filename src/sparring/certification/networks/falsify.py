@@ -61,7 +61,7 @@ def descend(query: Query, starts: Tensor, steps: int) -> Tensor:
 
 
 def _aim(query: Query, values: Tensor, turn: Tensor) -> Tensor:
-    """[n]: what each start goes down on: within a disjunct its greatest row, of the disjuncts the `turn`-th nearest."""
+    """Return the value that each start descends on, [n]: the greatest row of a disjunct, for the `turn`-th nearest disjunct."""
     if query.one_constraint_each:
         ranked = values.sort(dim=1).values
         return ranked.gather(1, (turn % values.shape[1])[:, None]).squeeze(1)

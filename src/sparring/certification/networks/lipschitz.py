@@ -81,7 +81,7 @@ def spectral_norm(weight: Tensor) -> float:
     """
     small = weight.double() if len(weight) <= weight.shape[1] else weight.double().T
     gram = small @ small.T
-    logarithm = 0.0  # of what was divided out, per power of the first Gram matrix
+    logarithm = 0.0  # logarithm of the factor that was divided out, per power of the first Gram matrix
     for turn in range(SQUARINGS):
         size = float(gram.norm())
         if size == 0 or not math.isfinite(size):

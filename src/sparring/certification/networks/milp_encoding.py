@@ -20,13 +20,13 @@ from sparring.graph.network import Network
 from sparring.graph.operators import Add, Affine, Concat
 
 SLACK = 1e-6
-"""By how much, as a share of what is summed, the unsafe set is widened: the tolerance to which HiGHS keeps constraints, and more."""
+"""Share of the summed magnitudes by which the unsafe set is widened: more than the feasibility tolerance of HiGHS."""
 
 CANCELLED = 1e-4
-"""A number much smaller than what is summed to it is mostly rounding: it is measured by this share of the sum instead."""
+"""A sum much smaller than its terms is mostly rounding error: this share of the terms is used as its scale instead."""
 
 PIECE = 256
-"""Rows of a map that are written out at once."""
+"""Number of rows of a map that are written out at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +218,7 @@ def encode_milp(network: Network, low: Tensor, high: Tensor, bounds: Mapping[int
 
 
 def _in_columns(value: Map, columns: Mapping[int, np.ndarray], scales: Mapping[int, np.ndarray], count: int) -> sparse.csr_array:
-    """The matrix of a map over the variables."""
+    """Return the matrix of a map over the variables."""
     total = sparse.csr_array((len(value.constant), count))
     for node, matrix in value.matrices.items():
         own = columns[node]

@@ -77,7 +77,7 @@ class Query:
             return values.amin(1)
         best = values.new_full((len(values), self.disjuncts + 1), -torch.inf)
         best = best.scatter_reduce(1, self.disjunct.where(self.disjunct >= 0, self.disjuncts), values, "amax")[:, : self.disjuncts]
-        present = torch.zeros_like(best).scatter(1, self.disjunct.clamp_min(0), 1.0) > 0  # samples may have fewer disjuncts than the most
+        present = torch.zeros_like(best).scatter(1, self.disjunct.clamp_min(0), 1.0) > 0  # samples may have fewer disjuncts than the largest number
         return torch.where(present, best, torch.inf).amin(1)
 
     def settled(self, values: Tensor) -> Tensor:

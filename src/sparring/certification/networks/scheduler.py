@@ -1,6 +1,6 @@
 """Chooses the next verifier under a time limit: the one with the best estimate per second.
 
-Searches that would go on for ever get a part of the time as large as their part of the chances.
+Searches without an end get a share of the time in proportion to their chance.
 """
 
 import logging
@@ -19,9 +19,9 @@ from sparring.certification.networks.verifier import Estimate, Verifier
 log = logging.getLogger(__name__)
 
 ENDING = 0.7
-"""Of the time there is, what a verifier that looks at no clock is told it has: what it does last it does not watch."""
+"""Share of the available time that is granted to a verifier that does not check the clock, because its last step may overrun."""
 GROUP = 0.25
-"""Of the time left that one group may be expected to take."""
+"""Share of the remaining time that one group may be expected to take."""
 
 
 @lru_cache(maxsize=1)

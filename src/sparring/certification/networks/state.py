@@ -16,7 +16,7 @@ from sparring.certification.networks.bounds.windows import rounding_rows
 from sparring.certification.networks.query import Query
 
 Replay = Callable[[Tensor, Tensor], Tensor]
-"""(points [k, *in], places of their samples int64 [k]) -> bool [k]: does the model as it is deployed do at these points what is unsafe?"""
+"""(points [k, *in], places of their samples int64 [k]) -> bool [k]: whether the deployed model is unsafe at these points."""
 
 
 class QueryAnswer(NamedTuple):
@@ -69,7 +69,7 @@ class VerificationState:
         self.reasons = [""] * count
         self.lower = torch.full_like(self.query.offset, -torch.inf)
         self.slack = self.query.slack()
-        self.query = replace(self.query, offset=self.query.offset - self.slack[:, None])  # what is safe here is safe by more than the slack
+        self.query = replace(self.query, offset=self.query.offset - self.slack[:, None])  # a safe point is safe by more than the slack
 
     def __len__(self) -> int:
         return len(self.places)
@@ -171,7 +171,7 @@ class VerificationState:
         margin, spent = self.margin, time.monotonic() - self.began
         for row in rows.nonzero().squeeze(1).tolist():
             proof = (proofs or {}).get(row)
-            bound = float(margin[row]) if verdict is not Verdict.PROVED or margin[row] > 0 else float("nan")  # a proof by parts bounds no whole
+            bound = float(margin[row]) if verdict is not Verdict.PROVED or margin[row] > 0 else float("nan")  # parts bound no whole
             self.answers[int(self.places[row])] = QueryAnswer(verdict, self.verifier, bound, "", (counterexamples or {}).get(row), proof, spent)
         self._keep((~rows).nonzero().squeeze(1))
 

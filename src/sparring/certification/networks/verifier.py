@@ -18,10 +18,10 @@ from sparring.core.signature import check_signature
 log = logging.getLogger(__name__)
 
 VerifierRun = Callable[..., None]
-"""(state, **settings): improves bounds, proves or refutes; leaves what it cannot decide open, with a note why."""
+"""(state, **settings): improves bounds, proves or refutes; leaves queries that it cannot decide open, with the reason as a note."""
 
 Cost = Callable[[VerificationState, Mapping[str, Any]], Tensor | None]
-"""(state, all settings) -> float64 [n]: about how many multiply-adds each open query takes; None where that cannot be foreseen."""
+"""(state, all settings) -> float64 [n]: the estimated number of multiply-adds per open query; None if it cannot be predicted."""
 
 
 class Estimate(NamedTuple):

@@ -31,15 +31,15 @@ def read_bytes(path: Path) -> bytes:
         if path.suffix.lower() == ".gz":
             content = gzip.decompress(content)
     except FileNotFoundError as error:
-        raise LoadError(f"{path} does not exist") from error
+        raise LoadError(f"{path} does not exist: check the path") from error
     except EOFError as error:
         raise LoadError(f"{path} is a truncated gzip file ({path.stat().st_size} bytes): copy it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise LoadError(f"{path} is not a valid gzip file ({error}): copy it again, or remove .gz from the name if it is not compressed") from error
     except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise LoadError(f"{path} cannot be read: {error.strerror or error}: check the path and its permissions") from error
     if not content:
-        raise LoadError(f"{path} is empty")
+        raise LoadError(f"{path} is empty: copy it again")
     return content
 
 
@@ -57,7 +57,7 @@ def read_text(path: Path, encoding: str | None) -> str:
         except UnicodeDecodeError:
             return content.decode("latin-1")
     except (UnicodeDecodeError, LookupError) as error:
-        raise LoadError(f"{path} cannot be read as {encoding}: {error}") from error
+        raise LoadError(f"{path} cannot be read as {encoding} ({error}): give encoding= of load, or save the file as UTF-8") from error
 
 
 def pick_split(split: str | None, known: Sequence[str], where: Path) -> str:

@@ -42,7 +42,7 @@ def frame(path: Path, options: Options) -> Data:
     """
     rows = _parquet(path) if SUFFIXES[suffix_of(path)] == "Parquet" else _csv(path, options.encoding)
     if rows.empty:
-        raise LoadError(f"{path} has no rows")
+        raise LoadError(f"{path} has no rows: give a file with at least one")
     targets = targets_of([str(name) for name in rows.columns], options.target, options.other, str(path))
     if len(targets) > 1 or isinstance(options.other, Labels):
         return _of_several(rows, targets, path, options)

@@ -48,7 +48,7 @@ def idx(path: Path, options: Options) -> Data:
     if pixels.ndim not in (3, 4):
         raise LoadError(f"{path} holds {pixels.ndim} dimensions {pixels.shape}, not images: give the file of the images, not of the labels")
     if labels.ndim != 1:
-        raise LoadError(f"{labels_path} holds {labels.ndim} dimensions {labels.shape}, not labels")
+        raise LoadError(f"{labels_path} holds {labels.ndim} dimensions {labels.shape}, not labels: give a file with one label per image")
     if len(pixels) != len(labels):
         raise LoadError(f"{path} holds {len(pixels)} images but {labels_path} {len(labels)} labels: give two files of the same set")
     x = as_images(pixels, str(path))

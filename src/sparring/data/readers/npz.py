@@ -63,7 +63,7 @@ def npz(path: Path, options: Options) -> Data:
     try:
         joined = np.concatenate(list(parts.values()))
     except ValueError as error:
-        raise LoadError(f"{path}: the splits have different shapes: {', '.join(str(one.shape) for one in parts.values())}") from error
+        raise LoadError(f"{path}: the splits differ in shape: {', '.join(str(one.shape) for one in parts.values())}: choose one with split=") from error
     x, domain = _inputs(joined, f"{path}: {pairs[chosen[0]].inputs}", options)
     name = path.stem
     ids = [f"{name}/{one}/{place:05d}" if one else f"{name}/{place:05d}" for one in chosen for place in range(len(parts[one]))]

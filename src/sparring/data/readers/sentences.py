@@ -71,7 +71,7 @@ def lines(path: Path, options: Options) -> Data:
     while rows and rows[-1] == [""]:
         rows.pop()
     if not rows:
-        raise LoadError(f"{path} has no lines")
+        raise LoadError(f"{path} has no lines: give a file with at least one")
     wrong = next((place for place, row in enumerate(rows) if len(row) != 2), None)
     if wrong is not None:
         cure = "for a comma-separated table, use the suffix .csv" if rows[wrong][0].count(",") > 1 else "separate text and label by one tab"
@@ -80,7 +80,7 @@ def lines(path: Path, options: Options) -> Data:
     named = any(cell in TEXTS for cell in header) and any(cell in LABELS for cell in header)
     body = rows[1:] if named or (options.target is not None and options.target in rows[0]) else rows
     if not body:
-        raise LoadError(f"{path} has a header but no lines")
+        raise LoadError(f"{path} has a header but no lines: give a file with at least one")
     label = _label_column(rows[0] if body is not rows else None, body, options.target, path)
     kept = [place for place, row in enumerate(body) if row[1 - label]]
     return from_columns([body[place][1 - label] for place in kept], [body[place][label] for place in kept], stem_of(path), str(path), kept)

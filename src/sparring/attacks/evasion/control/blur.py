@@ -1,4 +1,4 @@
-"""Blur and its opposite, cut to the region: a control that follows no model."""
+"""Blur and sharpening, projected onto the region: a control that does not use the model."""
 
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +12,7 @@ from sparring.core.taxonomy import MANUAL
 from sparring.domains.corruptions.fields import gaussian
 
 WAYS = ((0, 1), (0, -1), (1, 0), (-1, 0))
-"""Down and right, of smearing."""
+"""Directions of smearing: down and right."""
 
 
 class Nothing(NamedTuple):

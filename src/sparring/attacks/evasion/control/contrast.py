@@ -1,4 +1,4 @@
-"""Less and more contrast, cut to the region: a control that follows no model."""
+"""Less and more contrast, projected onto the region: a control that does not use the model."""
 
 from typing import Any, NamedTuple, cast
 

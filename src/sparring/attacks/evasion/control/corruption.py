@@ -1,4 +1,4 @@
-"""Common corruptions, mildest first: what an everyday disturbance does, without any search."""
+"""Common corruptions, mildest first: the effect of everyday disturbances, without any search."""
 
 from typing import Any, NamedTuple, cast
 

@@ -1,4 +1,4 @@
-"""Salt and pepper, cut to the region: a control that follows no model."""
+"""Salt-and-pepper noise, projected onto the region: a control that does not use the model."""
 
 from typing import Any, NamedTuple, cast
 

@@ -74,7 +74,7 @@ def knots_of(problem: Problem) -> list[Tensor] | None:
 
 
 def _best_of(owner: Tensor, losses: Tensor, uniform: Tensor, count: int) -> Tensor:
-    """int64 [count]: the place of each row's move of highest margin, of several the luckiest; -1 without moves."""
+    """Return the place of the best move of each row, int64 [count]; ties are broken at random, -1 means no moves."""
     order = torch.from_numpy(np.lexsort((uniform.numpy(), losses.numpy(), owner.numpy())))
     rows, ordered = torch.arange(count), owner[order]
     last = (torch.searchsorted(ordered, rows, right=True) - 1).clamp_min(0)

@@ -72,7 +72,7 @@ def greedy(problem: Problem, *, ranking: Literal["delete", "best", "both"] = "bo
 
 
 def _ranked(problem: Problem, loss: Tensor, ranking: str) -> Tensor:
-    """int64 [m, p]: the places of each row that have substitutes, most important first, filled up with -1."""
+    """Return the places of each row that have substitutes, int64 [m, p], most important first, padded with -1."""
     region = cast(Any, problem.region)
     places = [region.places(row) if stands else [] for row, stands in enumerate(problem.unfinished().tolist())]
     if ranking == "delete":
@@ -94,7 +94,7 @@ def _ranked(problem: Problem, loss: Tensor, ranking: str) -> Tensor:
 
 
 def _replaced(x: Strings, changes: Sequence[tuple[int, int, str | None]]) -> tuple[Tensor, Strings]:
-    """(owner [k], texts [k]): one text a change (row, place, new word or None to leave it out)."""
+    """Return (owner [k], texts [k]), one text per change (row, place, new word or None to leave it out)."""
     texts = []
     for row, place, word in changes:
         words = x[row].split()

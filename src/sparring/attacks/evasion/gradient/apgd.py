@@ -119,7 +119,7 @@ def ascend(problem: Problem, loss: Loss, aim: Callable[[Problem, int], Criterion
         graded = averaged(live, x, loss, target, draws)
         zeros = torch.zeros_like(graded.value)
         no, two = zeros.bool(), torch.full_like(zeros, 2.0)
-        # "halved" begins as True: the first checkpoint cannot yet say that nothing improved
+        # "halved" begins as True: at the first checkpoint it is not known yet whether anything improved
         return State(x, x, graded.grad, graded.value, x, graded.grad, graded.value, two, zeros, graded.value, ~no, target)
 
     def step(live: Problem, state: State, k: int) -> State:
@@ -144,7 +144,7 @@ def ascend(problem: Problem, loss: Loss, aim: Callable[[Problem, int], Criterion
 
 
 def _look(state: State, window: int) -> State:
-    """A checkpoint: halve the step and go back to the best point where progress stalled (conditions 1 and 2)."""
+    """Process a checkpoint: where progress stalled (conditions 1 and 2), halve the step and go back to the best point."""
     stalled = ~state.halved & (state.best_then >= state.best_value)
     halve = (state.rises <= 0.75 * window) | stalled
     return state._replace(

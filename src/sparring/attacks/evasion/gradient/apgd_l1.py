@@ -1,4 +1,4 @@
-"""Auto-PGD for L1: sparse steps whose sparsity adapts, and a radius that shrinks to the one asked for."""
+"""Auto-PGD for L1: sparse steps whose sparsity adapts, and a radius that shrinks to the requested one."""
 
 import math
 from collections.abc import Callable
@@ -14,16 +14,17 @@ from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
 from sparring.core.goal import Criterion
 from sparring.core.problem import Loss, Problem
+from sparring.core.wide import wide
 from sparring.tasks.classes import of_classes
 
 CITES = "Croce, Hein 2021, arXiv:2103.01208, algorithm 1 and section 4; github.com/fra31/auto-attack"
 
 RADII = (3.0, 2.0, 1.0)
-"""Radii of the three phases, as shares of the one asked for (section 4.3)."""
+"""Radii of the three phases, as multiples of the requested radius (section 4.3)."""
 PHASES = (0.3, 0.3, 0.4)
-"""Their shares of the steps."""
+"""Shares of the steps that the phases take."""
 LEAST, LESS = 10.0, 1.5
-"""A step is never below a tenth of the first; where the sparsity has settled it is divided by 1.5 (algorithm 1)."""
+"""A step is at least a tenth of the first; once the sparsity has settled, it is divided by 1.5 (algorithm 1)."""
 
 
 class State(NamedTuple):
@@ -82,7 +83,7 @@ def apgd_l1_t(problem: Problem, *, steps: int = 100, loss: str = "dlr", targets:
 
 
 def _phases(problem: Problem, loss: Loss, aim: Callable[[Problem, int], Criterion], steps: int, restarts: int, draws: int) -> Tensor:
-    """Every restart goes through the three radii; each phase begins where the best point of the one before is projected to."""
+    """Run the three phases of every restart; each phase begins at the projection of the best point of the previous one."""
     allowed = problem.steps(steps)
     counts = [math.ceil(share * allowed) for share in PHASES[:-1]]
     counts.append(max(allowed - sum(counts), 0))
@@ -100,8 +101,8 @@ def _phases(problem: Problem, loss: Loss, aim: Callable[[Problem, int], Criterio
 def _one_phase(
     problem: Problem, begun: Tensor, rows: Tensor, phase: float, steps: int, loss: Loss, aim: Callable[[Problem, int], Criterion], restart: int, draws: int
 ) -> Tensor:
-    """The best points of this phase for all rows of the restart, those that finished as they were."""
-    wide = problem.at(problem.region.radius * phase) if phase != 1.0 else problem  # type: ignore[attr-defined]
+    """Return the best points of this phase for all rows of the restart; finished rows are unchanged."""
+    enlarged = problem.at(problem.region.radius * phase) if phase != 1.0 else problem  # type: ignore[attr-defined]
     checkpoint, reached = max(int(0.04 * steps), 1), begun.clone()
 
     def start(live: Problem, _: int) -> State:
@@ -118,32 +119,32 @@ def _one_phase(
 
     def step(live: Problem, state: State, k: int) -> State:
         region = cast(Any, live.region)
-        move = region.sparse(state.g, state.share) * _wide(state.length * region.radius.to(state.x.dtype), state.x)
+        move = region.sparse(state.g, state.share) * wide(state.length * region.radius.to(state.x.dtype), state.x)
         x = region.project(state.x + move)
         graded = averaged(live, x, loss, state.aim, draws)
         better = graded.value > state.best_value
         state = state._replace(
             x=x,
             g=graded.grad,
-            best_x=torch.where(_wide(better, x), x, state.best_x),
-            best_g=torch.where(_wide(better, x), graded.grad, state.best_g),
+            best_x=torch.where(wide(better, x), x, state.best_x),
+            best_g=torch.where(wide(better, x), graded.grad, state.best_g),
             best_value=torch.where(better, graded.value, state.best_value),
         )
         reached[torch.searchsorted(rows, live.rows)] = state.best_x
         return _look(state, live.x) if (k + 1) % checkpoint == 0 else state
 
-    iterate(wide, start, step, steps=steps)
+    iterate(enlarged, start, step, steps=steps)
     return reached
 
 
 def _look(state: State, origin: Tensor) -> State:
-    """A checkpoint: the share of coordinates follows the sparsity of the best point; while that still falls, begin
-    again there with the longest step, else shorten the step."""
+    """Process a checkpoint: the share of coordinates follows the sparsity of the best point. While that still falls,
+    start again from there with the longest step; otherwise shorten the step."""
     changed = _changed(state.best_x, origin)
     falls = changed / state.sparsity.clamp_min(1.0) < 0.95
     return state._replace(
-        x=torch.where(_wide(falls, origin), state.best_x, state.x),
-        g=torch.where(_wide(falls, origin), state.best_g, state.g),
+        x=torch.where(wide(falls, origin), state.best_x, state.x),
+        g=torch.where(wide(falls, origin), state.best_g, state.g),
         share=changed / origin[0].numel() / 1.5,
         length=torch.where(falls, 1.0, (state.length / LESS).clamp(1 / LEAST, 1.0)),
         sparsity=changed,
@@ -151,9 +152,5 @@ def _look(state: State, origin: Tensor) -> State:
 
 
 def _changed(x: Tensor, origin: Tensor) -> Tensor:
-    """[m]: how many coordinates differ."""
+    """Return the number of coordinates that differ, [m]."""
     return (x != origin).flatten(1).sum(1).to(x.dtype)
-
-
-def _wide(rows: Tensor, like: Tensor) -> Tensor:
-    return rows.reshape(-1, *[1] * (like.ndim - 1))

@@ -14,7 +14,7 @@ from sparring.tasks.classes import of_classes
 Order = Literal["scores", "linearised"]
 
 POOL = 20
-"""Wrong classes, the highest of the clean input, that are put in order by their linearised distance."""
+"""Number of wrong classes, those with the highest scores on the clean input, that are sorted by linearised distance."""
 
 
 def along(problem: Problem, x: Tensor, g: Tensor, share: Tensor | float) -> Tensor:
@@ -90,5 +90,5 @@ def nearest_classes(problem: Problem, x: Tensor, order: Order) -> Tensor:
 
 
 def _highest(scores: Tensor, label: Tensor) -> Tensor:
-    """The wrong classes in order of their scores, at most POOL."""
+    """Return at most POOL wrong classes, highest score first."""
     return scores.scatter(1, label, -math.inf).argsort(dim=1, descending=True, stable=True)[:, : min(POOL, scores.shape[1] - 1)]

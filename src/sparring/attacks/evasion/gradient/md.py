@@ -40,10 +40,10 @@ def md(problem: Problem, *, steps: int = 50, restarts: int = 2, step_size: float
 
 
 def _anchor(scores: Tensor, criterion: ClassCriterion) -> Tensor:
-    """The logit of the reference class class: down to leave it, up to reach it."""
+    """Return the logit of the reference class, signed: it falls to leave the class and rises to reach it."""
     return -criterion.sign * scores.gather(1, criterion.reference_class[:, None]).squeeze(1)
 
 
 def _rival(scores: Tensor, criterion: ClassCriterion) -> Tensor:
-    """The highest logit of the other classes: up to leave the reference class, down to reach it."""
+    """Return the highest logit of the other classes, signed: it rises to leave the reference class and falls to reach it."""
     return criterion.sign * scores.scatter(1, criterion.reference_class[:, None], -torch.inf).amax(1)

@@ -1,4 +1,4 @@
-"""PGD from starts that are far apart in the scores: a random direction of the logits is climbed first."""
+"""PGD from starting points with diverse outputs: the first steps ascend a random direction of the logits."""
 
 from typing import Any, NamedTuple, cast
 
@@ -84,7 +84,7 @@ def odi(
 
 
 def _promise(problem: Problem, scores: Tensor) -> Tensor:
-    """[m, C]: -1 for the class to leave and +1 for its runner-up, 0 elsewhere; the other way round for a class to reach."""
+    """Return [m, C]: -1 for the class to leave, +1 for its runner-up and 0 elsewhere; the signs are reversed for a class to reach."""
     criterion = of_classes(problem.criterion)
     reference_class, sign = criterion.reference_class[:, None], criterion.sign[:, None].to(scores.dtype)
     rival = scores.scatter(1, reference_class, -torch.inf).argmax(1, keepdim=True)

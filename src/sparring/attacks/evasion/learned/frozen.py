@@ -1,4 +1,4 @@
-"""What is learned across samples: frozen tensors with a hash and a file, and the attack that carries them."""
+"""Tensors learned across samples, frozen, with a hash and a file, and the attack that holds them."""
 
 import json
 import math
@@ -153,7 +153,7 @@ class Carrier(Attack):
             raise NeedsError(complaint)
 
     def __str__(self) -> str:
-        """As every attack, with the first digits of the hash, so that two that learned different things are told apart."""
+        """Return the attack as written in a plan, with the first digits of the hash, which tells differently trained ones apart."""
         told = {"sha256": self.learned.sha256[:10] if self.learned else "", **self.settings}
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 

@@ -20,10 +20,10 @@ from sparring.threats.balls import box
 
 CITES = "Xiao et al. 2018 (AdvGAN), arXiv:1801.02610; Naseer et al. 2019 (CDA), arXiv:1905.11736"
 TASKS = frozenset({"classes"})
-"""Its network is told the class to leave or to reach."""
+"""Kinds of task: the network receives the class to leave or to reach."""
 
 STEEP = 1.5
-"""Size of the numbers of a sample before the tanh."""
+"""Root mean square of the output for a sample before the tanh."""
 
 
 class Network(nn.Module):

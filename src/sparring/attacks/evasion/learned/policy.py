@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from sparring.core.rng import Rng
 
 GRID = 7
-"""Cells along each side of an image at most; a window has its middle in one of them."""
+"""Largest number of cells along each side of an image; the centre of a window lies in one of them."""
 
 SCALES = (0.5, 1.0, 2.0)
-"""Sides that may be chosen, as multiples of the side that Square's schedule gives."""
+"""Window sides to choose from, as multiples of the side in the schedule of Square."""
 
 FIRST = (-2.0, 0.0, -2.0)
-"""Log weights of these before learning: mostly Square's own side."""
+"""Log weights of these sides before training, which mostly choose the side of Square."""
 
 FADES = 0.95
-"""Share of what is remembered of earlier windows that stays after each further one."""
+"""Decay of the memory of earlier windows per further window."""
 
 
 class Seen(NamedTuple):

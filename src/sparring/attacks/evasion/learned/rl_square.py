@@ -1,4 +1,4 @@
-"""A random search whose proposals a policy makes, and how the policy learns by reinforcement over many samples."""
+"""A random search with proposals from a policy, and the training of that policy by reinforcement learning."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -22,16 +22,16 @@ from sparring.tasks.classes import of_classes
 
 CITES = "policy gradient: Williams 1992; the search: Andriushchenko et al. 2020, arXiv:1912.00049"
 TASKS = frozenset({"classes"})
-"""Its network is told the class to leave or to reach."""
+"""Kinds of task: the network receives the class to leave or to reach."""
 LEAP, TOP = 9.0, 3.0
-"""A gain counts up to so many times the mean of its step, and up to so many deviations above it; a few rows leap."""
+"""Gains are clipped at this multiple of the mean of their step, and at this many deviations above it, because a few rows gain far more."""
 
 REMEMBERS = 100
-"""Steps over which the weights are averaged at most; a fifth of those so far."""
+"""Largest number of steps over which the weights are averaged; it is a fifth of the steps so far."""
 
 
 MEASURED = 200
-"""Samples learned from, and held out, whose share fooled is measured at the end."""
+"""Number of training samples and of held-out samples on which the success rate is measured at the end."""
 
 
 class State(NamedTuple):
@@ -197,7 +197,7 @@ def reinforce(
 
 
 def _train(policy: Policy, lesson: Lesson, queries: int, share: float, episodes: int, batch: int, rate: float, entropy: float) -> dict[str, Tensor]:
-    """Improve the policy in place; returns the running mean of its weights."""
+    """Improve the policy in place and return the running mean of its weights."""
     optimiser = torch.optim.Adam(policy.parameters(), rate)
     mean = {name: one.detach().clone() for name, one in policy.state_dict().items()}
     generator = torch.Generator().manual_seed(lesson.seed)
@@ -221,7 +221,7 @@ def _train(policy: Policy, lesson: Lesson, queries: int, share: float, episodes:
 
 
 def _episode(policy: Policy, lesson: Lesson, rows: Tensor, queries: int, share: float, name: str) -> Iterator[tuple[Tensor, Tensor, Proposal, Tensor, Tensor]]:
-    """One search; after every query what was preferred, what was tried, how the margin changed, and which rows still stand."""
+    """Run one search; return for every query the preferences, the proposal, the change of the margin, and the rows not yet broken."""
     victim, clean, criterion, region = lesson.victim, lesson.x[rows], lesson.refer(rows), lesson.region(rows)
     rng = Rng(lesson.rng.keys[rows]).draw(name)
     rng = Rng(rng.keys + torch.arange(len(rows), device=rng.keys.device))  # a row may occur twice

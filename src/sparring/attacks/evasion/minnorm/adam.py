@@ -1,11 +1,11 @@
-"""Adam with a state a row, so that a row can begin again while the others go on (Kingma, Ba 2015, arXiv:1412.6980)."""
+"""Adam with one state per row, so that a row can start again while the others continue (Kingma, Ba 2015, arXiv:1412.6980)."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparring.attacks.evasion.minnorm.shrinking import wide
+from sparring.attacks.evasion.minnorm.shrinking import wide_as
 
 FIRST, SECOND = 0.9, 0.999
 
@@ -31,16 +31,16 @@ class Adam(NamedTuple):
 
     def direction(self) -> Tensor:
         """Return the step of unit rate, to be subtracted in descent."""
-        return self.mean / wide(1 - FIRST ** self.age.double(), self.mean) / self.scale()
+        return self.mean / wide_as(1 - FIRST ** self.age.double(), self.mean) / self.scale()
 
     def scale(self) -> Tensor:
         """Return the divisor of each coordinate.
 
         It is large enough that coordinates without gradient stay where they are.
         """
-        return (self.square / wide(1 - SECOND ** self.age.double(), self.square)).sqrt() + torch.finfo(self.mean.dtype).tiny * 1e6
+        return (self.square / wide_as(1 - SECOND ** self.age.double(), self.square)).sqrt() + torch.finfo(self.mean.dtype).tiny * 1e6
 
     def without(self, rows: Tensor) -> "Adam":
         """Return the same, with nothing seen yet in these rows (bool [m])."""
-        keep = wide(~rows, self.mean)
-        return Adam(self.mean * keep, self.square * wide(~rows, self.square), self.age.where(~rows, 0))
+        keep = wide_as(~rows, self.mean)
+        return Adam(self.mean * keep, self.square * wide_as(~rows, self.square), self.age.where(~rows, 0))

@@ -1,4 +1,4 @@
-"""The decision boundary near a point, as a plane, and the ways along and across it that several searches share."""
+"""The decision boundary near a point, linearised as a plane, and the steps along and across it that several searches share."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.evasion.gradient.ascent import class_gradients
+from sparring.attacks.evasion.minnorm.shrinking import wide_as
 from sparring.attacks.losses import margin
 from sparring.core.problem import Problem
 from sparring.tasks.classes import ClassCriterion
@@ -71,7 +72,7 @@ def nearest_plane(problem: Problem, x: Tensor, classes: Tensor | None) -> Plane:
 
 
 def _difference(scores: Tensor, aim: ClassCriterion) -> Tensor:
-    """The reference class's score minus that of the class to leave."""
+    """Return the score of the reference class minus that of the class to leave."""
     return (scores.gather(1, aim.reference_class[:, None]) - scores.gather(1, aim.label[:, None])).squeeze(1)
 
 
@@ -87,7 +88,7 @@ def bisect(problem: Problem, found: Tensor, size: Tensor, steps: int) -> Tensor:
         if not len(rows):
             break
         share = (low + high)[rows] / 2
-        point = problem.x[rows] + wide(share, found) * (found - problem.x)[rows]
+        point = problem.x[rows] + wide_as(share, found) * (found - problem.x)[rows]
         hit = problem.take(rows).losses(point, probe=True) > 0
         best[rows[hit]] = point[hit]
         high[rows[hit]] = share[hit]
@@ -113,9 +114,3 @@ def boxed(problem: Problem, x: Tensor, before: Tensor) -> Tensor:
     """
     low, high = box(problem.victim.domain, x)
     return torch.where(x.isfinite(), x, before).clamp(low, high)
-
-
-def wide(rows: Tensor, x: Tensor) -> Tensor:
-    """Return [m] to [m, 1, ...] in the type of x (bool stays bool)."""
-    rows = rows.reshape(-1, *[1] * (x.ndim - 1))
-    return rows if rows.dtype is torch.bool else rows.to(x.dtype)

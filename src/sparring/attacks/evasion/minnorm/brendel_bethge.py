@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.boundary import Plane, bisect, boxed, last_look, nearest_plane, wide
-from sparring.attacks.evasion.minnorm.shrinking import free
+from sparring.attacks.evasion.minnorm.boundary import Plane, bisect, boxed, last_look, nearest_plane
+from sparring.attacks.evasion.minnorm.shrinking import free, wide_as
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
 
 START_GROWTH = 1.3
-"""By how much each step that looks for a first point is longer than the one before."""
+"""Factor by which the steps grow in the search for a first adversarial point."""
 
 GROWN, SHRUNK = 1.5, 0.5
-"""What the trusted length is multiplied with after a smaller success, and after a step that came to nothing."""
+"""Factors on the trusted length after a success closer to the clean input, and after a step that failed."""
 
 
 class State(NamedTuple):
@@ -75,7 +75,7 @@ def brendel_bethge(problem: Problem, *, steps: int = 1000, trust: float = 0.3, o
             if k == 0:
                 first[rows] = plane.loss.double().abs().nan_to_num(0.0) / region.dual(plane.normal).clamp_min(1e-30)
             there = boxed(some, region.ascend(here, free(some, here, plane.normal), first[rows] * START_GROWTH**k), here)
-            found[rows] = torch.where(wide(plane.done, here), here, there)
+            found[rows] = torch.where(wide_as(plane.done, here), here, there)
             size[rows] = torch.where(plane.done, region.size(here), torch.inf)
         x = bisect(live, found, size, search)
         size = torch.where(size < torch.inf, live.region.size(x), torch.inf)
@@ -91,14 +91,14 @@ def brendel_bethge(problem: Problem, *, steps: int = 1000, trust: float = 0.3, o
         anew = better | (state.size == torch.inf)
         missed = torch.where(anew, 0, state.missed + 1)
         back = missed > 1
-        found, size = torch.where(wide(anew, state.x), state.x, state.found), torch.where(better, here, state.size)
-        normal, loss = torch.where(wide(anew, state.x), plane.normal, state.normal), torch.where(anew, plane.loss, state.loss)
+        found, size = torch.where(wide_as(anew, state.x), state.x, state.found), torch.where(better, here, state.size)
+        normal, loss = torch.where(wide_as(anew, state.x), plane.normal, state.normal), torch.where(anew, plane.loss, state.loss)
         pace = torch.where(back, state.trust * SHRUNK, torch.where(better, (state.trust * GROWN).clamp(max=trust), state.trust))
-        x, reach = torch.where(wide(back, state.x), found, state.x), torch.where(size < torch.inf, size, here) * pace
-        plane = Plane(torch.where(back, loss, plane.loss), torch.where(wide(back, x), normal, plane.normal), plane.done, plane.past)
+        x, reach = torch.where(wide_as(back, state.x), found, state.x), torch.where(size < torch.inf, size, here) * pace
+        plane = Plane(torch.where(back, loss, plane.loss), torch.where(wide_as(back, x), normal, plane.normal), plane.done, plane.past)
         near, goal = _ends(live, x, plane, overshoot)
         share = (reach / region.size(live.x + (goal - near)).clamp_min(1e-300)).clamp(max=1) * (missed != 1)
-        x = boxed(live, near + wide(share, near) * (goal - near), x)
+        x = boxed(live, near + wide_as(share, near) * (goal - near), x)
         return State(x, found, size, normal, loss, pace, torch.where(back, 0, missed))
 
     wanted = problem.steps(steps)
@@ -106,7 +106,7 @@ def brendel_bethge(problem: Problem, *, steps: int = 1000, trust: float = 0.3, o
 
 
 def _ends(live: Problem, x: Tensor, plane: Plane, overshoot: float) -> tuple[Tensor, Tensor]:
-    """The points of the boundary, seen from x, that are nearest to x and to the clean input."""
+    """Return the points of the boundary, linearised at x, that are nearest to x and to the clean input."""
     region, beyond = cast(Any, live.region), overshoot * plane.loss.double().abs()
     near, goal = (region.onto_plane(point, plane.normal, plane.gap(x, point) + beyond) for point in (x, live.x))
     return near, goal

@@ -1,4 +1,4 @@
-"""The search for the constant that weighs success against size, a row at a time (Carlini, Wagner 2017, section VI-B)."""
+"""The search for the constant that weighs success against size, for each row separately (Carlini, Wagner 2017, section VI-B)."""
 
 from typing import NamedTuple
 

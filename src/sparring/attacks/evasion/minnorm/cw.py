@@ -8,20 +8,20 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.adam import Adam
 from sparring.attacks.evasion.minnorm.constant import Constant, turn
-from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide
+from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide_as
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
 from sparring.core.problem import Problem
 from sparring.threats.balls import box
 
 LEAST_RATE = 0.02
-"""Share of the rate that is left at the end."""
+"""Final learning rate, as a share of the first."""
 
 ENOUGH = 2.0
-"""The constant after the first success, as a multiple of the one that holds the balance between size and margin there."""
+"""The constant after the first success, as a multiple of the constant that balances size and margin there."""
 
 FASTER = 2.0
-"""By how much the rate grows with each constant that fails, before the first success."""
+"""Factor on the learning rate after each constant that fails, before the first success."""
 
 
 class State(NamedTuple):
@@ -77,20 +77,20 @@ def cw(problem: Problem, *, steps: int = 90000, turns: int = 9, step_size: float
         if k == 0:
             rate, constant = step_size * lack / steep / root, Constant.of(start * 2 * lack / steep.square())
         change = state.x - live.x
-        adam = state.adam.seen(-free(live, state.x, graded.grad * wide(constant.value * ~hit, change) - 2 * change))
+        adam = state.adam.seen(-free(live, state.x, graded.grad * wide_as(constant.value * ~hit, change) - 2 * change))
         smallest = live.smallest()
         found = smallest.isfinite()
         pace = torch.where(found, smallest / root * LEAST_RATE ** (k / max(total, 1)), rate)
-        x = (state.x - adam.direction() * wide(pace, change)).clamp(*box(live.victim.domain, change))
+        x = (state.x - adam.direction() * wide_as(pace, change)).clamp(*box(live.victim.domain, change))
         constant, anew = turn(constant, hit, size.square() + constant.value * lack * ~hit, most=most, patience=max(most // 3, 1))
         rate = torch.where(anew, rate * FASTER, rate)
         first = hit & ~state.found
         balanced = Constant.of(ENOUGH * 2 * size / steep)
         constant = Constant(*(torch.where(first, new, now) for new, now in zip(balanced, constant, strict=True)))
         anew = anew | first
-        x = torch.where(wide(anew & found, x).bool(), live.best(), x)
+        x = torch.where(wide_as(anew & found, x).bool(), live.best(), x)
         far = region.size(x) > region.radius
-        x = torch.where(wide(far, x).bool(), region.onto(x, region.radius), x) if bool(far.any()) else x
+        x = torch.where(wide_as(far, x).bool(), region.onto(x, region.radius), x) if bool(far.any()) else x
         return State(x, adam.without(anew), rate, constant, state.found | hit)
 
     return iterate(problem, begin, step, steps=steps, last_look=True)

@@ -1,4 +1,4 @@
-"""Carlini and Wagner's Linf attack: what goes beyond a size is penalised, and the size shrinks with every success."""
+"""Carlini and Wagner's Linf attack: changes beyond a size are penalised, and the size shrinks after every success."""
 
 from typing import Any, NamedTuple, cast
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.adam import Adam
-from sparring.attacks.evasion.minnorm.shrinking import free, gap, met, wide
+from sparring.attacks.evasion.minnorm.shrinking import free, gap, met, wide_as
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
 from sparring.core.problem import Problem
 
 LEAST_RATE = 0.02
-"""Share of the rate that is left at the end."""
+"""Final learning rate, as a share of the first."""
 
 LATER = 0.1
 """Rate of Adam after the first success, as a share of the smallest size."""
 
 GROWTH = 2.0
-"""What the constant, and before the first success the rate, is multiplied with when it was tried in vain."""
+"""Factor on the constant after a failure, and on the learning rate as well before the first success."""
 
 
 class State(NamedTuple):
@@ -82,16 +82,16 @@ def cw_linf(problem: Problem, *, steps: int = 200, patience: int = 20, step_size
             rate = step_size * gap(live, graded.scores) / region.dual(graded.grad).clamp_min(1e-30)
             constant = start / graded.grad.flatten(1).abs().amax(1).double().clamp_min(1e-30)
         penalty = region.excess(state.x, state.free_size).sign()
-        adam = state.adam.seen(-free(live, state.x, graded.grad * wide(constant * ~hit, penalty) - penalty))
+        adam = state.adam.seen(-free(live, state.x, graded.grad * wide_as(constant * ~hit, penalty) - penalty))
         smallest = live.smallest()
         found, better = smallest.isfinite(), smallest < state.size * (1 - 1e-3)
         pace = torch.where(found, LATER * smallest * LEAST_RATE ** (k / max(total, 1)), rate)
-        x = region.project(state.x - adam.direction() * wide(pace, penalty))
+        x = region.project(state.x - adam.direction() * wide_as(pace, penalty))
         late = ~better & (state.age + 1 >= patience)
         share = torch.where(late & found, state.cut / 2, state.cut)
         constant, rate = torch.where(late, constant * GROWTH, constant), torch.where(late, rate * GROWTH, rate)
         anew = late | (better & state.size.isinf())
-        x = torch.where(wide(anew & found, x).bool(), live.best(), x)
+        x = torch.where(wide_as(anew & found, x).bool(), live.best(), x)
         return State(
             x,
             adam.without(anew),

@@ -1,4 +1,4 @@
-"""DDN: decoupled direction and norm, the gradient turns the change and success alone decides its length."""
+"""DDN: decoupled direction and norm; the gradient turns the change, and only success or failure decides its length."""
 
 from typing import Any, NamedTuple, cast
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.shrinking import cosine, free, gap, length, met, wide
+from sparring.attacks.evasion.minnorm.shrinking import cosine, free, gap, length, met, wide_as
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of, margin
 from sparring.core.problem import Problem
 
 LEAST_FACTOR = 0.02
-"""What is left of the factor on the size at the end, as a share."""
+"""Final value of the factor on the size, as a share of the first."""
 
 
 class State(NamedTuple):
@@ -64,7 +64,7 @@ def ddn(problem: Problem, *, steps: int = 100, factor: float = 0.05, start: floa
         else:
             size = start * gap(live, graded.scores) / length(graded.grad).clamp_min(1e-30)
         size = size.minimum(region.radius)
-        x = state.x + way * wide(size * (0.01 + 0.99 * share), way)
+        x = state.x + way * wide_as(size * (0.01 + 0.99 * share), way)
         return State(region.onto(x, size), size, found)
 
     return iterate(problem, begin, step, steps=steps, last_look=True)

@@ -13,7 +13,7 @@ from sparring.core.problem import Problem
 CITES = "Moosavi-Dezfooli, Fawzi, Frossard 2016, arXiv:1511.04599, algorithms 1 and 2; github.com/LTS4/DeepFool"
 
 GROWTH = 5.0
-"""By how many times itself the overshoot grows in a step: walks that creep toward the boundary get across."""
+"""Relative growth of the overshoot per step, so that walks that converge to the boundary cross it."""
 
 
 class State(NamedTuple):

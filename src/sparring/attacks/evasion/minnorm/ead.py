@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.constant import Constant, turn
-from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide, within
+from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide_as, within
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
 from sparring.core.problem import Problem
@@ -65,14 +65,14 @@ def ead(problem: Problem, *, steps: int = 9000, turns: int = 9, step_size: float
             constant = Constant.of(start * (lack / square + elastic * scale / steepest.clamp_min(1e-30)))
         change = state.asked - live.x
         pace = step_size * (1 - k / max(total, 1)) ** 0.5
-        moved = state.asked + pace * (g * wide(constant.value * ~hit, g) - change)
+        moved = state.asked + pace * (g * wide_as(constant.value * ~hit, g) - change)
         x = region.shrunk(moved, pace * elastic * scale)
         x = within(live, x, region.radius)
         loss = length(change).square() / 2 + elastic * scale * region.size(state.asked) + constant.value * lack * ~hit
         constant, anew = turn(constant, hit, loss, most=most, patience=max(most // 3, 1))
-        again = wide(anew & live.smallest().isfinite(), x).bool()
+        again = wide_as(anew & live.smallest().isfinite(), x).bool()
         x = torch.where(again, live.best(), x)
-        ahead = x + (x - state.x) * (constant.age.double() / (constant.age + 3)).to(x.dtype).reshape(wide(hit, x).shape)
+        ahead = x + (x - state.x) * (constant.age.double() / (constant.age + 3)).to(x.dtype).reshape(wide_as(hit, x).shape)
         return State(x, state.x, torch.where(again, x, within(live, ahead, region.radius)), scale, constant)
 
     return iterate(problem, begin, step, steps=steps, last_look=True)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.boundary import Plane, boxed, last_look, nearest_plane, rivals, rivals_to_leave, wide
+from sparring.attacks.evasion.minnorm.boundary import Plane, boxed, last_look, nearest_plane, rivals, rivals_to_leave
+from sparring.attacks.evasion.minnorm.shrinking import wide_as
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
 from sparring.tasks.classes import of_classes
@@ -103,7 +104,7 @@ def _walk(
     bias: float,
     backward: float,
 ) -> Tensor:
-    """`turns` walks of so many steps, the `first` of them from the clean input."""
+    """Run `turns` walks of so many steps; the first `first` of them start from the clean input."""
     clean = problem.criterion.loss(scores)
 
     def start(live: Problem, turn: int) -> State:
@@ -115,17 +116,17 @@ def _walk(
 
     def step(live: Problem, state: State, k: int) -> State:
         if k == wanted + SECANTS:
-            last_look(live, torch.where(wide(state.size < torch.inf, state.x), state.found, state.x))
+            last_look(live, torch.where(wide_as(state.size < torch.inf, state.x), state.found, state.x))
             return state
         if k >= wanted:
             return _secant(live, state)
         plane = nearest_plane(live, state.x, state.classes)
         size = live.region.size(state.x)
         better = plane.done & (size < state.size)
-        base = torch.where(wide(plane.done, state.x), live.x + backward * (state.x - live.x), state.x)
+        base = torch.where(wide_as(plane.done, state.x), live.x + backward * (state.x - live.x), state.x)
         return state._replace(
             x=_drawn(live, state.x, base, plane, reach, bias),
-            found=torch.where(wide(better, state.x), state.x, state.found),
+            found=torch.where(wide_as(better, state.x), state.x, state.found),
             size=torch.where(better, size, state.size),
             past=torch.where(better, plane.past, state.past),
         )
@@ -140,25 +141,25 @@ def _drawn(live: Problem, x: Tensor, base: Tensor, plane: Plane, reach: float, b
     here = region.onto_plane(base, plane.normal, plane.gap(x, base)) - base
     there = region.onto_plane(live.x, plane.normal, plane.gap(x, live.x)) - live.x
     lengths = region.size(live.x + here), region.size(live.x + there)
-    weight = wide((lengths[0] / (lengths[0] + lengths[1]).clamp_min(1e-300)).clamp(max=bias), x)
+    weight = wide_as((lengths[0] / (lengths[0] + lengths[1]).clamp_min(1e-300)).clamp(max=bias), x)
     return boxed(live, (1 - weight) * (base + reach * here) + weight * (live.x + reach * there), base)
 
 
 def _secant(live: Problem, state: State) -> State:
-    """Where the straight way from `near` to `found` crosses the boundary, if the margin is linear between; rows without a point rest."""
+    """Return where the segment from `near` to `found` crosses the boundary if the margin is linear on it; rows without a point are unchanged."""
     rows = (state.size < torch.inf).nonzero().squeeze(1)
     if not len(rows):
         return state
     found, near, past, short = state.found[rows], state.near[rows], state.past[rows], state.short[rows]
     share = 0.999 * (past / (past - short).clamp_min(torch.finfo(past.dtype).tiny)).clamp(0, 1)  # on the far side of the plane
-    point = found + wide(share, found) * (near - found)
+    point = found + wide_as(share, found) * (near - found)
     loss = live.take(rows).losses(point, probe=True)
     hit = loss > 0
     size = torch.where(hit, live.region.take(rows).size(point), state.size[rows])
     return state._replace(
-        found=state.found.index_copy(0, rows, torch.where(wide(hit, point), point, found)),
+        found=state.found.index_copy(0, rows, torch.where(wide_as(hit, point), point, found)),
         size=state.size.index_copy(0, rows, size),
         past=state.past.index_copy(0, rows, torch.where(hit, loss, past)),
-        near=state.near.index_copy(0, rows, torch.where(wide(hit, point), near, point)),
+        near=state.near.index_copy(0, rows, torch.where(wide_as(hit, point), near, point)),
         short=state.short.index_copy(0, rows, torch.where(hit, short, loss)),
     )

@@ -1,4 +1,4 @@
-"""FMN: fast minimum norm, a ball around the clean input that shrinks after a success and else grows to the boundary."""
+"""FMN: fast minimum norm, a ball around the clean input that shrinks after a success and otherwise grows to the boundary."""
 
 from typing import Any, NamedTuple, cast
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.shrinking import cosine, free, gap, length, met, wide, within
+from sparring.attacks.evasion.minnorm.shrinking import cosine, free, gap, length, met, wide_as, within
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
 from sparring.core.problem import Problem
 
 LEAST_FACTOR, LEAST_STEP = 0.02, 0.01
-"""What is left at the end of the factor on the size and of the step size, as shares."""
+"""Final values of the factor on the size and of the step size, as shares of the first."""
 
 
 class State(NamedTuple):
@@ -77,7 +77,7 @@ def fmn(problem: Problem, *, steps: int = 100, step_size: float = 1.0, factor: f
         size = size.minimum(region.radius)
         change = length(state.x - live.x)
         pace = step_size * torch.where(found & (change > 0), change, change.maximum(stride)) * (LEAST_STEP + (1 - LEAST_STEP) * share)
-        x = state.x + g * wide(pace / length(g).clamp_min(1e-30), g)
+        x = state.x + g * wide_as(pace / length(g).clamp_min(1e-30), g)
         return State(within(live, x, size), size, found, stride)
 
     return iterate(problem, begin, step, steps=steps, last_look=True)

@@ -63,7 +63,7 @@ def jsma(problem: Problem, *, steps: int = 100, pixels: int = 1, targets: int = 
 
 
 def _moved(live: Problem, state: State, pixels: float) -> State:
-    """The state after the next places went to their edges."""
+    """Return the state after the next places were moved to their bounds."""
     region = cast(Any, live.region)
     graded = class_gradients(live, state.x, torch.stack([state.target, state.rival], 1))
     raised, others = graded.grad[:, 0], graded.grad[:, 1]

@@ -1,4 +1,4 @@
-"""The smallest radius at which an attack with a fixed radius succeeds, for every sample by itself."""
+"""The smallest radius at which an attack with a fixed radius succeeds, for each sample separately."""
 
 import dataclasses
 from typing import Any, cast
@@ -56,7 +56,7 @@ def minimal(problem: Problem, *, attack: str = "pgd", steps: int = 40, loss: str
 
 
 def _chosen(problem: Problem, name: str, steps: int, loss: str) -> Attack:
-    """The attack of that name with the settings that are passed on."""
+    """Return the attack of that name with the settings that are passed on."""
     inner: Attack = find("attack", name)
     if inner.name == "minimal":
         raise PlanError("minimal(attack='minimal'): a search for the smallest radius cannot be searched again; name another attack, such as pgd")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide, within
+from sparring.attacks.evasion.minnorm.shrinking import free, gap, length, met, wide_as, within
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
 from sparring.core.problem import Problem
@@ -17,7 +17,7 @@ MEMORY = 0.9
 
 
 GROWTH = 1.1
-"""Before the first success every step is so much longer than the last: gradients often call the boundary too near."""
+"""Factor by which steps grow before the first success: gradients often underestimate the distance to the boundary."""
 
 
 class State(NamedTuple):
@@ -69,9 +69,9 @@ def pdpgd(problem: Problem, *, steps: int = 100, step_size: float = 1.0, weight:
             steep = (g * region.steepest(g)).flatten(1).double().sum(1) / length(g).clamp_min(1e-30)
         found = live.smallest().isfinite()
         reach = torch.where(found, reach, reach * GROWTH)
-        mean = MEMORY * state.mean + (1 - MEMORY) * g * wide(~hit / length(g).clamp_min(1e-30), g)
+        mean = MEMORY * state.mean + (1 - MEMORY) * g * wide_as(~hit / length(g).clamp_min(1e-30), g)
         pace = step_size * reach * 0.01 ** (k / max(total, 1))
-        x = region.shrunk(state.x + mean * wide(pace / (1 - MEMORY ** (k + 1)), g), pace * steep * state.dual.exp())
+        x = region.shrunk(state.x + mean * wide_as(pace / (1 - MEMORY ** (k + 1)), g), pace * steep * state.dual.exp())
         x = within(live, x, region.radius)
         change = dual_step * (1 - 0.9 * k / max(total, 1))
         return State(x, mean, reach, steep, (state.dual + torch.where(hit, change, -change)).clamp(-14, 14))

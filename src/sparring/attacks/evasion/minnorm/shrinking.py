@@ -1,4 +1,4 @@
-"""What attacks share that shrink a change while it still meets the goal."""
+"""Steps shared by attacks that shrink a change as long as it meets the goal."""
 
 import math
 from typing import Any, cast
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sparring.core.problem import Problem
+from sparring.core.wide import wide
 from sparring.threats.balls import BallRegion, box
 
 
@@ -23,9 +24,9 @@ def gap(live: Problem, scores: Tensor) -> Tensor:
     return live.criterion.loss(scores).double().abs().nan_to_num(0.0)
 
 
-def wide(values: Tensor, x: Tensor) -> Tensor:
-    """Return [m] to [m, 1, ...], with the axes and the type of x."""
-    return values.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+def wide_as(rows: Tensor, x: Tensor) -> Tensor:
+    """Return values per row, [m], as [m, 1, ...] in the type of x (bool stays bool)."""
+    return wide(rows, x) if rows.dtype is torch.bool else wide(rows, x).to(x.dtype)
 
 
 def within(live: Problem, x: Tensor, size: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sigma-zero: a smooth count of the changed places, and a threshold that takes small changes back."""
+"""Sigma-zero: a smooth count of the changed places, and a threshold that removes small changes."""
 
 from typing import Any, NamedTuple, cast
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.evasion.minnorm.adam import Adam
-from sparring.attacks.evasion.minnorm.shrinking import cosine, met, wide
+from sparring.attacks.evasion.minnorm.shrinking import cosine, met, wide_as
 from sparring.attacks.loop import iterate
 from sparring.attacks.losses import margin
 from sparring.core.problem import Problem
@@ -58,12 +58,12 @@ def sigma_zero(
         hit, change = met(live, graded.scores), (state.x - live.x) / way
         power = pixels(change).square().sum(1, keepdim=True)
         count = 2 * softness * pixels(change) / (power + softness).square() / power.shape[2]
-        # the margin is measured in its own steepest slope, else its weight against the count would hang on the scale of scores
+        # the margin is divided by its largest slope; otherwise its weight against the count would depend on the scale of scores
         slope = graded.grad * way
-        slope = slope / wide(slope.abs().flatten(1).amax(1).clamp_min(1e-30), slope) * wide(~hit, slope)
+        slope = slope / wide_as(slope.abs().flatten(1).amax(1).clamp_min(1e-30), slope) * wide_as(~hit, slope)
         down = count.reshape(change.shape) - slope
         pace = step_size * (0.1 + 0.9 * cosine(k, total))
-        adam = state.adam.seen(down / wide(down.abs().flatten(1).amax(1).clamp_min(1e-30), down))
+        adam = state.adam.seen(down / wide_as(down.abs().flatten(1).amax(1).clamp_min(1e-30), down))
         x = (state.x - adam.direction() * pace * way).clamp(region.low, region.high)
         far = pixels((x - live.x) / way).square().sum(1).sqrt() >= state.threshold.to(x.dtype)[:, None]
         moved = (state.threshold + torch.where(hit, pace, -pace) * threshold_step).clamp(0, 1)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, rivals_to_leave, wide
+from sparring.attacks.evasion.minnorm.boundary import bisect, boxed, last_look, nearest_plane, rivals_to_leave
+from sparring.attacks.evasion.minnorm.shrinking import wide_as
 from sparring.attacks.loop import drop_finished, take
 from sparring.core.problem import Problem
 
@@ -67,7 +68,7 @@ def superdeepfool(problem: Problem, *, steps: int = 100, candidates: int = 10, o
         if not len(live):
             break
         # beyond the boundary: the clean input onto the plane through x; before it: x onto the linearised boundary
-        base = torch.where(wide(plane.done, state.x), live.x, state.x)
+        base = torch.where(wide_as(plane.done, state.x), live.x, state.x)
         through = ((state.x - live.x).double() * plane.normal).flatten(1).sum(1)
         gap = torch.where(plane.done, through, (1 + overshoot) * plane.gap(state.x, state.x))
         x = boxed(live, cast(Any, live.region).onto_plane(base, plane.normal, gap), base)

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.query.walk import asked, directions, first_points, kept, straight, to_boundary, walking, wide
+from sparring.attacks.evasion.query.walk import asked, directions, first_points, kept, straight, to_boundary, walking
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
+from sparring.core.wide import wide
 from sparring.threats.balls import box
 
 LOOK = 10
-"""Every so many steps the sidestep is asked about by itself, so that its size can be judged."""
+"""Interval in steps at which the sidestep is queried alone, so that its size can be adapted."""
 FACTOR = 1.5
-"""By what the shares grow when too much succeeds."""
+"""Factor by which the shares grow if too many steps succeed."""
 
 
 class State(NamedTuple):

@@ -82,7 +82,7 @@ def cmaes(problem: Problem, *, generations: int = 300, population: int = 0, tile
             whole = patterns[:, :, rows_of][:, :, :, columns_of].to(live.x.dtype).reshape(len(rows), len(turns), *live.x.shape[1:])
             return torch.stack([along(some, some.x, whole[:, turn], 1.0) for turn in range(len(turns))], 1)
 
-        values = ask_crowd(live, count, points).nan_to_num(-torch.inf).float()  # in L1 many candidates are one point: their order is to decide, not rounding
+        values = ask_crowd(live, count, points).nan_to_num(-torch.inf).float()  # in L1 many candidates are the same point
         best = values.argsort(dim=1, descending=True, stable=True)[:, :kept, None].expand(-1, -1, d)
         chosen = y.gather(1, best)
         moved = (weights[:, None] * chosen).sum(1)

@@ -1,4 +1,4 @@
-"""Many points a sample asked in one go: what estimators of gradients and populations share."""
+"""Queries about many points per sample at once, which gradient estimators and populations share."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from sparring.attacks.losses import loss_of
 from sparring.core.problem import Loss, Problem
 
 NUMBERS_AT_ONCE = 2**23
-"""Numbers in one slice of the points of a full batch; bounds the memory."""
+"""Numbers in one slice of the points of a full batch, which limits the memory."""
 
 
 def ask_crowd(
@@ -44,8 +44,3 @@ def ask_crowd(
         answers = measured(scores, live.criterion.take(owner)).double().reshape(len(rows), len(turns))
         values[rows[:, None], torch.tensor(turns, device=rows.device)] = answers
     return values
-
-
-def spread(rows: Tensor, like: Tensor) -> Tensor:
-    """Return [n] to [n, 1, ...] with as many axes as `like`."""
-    return rows.reshape(-1, *[1] * (like.ndim - 1))

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.query.crowd import ask_crowd, spread
+from sparring.attacks.evasion.query.crowd import ask_crowd
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
+from sparring.core.wide import wide
 
 PATIENCE = 100
 """Generations without a better point after which mutation gets gentler (the official code's)."""
@@ -68,12 +69,12 @@ def genetic(problem: Problem, *, generations: int = 500, population: int = 6, ra
             mother, father = (_drawn(chance, drawn.draw(name).uniform(1, dtype=torch.float64)) for name in ("mother", "father"))
             share = chance[rows, mother] / (chance[rows, mother] + chance[rows, father])
             crossed = torch.where(
-                drawn.draw("crossing").uniform(*live.x.shape[1:], dtype=torch.float64) < spread(share, live.x),
+                drawn.draw("crossing").uniform(*live.x.shape[1:], dtype=torch.float64) < wide(share, live.x),
                 state.points[rows, mother],
                 state.points[rows, father],
             )
-            mutates = drawn.draw("mutation").uniform(*live.x.shape[1:], dtype=torch.float64) < spread((rate * gentle).clamp_min(0.1 * rate), live.x)
-            length = spread((reach * gentle).clamp_min(0.375 * reach), live.x).to(live.x.dtype)
+            mutates = drawn.draw("mutation").uniform(*live.x.shape[1:], dtype=torch.float64) < wide((rate * gentle).clamp_min(0.1 * rate), live.x)
+            length = wide((reach * gentle).clamp_min(0.375 * reach), live.x).to(live.x.dtype)
             goal = cast(Any, live.region).sample(drawn.draw("goal"))
             children.append(cast(Any, live.region).project(torch.where(mutates, crossed + length * (goal - live.x), crossed)))
         points = torch.stack([elite, *children], 1)
@@ -88,11 +89,11 @@ def genetic(problem: Problem, *, generations: int = 500, population: int = 6, ra
 
 
 def _standing(values: Tensor) -> Tensor:
-    """[m, k]: values without their mean and spread; those of no answer far below."""
+    """Return standardised values, [m, k]; values without an answer are far below all others."""
     known = values.where(values.isfinite(), values.where(values.isfinite(), torch.inf).amin(1, keepdim=True)).nan_to_num(0.0, 0.0, 0.0)
     return (known - known.mean(1, keepdim=True)) / known.std(1, correction=0, keepdim=True).clamp_min(1e-12)
 
 
 def _drawn(chance: Tensor, uniform: Tensor) -> Tensor:
-    """int64 [m]: one place of each row, with these chances [m, k] and luck [m, 1] in [0, 1)."""
+    """Return one place per row, int64 [m], drawn with these probabilities [m, k]; luck [m, 1] is uniform in [0, 1)."""
     return (chance.cumsum(1) <= uniform).sum(1).clamp(max=chance.shape[1] - 1)

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.query.walk import Walk, asked, first_points, normal_at, to_boundary, walking, wide
+from sparring.attacks.evasion.query.walk import Walk, asked, first_points, normal_at, to_boundary, walking
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
+from sparring.core.wide import wide
 from sparring.threats.balls import box
 
 PROBES_AT_ONCE = 2**18
-"""Numbers in one question on a processor: what stays in its caches is drawn and added up several times as fast."""
+"""Numbers in one query on a CPU: arrays that fit the caches are drawn and summed several times faster."""
 
 
 @attack(needs={"labels"}, uses={"toward", "steepest"}, cites="Chen, Jordan, Wainwright 2020, arXiv:1904.02144; github.com/Jianbo-Lab/HSJA")
@@ -44,7 +45,7 @@ def hopskipjump(problem: Problem, *, steps: int = 64, probes: int = 100, most_pr
     def step(live: Problem, state: Walk, k: int) -> Walk:
         def move(some: Problem, here: Walk) -> Walk:
             wanted = min(int(probes * math.sqrt(k + 1)), most_probes)
-            count = some.left().clamp(max=wanted + 1) - 1  # a row short of queries keeps one for the jump
+            count = some.left().clamp(max=wanted + 1) - 1  # a row that is short of queries keeps one for the jump
             reach = here.size / here.x[0].numel()
             direction = normal_at(some, here, reach, count, some.rng.draw(f"probe {k}"), PROBES_AT_ONCE)
             there = _jump(some, here, direction, k)

@@ -113,7 +113,7 @@ def evolve(problem: Problem, generations: int, population: int, blocks: list[int
         minus = (plus + 1 + (uniform[:, 2] * (count - 1)).long()) % count
         one, two, three = (state.genes.gather(1, chosen[:, :, None].expand(-1, -1, width)) for chosen in (base, plus, minus))
         moved = one + WEIGHT * (two - three)
-        moved = 1 - (1 - moved.abs()).abs()  # folded at 0 and at 1: differences reach no further than half a unit out
+        moved = 1 - (1 - moved.abs()).abs()  # reflected at 0 and at 1: differences exceed these bounds by at most half a unit
         values = asked(live, moved)
         better = values >= state.values
         return State(torch.where(better[:, :, None], moved, state.genes), torch.where(better, values, state.values))

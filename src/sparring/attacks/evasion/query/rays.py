@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.query.walk import asked, wide
+from sparring.attacks.evasion.query.walk import asked
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
+from sparring.core.wide import wide
 from sparring.threats.balls import box
 
 PRECISION = 1 / 128
-"""The boundary is met to within this share of the distance at which a direction was first asked about."""
+"""Tolerance of the bisection, as a share of the distance at which a direction was first queried."""
 
 
 class State(NamedTuple):
@@ -86,14 +87,14 @@ def block_of(turn: int, dimensions: int) -> tuple[int, int]:
 
 
 def _edge(problem: Problem, signs: Tensor, k: int) -> Tensor:
-    """Where the ray leaves the box; where that has no end, what stands in for it."""
+    """Return where the ray leaves the box; a distant point if the box is unbounded."""
     low, high = box(problem.victim.domain, signs)
     edge = torch.where(signs > 0, high.expand_as(signs), low.expand_as(signs))
     return torch.where(edge.isfinite(), edge, problem.x + signs * (1 + problem.x.abs()) * min(1.25**k, 2.0**20))
 
 
 def _bisect(problem: Problem, signs: Tensor, edge: Tensor, size: Tensor) -> Tensor:
-    """float64 [m]: distance of the boundary along each ray that is adversarial at `size`."""
+    """Return the distance of the boundary along each ray that is adversarial at `size`, float64 [m]."""
     region, radius = cast(Any, problem.region), cast(Any, problem.region).radius
     low, high, tolerance = torch.zeros_like(size), size.clone(), size * PRECISION
     while bool((open_ := (high - low > tolerance) & problem.unfinished()).any()):

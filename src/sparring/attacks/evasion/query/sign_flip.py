@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.query.walk import asked, chances, coins, first_points, kept, to_boundary, walking, wide
+from sparring.attacks.evasion.query.walk import asked, chances, coins, first_points, kept, to_boundary, walking
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
+from sparring.core.wide import wide
 from sparring.threats.balls import box
 
 FACTOR = 1.5
-"""By what the shares grow when too much succeeds."""
+"""Factor by which the shares grow if too many steps succeed."""
 
 
 class State(NamedTuple):
@@ -65,7 +66,7 @@ def sign_flip(problem: Problem, *, steps: int = 5000, shrink: float = 0.03, flip
 
 
 def _shrunk(problem: Problem, here: State, k: int) -> State:
-    """A random step of every coordinate, cut to a smaller distance."""
+    """Return a random step of every coordinate, projected to a smaller distance."""
     x = here.x
     length = here.shrink * here.size
     noise = coins(problem.rng.draw(f"step {k}"), x)
@@ -75,7 +76,7 @@ def _shrunk(problem: Problem, here: State, k: int) -> State:
 
 
 def _flipped(problem: Problem, here: State, k: int) -> State:
-    """The change with the signs of a few coordinates flipped, as far as the box lets them."""
+    """Return the change with the signs of a few coordinates flipped, clipped to the box."""
     x = here.x
     least = 1 / x[0].numel()
     chosen = chances(problem.rng.draw(f"flip {k}"), here.flipped.clamp_min(least), x)
@@ -85,7 +86,7 @@ def _flipped(problem: Problem, here: State, k: int) -> State:
 
 
 def _kept(problem: Problem, here: State, guess: Tensor) -> tuple[State, Tensor]:
-    """The state with the guesses that are adversarial, and bool [m] which those are; finished rows are not asked."""
+    """Return the state with the candidates that are adversarial, and which ones they are, bool [m]; finished rows are not queried."""
     rows = problem.unfinished().nonzero().squeeze(1)
     hit = torch.zeros(len(problem), dtype=torch.bool, device=guess.device)
     if not len(rows):

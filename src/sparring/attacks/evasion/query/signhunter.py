@@ -1,4 +1,4 @@
-"""SignHunter: find the signs of the gradient by turning over halves, quarters, eighths ... of them."""
+"""SignHunter: find the signs of the gradient by flipping halves, quarters, eighths and so on."""
 
 from typing import Any, NamedTuple, cast
 
@@ -50,20 +50,20 @@ def signhunter(problem: Problem, *, queries: int = 5000) -> Tensor:
         signs = state.signs.clone()
         signs[:, first:last] *= -1
         loss = live.losses(_point(live, signs))
-        better = loss - state.loss > 8 * torch.finfo(loss.dtype).eps * loss.abs()  # else a rounding would pass for a gain
+        better = loss - state.loss > 8 * torch.finfo(loss.dtype).eps * loss.abs()  # otherwise a rounding error would count as a gain
         return State(torch.where(better[:, None], signs, state.signs), torch.where(better, loss, state.loss))
 
     return iterate(problem, start, step, steps=max(queries - 1, 0))
 
 
 def _point(problem: Problem, signs: Tensor) -> Tensor:
-    """The allowed point nearest to the clean input moved by the radius in every number."""
+    """Return the allowed point nearest to the clean input moved by the radius in every number."""
     reach = cast(Any, problem.region).radius.to(problem.x.dtype).reshape(-1, *[1] * (problem.x.ndim - 1))
     return cast(Any, problem.region).project(problem.x + reach * signs.reshape(problem.x.shape))
 
 
 def _parts(count: int) -> list[tuple[int, int]]:
-    """[first, last) of the whole, the halves, the quarters ... and the single numbers."""
+    """Yield [first, last) of the whole, the halves, the quarters and so on down to single numbers."""
     parts, size = [(0, count)], count
     while size > 1:
         size = -(-size // 2)

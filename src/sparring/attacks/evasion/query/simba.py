@@ -60,8 +60,8 @@ def simba(problem: Problem, *, steps: int = 5000, step_size: float = 0.5, basis:
                 break
             some = live.take(rows)
             tried = along(some, state.x[rows], sign * way[rows], step_size)
-            answer = some.losses(tried).to(loss.dtype)  # without any answer the type is not the victim's
-            moved = (tried != state.x[rows]).flatten(1).any(1)  # else a rounding of the same answer would pass for a gain
+            answer = some.losses(tried).to(loss.dtype)  # without any answer the dtype is not that of the victim
+            moved = (tried != state.x[rows]).flatten(1).any(1)  # otherwise a rounding error of the same answer would count as a gain
             better = moved & (answer - state.loss[rows] > 8 * torch.finfo(answer.dtype).eps * answer.abs())
             x, loss = x.index_copy(0, rows[better], tried[better]), loss.index_copy(0, rows[better], answer[better])
         return State(x, loss, order)

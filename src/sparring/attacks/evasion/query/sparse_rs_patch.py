@@ -12,10 +12,10 @@ from sparring.core.problem import Problem
 from sparring.core.rng import Rng
 
 MOVE_EVERY = 2
-"""One query in so many moves the patch, the others recolour it."""
+"""Interval in queries at which the patch moves; all other queries recolour it."""
 
 FIRST_SQUARES = 30
-"""Squares laid over each other in a first patch."""
+"""Number of overlaid squares in the first patch."""
 
 
 class State(NamedTuple):

@@ -9,7 +9,7 @@ from sparring.core.problem import Problem
 
 @attack(
     needs={"scores"},
-    uses={"sparse"},  # what only the L1 ball offers
+    uses={"sparse"},  # offered by the L1 ball only
     cites="Croce, Hein 2021, arXiv:2103.01208, appendix; Andriushchenko et al. 2020, arXiv:1912.00049; github.com/fra31/auto-attack",
 )
 def square_l1(problem: Problem, *, queries: int = 5000, share: float = 0.8, restarts: int = 1, warm: bool = False) -> Tensor:

@@ -27,7 +27,7 @@ class State(NamedTuple):
 
 @attack(
     needs={"scores"},
-    uses={"stretch"},  # what only the L2 ball offers
+    uses={"stretch"},  # offered by the L2 ball only
     cites="Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 and 3, equation 2; github.com/max-andr/square-attack",
 )
 def square_l2(problem: Problem, *, queries: int = 5000, share: float = 0.8, restarts: int = 1, warm: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""SurFree: turn around the clean input on circles that come nearer to it, in random directions."""
+"""SurFree: move on circles that approach the clean input, in random directions."""
 
 import math
 from typing import NamedTuple
@@ -7,19 +7,20 @@ import torch
 from torch import Tensor
 
 from sparring.attacks.attack import attack
-from sparring.attacks.evasion.query.walk import asked, first_points, straight, to_boundary, walking, wide
+from sparring.attacks.evasion.query.walk import asked, first_points, straight, to_boundary, walking
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
+from sparring.core.wide import wide
 from sparring.threats.balls import box
 
 EASING = 0.98
 """Factor on the largest angle after a direction without success; its inverse after one with."""
 
 USED_UP = 1 / 8
-"""Where the largest angle fell to this share of the first, the low frequencies have nothing more to give: all are drawn."""
+"""If the largest angle falls below this share of the first, low frequencies are exhausted and all frequencies are drawn."""
 
 LEAST = 8
-"""Frequencies per axis that are drawn at least, as far as there are so many."""
+"""Smallest number of frequencies per axis that are drawn, if there are as many."""
 
 
 class State(NamedTuple):
@@ -110,8 +111,8 @@ def _turn(problem: Problem, here: State, angles: int, halvings: int, noise: Tens
 
 
 def _noise(problem: Problem, frequencies: float, everything: Tensor, k: int) -> Tensor:
-    """Gaussian noise like x; of images only the lowest frequencies of the cosine transform, but in the rows (bool [m]) that want
-    everything."""
+    """Return Gaussian noise like x; for images, only the lowest frequencies of the cosine transform, except in the rows (bool [m])
+    that use all of them."""
     x, rng = problem.x, problem.rng.draw(k)
     if x.ndim != 4 or frequencies >= 1:
         return rng.normal(*x.shape[1:], dtype=x.dtype)

@@ -1,4 +1,4 @@
-"""What attacks that see labels only share: a first adversarial point, the way to the boundary, the normal there."""
+"""Steps that label-only attacks share: a first adversarial point, the way to the boundary, and the normal there."""
 
 import math
 from collections.abc import Callable
@@ -13,17 +13,18 @@ from sparring.core.domain import Domain
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
 from sparring.core.space import Region
+from sparring.core.wide import wide
 from sparring.threats.balls import box
 
 BLOCK = 8
-"""Probes of one draw. Part of the result: another number draws others."""
+"""Probes per draw. It affects the result: another number draws other probes."""
 
 
 MANY = 64
-"""From so many coordinates on, directions are drawn from the cube."""
+"""From this number of coordinates on, directions are drawn from the cube."""
 
 STRIDE = -3335678366873096957
-"""From one word of random bits to the next: any odd number with its bits mixed will do."""
+"""Increment from one word of random bits to the next: any odd number with well-mixed bits works."""
 
 
 State = TypeVar("State", bound=tuple)
@@ -254,8 +255,3 @@ def edges(domain: Domain, x: Tensor) -> tuple[Any, Any]:
     """
     low, high = getattr(domain, "low", None), getattr(domain, "high", None)
     return (low, high) if isinstance(low, float | int) and isinstance(high, float | int) else box(domain, x)
-
-
-def wide(rows: Tensor, x: Tensor) -> Tensor:
-    """Return [n] to [n, 1, ...] with as many axes as x."""
-    return rows.reshape(-1, *[1] * (x.ndim - 1))

@@ -65,5 +65,5 @@ def climb_parameters(
 
 
 def _even(g: Tensor) -> Tensor:
-    """Gradients scaled to a mean size of 1 in every row."""
+    """Return gradients scaled to a mean absolute value of 1 in every row."""
     return g / g.abs().flatten(1).mean(1).clamp_min(1e-30).reshape(-1, *[1] * (g.ndim - 1))

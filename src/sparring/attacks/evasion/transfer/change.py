@@ -1,4 +1,4 @@
-"""What a change of the gradient is: small frozen values that compose around one question, `changes="mi+di+ti"`; one file each in `changes/`."""
+"""Changes of the gradient: small frozen values that compose around one query, `changes="mi+di+ti"`; one file each in `changes/`."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -15,6 +15,7 @@ from sparring.core.problem import Problem
 from sparring.core.registry import everything
 from sparring.core.rng import Rng
 from sparring.core.victim import Victim, say_set
+from sparring.core.wide import wide
 
 
 class Memory(NamedTuple):
@@ -173,8 +174,3 @@ def unit(g: Tensor) -> Tensor:
 def mean_size(g: Tensor) -> Tensor:
     """Return the mean absolute value of each row, [m]."""
     return g.abs().flatten(1).mean(1)
-
-
-def wide(values: Tensor, like: Tensor) -> Tensor:
-    """Return [m] to [m, 1, ...] with as many axes as `like`."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -68,7 +68,7 @@ class Crafted(Attack):
         return problem.best()
 
     def _search(self, problem: Problem, rows: Tensor) -> Tensor:
-        """The points found on the sources for these rows; nothing of it is charged to the victim."""
+        """Return the points found on the sources for these rows; the victim is not charged for them."""
         source, part = self.sources[0], problem.take(rows)
         threat = replace(problem.threat.take(part.rows), access="gradients", budget=Budget())
         with source.session():
@@ -76,12 +76,12 @@ class Crafted(Attack):
 
 
 def _on_sources(attack: Attack, sources: tuple[Victim, ...]) -> Attack:
-    """The attack with the sources in the place of its surrogate, where it takes one."""
+    """Return the attack with the sources in place of its surrogate, if it takes one."""
     return replace(attack, surrogates=sources, needs=frozenset({"labels"})) if isinstance(attack, Transfer) else attack
 
 
 def _key(problem: Problem, row: int) -> str:
-    """What the point of a row depends on: input, goal, radius and rng."""
+    """Return everything on which the point of a row depends: input, goal, radius and rng."""
     parts = [
         problem.x[row],
         problem.rng.keys[row],

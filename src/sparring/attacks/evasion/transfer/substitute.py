@@ -17,7 +17,7 @@ from sparring.models.adapter import victim as as_victim
 from sparring.models.wanted import VictimLike, victim_of
 
 HELD_OUT = 0.2
-"""Share of the seeds that measures the agreement and is not trained on."""
+"""Share of the seeds held out to measure the agreement."""
 
 
 class Substitute(NamedTuple):
@@ -107,7 +107,7 @@ def substitute(
 def _trained(
     network: Callable[[], nn.Module] | None, x: Tensor, labels: Tensor, classes: int, epochs: int, learning_rate: float, rng: torch.Generator, seed: int
 ) -> nn.Module:
-    """A network of the same first weights in every round, trained on all points so far. Points without an answer are left out."""
+    """Return a network trained on all points so far, with the same initial weights in every round. Points without an answer are left out."""
     torch.manual_seed(seed)  # inside fork_rng
     model = network() if network else _small(x, classes)
     model = model.to(x.device).train()
@@ -126,7 +126,7 @@ def _trained(
 
 
 def _along_jacobian(model: nn.Module, x: Tensor, labels: Tensor, step: float, domain: Domain) -> Tensor:
-    """One new point for every point: along the sign of the gradient of the score of the victim's label, inside the bounds."""
+    """Return one new point per point, moved along the sign of the gradient of the score of the victim's label, inside the bounds."""
     low, high = (torch.as_tensor(getattr(domain, edge), dtype=x.dtype, device=x.device) for edge in ("low", "high"))
 
     def own(point: Tensor) -> Tensor:

@@ -23,14 +23,14 @@ from sparring.models.factory import made_by
 from sparring.models.load import load_model
 
 Together = Literal["logits", "losses", "gradients"]
-"""What several surrogates are averaged in: their scores, their losses, or their gradients brought to one size."""
+"""Quantities in which surrogates can be averaged: scores, losses, or gradients scaled to one size."""
 
 WAYS: tuple[str, ...] = get_args(Together)
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What `load_model` asks of data."""
+    """Hold the parts of data that `load_model` needs."""
 
     domain: Domain
     task: Task
@@ -55,7 +55,7 @@ def identity_of(criterion: str) -> str:
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
     if not rest:
-        load_model(criterion)  # says what is wrong with it
+        load_model(criterion)  # raises an error that says what is wrong
     made = made_by(kind, rest)
     if isinstance(made, Victim):
         return made.fingerprint

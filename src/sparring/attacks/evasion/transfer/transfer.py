@@ -100,7 +100,7 @@ def _search(
 
 
 def _look(live: Problem, x: Tensor, *, own: bool) -> None:
-    """Put the points to the victim: for labels, or for scores where its gradients were seen anyway."""
+    """Query the victim about the points: for labels, or for scores if its gradients are accessible anyway."""
     rows = live.unfinished().nonzero().squeeze(1)
     if len(rows):
         some = live.take(rows)
@@ -115,7 +115,7 @@ def _of_surrogates(gradient: Callable[[Tensor, Criterion, int], Tensor]) -> Call
 
 
 def _of_the_victim(loss: str, moves: bool) -> Callable[[Problem, Memory, int], Ask]:
-    """The victim's own gradients, paid for; rows that an earlier question of the same step broke are not asked again."""
+    """Return the victim's own gradients, which are charged; rows that an earlier query of the same step broke are not queried again."""
     climbed = loss_of(loss)
 
     def at(live: Problem, memory: Memory, k: int) -> Ask:

@@ -1,4 +1,4 @@
-"""What one universal parameter does to a sample: a change that is added, or a patch that is laid on."""
+"""The ways in which a universal parameter changes a sample: as an added perturbation, or as a patch."""
 
 import math
 from abc import ABC, abstractmethod
@@ -46,7 +46,7 @@ class Added(Form):
 
     def move(self, parameter: Tensor, g: Tensor, share: float, space: Space, domain: Any) -> Tensor:
         low, high = box(domain, parameter)
-        changes = cast(Any, SimpleNamespace(kind=domain.kind, low=low - high, high=high - low))  # what a change may be at most
+        changes = cast(Any, SimpleNamespace(kind=domain.kind, low=low - high, high=high - low))  # the largest change that is possible
         region = cast(Any, space.around(torch.zeros_like(parameter)[None], changes))
         return region.project(region.ascend(parameter[None], g[None], region.radius * share))[0]
 

@@ -18,7 +18,7 @@ from sparring.core.victim import Victim
 from sparring.models.wanted import threat_of, victim_of
 
 LOOKED_AT = 1000
-"""Samples trained on, the first ones, that decide after every epoch whether the change is the best so far."""
+"""Number of training samples, the first ones, on which the best change is selected after every epoch."""
 
 
 class Universal(Frozen):
@@ -160,7 +160,7 @@ def _ascend(lesson: Lesson, form: Form, epochs: int, batch: int, step: float, mo
 
 
 def _look(lesson: Lesson, form: Form, parameter: Tensor) -> tuple[int, float]:
-    """(samples that meet the goal, mean margin) of the first samples trained on."""
+    """Return (number of samples that meet the goal, mean margin) on the first training samples."""
     rows = lesson.rows[:LOOKED_AT]
     put = lesson.region(rows).project(form.put(parameter, lesson.x[rows], lesson.victim.domain, lesson.rng.take(rows).draw("look")))
     losses = lesson.refer(rows).loss(lesson.victim.search_scores(put)).double()

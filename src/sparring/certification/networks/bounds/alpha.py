@@ -1,7 +1,7 @@
 """Intermediate bounds by alpha-CROWN: slopes are optimised for each unstable neuron.
 
-Xu et al. 2021, arXiv:2011.13824. We differ in how: node by node, each row to its own end, instead of all together for the sake of the last rows: slopes of a
-row inside serve that row alone, so raising it raises what rests on it.
+Xu et al. 2021, arXiv:2011.13824. Differs from the paper: nodes are optimised in turn, each row for its own bound, instead of all
+together for the last rows. The slopes of an inner row serve that row alone, so a higher bound also raises all bounds that depend on it.
 """
 
 import math

@@ -23,9 +23,9 @@ from sparring.graph.network import Network
 from sparring.graph.operators import Add, Affine, Concat, Relu
 
 NUMBERS = 1 << 21
-"""Of one array over all activations of the jobs that are searched together: enough for the matrix products, little enough for the caches."""
+"""Numbers of one array over all activations of the jobs that are searched together: enough for the matrix products, few enough for the caches."""
 FIRST_MOMENT, SECOND_MOMENT = 0.5, 0.999
-"""Less momentum than is usual: the bound has kinks, and there are few steps."""
+"""Lower momentum than usual, because the bound has kinks and there are few steps."""
 
 
 class Optimised(NamedTuple):
@@ -117,7 +117,7 @@ def jobs_at_once(network: Network, start: int) -> int:
 
 @dataclass(eq=False)
 class _Activation:
-    """Lines of k jobs, [k, *shape]. least, most: between which a lower slope is free. sign: of splits, or None."""
+    """Hold the lines of k jobs, [k, *shape]. least, most: the range of a lower slope. sign: of splits, or None."""
 
     low: Tensor
     low_shift: Tensor | None
@@ -158,7 +158,7 @@ class _Activation:
 
 
 class _Adam:
-    """Ascent on one tensor in place, within bounds."""
+    """Run Adam on one tensor in place, within bounds."""
 
     way: Tensor
     """Of the planned step."""
@@ -186,7 +186,7 @@ class _Adam:
 
 @dataclass(eq=False)
 class _Search:
-    """Ascent on the bounds of k jobs."""
+    """Run the ascent on the bounds of k jobs."""
 
     network: Network
     inputs: InputSet
@@ -233,7 +233,7 @@ class _Search:
         for turn in range(1, steps + 2):
             value, point, going_in = self.bound()
             if turn == 1:
-                stop = stop + 1e-4 * value.abs()  # what float32 may be off by
+                stop = stop + 1e-4 * value.abs()  # the possible error of float32
             better = value > best[alive]
             if bool(better.any()):
                 here, of = alive[better], better
@@ -261,7 +261,7 @@ class _Search:
                     busy.append(pressers[node])
                 gain += movers[node].aim(activation.slope.clamp_min(0).mul_(z), rate * decay ** (turn - 1), turn)
                 busy.append(movers[node])
-            share = ((stop[alive] - value) / gain.clamp_min(1e-12)).clamp(0.0, 1.0)  # no further than where it should be positive (Polyak)
+            share = ((stop[alive] - value) / gain.clamp_min(1e-12)).clamp(0.0, 1.0)  # at most to the point at which it should be positive (Polyak)
             for one in busy:
                 one.go(share)
             if left <= 0.75 * len(alive):

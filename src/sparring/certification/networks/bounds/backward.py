@@ -18,7 +18,7 @@ Relaxations = Mapping[int, Lines | Planes]
 """By nonlinearity."""
 
 Waiting = dict[int, Tensor]
-"""By node: slopes [n or 1, r, *shape] at what a node gives, still to be propagated through it."""
+"""By node: slopes [n or 1, r, *shape] at the output of a node, not yet propagated through it."""
 
 
 class LinearBound(NamedTuple):
@@ -124,7 +124,7 @@ def through_nonlinear(lines: Lines | Planes, slope: Tensor) -> tuple[tuple[Tenso
 
 
 def _summed(part: Tensor, shift: Tensor) -> Tensor:
-    """[n, r]: sums of products, part [n or 1, r, *shape], shift [n or 1, 1 or r, *shape]."""
+    """Return sums of products, [n, r], of part [n or 1, r, *shape] and shift [n or 1, 1 or r, *shape]."""
     flat, other = part.flatten(2), shift.flatten(2)
     if other.shape[1] == 1:
         if len(other) == 1:

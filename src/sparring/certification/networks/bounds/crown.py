@@ -1,7 +1,7 @@
 """CROWN: bounds of unstable neurons and of given rows by backward passes.
 
-Zhang et al. 2018, arXiv:1811.00866. Only unstable neurons of ReLUs are bounded again. A row of a convolutional map travels as a window of what it
-depends on (`windows`); rows start as weights, not as unit vectors; the work is cut into blocks that stay in the processor's cache.
+Zhang et al. 2018, arXiv:1811.00866. Only unstable neurons of ReLUs are bounded again. A row of a convolutional map is propagated as the window
+on which it depends (`windows`); rows start as weights, not as unit vectors; the work is cut into blocks that stay in the processor's cache.
 """
 
 import math
@@ -24,7 +24,7 @@ MEMORY = 1 << 24
 """Numbers of float64 that one array of a backward pass may have: 128 MiB."""
 
 CACHE = 1 << 17
-"""Numbers that one array of a block should have to stay near the processor: 1 MiB."""
+"""Numbers of float64 in one array of a block, chosen so that it stays in the cache: 1 MiB."""
 
 
 def relaxations(network: Network, bounds: Mapping[int, Interval], slopes: Mapping[int, Tensor] | None = None) -> dict[int, Lines | Planes]:
@@ -94,7 +94,7 @@ def preactivation_bounds(
 
 
 class _Found(NamedTuple):
-    """Lower bounds [k, 2] of neurons and of their negatives: of which sample and which place in the flattened value, int64 [k]."""
+    """Hold lower bounds [k, 2] of neurons and of their negatives, with their samples and places in the flattened value, int64 [k]."""
 
     sample: Tensor
     neuron: Tensor
@@ -102,7 +102,7 @@ class _Found(NamedTuple):
 
 
 def _tightened(network: Network, inputs: InputSet, node: int, value: Interval, lines: Relaxations, relu: bool, rounding: Rounding | None) -> Interval:
-    """Bounds of a node cut with those of backward passes, for the neurons that matter: of a ReLU those of open sign."""
+    """Return the bounds of a node intersected with those of backward passes for the neurons that matter: for a ReLU, the unstable ones."""
     if node == 0 or (not lines and inputs.is_box and _summed_once(network, node)):
         return value  # the interval is exact
     open_ = (value.low < 0) & (value.high > 0) if relu else torch.ones_like(value.low, dtype=torch.bool)
@@ -160,12 +160,12 @@ def _by_rows(network: Network, inputs: InputSet, node: int, open_: Tensor, lines
 
 
 def _block(width: int) -> int:
-    """How many neurons at a time, whose two rows each take `width` numbers."""
+    """Return the number of neurons in a block, whose two rows take `width` numbers each."""
     return max(1, min(MEMORY // (2 * width), max(16, CACHE // (2 * width))))
 
 
 def _shared(network: Network, index: int, neurons: Tensor, like: Tensor, rounding: Rounding | None) -> tuple[Waiting, Tensor]:
-    """Rows of neurons [1, r, *shape] propagated back to where samples begin to differ: to activations and rounding. Constants [1, r]."""
+    """Propagate rows of neurons [1, r, *shape] back to the first nodes at which samples differ, activations and rounding; constants are [1, r]."""
     count, node = len(neurons), network.nodes[index]
     constant = like.new_zeros(1, count)
     if isinstance(node.operator, Linear) and len(network.shapes[index]) == 1 and not (rounding and index in rounding):
@@ -184,7 +184,7 @@ def _shared(network: Network, index: int, neurons: Tensor, like: Tensor, roundin
 
 
 def _both(network: Network, inputs: InputSet, waiting: Waiting, constant: Tensor, samples: Tensor, lines: Relaxations, rounding: Rounding | None) -> Tensor:
-    """[k, 2]: lower bounds of rows [k, 1, *shape] and of their negatives, each of its own sample, int64 [k] in order."""
+    """Return lower bounds [k, 2] of rows [k, 1, *shape] and of their negatives, one row per sample, int64 [k] in order."""
     waiting = {node: torch.cat([slope, -slope], 1) for node, slope in waiting.items()}
     constant = torch.cat([constant, -constant], 1)
     own = samples[:1] if bool(samples[0] == samples[-1]) else samples  # the lines of one sample serve all its rows without copies

@@ -1,8 +1,8 @@
 """Bounds of the float32 rounding error of a network, for any order of summation.
 
 For a sum of k products |fl(s) - s| <= g(k) sum |terms|, g(k) = k u / (1 - k u), u = 2^-24 (Higham 2002, Accuracy and Stability of Numerical Algorithms,
-section 3.1), which holds with and without fused multiply-add. What a layer is fed is bounded by intervals that are widened on
-the way by the rounding themselves.
+section 3.1), which holds with and without fused multiply-add. The inputs of a layer are bounded by intervals, which the rounding
+of earlier layers widens.
 """
 
 import torch
@@ -15,9 +15,9 @@ from sparring.graph.operators import Add, Affine, Input, Product, Reshape, Selec
 
 UNIT = 2.0**-24
 SMALLEST = 2.0**-149
-"""Of float32: what underflow may cost in one operation."""
+"""Largest error of one float32 operation by underflow."""
 ULPS = 4
-"""Units in the last place that sigmoid and tanh are allowed."""
+"""Assumed error of sigmoid and tanh in units in the last place."""
 
 
 def rounding_errors(network: Network, inputs: InputSet) -> dict[int, Tensor]:
@@ -50,6 +50,6 @@ def rounding_errors(network: Network, inputs: InputSet) -> dict[int, Tensor]:
 
 
 def _share(terms: int) -> float:
-    """g(k), with a term to spare for the final rounding and for weights that were rounded when layers were merged."""
+    """Return g(k), with one term extra for the final rounding and for weights that were rounded when layers were merged."""
     share = (terms + 2) * UNIT
     return share / (1 - share)

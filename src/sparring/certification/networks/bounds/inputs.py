@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 ROUNDING = 1e-11
-"""Share of all that is summed by which a bound is lowered for rounding in float64: a thousand times the error of sums of some
+"""Share of the summed magnitudes by which a bound is lowered for rounding in float64: a thousand times the error of sums of some
 thousand terms. Proof files are checked with rigorous error terms instead."""
 
 

@@ -14,7 +14,7 @@ from sparring.graph.network import Network
 from sparring.graph.operators import Activation, Add, Affine, Concat, Operator, Product, Reshape, Select
 
 Rounding = Mapping[int, Tensor]
-"""By node: how far the executed network may be off at it, [*out] or [n, *out]; see `execution`."""
+"""By node: the largest error of the executed network at it, [*out] or [n, *out]; see `execution`."""
 
 
 class Interval(NamedTuple):
@@ -36,7 +36,7 @@ def through(operator: Operator, values: list[Interval]) -> Interval:
     """Return the interval of the output of an operator for inputs in these intervals."""
     if isinstance(operator, Affine):
         (value,) = values
-        if isinstance(operator, Reshape | Select):  # exact, which middle and radius would not be
+        if isinstance(operator, Reshape | Select):  # exact, unlike centre and radius
             return Interval(operator(value.low), operator(value.high))
         middle, radius = operator((value.low + value.high) / 2), operator.absolute((value.high - value.low) / 2)
         return Interval(middle - radius, middle + radius)

@@ -21,7 +21,7 @@ from sparring.graph.network import Network
 from sparring.graph.operators import Activation, Add, Affine, Concat, Conv, Product, Scale, Shape
 
 TABLE = 1 << 17
-"""Numbers of the matrix of a convolution on a window up to which multiplying with it beats convolving."""
+"""Largest matrix of a convolution on a window, in numbers, for which a matrix product is faster than convolving."""
 
 
 class Frame(NamedTuple):
@@ -68,7 +68,7 @@ class Window(NamedTuple):
 
 
 WaitingWindows = dict[int, Window]
-"""By node: windows at what a node gives, still to be propagated through it."""
+"""By node: windows at the output of a node, not yet propagated through it."""
 
 
 class Plan(NamedTuple):
@@ -124,7 +124,7 @@ def plan(network: Network, start: int) -> Plan | None:
 
 
 def _passes(network: Network, node: int, frame: Frame) -> bool:
-    """Can windows be propagated through this node, and are they smaller than the map?"""
+    """Return whether windows can be propagated through this node and are smaller than the map."""
     operator, shape = network.nodes[node].operator, network.shapes[node]
     known = isinstance(operator, Conv | Scale | Add | Activation | Product) or (isinstance(operator, Concat) and operator.axis == 0)
     return known and len(shape) == len(frame.size) + 1 and math.prod(frame.size) < math.prod(shape[1:])
@@ -284,7 +284,7 @@ def rounding_rows(network: Network, node: int, error: Tensor, samples: Tensor) -
 
 
 def _mirrored(window: Window) -> Window:
-    """Each row and its negative."""
+    """Return each row and its negative."""
     return window._replace(slope=torch.cat([window.slope, -window.slope], 1))
 
 
@@ -358,7 +358,7 @@ def _spread(part: Tensor, shape: Shape, key: object, frame: Frame, views: Views,
 
 
 def _whole(window: Window, neurons: Neurons, shape: Shape) -> Tensor:
-    """[k, r, *shape]: windows written into whole maps."""
+    """Return the windows written into whole maps, [k, r, *shape]."""
     slope, frame = window.slope, window.frame
     count = len(slope)
     where = torch.zeros(count, dtype=torch.int64, device=slope.device)

@@ -18,9 +18,9 @@ from sparring.graph.network import Network
 from sparring.graph.operators import Add, Affine, Concat, Operator, Product, Relu, Sigmoid, Tanh
 
 NUMBERS = 1 << 24
-"""Of float64 that the symbols of one value should take: 128 MiB. Samples are cut into groups accordingly."""
+"""Numbers of float64 that the symbols of one value should take: 128 MiB. Samples are divided into groups accordingly."""
 LARGEST = 1 << 25
-"""That they may take at most, of a single sample; where more would be needed there are fewer symbols."""
+"""Largest number for a single sample; if more were needed, there are fewer symbols."""
 SYMBOLS = 8000
 
 
@@ -170,7 +170,7 @@ def _line(operator: Operator, bound: Interval) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _bent(value: Zonotope, share: Tensor, shift: Tensor, fresh: Tensor, room: int, used: int) -> Zonotope:
-    """share x + shift with an error of its own for every number: the largest as new symbols, the rest in the box."""
+    """Return share x + shift with a separate error for every number: the largest become new symbols, the others enlarge the box."""
     symbols, flat = value.wide(used) * share[:, None], fresh.flatten(1)
     count = min(room, int((flat > 1e-11).sum(1).amax()) if flat.numel() else 0)
     slack = ROUNDING * ((value.center.abs() + value.reach) * share + shift.abs())

@@ -34,7 +34,7 @@ def scores(low: Tensor, high: Tensor, lower_slope: Tensor, reading: BranchingInp
     chord = g.clamp_max(0) * low * steep
     line = torch.where(g >= 0, lower_slope * z, steep * (z - low))
     lost = g * (z.relu() - line)
-    # Where no upper line is in use a lower one may still be loose: less than any chord, and more where g is larger.
+    # If no upper line is in use, a lower one may still be loose: less than any chord, and more if g is larger.
     below = g.clamp_min(0) * torch.minimum(-low, high)
     chord = torch.where(g < 0, chord, -1 / (1 + below))
     return [torch.where(open_, one, -torch.inf) for one in (chord, lost)]

@@ -176,7 +176,7 @@ class Pool:
 
 
 def _ranked(owner: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
-    """The order owner by owner, of each the worst bounds first, and the rank of each within its owner."""
+    """Return the order by owner, worst bounds first, and the rank of each domain within its owner."""
     order = lower.argsort(stable=True)
     order = order[owner[order].argsort(stable=True)]
     owner = owner[order]

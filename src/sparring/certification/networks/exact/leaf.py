@@ -1,6 +1,6 @@
 """Leaves: parts of an input set with all ReLU signs fixed, which a linear program decides.
 
-What the program finds is not believed: its multipliers give a bound in float64, its point goes through the network.
+The solution of the program is not trusted: its multipliers give a bound in float64, and its point is evaluated on the network.
 """
 
 import math
@@ -49,7 +49,7 @@ def settle_leaf(
 
     A ball is replaced by its box: what is proved holds, and a point outside it is for the caller to reject.
     """
-    from scipy.optimize import linprog  # half a second that most queries need not wait for
+    from scipy.optimize import linprog  # half a second, which most queries do not need
 
     last = len(network.nodes) - 1
     lines = relaxations(network, bounds)
@@ -87,7 +87,7 @@ def settle_leaf(
 
 
 def _forms(network: Network, kind: torch.dtype, lines: Relaxations, signs: Mapping[int, Tensor]) -> _Forms:
-    """Of every split what it says of the input; the lines before it are exact on the part."""
+    """Return the constraint on the input that each split implies; the lines before it are exact on this part."""
     normals, shifts, places = [np.zeros((0, math.prod(network.input_shape)))], [np.zeros(0)], []
     for node, sign in signs.items():
         flat = sign.flatten()

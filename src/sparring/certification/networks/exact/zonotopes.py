@@ -19,9 +19,9 @@ from sparring.graph.network import Network
 from sparring.graph.operators import Affine, Relu
 
 LARGEST = 1 << 22
-"""Numbers a layer's matrix may have to be written out."""
+"""Largest number of entries for which the matrix of a layer is written out."""
 NUMBERS = 1 << 20
-"""Of float64 that the symbols of one layer may take: 8 MiB, which stays in the processor's cache for the most part."""
+"""Numbers of float64 that the symbols of one layer may take: 8 MiB, most of which stays in the processor's cache."""
 
 
 class Layer(NamedTuple):
@@ -191,7 +191,7 @@ class Zonotopes(Former):
         return slope, constant, constant - reach
 
     def _loss(self, hidden: list[Hidden], kept: list[Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-        """The widest gap between line and ReLU of every neuron, weighted by the slope there, times the square of each input's share in the neuron's width.
+        """Return the widest gap between line and ReLU of every neuron, weighted by the slope, times the squared share of each input in its width.
 
         Squares took 5 % fewer boxes than shares on ACAS Xu, and steepness of the bound instead of all this 17 to 640 times as many."""
 

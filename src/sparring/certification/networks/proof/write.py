@@ -13,7 +13,7 @@ from sparring.certification.networks.proof.form import Arrays, ReluLeaf, ReluPro
 from sparring.certification.networks.query import Query
 
 SLACK = 1e-6
-"""A bound that goes into a proof is above this, in units of the rows: whoever checks it sums in another order, or rounds outward."""
+"""Smallest bound that is written to a proof, in units of the rows, because the checker sums in another order and rounds outward."""
 
 
 def arrays(values: Mapping[int, Tensor], row: int) -> Arrays:

@@ -51,8 +51,8 @@ def alpha(state: VerificationState, *, steps: int = 20, rate: float = 0.1, inner
     """
     network = state.query.network
     if state.proofs:
-        state.bounds = preactivation_bounds(network, state.query.inputs)  # those that a proof starts from
-    elif not state.bounds:  # nobody has bounded the activations before
+        state.bounds = preactivation_bounds(network, state.query.inputs)  # the bounds that a proof starts from
+    elif not state.bounds:  # the activations have no bounds yet
         state.bounds = preactivation_bounds(network, state.query.inputs, rounding=state.rounding)
     leaves = plain_leaves(state.query, state.bounds) if state.proofs else None
     leaves = _raise(state, steps, rate, leaves)
@@ -66,7 +66,7 @@ def alpha(state: VerificationState, *, steps: int = 20, rate: float = 0.1, inner
 def _raise(
     state: VerificationState, steps: int, rate: float, leaves: list[dict[int, ReluLeaf]] | None, how: Sequence[Tightened] = ()
 ) -> list[dict[int, ReluLeaf]] | None:
-    """Better bounds of the rows that are open. leaves: by sample what is proved in a way that proofs can tell; those of samples that remain."""
+    """Improve the bounds of the open rows. leaves: per sample, results that a proof can state; only those of the remaining samples."""
     query, network = state.query, state.query.network
     wanted = ~query.settled(state.lower) if leaves is None else _unproved(query, leaves)
     sample, row = wanted.nonzero(as_tuple=True)

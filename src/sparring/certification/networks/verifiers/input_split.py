@@ -1,7 +1,8 @@
 """Split the box of few inputs until every part is proved or one holds a counterexample.
 
-Bounds of the parts: Singh et al. 2018 (DeepZ) and Zhang et al. 2018, arXiv:1811.00866 (CROWN). A part is cut across the input on which most of what its
-bounds lose hangs, and shrunk to where all rows of a disjunct can still hold (clipping, Kotha et al. 2023, arXiv:2302.01404 and later work).
+Bounds of the parts: Singh et al. 2018 (DeepZ) and Zhang et al. 2018, arXiv:1811.00866 (CROWN). A part is cut across the input that accounts for
+most of the looseness of its bounds, and shrunk to where all rows of a disjunct can still hold (clipping, Kotha et al. 2023,
+arXiv:2302.01404 and later work).
 """
 
 import math
@@ -24,25 +25,25 @@ from sparring.certification.networks.state import VerificationState
 from sparring.certification.networks.verifier import Estimate, VerifierSchedule, verifier
 
 MOST_INPUTS = 20
-"""Of nonzero width: with more, halving inputs one by one gets nowhere."""
+"""Largest number of inputs of nonzero width: with more, halving single inputs makes no progress."""
 MOST_OPEN = 1 << 20
-"""Open boxes that are kept for one query."""
+"""Largest number of open boxes per query."""
 TRIES = 16
-"""Points that the model as deployed may refuse to confirm before we stop asking it."""
+"""Number of points that the deployed model may fail to confirm before it is no longer queried."""
 BEST = 16
-"""Points of one query from which descents start after each batch."""
+"""Number of points per query from which descents start after each batch."""
 REACH = (0.03, 0.1, 0.3)
-"""How far descents go, in shares of the whole box, in turn."""
+"""How far descents reach, in turn, as shares of the whole box."""
 GRID = 729
-"""Points on a grid of low ends, middles and high ends that are tried first."""
+"""Number of points on a grid of low ends, middles and high ends that are tried first."""
 STEPS = 10
-"""Of a descent."""
+"""Steps of a descent."""
 OFTEN, SELDOM = 12, 4
-"""Descents follow each of the first batches, then only every few: what was not found early is rarely there."""
+"""Descents follow each of the first batches, then only some: counterexamples that are not found early are rare."""
 POINTS = 1 << 20
 """Numbers that the largest value of the network may take for the points of that grid."""
 SYMBOLS, MULTIPLY_ADDS = 40, 5e9
-"""What a box carries besides its inputs, and what is done a second, as measured on ACAS Xu with one thread."""
+"""Symbols per box besides those of its inputs, and multiply-adds per second, as measured on ACAS Xu with one thread."""
 
 
 def wide_inputs(state: VerificationState) -> Tensor:
@@ -59,7 +60,7 @@ def _misfit(state: VerificationState) -> str:
 
 
 def _estimate(state: VerificationState) -> Estimate:
-    """Few inputs: soon done. 30 * 2^inputs boxes, each with so many symbols through all weights, is about what ACAS Xu takes at the median."""
+    """Estimate the cost: 30 * 2^inputs boxes, each with its symbols through all weights, is about the median on ACAS Xu."""
     query = state.query
     wide = wide_inputs(state).sum(1).clamp_max(40).double()
     weights = sum(value.numel() for node in query.network.nodes for value in vars(node.operator).values() if isinstance(value, Tensor))
@@ -181,7 +182,7 @@ class Search:
             self._finish()
 
     def _picked(self) -> list[Boxes]:
-        """The next boxes of some queries, in turn."""
+        """Return the next boxes of some queries, in turn."""
         picked, total = [], 0
         for place in list(self.open):
             pending = self.open.pop(place)
@@ -210,7 +211,7 @@ class Search:
                 del self.open[place]
 
     def _rows(self, places: list[int]) -> dict[int, int]:
-        """Where queries stand in the state now, of those that are still open there."""
+        """Return the positions in the state of the queries that are still open there."""
         now = {key: row for row, key in enumerate(self.state.places.tolist())}
         return {place: now[self.keys[place]] for place in places if self.keys[place] in now}
 
@@ -256,7 +257,7 @@ class Search:
         exact = loss.sum(1) <= 1e-9 * steep.abs().sum(1)
         score = torch.where(exact[:, None], steep.abs(), loss)
         score = torch.where(thin, -1.0, score.nan_to_num(nan=0.0, posinf=0.0))
-        flat = (score <= 0).all(1)  # nothing says where: the widest in shares of the whole
+        flat = (score <= 0).all(1)  # no input stands out: the widest one, as a share of the whole box
         score = torch.where(flat[:, None] & ~thin, width / self.width[boxes.owner].clamp_min(1e-300), score)
         stuck = (score <= 0).all(1)
         for place in boxes.owner[stuck].unique().tolist():
@@ -294,7 +295,7 @@ class Search:
             self._attack(torch.full((len(grid),), place, device=x.device), x)
 
     def _descend(self) -> None:
-        """Go down from the best points that were seen in the last batch."""
+        """Descend from the best points of the last batch."""
         if not self.seen:
             return
         owner, x, margin = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
@@ -322,7 +323,7 @@ class Search:
         self._attack(owner, found.flatten(1)[:, self.axes], remember=False)
 
     def _attack(self, owner: Tensor, x: Tensor, remember: bool = True) -> None:
-        """Are there counterexamples among points x [k, d] of the boxes?"""
+        """Look for counterexamples among points x [k, d] of the boxes."""
         points = self.former.points(owner, x)
         values = self.query.network(points).flatten(1)
         values = torch.bmm(self.query.constraints[owner], values[:, :, None]).squeeze(2) + self.query.offset[owner]
@@ -368,7 +369,7 @@ class Search:
             self._give_up(place, pending, reason)
 
     def _left(self, place: int, pending: Open) -> str:
-        """How much of the query is open."""
+        """Return the share of the query that is open."""
         volume = 0.0
         whole = self.width[place]
         wide = whole > 0
@@ -405,7 +406,7 @@ def clipped(boxes: Boxes, slope: Tensor, constant: Tensor, middle: Tensor, half:
     slope = slope.gather(1, picked[:, :, None].expand(-1, -1, slope.shape[2])).reshape(k, disjuncts, most, -1)
     constant = constant.gather(1, picked).reshape(k, disjuncts, most)
     sound = torch.isfinite(constant) & torch.isfinite(slope).all(3)
-    slope = torch.where(sound[..., None], slope, 0.0)  # says nothing about where
+    slope = torch.where(sound[..., None], slope, 0.0)  # gives no direction
     constant = torch.where(sound, constant - ROUNDING * (constant.abs() + slope.abs().sum(3)), -torch.inf)
     low, high = torch.full_like(slope[:, :, 0], -1.0), torch.ones_like(slope[:, :, 0])
     for _ in range(turns):

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WRITING = 6e3
-"""What writing the MILP takes, in passes of the network: measured on a convolutional network, 1.3 s for 6e5 multiply-adds."""
+"""Cost of building the MILP, in passes of the network: measured on a convolutional network, 1.3 s for 6e5 multiply-adds."""
 
 Bounds = dict[int, Interval]
 
 DEEPER = 1e-4
-"""By how much, as a share of what is summed, a second point is to be beyond the border of what is unsafe."""
+"""Share of the summed magnitudes by which a second point must lie beyond the border of the unsafe set."""
 
 
 def misfit(state: VerificationState) -> str:
@@ -76,8 +76,8 @@ def milp(state: VerificationState, *, tighten: int = 400, most: int = 4000, seco
 
 
 def _decide(state: VerificationState, here: int, only: torch.Tensor, deadline: float, tighten: int) -> None:
-    """One sample: settled, or a note why not."""
-    from sparring.certification.networks.milp_encoding import encode_milp  # brings scipy with it: a second that queries settled earlier need not wait for
+    """Decide one sample, or note why it stays open."""
+    from sparring.certification.networks.milp_encoding import encode_milp  # imports scipy, which takes a second
 
     query, row = state.query, torch.tensor([here])
     network, inputs = query.network, query.inputs.take(row)
@@ -106,7 +106,7 @@ def _decide(state: VerificationState, here: int, only: torch.Tensor, deadline: f
             return
         before = len(state)
         state.refute(_near(state, here, point))
-        if len(state) == before:  # the point lies on the border of what is unsafe: is there one beyond it?
+        if len(state) == before:  # the point lies on the border of the unsafe set: is there one beyond it?
             _, point = exact.empty(conditions, limits, deadline - time.monotonic(), -DEEPER)
             if point is not None:
                 state.refute(_near(state, here, point))

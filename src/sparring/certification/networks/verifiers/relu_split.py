@@ -30,10 +30,10 @@ from sparring.certification.networks.state import VerificationState
 from sparring.certification.networks.verifier import VerifierSchedule, verifier
 
 EACH = 4
-"""Domains of each job in a round where their number is limited."""
+"""Number of domains of each job in a round if it is limited."""
 
 ROOT_STEPS = 30
-"""Of the ascent with which a search begins."""
+"""Steps of the ascent with which a search begins."""
 
 
 def _misfit(state: VerificationState) -> str:
@@ -51,7 +51,7 @@ def _cost(state: VerificationState, settings: Mapping[str, Any]) -> Tensor | Non
 
 
 def _least_cost(state: VerificationState) -> Tensor:
-    """Of the ascent at the root, for the rows that are not settled."""
+    """Return the cost of the ascent at the root, for the rows that are not settled."""
     network, query = state.query.network, state.query
     rows = (~query.settled(state.lower)).sum(1).double()
     return rows * ROOT_STEPS * 2 * row_cost(network, len(network.nodes) - 1)
@@ -128,7 +128,7 @@ class _Tree:
         self.slack, self.slice = 0.0, 0.0
         self.leaves_of: list[list[ReluLeaf]] = [[] for _ in range(len(self.places))]
         done = self.query.settled(state.lower)
-        if state.proofs:  # from bounds that a proof can tell how to obtain
+        if state.proofs:  # from bounds that a proof can reproduce
             state.bounds = preactivation_bounds(network, self.query.inputs)
             done = self._plain(plain_leaves(self.query, state.bounds))
             self.slack, self.again = SLACK, 0
@@ -146,7 +146,7 @@ class _Tree:
         self.best = [[] for _ in range(len(self.places))]
 
     def _plain(self, leaves: list[dict[int, ReluLeaf]]) -> Tensor:
-        """bool [n, r]: rows of disjuncts that need no tree, as these leaves prove them."""
+        """Return the rows of disjuncts that need no tree because these leaves prove them, bool [n, r]."""
         done = self.query.disjunct < 0
         for sample, mine in enumerate(leaves):
             self.leaves_of[sample] += mine.values()
@@ -155,7 +155,7 @@ class _Tree:
         return done
 
     def _jobs(self, done: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each disjunct that is not done: its sample int64 [o], which of its rows counts, as weights float64 [o, r], and its number int64 [o]."""
+        """Return for each open disjunct its sample int64 [o], the weights of its rows float64 [o, r], and its number int64 [o]."""
         query, known = self.query, self.state.lower
         samples, weights, target = [], [], []
         for disjunct in range(query.disjuncts):
@@ -247,7 +247,7 @@ class _Tree:
         return replace(domains, low=low, high=high, lower=lower)
 
     def _inside(self, domains: Domains) -> Interval:
-        """[k, u]: better bounds of the numbers of open sign, node by node."""
+        """Return better bounds of the unstable neurons, node by node, [k, u]."""
         low, high = domains.low.clone(), domains.high.clone()
         domains = replace(domains, low=low, high=high)
         numbers, sample = self.columns[domains.owner], self.sample[domains.owner]
@@ -310,7 +310,7 @@ class _Tree:
         self.pool = Pool(roots)
         self.absorb(roots, points)
         batch, turn = min(self.batch, 8), 0
-        self.slice = 0.03 * min(state.seconds_left(), 60.0)  # a step may be late by as much
+        self.slice = 0.03 * min(state.seconds_left(), 60.0)  # a step may overrun by as much
         while len(self.pool):
             left, began = state.seconds_left(), time.monotonic()
             if left <= 0:
@@ -343,7 +343,7 @@ class _Tree:
         while begin < len(sample):
             end = min(begin + self.batch, len(sample))
             if end < len(sample):
-                cut = int((sample < sample[end]).sum())  # where the sample that would be torn apart begins
+                cut = int((sample < sample[end]).sum())  # where the sample that would be divided begins
                 end = cut if cut > begin else int((sample <= sample[end]).sum())
             self.step(domains.take(torch.arange(begin, end)))
             begin = end

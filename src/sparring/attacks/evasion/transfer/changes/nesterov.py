@@ -5,9 +5,10 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
-from sparring.attacks.evasion.transfer.change import Answer, Ask, Change, Here, mean_size, wide
+from sparring.attacks.evasion.transfer.change import Answer, Ask, Change, Here, mean_size
 from sparring.core.registry import register
 from sparring.core.rng import Rng
+from sparring.core.wide import wide
 
 
 @register("change", "ni")

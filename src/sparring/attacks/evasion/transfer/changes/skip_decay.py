@@ -1,4 +1,4 @@
-"""Skip gradients: a surrogate whose residual branches hand back less of the gradient."""
+"""Skip gradients: a surrogate whose residual branches pass back less of the gradient."""
 
 import copy
 import functools
@@ -60,7 +60,7 @@ def softened(surrogate: Victim, decay: float) -> Victim:
     try:
         with surrogate.session():
             graph = fx.symbolic_trace(copy.deepcopy(module))
-    except Exception as error:  # tracing meets the user's own code
+    except Exception as error:  # tracing runs the user's own code
         said = (str(error).strip().splitlines() or [""])[0]
         raise NeedsError(f"sgm cannot follow the code of {surrogate.name} ({type(error).__name__}: {said}): leave sgm out of changes") from error
     branches = residual_branches(graph)

@@ -1,4 +1,4 @@
-"""Variance tuning: the gradient is corrected by what its neighbours said one step before."""
+"""Variance tuning: the gradient is corrected by gradients at neighbouring points one step earlier."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -41,7 +41,7 @@ class Variance(Change):
             total = torch.zeros_like(x)
             for turn in range(self.neighbours):
                 own = rng.draw(f"neighbour {turn}")
-                signs = own.draw("sign").signs(*x.shape[1:], dtype=x.dtype)  # else a pixel at the edge of the box would move one way only
+                signs = own.draw("sign").signs(*x.shape[1:], dtype=x.dtype)  # else a pixel at the edge of the box would move in one direction only
                 total += ask(x + self.reach * signs * (region.sample(own.draw("place")) - region.origin), own).grad
             variance = total / self.neighbours - answer.grad
             return Answer(answer.grad + here.memory.variance, answer.memory._replace(variance=variance))
