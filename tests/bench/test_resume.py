@@ -89,7 +89,8 @@ def nursery():
         process.stdin.close()
 
 
-@pytest.mark.parametrize("moment", [pytest.param(moment, marks=() if moment < 1 else pytest.mark.slow) for moment in range(20)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(20))
 def test_kill_9(moment, nursery, longer, tmp_path, rows):
     """`kill -9` twice, each time when so many parts have appeared (a file of the last may be half written), then the same plan: identical
     verdicts, points that can be read, nothing lost but the batch in flight."""

@@ -359,7 +359,7 @@ COMMANDS = {
     "goal of values, one attack": (changed("goal=up 5", "attacks=pgd"), "answers 10 classes: choose one of the goals targeted, untargeted"),
     "goal of masks": (
         changed("goal=erase 1"),
-        "of the kind mask, but digits-plain answers 10 classes: choose one of the goals targeted, untargeted",
+        "of the kind labels or mask, but digits-plain answers 10 classes: choose one of the goals targeted, untargeted",
     ),
     "target of digits": (changed("target=label"), "has no meaning"),
     "data missing": (changed("data={files}/soud.npz"), "did you mean sound.npz"),

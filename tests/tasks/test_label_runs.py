@@ -189,6 +189,17 @@ def test_gates_and_the_closing_table(here, monkeypatch, capsys, gate, code, word
         assert re.search(rf"^ ?{name} +\d", said, flags=re.MULTILINE), said
 
 
+def test_one_sample_is_shown_in_words(whole, here, monkeypatch, capsys):
+    """`spar show --sample` writes sets by the names of their labels, and --json as they are packed."""
+    first = whole.table().iloc[0]
+    command(monkeypatch, "show", whole.path, "--sample", first.id)
+    said = capsys.readouterr().out
+    assert "<b>land</b>" in said
+    assert first.wanted not in said
+    command(monkeypatch, "show", whole.path, "--sample", first.id, "--json")
+    assert json.loads(capsys.readouterr().out)[0]["wanted"] == first.wanted
+
+
 def test_a_gate_of_labels_is_refused_for_classes(tmp_path):
     plan = Plan.of({"model": "zoo:digits-plain", "data": "digits", "take": 4, "threat": "linf 0.1", "gate": "macro_f1 >= 0.1", "out": str(tmp_path)})
     with pytest.raises(PlanError, match="for answers of the kind labels; the models answer classes"):

@@ -338,7 +338,7 @@ def test_goals_are_refused_where_they_make_no_sense():
         frozen(Add("cow"))
     with pytest.raises(InputError, match=r"erase cat 0.5: a label is in the answer or it is not, so leave out the share"):
         frozen(Erase("cat", 0.5))
-    with pytest.raises(InputError, match="adding a label needs a model that answers sets of labels, but this one answers 3 classes"):
+    with pytest.raises(InputError, match="add is for answers of the kind labels, but the model answers 3 classes"):
         frozen(Add(1), torch.tensor([0]), Classes(3))
     with pytest.raises(PlanError, match="give a label by its number or name"):
         Add(1.5)

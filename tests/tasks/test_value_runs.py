@@ -87,7 +87,7 @@ def test_models_and_data_that_do_not_answer_alike_are_refused(trained):
         sp.victim(classifier, data.domain, task=Values())
     with pytest.raises(LoadError, match="answers 1 value, the task is 3 classes"):
         sp.victim(trained["linear"], data.domain, task=Classes(3))
-    with pytest.raises(UsageError, match=r"targeted (is for|needs) classes"):
+    with pytest.raises(UsageError, match="targeted is for answers of the kind classes"):
         sp.evaluate(trained["linear"], data, sp.linf(0.01).targeted(0), out="memory://refused")
     with pytest.raises(UsageError, match=r"odi (is for|needs) classes"):
         sp.evaluate(trained["linear"], data, sp.linf(0.01), ["odi"], out="memory://refused")

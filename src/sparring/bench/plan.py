@@ -187,7 +187,7 @@ class Plan(BaseModel):
         sources = [[load_model(part.strip(), data, settings=settings) for part in written.split("+")] for written in self.source]
         threats = [self._threat(written) if chosen.threat == "space" else read(chosen.threat, written) for written in self.threat]
         fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
-        members = read_members(self.members, str(self.data), target=self.target, deployed=self.deployed) if self.members else None
+        members = read_members(self.members, str(self.data), target=self.target, deployed=self.deployed, task=self.task) if self.members else None
         apart = "fit" in chosen.keys and chosen.train and self.split != "train"
         train = load(str(self.data), split="train", target=self.target, deployed=self.deployed, task=self.task) if apart else None
         return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None, members)
@@ -200,7 +200,7 @@ class Plan(BaseModel):
         except TypeError as error:
             forms = " and ".join(f"{key}= ({meanings()[key]})" for key in ("threat", "goal"))
             raise PlanError(f"cannot read the threat {written!r} with goal {self.goal!r}: write {forms}") from error
-        return Threat(space, aim, self.access or "gradients", Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
+        return Threat(space, aim, "gradients" if self.access is None else self.access, Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
 
     def settings(self) -> Settings:
         """Return the settings with which to run the plan."""

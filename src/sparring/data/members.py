@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sparring.core.errors import InputError, LoadError, SparringError
+from sparring.core.task import Task
 from sparring.data.load import load
 
 
@@ -11,7 +12,7 @@ def is_list(written: str) -> bool:
     return Path(written).expanduser().suffix != "" or Path(written).expanduser().exists()
 
 
-def read_members(written: str, source: str, *, target: str | None = None, deployed: str | None = None) -> frozenset[str]:
+def read_members(written: str, source: str, *, target: str | None = None, deployed: str | None = None, task: Task | str | None = None) -> frozenset[str]:
     """Return the ids of the samples that a model was trained on.
 
     Args:
@@ -19,6 +20,7 @@ def read_members(written: str, source: str, *, target: str | None = None, deploy
         source: The data, as in `load`.
         target: As in `load`.
         deployed: As in `load`.
+        task: As in `load`.
 
     Raises:
         LoadError: where the file cannot be read.
@@ -26,7 +28,7 @@ def read_members(written: str, source: str, *, target: str | None = None, deploy
     """
     if not is_list(written):
         try:
-            return frozenset(load(source, split=written, target=target, deployed=deployed).ids)
+            return frozenset(load(source, split=written, target=target, deployed=deployed, task=task).ids)
         except SparringError as error:
             raise InputError(
                 f"members={written!r} is neither a file nor a split of {source} ({error}): give a text file with one id a line, or a split such as train"
