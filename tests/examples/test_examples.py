@@ -30,7 +30,7 @@ SAYS = {
 """Something each must say; an example that is not listed must only end well."""
 QUICK = {"digit_pairs.py": ["--steps", "40"]}
 """What makes an example quick that needs no data."""
-LONG = {"table_rules.py", "transfer_matrix.py", "universal.py"}
+LONG = {"diabetes.py", "table_rules.py", "transfer_matrix.py", "universal.py"}
 """Examples that train or attack for long; the slow suite runs them."""
 
 

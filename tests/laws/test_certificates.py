@@ -79,7 +79,7 @@ def differs(point, other):
     return not np.array_equal(np.asarray(point), np.asarray(other))
 
 
-@pytest.mark.parametrize("share", SIZES)
+@pytest.mark.parametrize("share", [pytest.param(share, marks=() if share in (0.1, 0.5) else pytest.mark.slow) for share in SIZES])
 @pytest.mark.parametrize(("name", "arena"), PAIRS)
 def test_nothing_proved_is_broken_by_points_of_the_threat(name, arena, share):
     """Random points, corners and attacks, put to the user's own model."""
