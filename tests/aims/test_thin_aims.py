@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from killing import content
 
 import sparring as sp
 from sparring.aims.case import Settings
@@ -41,10 +42,6 @@ PLANS = {
     "given": {"aim": "membership", "model": "zoo:digits-plain", "data": "digits", "members": "train", "batch": 700},
     "extraction": {"aim": "extraction", "model": "zoo:digits-plain", "data": "digits", "fit": "linear", "batch": 200},
 }  # fmt: skip
-
-
-def content(run):
-    return run.table().drop(columns="seconds").sort_values(["case", "attack", "position"], ignore_index=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,11 @@
 """Killed at any moment, the same call goes on: the table is that of a run nobody touched."""
 
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from killing import killer, parts
 
 from sparring.bench.plan import Plan
 from sparring.records.record import Record
@@ -72,42 +67,23 @@ def longer(tmp_path_factory):
     return Plan.of({**LONGER, "out": str(tmp_path_factory.mktemp("longer"))}).run()
 
 
-def parts(folder):
-    """How many parts of runs below a folder are written, or are being written."""
-    return len({(path.parent, path.name.partition(".")[0]) for path in folder.glob("*/cells/*/part-*")})
-
-
 @pytest.fixture(scope="module")
-def nursery():
-    """The process that makes processes to be killed."""
-    environment = {**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("nursery.py"), json.dumps(LONGER)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.stdin.close()
+def kill():
+    """Begins the longer plan below a folder, and kills it there."""
+    with killer(LONGER) as found:
+        yield found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(20))
-def test_kill_9(moment, nursery, longer, tmp_path, rows):
+def test_kill_9(moment, kill, longer, tmp_path, rows):
     """`kill -9` twice, each time when so many parts have appeared (a file of the last may be half written), then the same plan: identical
     verdicts, points that can be read, nothing lost but the batch in flight."""
     rng, most = random.Random(moment), parts(Path(longer.path).parent)
     assert most > 10
     kept = -1
     for _ in range(2):
-        nursery.stdin.write(f"{tmp_path}\n")
-        nursery.stdin.flush()
-        child = int(nursery.stdout.readline())
-        enough = rng.randint(parts(tmp_path), most - 1)
-        while parts(tmp_path) < enough:
-            time.sleep(0.001)
-        os.kill(child, signal.SIGKILL)
-        nursery.stdin.write("wait\n")
-        nursery.stdin.flush()
-        assert nursery.stdout.readline() == "gone\n"
+        kill(tmp_path, rng.randint(parts(tmp_path), most - 1))
         folder = next(iter(tmp_path.iterdir()), None)
         if folder is not None and (folder / "run.json").exists():
             before, kept = kept, len(Record.open(folder).table())

@@ -1,19 +1,15 @@
 """Sets of labels through `spar run`: killed and resumed, measured by their metrics, judged by gates, told in the report."""
 
 import json
-import os
 import random
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from killing import assert_same, killer, parts
 from sklearn.metrics import f1_score, hamming_loss
 
 from sparring.bench.plan import Plan
@@ -24,7 +20,6 @@ from sparring.records.record import Record
 from sparring.tasks.labels import labels
 
 ROOT = Path(__file__).parents[2]
-NURSERY = ROOT / "tests" / "bench" / "nursery.py"
 SPACE = "\N{NO-BREAK SPACE}"
 NAMES = ["sky", "sea", "<b>land</b>", "snow"]
 
@@ -92,45 +87,19 @@ def whole(place):
         return Run.open(Plan.of({**PLAN, "out": str(place / "whole")}).run().path)
 
 
-def content(run):
-    """The table without what may differ between equal runs."""
-    return run.table().drop(columns="seconds").sort_values(["case", "attack", "position"], ignore_index=True)
-
-
-def parts(folder):
-    """How many parts of runs below a folder are written, or are being written."""
-    return len({(path.parent, path.name.partition(".")[0]) for path in folder.glob("*/cells/*/part-*")})
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [0, 1])
 def test_killed_and_resumed_it_gives_the_same_record(moment, here, whole, tmp_path):
     """`kill -9` after some number of parts, then the same plan: the rows, sets and inputs of a run that nobody touched."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     most, rng = parts(here / "whole"), random.Random(moment)
     assert most == 4 * 6
-    with subprocess.Popen([sys.executable, NURSERY, json.dumps(PLAN)], env=environment, cwd=here, **pipes) as nursery:
-        assert nursery.stdout.readline() == "ready\n"
-        nursery.stdin.write(f"{tmp_path}\n")
-        nursery.stdin.flush()
-        child, enough = int(nursery.stdout.readline()), rng.randint(1, most - 2)
-        while parts(tmp_path) < enough:
-            time.sleep(0.001)
-        os.kill(child, signal.SIGKILL)
-        nursery.stdin.write("wait\n")
-        nursery.stdin.flush()
-        assert nursery.stdout.readline() == "gone\n"
-        nursery.stdin.close()
+    with killer(PLAN, here) as kill:
+        kill(tmp_path, rng.randint(1, most - 2))
     (folder,) = tmp_path.iterdir()
     assert Record.open(folder).header["status"] == "running"
     run = Plan.of({**PLAN, "out": str(tmp_path)}).run()
     assert (run.status, run.record.header["resumed"]) == ("done", 1)
-    pd.testing.assert_frame_equal(content(run), content(whole))
-    for cell in set(run.table().cell):
-        mine, other = run.record.points(cell), whole.record.points(cell)
-        assert mine.ids == other.ids
-        assert np.array_equal(mine.after, other.after)
+    assert_same(run, whole)
 
 
 def test_the_metrics_are_those_of_the_sets(place, whole):

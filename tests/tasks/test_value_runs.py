@@ -1,11 +1,5 @@
 """Regression end to end: plans with regressors, their metrics and gates, and a run that was killed."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +7,7 @@ import pandas as pd
 import pytest
 import skops.io
 import torch
+from killing import content, killer
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -288,36 +283,16 @@ def test_the_default_set_runs_on_both_kinds_of_model(files, here, tmp_path):
 LONGER = {"data": "diabetes", "take": 40, "threat": "linf 0.02", "goal": "up 30", "attacks": ["square_two_sided(queries=40)", "noise(tries=3)"], "batch": 4}
 
 
-def content(run):
-    return run.table().drop(columns="seconds").sort_values(["case", "attack", "position"], ignore_index=True)
-
-
-def parts(folder):
-    return len(list(folder.glob("*/cells/*/part-*")))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_kill_9(seed, files, tmp_path):
     """A run that was killed after some parts goes on to the record of one that was not."""
     plan = {**LONGER, "model": str(files / "boosting.skops"), "seed": seed}
     whole = Plan.of({**plan, "out": str(tmp_path / "whole")}).run()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    nursery = [sys.executable, ROOT / "tests" / "bench" / "nursery.py", json.dumps(plan)]
-    with subprocess.Popen(nursery, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        out = tmp_path / "killed"
-        out.mkdir()
-        process.stdin.write(f"{out}\n")
-        process.stdin.flush()
-        child = int(process.stdout.readline())
-        while parts(out) < 5:
-            time.sleep(0.001)
-        os.kill(child, signal.SIGKILL)
-        process.stdin.write("wait\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "gone\n"
-        process.stdin.close()
+    out = tmp_path / "killed"
+    out.mkdir()
+    with killer(plan) as kill:
+        kill(out, 5)
     (folder,) = out.iterdir()
     assert 0 < len(Record.open(folder).table()) < len(whole.table())
     run = Plan.of({**plan, "out": str(out)}).run()
