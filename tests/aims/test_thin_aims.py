@@ -24,6 +24,7 @@ from sparring.attacks.method import Method, methods_of
 from sparring.bench.evaluate import carry_out
 from sparring.bench.gate import judge_gate
 from sparring.bench.plan import Plan
+from sparring.cli.app import main
 from sparring.cli.summary import print_run
 from sparring.core.errors import InputError, LoadError, NeedsError, PlanError, UnknownName
 from sparring.core.fit import read_fit
@@ -85,6 +86,35 @@ def test_kill_9(name, whole, tmp_path):
     run = Plan.of(plan).run()
     assert run.record.header["resumed"] >= 1
     pd.testing.assert_frame_equal(content(run), content(whole[name]))
+
+
+def test_fewer_trials_are_no_run_of_their_own(whole, tmp_path):
+    """A record of four trials does not answer for two; more of them go on."""
+    plan = {**PLANS["poisoning"], "out": str(tmp_path)}
+    Plan.of({**plan, "trials": 2}).run()
+    assert Plan.of({**plan, "trials": 3}).run().status == "done"
+    with pytest.raises(PlanError, match=r"holds 3 trials of linear · labels 0.1, not 2: ask for all of them, or write another out="):
+        Plan.of({**plan, "trials": 2}).run()
+
+
+@pytest.mark.parametrize("name", ["extraction", "transfer"])
+def test_a_model_of_other_classes_is_refused(name, tmp_path, monkeypatch):
+    """Digits have ten classes."""
+    (tmp_path / "small.py").write_text("from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan = Plan.of({**PLANS[name], "model": "small:net", **({"source": ["small:net"]} if name == "transfer" else {}), "out": str(tmp_path)})
+    with pytest.raises(InputError, match="but the classes are 0 to 3"):
+        plan.run()
+
+
+def test_one_record_of_membership_is_shown(whole, capsys, monkeypatch):
+    """Its answers are words."""
+    run = whole["given"]
+    monkeypatch.setattr("sys.argv", ["spar", "show", run.path, "--sample", run.table().id.iloc[0]])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "member" in capsys.readouterr().out
 
 
 def test_a_gate_says_what_the_control_says(whole, capsys):

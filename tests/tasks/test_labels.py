@@ -333,6 +333,25 @@ def test_goals_are_met_by_one_label(goal):
     assert goal.clean() == goal
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_probability_at_the_threshold_is_not_above_it(dtype):
+    """In the precision of the model: 0.3 as float32 does not exceed 0.3, the next number does."""
+    for percent in range(1, 100):
+        threshold = torch.tensor([[percent / 100]], dtype=dtype)
+        above, below = (torch.nextafter(threshold, torch.tensor(end, dtype=dtype)) for end in (1.0, 0.0))
+        task = Labels(1, threshold=percent / 100, probabilities=True)
+        assert task.answer(task.scores(torch.cat([threshold, above, below]), "net")).flatten().tolist() == [0, 1, 0]
+
+
+def test_a_number_that_is_also_a_name_is_refused():
+    """`erase 0` in a plan may mean the label called 0, or the first one."""
+    named = Labels(names=("a", "0", "2"))
+    assert named.number_of("0") == 1
+    assert named.number_of(2) == 2
+    with pytest.raises(InputError, match="0 is the name of one label and the number of another: the labels are a, 0, 2"):
+        named.number_of(0)
+
+
 def test_goals_are_refused_where_they_make_no_sense():
     with pytest.raises(InputError, match="there is no label 'cow': the labels are cat, dog, bird"):
         frozen(Add("cow"))

@@ -40,7 +40,7 @@ def case(threat):
 )
 def test_a_patch_larger_than_the_image_is_refused(call):
     """By everything that takes a threat; the message holds both sizes and the cure."""
-    with pytest.raises(InputError, match="patch 9: a square of 9 x 9 pixels is larger than the images of 8 x 8: give a side below 8"):
+    with pytest.raises(InputError, match="patch 9: a square of 9 x 9 pixels is larger than the images of 8 x 8: give a side of at most 8"):
         call(sp.patch(9))
     with pytest.raises(InputError, match="patch 30"):
         call(sp.patch(torch.tensor([2.0, 30.0, 2.0])))

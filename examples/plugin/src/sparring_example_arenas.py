@@ -11,7 +11,7 @@ from sparring_example.angle import Angle
 
 
 def _answers(output: torch.Tensor) -> torch.Tensor:
-    return torch.tensor([math.degrees(math.atan2(y, x)) for x, y in output.double().tolist()], dtype=torch.float64)
+    return torch.tensor([math.degrees(math.atan2(y, x)) % 360 for x, y in output.double().tolist()], dtype=torch.float64)
 
 
 def _truth(answers: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from sparring.aims.rows import Columns
 from sparring.attacks.attack import BATCH
-from sparring.core.errors import PlanError
+from sparring.core.errors import InputError, PlanError
 from sparring.core.events import Listener
+from sparring.core.victim import Victim
+from sparring.data.dataset import Data
 from sparring.records.record import Points, Record
 
 POINTS = {"none": 0, "gallery": 6, "all": sys.maxsize}
@@ -103,6 +105,23 @@ class Progress:
     def done(self, said: str, samples: int, fell: int) -> None:
         """Report that a batch of a cell is on record."""
         self.tell("batch", {"case": self.case, "attack": said, "samples": samples, "fell": fell})
+
+
+def check_data(case: str, victim: Victim, data: Data) -> None:
+    """Refuse data that does not fit the model, before the first query.
+
+    Raises:
+        InputError: Where inputs or true answers are not those of the model; it names the case.
+    """
+    if victim.domain.describe()["kind"] != data.domain.kind:
+        raise InputError(f"{case}: the model takes {victim.domain}, but the data is {data.domain}: give data of the kind that the model takes")
+    victim.domain.check(data.x)
+    if victim.task.kind != data.task.kind:
+        raise InputError(f"{case}: the model answers {victim.task}, but the data holds {data.task}: give model and data the same task=")
+    try:
+        victim.task.check(data.y, len(data))
+    except InputError as error:
+        raise InputError(f"{case}: the data does not fit what the model answers: {error}") from error
 
 
 class Case(ABC):

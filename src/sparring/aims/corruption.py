@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparring.aims.aim import Request, aim
-from sparring.aims.case import Case, Cell, Progress, Settings, part_name
+from sparring.aims.case import Case, Cell, Progress, Settings, check_data, part_name
 from sparring.aims.cells import attempt, blank
 from sparring.core.code import code_of, code_of_subject
 from sparring.core.domain import Batch
@@ -50,8 +50,7 @@ class CorruptionCase(Case):
             raise NeedsError(f"{self.name}: common corruptions apply to images only, but the inputs are {self.data.domain}")
         if not self.names or not self.severities:
             raise InputError("corruption_error got an empty list: give at least one corruption and one severity")
-        self.victim.domain.check(self.data.x)
-        self.victim.task.check(self.data.y, len(self.data))
+        check_data(self.name, self.victim, self.data)
         for name in self.names:
             for severity in self.severities:
                 corrupt(self.data.x[:0], name, severity, Rng.of(0, []), self.data.domain)

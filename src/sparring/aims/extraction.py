@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from sparring.aims.aim import Request, aim
-from sparring.aims.case import Case, Cell, Progress, Settings, part_name
+from sparring.aims.case import Case, Cell, Progress, Settings, check_data, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.extraction.probe import ExtractionProbe
 from sparring.attacks.method import Method, methods_of
@@ -41,9 +41,9 @@ class ExtractionCase(Case):
 
     def check(self) -> None:
         for part in (self.pool, self.test):
-            self.victim.domain.check(part.x)
             if part.task.kind != self.victim.task.kind or part.task.kind != "classes":
                 raise InputError(f"{self.name}: extraction needs a classifier, but the model answers {self.victim.task} and the data holds {part.task}")
+            check_data(self.name, self.victim, part)
         if shared := set(self.pool.ids) & set(self.test.ids):
             raise InputError(f"{self.name}: {len(shared)} samples are in both pool and test data, such as {min(shared)}: give a split that separates them")
 

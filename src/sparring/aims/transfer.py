@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparring.aims.aim import Methods, Request, aim
-from sparring.aims.case import Case, Cell, Progress, Settings
+from sparring.aims.case import Case, Cell, Progress, Settings, check_data
 from sparring.aims.evasion.case import EvasionCase
 from sparring.attacks.attack import Attack, read_attack
 from sparring.attacks.attack_set import written_in
@@ -108,7 +108,7 @@ def _all_victims(groups: Sequence[Sequence[Victim]], targets: Sequence[Victim], 
     found: dict[str, Victim] = {}
     for one in [*(victim for group in groups for victim in group), *targets]:
         found.setdefault(one.fingerprint, one)
-        one.domain.check(data.x)
+        check_data(one.name, one, data)
         if one.classes != targets[0].classes:
             raise InputError(f"{one.name} has {one.classes} classes, {targets[0].name} has {targets[0].classes}: give networks with the same classes")
     if len({one.fingerprint for one in targets}) < len(targets):

@@ -67,6 +67,11 @@ def loss(name: str, kind: type) -> Callable[[Loss], Loss]:
 _NAMED: dict[str, NamedLoss] = {}
 
 
+def rises(loss: Tensor, before: Tensor) -> Tensor:
+    """Return bool [n]: whether a loss is higher than before by more than rounding errors, which differ between batches."""
+    return loss - before > max(8 * torch.finfo(loss.dtype).eps, 1e-12) * loss.abs()
+
+
 @loss("margin", object)
 def margin(scores: Tensor, criterion: Criterion) -> Tensor:
     """Return the goal's own loss; for classes the best other logit minus that of the class.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.bench.environment import environment
+from sparring.core.errors import PlanError
 from sparring.records.record import SCHEMA, Record
 from sparring.records.store import Store
 
@@ -22,6 +23,11 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
         old = Record.open(store.url).header
         header.update(started=old["started"], resumed=old["resumed"] + 1)
         for new, known in zip(cases, old["cases"], strict=True):
+            if known.get("n", 0) > new["n"]:
+                unit = known["aim"]["unit"]
+                raise PlanError(
+                    f"the record {store.url} holds {known['n']} {unit}s of {new['name']}, not {new['n']}: ask for all of them, or write another out="
+                )
             new.update({name: known[name] for name in ("checks", "reevaluation") if name in known})
     program = Path(sys.argv[0])
     ours = program.name == "spar" or (program.name == "__main__.py" and program.parent.name == "sparring")  # the latter from python -m sparring

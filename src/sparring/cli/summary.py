@@ -182,8 +182,9 @@ def print_keys(keys: dict[str, str]) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON document on standard output."""
-    json.dump(content, sys.stdout, indent=1, default=str)
+    """Print one JSON document on standard output; numbers that are not finite become null."""
+    plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
+    json.dump(plain, sys.stdout, indent=1)
     sys.stdout.write("\n")
 
 

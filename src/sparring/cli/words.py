@@ -29,7 +29,10 @@ def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
             continue
         else:
             raise PlanError(f"cannot read {word!r}: write key=value (quote values that contain spaces)")
-        values[key.replace("-", "_")] = _plain(value)
+        key = key.replace("-", "_")
+        if key in values:
+            raise PlanError(f"{key} is given twice, as {values[key]!r} and as {value!r}: write it once; lists have commas, such as {key}='one, other'")
+        values[key] = _plain(value)
     return plan, values
 
 

@@ -19,8 +19,10 @@ def trained_accuracy(cell: pd.DataFrame) -> Rate:
 def accuracy_drop(cell: pd.DataFrame) -> Rate:
     """Return the test accuracy lost against the clean twins, averaged over the trials.
 
-    If all trials agree, the interval is that of the test samples behind one trial; see `Rate.mean`.
+    If all trials agree, the interval is that of the test samples behind one trial; see `Rate.mean`. The clean twins lose nothing by definition.
     """
+    if set(cell.get("attack", ())) == {"clean"}:
+        return Rate(0.0, 0.0, 0.0, len(cell))
     return Rate.mean(-cell.margin.dropna(), low=-1.0, behind=cell.test_n.max())
 
 

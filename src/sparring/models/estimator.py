@@ -188,6 +188,6 @@ def split_thresholds(model: Any) -> list[np.ndarray] | None:
     found: list[set[float]] = [set() for _ in range(trees[0].tree_.n_features)]
     for tree in trees:
         for feature, threshold in zip(tree.tree_.feature, tree.tree_.threshold, strict=True):
-            if feature >= 0:
+            if 0 <= feature < len(found):  # in a chain, later trees split on earlier answers as well
                 found[feature].add(float(threshold))
     return [np.array(sorted(values)) for values in found]

@@ -158,7 +158,10 @@ class CaseView:
             return DASH
         if self.task != "classes":
             return self._named(str(label))
-        names, place = self.data.get("classes") or [], -1 if label == "" else int(label)
+        try:
+            names, place = self.data.get("classes") or [], -1 if label == "" else int(label)
+        except ValueError:
+            return str(label)  # of an aim whose answers are words, such as "member"
         if place < 0:
             return "no answer"
         return str(names[place]) if place < len(names) else f"class {place}"

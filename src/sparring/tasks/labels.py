@@ -152,15 +152,27 @@ class Labels(Task):
             if bool(((scores < 0) | (scores > 1)).any()):
                 wrong = float(scores[(scores < 0) | (scores > 1)][0].detach())
                 raise LoadError(f"{name} returned {wrong:g}, which is no probability: leave out probabilities= where it returns logits")
-            scores = logits_of(scores)
+            self._check_width(scores, name)
+            return self._of_probabilities(scores)
         self._check_width(scores, name)
         return self.shifted(scores)
+
+    def _of_probabilities(self, given: Tensor) -> Tensor:
+        """Scores of which 0 is the threshold, positive exactly where a probability exceeds it in the precision of the model."""
+        threshold = torch.tensor(self._thresholds, dtype=torch.float64).to(given)
+        scores, least = self.shifted(logits_of(given)), torch.finfo(given.dtype).tiny
+        exact = scores.clamp_min(least).where(given > threshold, scores.clamp_max(0)).detach()
+        return scores - scores.detach() + exact
+
+    @property
+    def _thresholds(self) -> tuple[float, ...]:
+        """The thresholds, one or one per label."""
+        return self.threshold if isinstance(self.threshold, tuple) else (0.5 if self.threshold is None else self.threshold,)
 
     @property
     def _shift(self) -> Tensor:
         """The logit of the threshold, float64 [1] or [count]."""
-        given = self.threshold if isinstance(self.threshold, tuple) else (0.5 if self.threshold is None else self.threshold,)
-        return torch.logit(torch.tensor(given, dtype=torch.float64))
+        return torch.logit(torch.tensor(self._thresholds, dtype=torch.float64))
 
     def shifted(self, logits: Tensor) -> Tensor:
         """Return logits as scores of which 0 is the threshold."""

@@ -68,6 +68,9 @@ def number_among(written: int | str, names: tuple[str, ...], count: int | None, 
     """
     if isinstance(written, str) and written in names:
         return names.index(written)
+    if isinstance(written, int) and str(written) in names and names.index(str(written)) != written:
+        what = f"{written} is the name of one {one} and the number of another: the {many} are {', '.join(names)}"
+        raise InputError(f"{what}; write its name in Python, as a string, or give the {many} names that are no numbers")
     number = written if isinstance(written, int) and not isinstance(written, bool) else -1
     if not 0 <= number < (count or number + 1):
         known = ", ".join(names) if names else f"0 to {count - 1}" if count else "numbered from 0"

@@ -128,7 +128,7 @@ class Patch(Space):
         height, width = x.shape[2:]
         if len(x) and (side := float(self.radii(len(x)).max())) > max(height, width):
             what = f"a square of {side:g} x {side:g} pixels is larger than the images of {height} x {width}"
-            raise InputError(f"patch {side:g}: {what}: give a side below {max(height, width)}")
+            raise InputError(f"patch {side:g}: {what}: give a side of at most {max(height, width)}")
 
     def around(self, origin: Tensor, domain: Domain) -> PatchRegion:
         if domain.kind != "image":

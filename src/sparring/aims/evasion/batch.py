@@ -22,6 +22,9 @@ from sparring.judge.judge import Status, Verdicts, judge
 from sparring.metrics.outcome import CLEAN, STANDS
 from sparring.records.record import Points
 
+MET = "the truth already meets the goal, or says nothing about it"
+"""Why a sample is not attacked."""
+
 
 @dataclass
 class Batch:
@@ -59,7 +62,7 @@ class Batch:
         """Return the batch of the samples at these places, before any query."""
         own, allowed = data.rows(places), threat.take(places)
         criterion = threat_criterion(allowed, own, victim, progress.settings)
-        outside = ["the truth already meets the goal" if one else "" for one in criterion.met(victim.task.as_answer(own.y)).tolist()]
+        outside = [MET if one else "" for one in criterion.met(victim.task.as_answer(own.y)).tolist()]
         nothing = Left(own.x[torch.arange(len(own))], torch.full((len(own),), -torch.inf, dtype=torch.float64))
         blank = [""] * len(own)
         return cls(victim, own, places, allowed, criterion, progress, outside, blank, list(blank), nothing, part_name(places))

@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sparring.aims.case import Case, Cell, Progress, Settings
+from sparring.aims.case import Case, Cell, Progress, Settings, check_data
 from sparring.aims.evasion.batch import Batch, carry_out_attack, carry_out_clean
 from sparring.aims.evasion.certificates import certify_batch, check_against
 from sparring.attacks.attack import Attack
 from sparring.attacks.loop import iterate
 from sparring.certification.certifier import Certifier
 from sparring.core.code import code_of, code_of_subject
-from sparring.core.errors import InputError, LoadError, NeedsError, SparringError
+from sparring.core.errors import LoadError, NeedsError, SparringError
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
 from sparring.core.threat import Threat
@@ -62,15 +62,7 @@ class EvasionCase(Case):
 
     def check(self) -> None:
         """Refuse what cannot work, before the first question to the victim."""
-        if self.victim.domain.describe()["kind"] != self.data.domain.kind:
-            raise InputError(f"{self.name}: the model takes {self.victim.domain}, but the data is {self.data.domain}")
-        self.victim.domain.check(self.data.x)
-        if self.victim.task.kind != self.data.task.kind:
-            raise InputError(f"{self.name}: the model answers {self.victim.task}, but the data holds {self.data.task}: give model and data the same task=")
-        try:
-            self.victim.task.check(self.data.y, len(self.data))
-        except InputError as error:
-            raise InputError(f"{self.name}: the data does not fit what the model answers: {error}") from error
+        check_data(self.name, self.victim, self.data)
         if not self.attacks:
             raise NeedsError(f"{self.name}: there is no attack to run: give attacks=default, or some such as attacks=pgd")
         for attack in self.attacks:

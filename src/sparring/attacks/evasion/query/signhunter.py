@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sparring.attacks.attack import attack
 from sparring.attacks.loop import iterate
+from sparring.attacks.losses import rises
 from sparring.core.problem import Problem
 
 
@@ -50,7 +51,7 @@ def signhunter(problem: Problem, *, queries: int = 5000) -> Tensor:
         signs = state.signs.clone()
         signs[:, first:last] *= -1
         loss = live.losses(_point(live, signs))
-        better = loss - state.loss > 8 * torch.finfo(loss.dtype).eps * loss.abs()  # otherwise a rounding error would count as a gain
+        better = rises(loss, state.loss)
         return State(torch.where(better[:, None], signs, state.signs), torch.where(better, loss, state.loss))
 
     return iterate(problem, start, step, steps=max(queries - 1, 0))

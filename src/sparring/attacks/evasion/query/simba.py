@@ -10,6 +10,7 @@ from sparring.attacks.attack import attack
 from sparring.attacks.evasion.gradient.ascent import along
 from sparring.attacks.evasion.query.square import layout
 from sparring.attacks.loop import iterate
+from sparring.attacks.losses import rises
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
 
@@ -62,7 +63,7 @@ def simba(problem: Problem, *, steps: int = 5000, step_size: float = 0.5, basis:
             tried = along(some, state.x[rows], sign * way[rows], step_size)
             answer = some.losses(tried).to(loss.dtype)  # without any answer the dtype is not that of the victim
             moved = (tried != state.x[rows]).flatten(1).any(1)  # otherwise a rounding error of the same answer would count as a gain
-            better = moved & (answer - state.loss[rows] > 8 * torch.finfo(answer.dtype).eps * answer.abs())
+            better = moved & rises(answer, state.loss[rows])
             x, loss = x.index_copy(0, rows[better], tried[better]), loss.index_copy(0, rows[better], answer[better])
         return State(x, loss, order)
 
