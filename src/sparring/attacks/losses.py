@@ -68,7 +68,10 @@ _NAMED: dict[str, NamedLoss] = {}
 
 
 def rises(loss: Tensor, before: Tensor) -> Tensor:
-    """Return bool [n]: whether a loss is higher than before by more than rounding errors, which differ between batches."""
+    """Return whether a loss is higher than before by more than rounding errors, bool [n].
+
+    Rounding differs between batches.
+    """
     return loss - before > max(8 * torch.finfo(loss.dtype).eps, 1e-12) * loss.abs()
 
 

@@ -120,3 +120,13 @@ def check_radius(radius: float | Tensor) -> None:
         raise InputError(f"radius has shape {tuple(values.shape)}: give a number, or one number per sample")
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
         raise InputError(f"radius must be finite and at least 0, got {radius}: give such a number, or a tensor of one per sample")
+
+
+def wide(rows: Tensor, like: Tensor) -> Tensor:
+    """Return values per row, [n], as [n, 1, ...] with as many axes as `like`.
+
+    >>> import torch
+    >>> wide(torch.zeros(2), torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 1, 1, 1])
+    """
+    return rows.reshape(-1, *[1] * (like.ndim - 1))

@@ -19,8 +19,7 @@ from sparring.core.domain import Domain
 from sparring.core.errors import NeedsError, PlanError
 from sparring.core.registry import register
 from sparring.core.rng import Rng
-from sparring.core.space import Region, Space, check_radius
-from sparring.core.wide import wide
+from sparring.core.space import Region, Space, check_radius, wide
 from sparring.threats.planes import flattest, shortest, sparsest
 
 

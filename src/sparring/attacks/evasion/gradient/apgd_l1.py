@@ -14,7 +14,7 @@ from sparring.attacks.loop import iterate
 from sparring.attacks.losses import loss_of
 from sparring.core.goal import Criterion
 from sparring.core.problem import Loss, Problem
-from sparring.core.wide import wide
+from sparring.core.space import wide
 from sparring.tasks.classes import of_classes
 
 CITES = "Croce, Hein 2021, arXiv:2103.01208, algorithm 1 and section 4; github.com/fra31/auto-attack"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparring.core.problem import Problem
-from sparring.core.wide import wide
+from sparring.core.space import wide
 from sparring.threats.balls import BallRegion, box
 
 

@@ -9,7 +9,7 @@ from sparring.attacks.attack import attack
 from sparring.attacks.evasion.query.walk import asked, directions, first_points, kept, straight, to_boundary, walking
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
-from sparring.core.wide import wide
+from sparring.core.space import wide
 from sparring.threats.balls import box
 
 LOOK = 10

@@ -9,7 +9,7 @@ from sparring.attacks.attack import attack
 from sparring.attacks.evasion.query.crowd import ask_crowd
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
-from sparring.core.wide import wide
+from sparring.core.space import wide
 
 PATIENCE = 100
 """Generations without a better point after which mutation gets gentler (the official code's)."""

@@ -10,7 +10,7 @@ from sparring.attacks.attack import attack
 from sparring.attacks.evasion.query.walk import Walk, asked, first_points, normal_at, to_boundary, walking
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
-from sparring.core.wide import wide
+from sparring.core.space import wide
 from sparring.threats.balls import box
 
 PROBES_AT_ONCE = 2**18

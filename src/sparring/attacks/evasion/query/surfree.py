@@ -10,7 +10,7 @@ from sparring.attacks.attack import attack
 from sparring.attacks.evasion.query.walk import asked, first_points, straight, to_boundary, walking
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
-from sparring.core.wide import wide
+from sparring.core.space import wide
 from sparring.threats.balls import box
 
 EASING = 0.98

@@ -12,8 +12,7 @@ from sparring.attacks.loop import take
 from sparring.core.domain import Domain
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
-from sparring.core.space import Region
-from sparring.core.wide import wide
+from sparring.core.space import Region, wide
 from sparring.threats.balls import box
 
 BLOCK = 8

@@ -14,8 +14,8 @@ from sparring.core.expression import Expression, parse, split_list
 from sparring.core.problem import Problem
 from sparring.core.registry import everything
 from sparring.core.rng import Rng
+from sparring.core.space import wide
 from sparring.core.victim import Victim, say_set
-from sparring.core.wide import wide
 
 
 class Memory(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor
 from sparring.attacks.evasion.transfer.change import Answer, Ask, Change, Here, mean_size
 from sparring.core.registry import register
 from sparring.core.rng import Rng
-from sparring.core.wide import wide
+from sparring.core.space import wide
 
 
 @register("change", "ni")
