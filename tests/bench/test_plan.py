@@ -86,7 +86,7 @@ def test_the_document_names_every_key():
 def test_the_example_of_the_document_fits():
     """It can be run as printed."""
     example = DOCUMENT.read_text().split("```yaml\n")[1].split("```")[0]
-    Plan.of({**yaml.safe_load(example), "take": 4}).cases()
+    assert len(Plan.of({**yaml.safe_load(example), "take": 4}).cases()) == 4
 
 
 def test_messages_name_key_and_value():

@@ -361,6 +361,7 @@ COMMANDS = {
         changed("goal=erase 1"),
         "of the kind labels or mask, but digits-plain answers 10 classes: choose one of the goals targeted, untargeted",
     ),
+    "a method of another aim": (changed("attacks=label_flip"), "label_flip is a method of aim=poisoning: give the plan this aim"),
     "a key given twice": (["run", "model=zoo:digits-plain", "data=digits", "gate=robust_accuracy >= 0.9", "gate=clean_accuracy >= 0.1"], "gate is given twice"),
     "target of digits": (changed("target=label"), "has no meaning"),
     "data missing": (changed("data={files}/soud.npz"), "did you mean sound.npz"),

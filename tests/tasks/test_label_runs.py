@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score, hamming_loss
 from sparring.bench.plan import Plan
 from sparring.bench.run import Run
 from sparring.cli.app import main
+from sparring.cli.summary import print_run
 from sparring.core.errors import PlanError
 from sparring.records.record import Record
 from sparring.tasks.labels import labels
@@ -224,6 +225,18 @@ def test_doctor_reads_the_task(here, monkeypatch, capsys):
     words = [f"{name}={PLAN[name]}" for name in ("data", "task", "search")]
     assert command(monkeypatch, "doctor", PLAN["model"], *words) == 0
     assert "answers sets of 4 labels" in capsys.readouterr().out
+
+
+def test_a_case_without_a_sample_for_the_goal_warns(here, tmp_path, capsys):
+    """No picture has the label: the run says so, and so does the gate."""
+    data = np.load("views.npz")
+    np.savez(tmp_path / "none.npz", **{**data, "y": np.where(np.arange(4) == 3, 0, np.maximum(data["y"], 0))})
+    plan = {**PLAN, "data": str(tmp_path / "none.npz"), "goal": "erase 3", "attacks": "noise(tries=2)", "gate": "robust_accuracy >= 0.1"}
+    run = Plan.of({**plan, "out": str(tmp_path)}).run()
+    assert print_run(run, as_json=False, quiet=False) == 1
+    said = capsys.readouterr().out
+    assert "no sample fits the goal, so nothing was measured" in said
+    assert "nothing to measure, because no row fits this rule   MISSED" in said
 
 
 def test_a_goal_for_an_unknown_label_is_refused(here, tmp_path):

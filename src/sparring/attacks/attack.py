@@ -244,7 +244,13 @@ def _unpickled(kind: type[Attack], values: dict[str, Any]) -> Attack:
 def read_attack(text: str) -> Attack:
     """Read a configured attack written as `pgd(steps=50)`. Raises UnknownName or PlanError."""
     expression = parse(text)
-    attack: Attack = find("attack", expression.name)
+    try:
+        attack: Attack = find("attack", expression.name)
+    except UnknownName as error:
+        if expression.name not in everything("method"):
+            raise
+        meant = find("method", expression.name).aim
+        raise PlanError(f"{expression.name} is a method of aim={meant}: give the plan this aim, or choose an attack") from error
     if expression.arguments:
         raise PlanError(f"cannot read {text!r}: settings of an attack need their names, {expression.name}({next(iter(attack.defaults), 'key')}=...)")
     return attack.configure(**expression.settings)

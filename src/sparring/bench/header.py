@@ -42,6 +42,10 @@ def finish(record: Record) -> None:
     """Write when the run ended and whether its rows are complete."""
     cells = [(cell["key"], case.get("n", case["data"]["n"])) for case in record.header["cases"] for cell in case["cells"]]
     complete = all(len(record.rows(key)) == count for key, count in cells)
+    for case in record.header["cases"]:
+        rows = record.rows(case["cells"][0]["key"])
+        if len(rows) and all(row == "skipped" for row in rows["status"]):
+            record.header["warnings"].append(f"{case['name']}: no sample fits the goal, so nothing was measured: choose another goal or other data")
     record.header.update(status="done" if complete else "partial", ended=now())
     record.save_header()
 

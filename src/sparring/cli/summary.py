@@ -52,6 +52,8 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
             claimed, best = look["claimed"]["value"], look["best_known"]["value"]
             said = f"re-evaluation   {case['name']}: of {look['clean']['n']} samples, a plain attack leaves {claimed:.1%} and all remedies leave {best:.1%}"
             console.print(said, markup=False)
+    for warning in run.record.header["warnings"]:
+        console.print(f"warning   {warning}", soft_wrap=True, markup=False)
     for one in run.record.header["contradictions"]:
         console.print(
             f"CONTRADICTION   {one['case']}: {one['attack']} broke {len(one['ids'])} samples that {one['certificate']} had certified; see {one['file']}",
@@ -130,6 +132,8 @@ def judged_line(one: dict[str, Any]) -> str:
 
     Where the rule bounds from above, it is said what the controls reached.
     """
+    if one["value"] != one["value"]:
+        return f"{one['case']}: nothing to measure, because no row fits this rule"
     attack = f" ({one['cell']})" if one["cell"] else ""
     controls = [f"{control['cell']} {written(control['value'], one)}" for control in one.get("controls", [])] if "<" in one["rule"] else []
     beside = f"; control: {', '.join(controls)}" if controls else ""

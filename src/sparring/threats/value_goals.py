@@ -1,6 +1,7 @@
 """Goals for values: away from the truth, in one direction, or past a bound."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -42,18 +43,18 @@ class ValueGoal(Goal):
         return f"An answer that lies {self.where} in some output is a success."
 
     @property
+    @abstractmethod
     def where(self) -> str:
         """Return where an answer is a success, as words that follow "lies"."""
-        raise NotImplementedError
 
     def freeze(self, truth: Tensor, task: Task, rng: Rng) -> ValueCriterion:
         if not isinstance(task, Values):
             raise InputError(self.misfit(task))
         return self.interval(truth)
 
+    @abstractmethod
     def interval(self, truth: Tensor) -> ValueCriterion:
         """Return the interval around the true values that an answer must leave."""
-        raise NotImplementedError
 
     def clean(self) -> Goal:
         """Return the goal by which an answer counts as wrong without attack.
