@@ -12,14 +12,12 @@ import importlib
 import inspect
 import math
 import sys
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from scipy.optimize import linprog, minimize
 from sklearn.compose import ColumnTransformer
@@ -188,18 +186,6 @@ def _attacks_of(name: str) -> tuple[str, ...]:
     if chosen is not None:
         return chosen
     return tuple(attack for attack, one in everything("attack").items() if one.misfit(ARENAS[name].victim, ARENAS[name].threat) is None)
-
-
-def few_fast(law: str, pairs: Sequence[tuple[str, str]], fast: int = 3) -> list[Any]:
-    """The pairs as parameters, those beyond `fast` arenas of an attack marked slow.
-
-    Which arenas are fast depends on the name of the law, so that the fast tests of all laws together try an attack on many arenas.
-    """
-    arenas: dict[str, list[str]] = {}
-    for attack, arena in pairs:
-        arenas.setdefault(attack, []).append(arena)
-    kept = {attack: sorted(names, key=lambda arena: zlib.crc32(f"{law} {attack} {arena}".encode()))[:fast] for attack, names in arenas.items()}
-    return [pytest.param(*pair, marks=() if pair[1] in kept[pair[0]] else pytest.mark.slow) for pair in pairs]
 
 
 PROVE_ONLY = {"lipschitz", "words"}

@@ -76,6 +76,7 @@ print((stays(victim, data.x, data.y, sp.linf(0.1), steps=1) == data.x).all().ite
 """
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("way", ["piped", "-c", "exec"])
 def test_an_attack_may_be_written_anywhere(way):
     program = f"exec({OWN!r}, {{}})" if way == "exec" else OWN

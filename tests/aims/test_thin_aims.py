@@ -33,12 +33,12 @@ from sparring.records.record import Record
 from sparring.threats.tampering import LabelTampering
 
 PLANS = {
-    "corruption": {"aim": "corruption", "model": "zoo:digits-plain", "data": "digits", "take": 30, "batch": 20},
+    "corruption": {"aim": "corruption", "model": "zoo:digits-plain", "data": "digits", "take": 10, "batch": 6},
     "transfer": {
         "aim": "transfer", "model": "zoo:digits-robust", "source": "zoo:digits-plain", "data": "digits", "take": 80, "threat": "linf 0.15",
         "attacks": "transfer(steps=3)", "batch": 30,
     },
-    "poisoning": {"aim": "poisoning", "data": "digits", "threat": "labels 0.1", "trials": 4, "fit": "linear", "batch": 2},
+    "poisoning": {"aim": "poisoning", "data": "digits", "threat": "labels 0.1", "trials": 4, "fit": "linear(steps=20)", "batch": 2},
     "membership": {"aim": "membership", "data": "digits", "split": "all", "fit": "mlp(epochs=4)", "batch": 300},
     "given": {"aim": "membership", "model": "zoo:digits-plain", "data": "digits", "members": "train", "batch": 700},
     "extraction": {"aim": "extraction", "model": "zoo:digits-plain", "data": "digits", "fit": "linear", "batch": 200},
@@ -47,8 +47,14 @@ PLANS = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The run of each plan, never interrupted."""
-    return {name: Plan.of({**plan, "out": str(tmp_path_factory.mktemp(name))}).run() for name, plan in PLANS.items()}
+    """The run of each plan, never interrupted, made when it is asked for."""
+
+    class Runs(dict):
+        def __missing__(self, name):
+            self[name] = Plan.of({**PLANS[name], "out": str(tmp_path_factory.mktemp(name))}).run()
+            return self[name]
+
+    return Runs()
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -93,7 +99,7 @@ def test_fewer_trials_are_no_run_of_their_own(whole, tmp_path):
     plan = {**PLANS["poisoning"], "out": str(tmp_path)}
     Plan.of({**plan, "trials": 2}).run()
     assert Plan.of({**plan, "trials": 3}).run().status == "done"
-    with pytest.raises(PlanError, match=r"holds 3 trials of linear · labels 0.1, not 2: ask for all of them, or write another out="):
+    with pytest.raises(PlanError, match=r"holds 3 trials of linear\(steps=20\) · labels 0.1, not 2: ask for all of them, or write another out="):
         Plan.of({**plan, "trials": 2}).run()
 
 

@@ -58,6 +58,8 @@ def test_rules_are_refused_before_anything_is_computed(small, tmp_path, monkeypa
         check_gate(["robust_accuracy[l1] >= 0.1"], {"a · linf 0.1": "evasion"})
     with pytest.raises(UnknownName):
         check_gate(["speed >= 0.1"], {"a": "evasion"})
+    with pytest.raises(PlanError, match=r"tpr\(fpr=2\): the false positive rate lies between 0 and 1"):
+        check_gate(["tpr(fpr=2) <= 0.1"], {"a": "membership"})
     with pytest.raises(PlanError, match="uses a metric of membership, but the cases are about evasion"):
         check_gate(["tpr(fpr=0.1) <= 0.2"], {"a": "evasion"})
     with pytest.raises(UnknownName, match="fpr"):

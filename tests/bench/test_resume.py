@@ -22,6 +22,7 @@ LONGER = {
 }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("after", [0, 1, 3, 7, 19])
 @pytest.mark.parametrize("where", ["before the part", "after the part", "half a part"])
 def test_a_crash_between_parts(small, rows, whole, tmp_path, monkeypatch, after, where):

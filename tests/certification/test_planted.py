@@ -76,6 +76,7 @@ def pit(at, width, depth=1.0, height=1.0):
     )
 
 
+@pytest.mark.few(12)
 @portfolios
 @pytest.mark.parametrize(("count", "width"), [(1, 1e-3), (2, 1e-6), (2, 0.05), (5, 1e-2), (12, 1e-4)])
 def test_a_needle_inside_is_never_proved_away(portfolio, count, width):

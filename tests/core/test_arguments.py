@@ -119,6 +119,10 @@ VALUES = {
     "share beyond 1": (lambda: sp.words(2, {"a": ("b",)}), "share is 2: give the share"),
     "size of a mask a number": (lambda: sp.tasks.Mask(2, size=3), "size=3: give the height and the width of a mask"),
     "size of a mask of three": (lambda: sp.tasks.Mask(2, size=(3, 3, 3)), "size=(3, 3, 3): give the height"),
+    "gradient of a word": (lambda: model().gradient(digits().x, "ce"), "gradient got 'ce': give a function of the scores"),
+    "radii of words": (lambda: sp.linf(["a"]), "linf(radius=['a']): give a number, or a list of one number per sample"),
+    "radii in two dimensions": (lambda: sp.l2([[0.1], [0.2]]), "radius has shape (2, 1)"),
+    "setting of a task": (lambda: sp.load("digits", task="labels(5, threshhold=0.3)"), "unknown setting of labels 'threshhold': did you mean threshold?"),
     "target negative": (lambda: sp.Targeted(-1), "target -1: give a class"),
     "rows beyond the data": (lambda: digits().rows([9]), "rows [9]: give a list of positions, 0 to 3"),
     "unknown field of data": (lambda: sp.Data.of(digits().x, digits().y, digits().domain, license="MIT"), "argument of Data.of"),
@@ -143,6 +147,11 @@ def test_numbers_of_numpy_are_numbers():
     """A scalar of NumPy stands for a Python number."""
     assert sp.load("digits", take=np.int64(3)).ids == sp.load("digits", take=3).ids
     assert sp.linf(np.float32(0.5)) == sp.linf(0.5)
+
+
+def test_radii_may_be_lists_or_arrays():
+    for radii in ([0.1, 0.2], (0.1, 0.2), np.array([0.1, 0.2], dtype=np.float32)):
+        assert sp.linf(radii).space.radius.tolist() == pytest.approx([0.1, 0.2])
 
 
 def test_dir_of_errors_lists_errors_only():

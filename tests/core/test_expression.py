@@ -27,6 +27,9 @@ READ = {
     "words 0.2 ../data/words.json.gz": ("words", [0.2, "../data/words.json.gz"], {}),
     "words 0.2 folder/a-b.json": ("words", [0.2, "folder/a-b.json"], {}),
     'words(0.2, "my words.json")': ("words", [0.2, "my words.json"], {}),
+    "words 0.2 'my words.json'": ("words", [0.2, "my words.json"], {}),
+    'erase "red (dark), car"': ("erase", ["red (dark), car"], {}),
+    "words 0.2 words(1).json": ("words", [0.2, "words(1).json"], {}),
     "rules 2024/rules.yaml": ("rules", ["2024/rules.yaml"], {}),
 }
 
@@ -72,10 +75,12 @@ def test_wrong(text):
         ("pgd, apgd", ["pgd", "apgd"]),
         ("pgd(steps=5, restarts=2), apgd,", ["pgd(steps=5, restarts=2)", "apgd"]),
         ("a >= 1, b[c, d] >= 2", ["a >= 1", "b[c, d] >= 2"]),
+        ("\"a, b\", 'c,d'", ['"a, b"', "'c,d'"]),
+        ("it's.onnx, that's.onnx", ["it's.onnx", "that's.onnx"]),
     ],
 )
 def test_split_list(text, parts):
-    """Commas divide where no bracket is open."""
+    """Commas divide where no bracket or quotation is open."""
     assert split_list(text) == parts
 
 

@@ -83,6 +83,8 @@ def test_what_does_not_fit_is_refused(content, settings, error, words, written):
 
 
 def test_a_column_whose_name_has_a_comma(written):
+    both = sp.load(written('a,"x, y",z\n1,0,1\n2,1,1\n3,0,0\n'), target='"x, y",z', task="labels")
+    assert both.y.tolist() == [[0, 1], [1, 1], [0, 0]]
     data = sp.load(written('a,"x, y"\n1,0\n2,1\n3,0\n'), target="x, y")
     assert data.y.tolist() == [0, 1, 0]
 

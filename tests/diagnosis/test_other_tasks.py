@@ -194,6 +194,7 @@ def test_a_repaired_twin_breaks_what_a_stopped_gradient_leaves(kind):
     assert found["D10"].verdict == "bad", found["D10"].finding
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", TASKS)
 def test_remedies_break_what_a_stopped_gradient_hides(kind):
     victim, data = subject(kind, before(lambda x: (x * 256).round().detach() / 256))

@@ -388,6 +388,7 @@ def test_a_lucky_draw_is_no_success():
 # Anywhere ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("name", ARENAS.attacked())
 def test_deep_checks_can_be_made_or_say_why_not(name):
     """On every space, goal and access: tables without bounds, two classes, a radius per sample, text."""

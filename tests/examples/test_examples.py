@@ -30,8 +30,8 @@ SAYS = {
 """Something each must say; an example that is not listed must only end well."""
 QUICK = {"digit_pairs.py": ["--steps", "40"]}
 """What makes an example quick that needs no data."""
-LONG = {"diabetes.py", "table_rules.py", "transfer_matrix.py", "universal.py"}
-"""Examples that train or attack for long; the slow suite runs them."""
+FAST = {"http_victim.py", "points.py"}
+"""Examples that run in the fast suite; the others train or attack for longer."""
 
 
 def call(name, folder, *words):
@@ -40,7 +40,7 @@ def call(name, folder, *words):
 
 
 def marks(name):
-    return [mark for mark, wanted in ((pytest.mark.shared, name in NEEDS), (pytest.mark.slow, name in LONG)) if wanted]
+    return [mark for mark, wanted in ((pytest.mark.shared, name in NEEDS), (pytest.mark.slow, name not in FAST)) if wanted]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in EXAMPLES])

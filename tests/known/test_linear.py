@@ -64,6 +64,7 @@ def broken(name, settings, task, radius, budget=None):
     return np.array([task.margin(row, points[row]) for row in range(COUNT)]) > 0
 
 
+@pytest.mark.few(2, by="name")
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("box", [False, True])
 @pytest.mark.parametrize(("name", "kind"), STRENGTH)
@@ -84,6 +85,7 @@ def test_share_of_the_optimum(name, kind, box, targeted):
 VARIANTS = [(classes, box, targeted) for classes in (2, 3) for box in (False, True) for targeted in (False, True)]
 
 
+@pytest.mark.few(4, by="name")
 @pytest.mark.parametrize(("classes", "box", "targeted"), VARIANTS)
 @pytest.mark.parametrize(("name", "kind"), STRENGTH)
 def test_breaks_what_can_be_broken(name, kind, classes, box, targeted, request):

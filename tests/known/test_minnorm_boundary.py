@@ -132,6 +132,7 @@ def smallest(name, settings, task, radius):
     return problem
 
 
+@pytest.mark.few(2, by="name")
 @pytest.mark.parametrize("kind", SPACES)
 @pytest.mark.parametrize("box", [False, True])
 @pytest.mark.parametrize("name", ATTACKS)

@@ -46,6 +46,7 @@ def sizes(name, task, threat, **settings):
     return problem.smallest().numpy(), points.reshape(COUNT, -1).double().numpy()
 
 
+@pytest.mark.few(2, by="name")
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("box", [False, True])
 @pytest.mark.parametrize(("name", "kind"), FACTOR)

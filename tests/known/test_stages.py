@@ -169,6 +169,7 @@ def test_mifpe_lives_where_cross_entropy_has_died():
     assert float(alive[0, 0]) < 0
 
 
+@pytest.mark.few(3, by="name")
 @pytest.mark.parametrize("classes", [2, 3, 5])
 @pytest.mark.parametrize("kind", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("name", ["standard", "plus", "rand", "fast"])

@@ -25,6 +25,7 @@ def standing(rows):
     return clean - set(rows[(rows.attack != "clean") & rows.status.isin(["broken", "error"])].id)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("arena", ["linf", "forest", "text-targeted"])
 def test_a_cascade_is_at_least_as_strong_as_each_member(arena, tmp_path):
     """What stands after the cascade stands after each member alone, and fell_to names an attack that breaks the sample alone."""

@@ -79,6 +79,7 @@ def differs(point, other):
     return not np.array_equal(np.asarray(point), np.asarray(other))
 
 
+@pytest.mark.few(2, by="name")
 @pytest.mark.parametrize("share", [pytest.param(share, marks=() if share in (0.1, 0.5) else pytest.mark.slow) for share in SIZES])
 @pytest.mark.parametrize(("name", "arena"), PAIRS)
 def test_nothing_proved_is_broken_by_points_of_the_threat(name, arena, share):
@@ -116,6 +117,7 @@ def test_the_others_refute_nothing(name):
         assert all(one.verdict is not Verdict.REFUTED for share in (0.1, 1.0) for one in asked(name, arena, share))
 
 
+@pytest.mark.few(2, by="name")
 @pytest.mark.parametrize(("name", "arena"), PAIRS)
 def test_every_split_gives_the_same_verdicts(name, arena):
     arena = ARENAS[arena]
@@ -128,6 +130,7 @@ def test_every_split_gives_the_same_verdicts(name, arena):
         assert one.method == other.method == third.method
 
 
+@pytest.mark.few(2, by="name")
 @pytest.mark.parametrize(("name", "arena"), PAIRS)
 def test_what_is_wrong_without_attack_is_never_proved(name, arena):
     arena = ARENAS[arena]
@@ -136,6 +139,7 @@ def test_what_is_wrong_without_attack_is_never_proved(name, arena):
         assert not any(one.proved for one, bad in zip(asked(name, arena, share), wrong, strict=True) if bad)
 
 
+@pytest.mark.few(2, by="name")
 @pytest.mark.parametrize(("name", "arena"), PAIRS)
 def test_a_certified_radius_is_itself_certified(name, arena):
     """Bisection returns radii at which the certificate says yes, and no attack breaks within them."""
@@ -213,6 +217,7 @@ def enumerated(net, x, y, radius):
     return worst
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_truth(seed):
     """Networks whose worst case is enumerated: what is proved is true, and everything but ties is decided."""

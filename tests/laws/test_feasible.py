@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import ARENAS, few_fast, fitting, short
+from support import ARENAS, fitting, short
 
 from sparring.core.registry import find
 from sparring.judge.judge import judge
@@ -18,7 +18,8 @@ def verdicts_of(name, arena, most=8):
         return judge(arena.victim, arena.x, points, criterion, arena.threat, torch.zeros(len(arena.y), dtype=torch.bool))
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("a_success_is_allowed_and_real", fitting()))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), fitting())
 def test_a_success_is_allowed_and_real(name, arena):
     """A point called broken obeys the threat as spelled out by hand, and the user's own model says so when asked anew; a point
     called held does not meet the goal."""
@@ -34,7 +35,8 @@ def test_a_success_is_allowed_and_real(name, arena):
         assert int(verdicts.answers[place]) == said[place]
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("every_returned_point_is_allowed", [pair for pair in fitting() if pair[1] != "linf-8bit"]))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), [pair for pair in fitting() if pair[1] != "linf-8bit"])
 def test_every_returned_point_is_allowed(name, arena):
     """Where the deployed form is the array as fed, attacks return allowed points only, broken or not, of the shape and type of x."""
     arena = ARENAS[arena]

@@ -49,6 +49,7 @@ CLIMBS = [
 ]
 
 
+@pytest.mark.few(2, by="name")
 @pytest.mark.parametrize(("name", "space", "classes", "goal"), CLIMBS)
 def test_a_step_goes_the_right_way(name, space, classes, goal):
     """On a linear model and a tiny ball, the point an attack returns is nearer to its goal than the clean input."""

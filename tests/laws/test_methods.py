@@ -61,6 +61,7 @@ def test_every_aim_with_methods_is_looked_at():
     assert own == set(MAKERS) == set(STATUSES)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(("name", "make"), METHODS)
 def test_a_method_gives_the_same_whatever_the_batches_and_however_often_it_stopped(name, make, tmp_path, monkeypatch):
     """The same rows in one batch and in several, from shards in either order, resumed after two parts; each unit once, in the words of its aim."""

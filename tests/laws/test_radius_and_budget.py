@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from support import ARENAS, Instrumented, few_fast, fitting, plans_ahead, short
+from support import ARENAS, Instrumented, fitting, plans_ahead, short
 
 from sparring.core.registry import find
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("radius_zero_changes_nothing", fitting()))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), fitting())
 def test_radius_zero_changes_nothing(name, arena):
     """At radius 0 every attack returns x itself, bit for bit, also where the clean answer is wrong."""
     arena = ARENAS[arena]
@@ -17,7 +18,8 @@ def test_radius_zero_changes_nothing(name, arena):
 
 
 @pytest.mark.parametrize(("budget", "drift"), [(0, 0.0), (1, 0.3), (7, 0.0), (7, 0.3), (50, 0.3)])
-@pytest.mark.parametrize(("name", "arena"), few_fast("metered_equals_asked_and_budgets_hold", fitting("linf", "l2-labels", "linf-scores", "forest", "text"), 2))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), fitting("linf", "l2-labels", "linf-scores", "forest", "text"))
 def test_metered_equals_asked_and_budgets_hold(name, arena, budget, drift):
     """The meter of a sample shows what an instrumented victim was asked about it, successes confirmed by the deployed model
     included; no sample is asked about more often than its budget allows."""
@@ -38,7 +40,8 @@ def test_metered_equals_asked_and_budgets_hold(name, arena, budget, drift):
     assert alone == together
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("without_a_limit_the_meter_is_right_too", fitting()))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), fitting())
 def test_without_a_limit_the_meter_is_right_too(name, arena):
     """The same without a budget, for every arena."""
     arena = ARENAS[arena]
@@ -51,7 +54,8 @@ def test_without_a_limit_the_meter_is_right_too(name, arena):
     assert not bool(problem.ledger.spent.any())
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("a_larger_budget_never_helps_the_defender", [pair for pair in fitting() if not plans_ahead(pair[0])]))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), [pair for pair in fitting() if not plans_ahead(pair[0])])
 def test_a_larger_budget_never_helps_the_defender(name, arena):
     """What a budget broke, a larger one breaks: under a smaller budget an attack asks the first of the same questions."""
     arena = ARENAS[arena]
@@ -64,7 +68,8 @@ def test_a_larger_budget_never_helps_the_defender(name, arena):
         before = problem.ledger.broken
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("finished_samples_cost_nothing_more", fitting("linf", "l2", "text", "linf-scores")))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), fitting("linf", "l2", "text", "linf-scores"))
 def test_finished_samples_cost_nothing_more(name, arena):
     """No question is put about a sample after the question that broke it."""
     arena = ARENAS[arena]

@@ -36,6 +36,7 @@ def content(run):
     return run.table().drop(columns="seconds").sort_values(["attack", "position"], ignore_index=True)
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("arena", ARENAS.attacked())
 def test_recorded_successes_hold_on_the_users_own_model(arena, every, tmp_path):
@@ -60,6 +61,7 @@ def test_recorded_successes_hold_on_the_users_own_model(arena, every, tmp_path):
     assert checked
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("arena", ["linf", "linf-targeted", "l2", "columns-l1", "forest", "text"])
 def test_radius_zero_is_clean_accuracy(arena, tmp_path):
     """At radius 0 robust accuracy is clean accuracy, and that is what the user's own model gets right."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import ARENAS, few_fast, fitting, short, statuses
+from support import ARENAS, fitting, short, statuses
 
 from sparring.core.registry import find
 from sparring.tasks.classes import Classes
@@ -22,7 +22,8 @@ def same(a, b):
     return np.array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("same_seed_same_points", fitting()))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), fitting())
 def test_same_seed_same_points(name, arena):
     """Two runs with the same seed return the same points, bit for bit."""
     arena = ARENAS[arena]
@@ -32,7 +33,8 @@ def test_same_seed_same_points(name, arena):
     assert np.array_equal(np.asarray(first), np.asarray(attacked(arena, name)))
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("batches_and_order_change_nothing", fitting()))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), fitting())
 def test_batches_and_order_change_nothing(name, arena):
     """Batches of 1, another order and a subset give every sample the same point and verdict."""
     arena = ARENAS[arena]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from arenas_of_tasks import SKETCHES, SPACES, arena_for, task_arena
-from support import Instrumented, few_fast, plans_ahead, short, statuses
+from support import Instrumented, plans_ahead, short, statuses
 
 from sparring.cli.matrix import REFUSED, RUNS, matrix
 from sparring.core.errors import NeedsError
@@ -88,7 +88,8 @@ def met(task, arena, answers):
     return [SKETCHES[task].met(arena.threat.goal.kind, said, true) for said, true in zip(answers, arena.y, strict=True)]
 
 
-@pytest.mark.parametrize(("name", "task"), few_fast("points_are_allowed_and_successes_real", POSSIBLE, 2))
+@pytest.mark.few(1, by="name")
+@pytest.mark.parametrize(("name", "task"), POSSIBLE)
 def test_points_are_allowed_and_successes_real(name, task):
     """Every returned point obeys the threat as spelled out by hand; the judge calls exactly those broken that the user's own model answers wrongly."""
     attack, arena = prepared(name, task)
@@ -100,7 +101,8 @@ def test_points_are_allowed_and_successes_real(name, task):
     assert [one == "broken" for one in statuses(arena, points)] == met(task, arena, arena.own(points))
 
 
-@pytest.mark.parametrize(("name", "task"), few_fast("input_stays_and_radius_zero_changes_nothing", POSSIBLE, 2))
+@pytest.mark.few(1, by="name")
+@pytest.mark.parametrize(("name", "task"), POSSIBLE)
 def test_input_stays_and_radius_zero_changes_nothing(name, task):
     """x, y and the global generators are as before; at radius 0 every attack returns x itself, bit for bit."""
     attack, arena = prepared(name, task)
@@ -115,7 +117,8 @@ def test_input_stays_and_radius_zero_changes_nothing(name, task):
     assert torch.equal(before[2], torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize(("name", "task"), few_fast("budgets_hold_and_metered_equals_asked", POSSIBLE, 2))
+@pytest.mark.few(1, by="name")
+@pytest.mark.parametrize(("name", "task"), POSSIBLE)
 def test_budgets_hold_and_metered_equals_asked(name, task):
     """The meter shows what the victim was asked, alone as among others, and no sample is asked more often than its budget allows.
 
@@ -137,7 +140,8 @@ def test_budgets_hold_and_metered_equals_asked(name, task):
         assert bool((fewer <= more).all())
 
 
-@pytest.mark.parametrize(("name", "task"), few_fast("batches_and_order_change_nothing", POSSIBLE, 2))
+@pytest.mark.few(1, by="name")
+@pytest.mark.parametrize(("name", "task"), POSSIBLE)
 def test_batches_and_order_change_nothing(name, task):
     """The same seed gives the same points bit for bit; batches of 1 and some of the samples in another order give every sample the same point and verdict."""
     attack, arena = prepared(name, task)

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from support import ARENAS, Arena, ball_allows, few_fast, fitting, short, tiny_images
+from support import ARENAS, Arena, ball_allows, fitting, short, tiny_images
 from torch import nn
 
 from sparring.core.registry import everything, find
@@ -97,7 +97,8 @@ def test_the_module_is_as_before_when_the_model_fails():
     assert state_of(net) == before
 
 
-@pytest.mark.parametrize(("name", "arena"), few_fast("data_and_generators_are_as_before", fitting()))
+@pytest.mark.few(2, by="name")
+@pytest.mark.parametrize(("name", "arena"), fitting())
 def test_data_and_generators_are_as_before(name, arena):
     """x, y, a radius per sample and the global generators stay what they were, whatever the victim."""
     arena = ARENAS[arena]

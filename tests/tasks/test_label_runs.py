@@ -235,6 +235,9 @@ def test_a_case_without_a_sample_for_the_goal_warns(here, tmp_path, capsys):
     run = Plan.of({**plan, "out": str(tmp_path)}).run()
     assert print_run(run, as_json=False, quiet=False) == 1
     said = capsys.readouterr().out
+    assert "NaN" not in (Path(run.path) / "run.json").read_text(), "the record is JSON"
+    assert print_run(Run.open(run.path), as_json=False, quiet=False) == 1
+    assert "nothing to measure" in capsys.readouterr().out
     assert "no sample fits the goal, so nothing was measured" in said
     assert "nothing to measure, because no row fits this rule   MISSED" in said
 

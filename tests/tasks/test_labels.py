@@ -16,7 +16,7 @@ from torch import nn
 import sparring as sp
 from sparring.attacks.attack import read_attack
 from sparring.attacks.losses import loss_of
-from sparring.core.errors import InputError, LoadError, NeedsError, PlanError, RecordError
+from sparring.core.errors import InputError, LoadError, NeedsError, PlanError, RecordError, UnknownName
 from sparring.core.fit import read_fit
 from sparring.core.registry import everything, find
 from sparring.core.rng import Rng
@@ -133,7 +133,7 @@ def test_restore_brings_the_task_back():
 def test_a_plan_writes_the_task():
     assert read_task("labels(5)") == labels(5)
     assert read_task('labels(share=0.8, names=["a", "b"], threshold=[0.2, 0.3])') == labels(2, share=0.8, names=["a", "b"], threshold=(0.2, 0.3))
-    with pytest.raises(PlanError, match="spar ls tasks labels"):
+    with pytest.raises(UnknownName, match="did you mean share"):
         read_task("labels(5, shares=0.8)")
 
 

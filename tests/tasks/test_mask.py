@@ -282,6 +282,7 @@ RADIUS = (0.24, 0.2)
 """Up to which a sample holds. First: the pixels have room 0.05, 0.12, 0.24, 0.40 and three must fall. Second: 0.05, 0.20, 0.30, 0.20."""
 
 
+@pytest.mark.few(1, by="name")
 @pytest.mark.parametrize("name", ["pgd", "segpgd", "apgd", "fgsm", "square"])
 @pytest.mark.parametrize(("radius", "broken"), [(0.19, (False, False)), (0.21, (False, True)), (0.25, (True, True))])
 def test_attacks_break_what_can_be_broken(name, radius, broken):

@@ -261,6 +261,7 @@ def here(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
+@pytest.mark.slow
 def test_the_default_set_runs_on_both_kinds_of_model(files, here, tmp_path):
     """Gradient attacks for the network, random search for the trees, and a control that finds no more than they do."""
     plan = {

@@ -87,11 +87,12 @@ class Asked(Case):
             said = str(method)
             if progress.lacks(said, data.ids):
                 victim = self._target(progress.record.store)
+                probe = Probe(victim, data, self.parts[2])
                 with victim.session():
-                    found = attempt(lambda victim=victim, method=method: _checked(method(Probe(victim, data, self.parts[2])), data))
+                    found = attempt(lambda method=method, probe=probe: _checked(method(probe), data))
                 rows = blank(data.ids, places.tolist(), "error" if found.trouble else "scored", found.trouble, score=None)
                 rows.update(wanted=wanted, seconds=[found.seconds / len(data)] * len(data))
-                rows["queries"] = [0 if method.control else 1] * len(data)
+                rows["queries"] = [probe.asked[one] for one in data.ids]
                 if not found.trouble:
                     rows["score"] = found.result.tolist()
                 progress.keep(said, part_name(places), rows)

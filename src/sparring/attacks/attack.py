@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sparring.attacks.reach import reachable
 from sparring.core.arguments import shown
-from sparring.core.configured import Configured
+from sparring.core.configured import WORK, Configured
 from sparring.core.domain import Batch
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.expression import parse
@@ -34,9 +34,6 @@ Chosen = ParamSpec("Chosen")
 
 BATCH = 250
 """Samples searched together; 100 to 250 measured fastest on CPUs."""
-
-WORK = frozenset({"steps", "queries", "tries"})
-"""Settings that say how long an attack searches."""
 
 EVERY: dict[str, Any] = {"within": 0.0}
 """Settings of every attack. within: if above 0, only samples are attacked whose margin to the goal is at most this many times the

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from sparring.attacks.attack_set import known_sets, written_in
-from sparring.core.configured import Configured
+from sparring.core.configured import WORK, Configured
 from sparring.core.errors import NeedsError, PlanError, UnknownName
 from sparring.core.expression import parse
 from sparring.core.registry import everything, find, register
@@ -65,6 +65,8 @@ class Method(Configured):
             if isinstance(default, int):
                 if value != int(value):
                     raise PlanError(f"{self.name}({name}={value!r}): give a whole number, the default is {default!r}")
+                if name in WORK and value < 1:
+                    raise PlanError(f"{self.name}({name}={value!r}) would do nothing: give a whole number of at least 1")
                 chosen[name] = int(value)
             if isinstance(default, str) and not isinstance(value, str):
                 raise PlanError(f"{self.name}({name}={value!r}): give a name, the default is {default!r}")

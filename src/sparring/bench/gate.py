@@ -110,5 +110,7 @@ def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
     return judged
 
 
-def _figures(rate: Rate) -> dict[str, float]:
-    return {"value": rate.value, "low": rate.low, "high": rate.high}
+def _figures(rate: Rate) -> dict[str, float | None]:
+    """Return value and ends of a rate; None for what is not finite, as the record holds it."""
+    figures = {"value": rate.value, "low": rate.low, "high": rate.high}
+    return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}

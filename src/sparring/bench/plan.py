@@ -18,11 +18,10 @@ from sparring.bench.run import Run
 from sparring.core.arguments import said, shown
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.events import Listener
-from sparring.core.expression import parse, split_list
+from sparring.core.expression import split_list
 from sparring.core.fit import read_fit
 from sparring.core.foreign import ours
-from sparring.core.goal import Goal
-from sparring.core.registry import everything, find
+from sparring.core.registry import everything, find, read_thing
 from sparring.core.threat import Budget, Threat
 from sparring.data.load import load
 from sparring.data.members import is_list, read_members
@@ -34,15 +33,6 @@ OF_THE_RUN = ("seed", "batch", "cascade", "points", "self_check", "shard", "out"
 
 WRITTEN: dict[Any, str] = {list[str]: "a string, or a list of strings", list[dict[str, Any]]: "a list of mappings from key to value"}
 """What keys of these types hold, where the words for arguments of functions do not fit."""
-
-
-def read(kind: str, written: str) -> Any:
-    """Return the registered thing of a kind that is written as `labels 0.1`."""
-    expression = parse(written)
-    try:
-        return find(kind, expression.name)(*expression.arguments, **expression.settings)
-    except TypeError as error:
-        raise PlanError(f"cannot read the threat {written!r}: write one of {', '.join(everything(kind))} and its numbers, such as labels 0.1") from error
 
 
 class Plan(BaseModel):
@@ -113,12 +103,13 @@ class Plan(BaseModel):
             if isinstance(values.get(name), str):
                 values[name] = split_list(values[name])
         try:
+            for name, value in values.items():
+                if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
+                    raise _wrong_type(name, value)  # pydantic would read true as 1
             return cls(**values)
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
-            field = cls.model_fields[name]
-            cure = WRITTEN.get(field.annotation) or said(field.annotation).removesuffix(", or None")
-            raise PlanError(f"plan key {name!r} = {shown(values[name])}: give {cure} ({meanings()[name]})") from error
+            raise _wrong_type(name, values[name]) from error
 
     @classmethod
     def read(cls, path: str | os.PathLike[str] | None, changes: Mapping[str, Any] | None = None) -> "Plan":
@@ -185,7 +176,7 @@ class Plan(BaseModel):
         settings = {"search": self.search} if self.search else {}
         victims = [load_model(reference, data, weights=self.weights, settings=settings) for reference in self.model]
         sources = [[load_model(part.strip(), data, settings=settings) for part in written.split("+")] for written in self.source]
-        threats = [self._threat(written) if chosen.threat == "space" else read(chosen.threat, written) for written in self.threat]
+        threats = [self._threat(written) if chosen.threat == "space" else read_thing(chosen.threat, written) for written in self.threat]
         fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
         members = read_members(self.members, str(self.data), target=self.target, deployed=self.deployed, task=self.task) if self.members else None
         apart = "fit" in chosen.keys and chosen.train and self.split != "train"
@@ -193,14 +184,8 @@ class Plan(BaseModel):
         return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None, members)
 
     def _threat(self, written: str) -> Threat:
-        expression, goal = parse(written), parse(self.goal)
-        try:
-            space = find("space", expression.name).parse(*expression.arguments, **expression.settings)
-            aim: Goal = find("goal", goal.name)(*goal.arguments, **goal.settings)
-        except TypeError as error:
-            forms = " and ".join(f"{key}= ({meanings()[key]})" for key in ("threat", "goal"))
-            raise PlanError(f"cannot read the threat {written!r} with goal {self.goal!r}: write {forms}") from error
-        return Threat(space, aim, "gradients" if self.access is None else self.access, Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
+        space, goal = read_thing("space", written, "parse"), read_thing("goal", self.goal)
+        return Threat(space, goal, "gradients" if self.access is None else self.access, Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
 
     def settings(self) -> Settings:
         """Return the settings with which to run the plan."""
@@ -247,6 +232,13 @@ def meanings() -> dict[str, str]:
     found = {name: str(field.description) for name, field in Plan.model_fields.items()}
     names = {key: ", ".join(name for kind in kinds for name in everything(kind)) for key, kinds in NAMED.items()}
     return {key: f"{meaning}; known: {names[key]}" if key in names else meaning for key, meaning in found.items()}
+
+
+def _wrong_type(name: str, value: Any) -> PlanError:
+    """Return the error for a key that holds what it cannot hold."""
+    field = Plan.model_fields[name]
+    cure = WRITTEN.get(field.annotation) or said(field.annotation).removesuffix(", or None")
+    return PlanError(f"plan key {name!r} = {shown(value)}: give {cure} ({meanings()[name]})")
 
 
 def _keys_of_others(chosen: Aim) -> set[str]:

@@ -1,6 +1,5 @@
 """The closing table of a run, for people and for programs."""
 
-import json
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +12,7 @@ from rich.text import Text
 from sparring.bench.run import Run
 from sparring.core.errors import RecordError
 from sparring.core.expression import parse
+from sparring.records.record import json_text
 from sparring.report.lights import trust
 from sparring.report.view import View
 
@@ -132,7 +132,7 @@ def judged_line(one: dict[str, Any]) -> str:
 
     Where the rule bounds from above, it is said what the controls reached.
     """
-    if one["value"] != one["value"]:
+    if one["value"] is None or one["value"] != one["value"]:
         return f"{one['case']}: nothing to measure, because no row fits this rule"
     attack = f" ({one['cell']})" if one["cell"] else ""
     controls = [f"{control['cell']} {written(control['value'], one)}" for control in one.get("controls", [])] if "<" in one["rule"] else []
@@ -147,8 +147,10 @@ def worse_end(one: dict[str, Any]) -> str:
     return f"lower end {written(one['low'], one)}"
 
 
-def written(value: float, one: dict[str, Any]) -> str:
+def written(value: float | None, one: dict[str, Any]) -> str:
     """Write a value of a metric: a share in percent, anything else as a number in its own unit."""
+    if value is None:
+        return "not known"
     return f"{value:.1%}" if one.get("share", True) else f"{value:.4g}"
 
 
@@ -187,9 +189,7 @@ def print_keys(keys: dict[str, str]) -> None:
 
 def print_json(content: Any) -> None:
     """Print one JSON document on standard output; numbers that are not finite become null."""
-    plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
-    json.dump(plain, sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    sys.stdout.write(json_text(content) + "\n")
 
 
 def _started(path: str) -> str:

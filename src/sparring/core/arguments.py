@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sparring.core.errors import PlanError
 
@@ -44,7 +46,7 @@ class Signature:
         return self.hints.get(name, Any)
 
     def read(self, nouns: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call, with NumPy scalars as Python numbers.
+        """Return the arguments of a call, NumPy scalars as Python numbers and radii as tensors.
 
         Raises:
             PlanError: Where one of them has a type that its annotation excludes; the message names value and cure.
@@ -58,7 +60,10 @@ class Signature:
             if kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) or value is self.plain.parameters[name].default:
                 continue
             hint = self.hint(name)
-            bound.arguments[name] = value = value.item() if isinstance(value, np.generic) and hint is not Any else value
+            if isinstance(value, np.generic) and hint is not Any:
+                bound.arguments[name] = value = value.item()
+            elif isinstance(value, list | tuple | np.ndarray) and set(get_args(hint)) == {float, Tensor}:
+                bound.arguments[name] = value = _numbers(value, f"{self.name}({name}={shown(value)})")
             if not fits(value, hint):
                 raise PlanError(f"{self.name}({name}={shown(value)}): give {said(hint)}")
         return bound.args, bound.kwargs
@@ -106,6 +111,14 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(hint, type) and not getattr(hint, "_is_protocol", False):
         return isinstance(value, hint)
     return True
+
+
+def _numbers(values: Any, where: str) -> Tensor:
+    """Return a list or an array of one number per sample as a tensor, float64."""
+    try:
+        return torch.as_tensor(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"{where}: give a number, or a list of one number per sample") from error
 
 
 def said(hint: Any) -> str:

@@ -5,6 +5,9 @@ from typing import Any, ClassVar
 
 from sparring.core.registry import named_in
 
+WORK = frozenset({"steps", "queries", "tries"})
+"""Settings that say how long an attack searches or asks; 0 would mean that it does nothing."""
+
 
 class Configured:
     """Represent a registered thing with its settings, as a plan writes it.

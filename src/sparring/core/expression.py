@@ -1,9 +1,16 @@
 """Reads the small language of plans: `pgd(steps=50, loss="dlr")`, `linf 8/255`, `targeted next`."""
 
 import ast
+import re
 from typing import Any, NamedTuple
 
 from sparring.core.errors import PlanError
+
+QUOTED = r"""(?<!\w)(?:"[^"]*"|'[^']*')"""
+"""A string in quotes; a quotation mark inside a word is a letter like others."""
+
+WORDS = re.compile(rf"{QUOTED}|\S+")
+PIECES = re.compile(rf"{QUOTED}|.", re.DOTALL)
 
 
 class Expression(NamedTuple):
@@ -17,15 +24,15 @@ class Expression(NamedTuple):
 def parse(text: str) -> Expression:
     """Read `name`, `name(value, key=value)` or `name value value`.
 
-    Values are numbers, fractions such as 8/255, true and false, lists such as [64, 32], and strings, which need no quotes in the
-    last form.
+    Values are numbers, fractions such as 8/255, true and false, lists such as [64, 32], and strings. In the last form, strings need
+    quotes only if they contain blanks.
 
     Raises:
         PlanError: Quotes the text and says what is wrong with it.
     """
     text = text.strip()
-    if "(" not in text:
-        name, *rest = text.split()[:1] + text.split()[1:] or [""]
+    if not re.match(r"[\w-]*\s*\(", text):
+        name, *rest = WORDS.findall(text) or [""]
         if not name.replace("-", "_").isidentifier():
             wrong = "it must start with a name" if text else "it is empty"
             raise PlanError(f"cannot read {text!r}: {wrong}; write a name and its settings, such as pgd(steps=50) or linf 8/255")
@@ -47,15 +54,24 @@ def parse(text: str) -> Expression:
 
 
 def split_list(text: str, separator: str = ",") -> list[str]:
-    """Split at separators outside brackets: `pgd(steps=5, restarts=2), apgd` gives two parts."""
+    """Split at separators that stand outside brackets and quotes.
+
+    >>> split_list("pgd(steps=5, restarts=2), apgd")
+    ['pgd(steps=5, restarts=2)', 'apgd']
+    """
     parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == separator and depth == 0:
+    for piece in PIECES.findall(text):
+        depth += (piece in "([") - (piece in ")]")
+        if piece == separator and depth == 0:
             parts.append("")
         else:
-            parts[-1] += letter
+            parts[-1] += piece
     return [part.strip() for part in parts if part.strip()]
+
+
+def unquoted(text: str) -> str:
+    """Return a text without the quotes around it, if there are any."""
+    return text[1:-1] if len(text) > 1 and re.fullmatch(QUOTED, text) else text
 
 
 def _word(part: str) -> Any:

@@ -12,7 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sparring.core.errors import PluginWarning, SparringError, UnknownName
+from sparring.core.errors import PlanError, PluginWarning, SparringError, UnknownName
+from sparring.core.expression import parse
 
 Thing = TypeVar("Thing")
 
@@ -45,6 +46,9 @@ ROOMS = {
 
 SAID = {"space": "threat", "tampering": "threat", "method": "attack", "dataset": "data set", "set": "set of attacks"}
 """The name of a kind in messages."""
+
+EXAMPLES = {"space": "linf 8/255", "tampering": "labels 0.1", "goal": "targeted 3", "task": "values(tolerance=20)"}
+"""How things of a kind are written with their settings."""
 
 _things: dict[str, dict[str, Any]] = {kind: {} for kind in ROOMS}
 _walked: set[str] = set()
@@ -119,6 +123,32 @@ def find(kind: str, name: str) -> Any:
     if name not in things:
         raise UnknownName(SAID.get(kind, kind), name, things)
     return things[name]
+
+
+def read_thing(kind: str, written: str, maker: str = "") -> Any:
+    """Return the thing of a kind that a plan writes as `labels 0.1` or `values(tolerance=20)`.
+
+    Args:
+        kind: The kind of thing.
+        written: Its name and settings.
+        maker: The method that takes the settings; empty where the thing itself does.
+
+    Raises:
+        UnknownName: For a name or a setting that does not exist.
+        PlanError: For settings that are missing, too many or of the wrong type.
+    """
+    expression = parse(written)
+    name, said = expression.name, SAID.get(kind, kind)
+    make = find(kind, name)
+    make = getattr(make, maker) if maker else make
+    known = inspect.signature(make).parameters
+    if unknown := expression.settings.keys() - known:
+        raise UnknownName(f"setting of {name}", min(unknown), known)
+    try:
+        return make(*expression.arguments, **expression.settings)
+    except TypeError as error:
+        cure = f"its settings are {', '.join(known)}; write it as in {EXAMPLES[kind]}" if known else f"write {name} alone, it has no settings"
+        raise PlanError(f"cannot read the {said} {written!r}: {cure}") from error
 
 
 def named_in(settings: Mapping[str, Any]) -> list[Any]:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparring.core.arguments import shown
 from sparring.core.domain import Batch, Domain
-from sparring.core.errors import AccessError, NeedsError
+from sparring.core.errors import AccessError, NeedsError, PlanError
 from sparring.core.evaluating import random_states_kept
 from sparring.core.task import Task
 
@@ -36,8 +37,12 @@ ASKED = ("scores", "answer", "decide", "search_scores", "gradient", "gradients")
 def _of_a_batch(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method of a victim that also takes arrays, lists and data frames, which the domain checks and converts."""
 
+    differentiates = method.__name__.startswith("gradient")
+
     @functools.wraps(method)
     def asked(self: "Victim", x: Any, *more: Any, **named: Any) -> Any:
+        if differentiates and more and not callable(more[0]):
+            raise PlanError(f"{method.__name__} got {shown(more[0])}: give a function of the scores, such as lambda scores: scores[:, 0]")
         batch = isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype == object)
         return method(self, x if batch else self.domain.check(x), *more, **named)
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparring.core.arguments import shown
-from sparring.core.errors import InputError, LoadError, PlanError, UnknownName
-from sparring.core.expression import parse
+from sparring.core.errors import InputError, LoadError, UnknownName
 from sparring.core.foreign import in_our_words
-from sparring.core.registry import ask_tolerantly, everything, find
+from sparring.core.registry import ask_tolerantly, everything, read_thing
 from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.reader import Options, Reader
@@ -74,12 +73,7 @@ def read_task(written: Task | str | None) -> Task | None:
         return written
     if not isinstance(written, str):
         raise InputError(f'the task is {shown(written)}: give a task such as sp.tasks.Values(), or one as a plan writes it, "values(tolerance=20)"')
-    expression = parse(written)
-    kind = find("task", expression.name)
-    try:
-        return kind(*expression.arguments, **expression.settings)
-    except TypeError as error:
-        raise PlanError(f"cannot read the task {written!r} ({error}): run spar ls tasks {expression.name} to see its settings") from error
+    return read_thing("task", written)
 
 
 def _answering(data: Data, task: Task | None) -> Data:

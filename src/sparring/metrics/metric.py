@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparring.core.errors import PlanError, UnknownName
+from sparring.core.errors import PlanError, SparringError, UnknownName
 from sparring.core.rate import Rate
 from sparring.core.registry import register
 from sparring.core.signature import check_signature
@@ -49,12 +49,21 @@ class Metric:
         return self.aim == aim and self.task in (None, task)
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise an error for unknown settings, and for values that are not numbers."""
+        """Raise an error for settings that are unknown, not numbers, or refused by the metric.
+
+        A metric refuses settings before it reads rows, so no rows are needed.
+        """
         for name, value in settings.items():
             if name not in self.defaults:
                 raise UnknownName(f"setting of {self.name}", name, self.defaults)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PlanError(f"{self.name}({name}={value!r}): give a number, such as {name}={self.defaults[name]!r}")
+        try:
+            self(pd.DataFrame(), **settings)
+        except SparringError:
+            raise
+        except Exception:
+            pass  # it looked for a column: the settings are fine
 
     def of_case(self, rows: pd.DataFrame, attacks: Sequence[str], controls: Sequence[str] = (), **settings: Any) -> list[tuple[str, Rate]]:
         """Return (cell, rate) of each attack of a case that the metric can measure.

@@ -55,6 +55,15 @@ def key_of(description: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def json_text(content: Any) -> str:
+    """Return content as indented JSON, with null for numbers that are not finite.
+
+    The module `json` would write NaN, which is no JSON.
+    """
+    plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
+    return json.dumps(plain, indent=1)
+
+
 def aim_of(case: Mapping[str, Any]) -> str:
     """Return the name of the aim of a case in a header.
 
@@ -94,7 +103,7 @@ class Record:
 
     def save_header(self) -> None:
         """Write run.json atomically."""
-        self.store.write("run.json", json.dumps(self.header, indent=1, default=str).encode())
+        self.store.write("run.json", json_text(self.header).encode())
 
     def add_part(self, cell: str, name: str, rows: dict[str, list[Any]], points: Points | None = None) -> None:
         """Write one finished batch of a cell: points first, because rows mark it as complete."""

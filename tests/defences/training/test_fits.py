@@ -87,6 +87,7 @@ def test_what_is_kept_is_read_back(fit, files, monkeypatch):
     assert torch.equal(first.scores(data.x), second.scores(data.x))
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("damage", ["cut", "one bit", "other fit", "no label", "pickle"])
 def test_what_is_damaged_is_fitted_anew(fit, files, damage, caplog):
     """Also where somebody put another file, with a label that fits it, in its place."""

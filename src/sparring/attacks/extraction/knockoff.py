@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from sparring.attacks.extraction.probe import ExtractionProbe
 from sparring.attacks.method import method
-from sparring.core.errors import InputError
 from sparring.core.taxonomy import EXTRACTION
 from sparring.core.victim import Victim
 
@@ -22,8 +21,6 @@ def knockoff(probe: ExtractionProbe, *, queries: int = 1000) -> Victim:
 
     Differs from the paper: it trains on answers, not on scores, so that it works against models that return labels only.
     """
-    if queries < 1:
-        raise InputError(f"knockoff(queries={queries}): at least one answer is needed")
     rows = probe.order()[:queries].sort().values
     answers = probe.ask(rows)
     return probe.train(replace(probe.pool.rows(rows), y=answers.to(probe.pool.y)))

@@ -1,6 +1,7 @@
 """The interface through which an attack infers membership."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -16,12 +17,15 @@ class Probe:
         victim: The model, metered; it was trained on some of the records.
         data: The records with their true answers.
         background: Further data of the same kind, none of it in the training data or among the records.
+        asked: How often the model was asked about each sample, by id.
     """
 
     victim: Victim
     data: Data
     background: Data
+    asked: Counter[str] = field(default_factory=Counter)
 
     def scores(self, data: Data) -> Tensor:
-        """Return what the model computes for some data, float [n, ...]."""
+        """Return what the model computes for some data, float [n, ...]; one query per sample."""
+        self.asked.update(data.ids)
         return self.victim.scores(data.x)

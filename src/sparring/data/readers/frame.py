@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sparring.core.errors import InputError, LoadError, UnknownName
-from sparring.core.expression import split_list
+from sparring.core.expression import split_list, unquoted
 from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.content import number_classes, read_bytes, read_text, stem_of, suffix_of
@@ -121,13 +121,13 @@ def targets_of(columns: list[str], asked: str | None, task: Task | None, where: 
 
     Args:
         columns: All columns.
-        asked: One name, or several with commas between them.
+        asked: One name, or several with commas between them; names that contain commas stand in quotes.
         task: What the columns hold; None for classes. Where nothing is asked, a task with several numbers per sample takes the columns that its labels are
             named after, or the last ones.
         where: The file, for errors.
     """
     if asked is not None:
-        names = [asked] if asked in columns else split_list(asked)
+        names = [asked] if asked in columns else [unquoted(name) for name in split_list(asked)]
         for name in names:
             if name not in columns:
                 raise UnknownName(f"target column of {where}", name, columns)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from sparring.diagnosis.doctor import EVERY_TASK, Opinion, Subject, Verdict, check
+from sparring.tasks.labels import Labels
 
 GAP = 30.0  # logits; beyond it the runner-up has a probability below 1e-13
 SOME = 0.25  # share of samples with p = 1 or a gap above GAP; plainly trained networks have some
@@ -30,7 +31,8 @@ def saturation(subject: Subject) -> Opinion:
     count, what = len(found.truth), subject.unit
     value = float((full | wide).double().mean())
     sure, apart = int(full.sum()), int(wide.sum())
-    seen = f"{sure} of {count} {what} have a probability of exactly 1 and {apart} a gap above {GAP:g} between the best two scores."
+    between = "between score and threshold" if isinstance(subject.task, Labels) else "between the best two scores"
+    seen = f"{sure} of {count} {what} have a probability of exactly 1 and {apart} a gap above {GAP:g} {between}."
     cure = "Attack with the margin or DLR loss, or divide the logits by their scale: the gradient of cross-entropy is zero there."
     if apart > MANY * count:
         return Opinion("bad", seen, cure, value, SOME)

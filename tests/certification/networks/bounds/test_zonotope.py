@@ -76,6 +76,7 @@ def some_rows(network, count, seed=0):
     return torch.randn(count, 3, network.outputs, generator=g, dtype=torch.float64)
 
 
+@pytest.mark.few(40)
 @pytest.mark.parametrize("symbols", [0, 2, 6, 2000])
 @pytest.mark.parametrize("radius", [0.0, 0.05, 0.5, 3.0])
 @pytest.mark.parametrize("name", NETWORKS)

@@ -69,7 +69,7 @@ def worst(network, low, high, row):
     return least
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 0.4, 1.0]))
 def test_decisions_are_those_of_enumeration(seed, radius):
     network = mlp(seed)
