@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import pandas as pd
 from torch import Tensor
 
 from sparring.aims.rows import Columns
 from sparring.attacks.attack import BATCH
-from sparring.core.errors import InputError, PlanError
+from sparring.core.errors import InputError, PlanError, RecordError
 from sparring.core.events import Listener
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
+from sparring.models.class_names import check_classes
 from sparring.records.record import Points, Record
 
 POINTS = {"none": 0, "gallery": 6, "all": sys.maxsize}
 """Number of broken points that each batch keeps, and of unbroken ones."""
+
+ASKED_AGAIN = 16
+"""Samples about which a model is asked again, before a record of it is continued."""
 
 Known = dict[str, tuple[str, str]]
 """Maps ids of finished units of a cell to (status, note)."""
@@ -118,10 +123,31 @@ def check_data(case: str, victim: Victim, data: Data) -> None:
     victim.domain.check(data.x)
     if victim.task.kind != data.task.kind:
         raise InputError(f"{case}: the model answers {victim.task}, but the data holds {data.task}: give model and data the same task=")
+    check_classes(victim, data.classes, case)
     try:
         victim.task.check(data.y, len(data))
     except InputError as error:
         raise InputError(f"{case}: the data does not fit what the model answers: {error}") from error
+
+
+def confirm(case: str, victim: Victim, data: Data, rows: pd.DataFrame) -> None:
+    """Ask a model whose fingerprint is not complete about some recorded samples again.
+
+    Raises:
+        RecordError: Where it answers otherwise than the record says.
+    """
+    told = rows[rows.status.isin(["held", "broken"]) & rows.id.isin(data.ids)][:ASKED_AGAIN]
+    if victim.complete or told.empty:
+        return
+    some = data.rows([data.ids.index(one) for one in told.id])
+    with victim.session():
+        answers = victim.task.pack(victim.answer(some.x))
+    wrong = [one for one, before, now in zip(told.id, told.given, answers, strict=True) if before != now]
+    if wrong:
+        raise RecordError(
+            f"{case}: the model answers {len(wrong)} of {len(told)} recorded samples otherwise than before, such as {wrong[0]}, so the record is about "
+            "another model: write another out=, or give the model a fingerprint=, if it answers at random"
+        )
 
 
 class Case(ABC):
@@ -154,6 +180,12 @@ class Case(ABC):
 
     def ask_once(self) -> None:  # noqa: B027  (most cases have nothing to ask)
         """Check that the model answers, before a record is created; raises LoadError if not."""
+
+    def ask_again(self, rows: pd.DataFrame) -> None:  # noqa: B027  (most cases know their models completely)
+        """Refuse to continue a record of another model, whose fingerprint may be the same; see `confirm`.
+
+        rows: of the baseline, as in `Record.rows`.
+        """
 
     @abstractmethod
     def cells(self, settings: Settings) -> list[Cell]:

@@ -32,9 +32,12 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
     cells = [{cell.say: cell for cell in case.cells(settings)} for case in cases]
     identity = key_of([[{said: cell.key for said, cell in own.items()} for own in cells], [case.name for case in cases]])
     store = Store(out).inner(folder_of(identity, cases[0].subject))
-    for case in cases if not store.exists("run.json") else ():
+    begun = store.exists("run.json")
+    for case in cases if not begun else ():
         case.ask_once()
     record = begin(store, identity, [_described(case, list(own.values())) for case, own in zip(cases, cells, strict=True)], plan)
+    for case, own in zip(cases, cells, strict=True) if begun else ():
+        case.ask_again(record.rows(next(iter(own.values())).key))
     progress = [Progress(case.name, record, own, settings, tell) for case, own in zip(cases, cells, strict=True)]
     total = sum(len(places) * len(one.cells) for case, one in zip(cases, progress, strict=True) for places in _batches(case, settings))
     tell("started", {"record": record.store.url, "total": total, "cases": len(cases)})

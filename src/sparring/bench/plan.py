@@ -1,6 +1,7 @@
 """A plan: what to evaluate, with the same keys on the command line, in YAML and in Python."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from sparring.bench.run import Run
 from sparring.core.arguments import said, shown
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.events import Listener
-from sparring.core.expression import split_list
+from sparring.core.expression import split_list, unquoted
 from sparring.core.fit import read_fit
 from sparring.core.foreign import ours
 from sparring.core.registry import everything, find, read_thing
@@ -57,6 +58,7 @@ class Plan(BaseModel):
     task: str | None = Field(default=None, description="type of the true answers, if not classes: values(tolerance=20), labels(5), mask(count=2)")
     take: int | None = Field(default=None, description="number of samples to evaluate, from the first one on")
     target: str | None = Field(default=None, description="for tables: the column with the classes; for labels and values, several: cat,dog")
+    classes: list[str] = Field(default=[], description="names of all classes in the order of the model, for data that lacks some or orders them otherwise")
     deployed: str | None = Field(default=None, description="form in which images reach the model: float or 8bit")
     threat: list[str] = Field(
         default=[], description="what the adversary may change, such as linf 8/255, l2 0.5, patch 6, spatial 20 3, rules FILE or words 0.2 FILE"
@@ -99,9 +101,11 @@ class Plan(BaseModel):
         for name in values:
             if name not in cls.model_fields:
                 raise UnknownName("plan key", str(name), cls.model_fields, hint=ours(name, cls.model_fields))
-        for name in ("model", "source", "threat", "gate", "attacks", "certify", "fit"):
+        for name in ("model", "source", "threat", "gate", "attacks", "certify", "fit", "classes"):
             if isinstance(values.get(name), str):
-                values[name] = split_list(values[name])
+                values[name] = _listed(name, values[name])
+        if isinstance(values.get("classes"), list):
+            values["classes"] = [unquoted(str(name)) for name in values["classes"]]
         try:
             for name, value in values.items():
                 if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
@@ -172,7 +176,7 @@ class Plan(BaseModel):
     def _request(self, chosen: Aim) -> Request:
         """Return the request for the aim, with everything loaded."""
         split = self.split or ("all" if self.members and not is_list(self.members) else None)
-        data = load(str(self.data), split=split, take=self.take, target=self.target, deployed=self.deployed, task=self.task)
+        data = load(str(self.data), split=split, take=self.take, target=self.target, deployed=self.deployed, task=self.task, classes=self.classes or None)
         settings = {"search": self.search} if self.search else {}
         victims = [load_model(reference, data, weights=self.weights, settings=settings) for reference in self.model]
         sources = [[load_model(part.strip(), data, settings=settings) for part in written.split("+")] for written in self.source]
@@ -180,7 +184,8 @@ class Plan(BaseModel):
         fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
         members = read_members(self.members, str(self.data), target=self.target, deployed=self.deployed, task=self.task) if self.members else None
         apart = "fit" in chosen.keys and chosen.train and self.split != "train"
-        train = load(str(self.data), split="train", target=self.target, deployed=self.deployed, task=self.task) if apart else None
+        alike = {"target": self.target, "deployed": self.deployed, "task": self.task, "classes": self.classes or None}
+        train = load(str(self.data), split="train", **alike) if apart else None
         return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None, members)
 
     def _threat(self, written: str) -> Threat:
@@ -232,6 +237,23 @@ def meanings() -> dict[str, str]:
     found = {name: str(field.description) for name, field in Plan.model_fields.items()}
     names = {key: ", ".join(name for kind in kinds for name in everything(kind)) for key, kinds in NAMED.items()}
     return {key: f"{meaning}; known: {names[key]}" if key in names else meaning for key, meaning in found.items()}
+
+
+def _listed(name: str, written: str) -> list[str]:
+    """Return the items of a list that is written with commas; a file whose path has commas is one of them."""
+    if name in ("model", "source") and Path(written).expanduser().exists():
+        return [written]
+    items = split_list(written)
+    if name != "threat" or len(items) < 2:
+        return items
+    known = {*everything("space"), *everything("tampering")}
+    threats: list[str] = []
+    for item in items:
+        if threats and re.split(r"[\s(]", item)[0] not in known and Path(f"{threats[-1].partition(' ')[2]},{item}").expanduser().exists():
+            threats[-1] += f",{item}"  # the rest of a path
+        else:
+            threats.append(item)
+    return threats
 
 
 def _wrong_type(name: str, value: Any) -> PlanError:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from sparring.cli.completion import complete_plan
-from sparring.cli.words import read_words
+from sparring.cli.words import is_setting, read_words
 
 
 def command(
@@ -57,7 +57,7 @@ def command(
         if given or out is None:
             raise PlanError("spar certify --instances FILE needs --out FILE for the table, and takes no further arguments")
         raise typer.Exit(_list(instances, out, timeout, counterexamples, proofs, workers, json, quiet))
-    if len(given) == 2 and not any("=" in word or word.startswith("-") for word in given):
+    if len(given) == 2 and not any(is_setting(word) for word in given):
         raise typer.Exit(_one(given[0], given[1], timeout, out, proof, json, quiet))
     stray, changes = read_words(given)
     if stray or not changes:

@@ -1,6 +1,7 @@
 """Plan keys on the command line: key=value, --key value or --key=value."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sparring.core.errors import PlanError
@@ -22,7 +23,7 @@ def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
                 if not rest:
                     raise PlanError(f"{word} needs a value")
                 value = rest.pop(0)
-        elif "=" in word and word.split("=", 1)[0].isidentifier():
+        elif is_setting(word):
             key, _, value = word.partition("=")
         elif plan is None and not values:
             plan = word
@@ -34,6 +35,11 @@ def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
             raise PlanError(f"{key} is given twice, as {values[key]!r} and as {value!r}: write it once; lists have commas, such as {key}='one, other'")
         values[key] = _plain(value)
     return plan, values
+
+
+def is_setting(word: str) -> bool:
+    """Return whether a word of a command is key=value or an option, and no file whose path has a = in it."""
+    return word.startswith("-") or ("=" in word and word.split("=", 1)[0].isidentifier() and not Path(word).exists())
 
 
 def _plain(value: str) -> Any:

@@ -75,6 +75,8 @@ def unquoted(text: str) -> str:
 
 
 def _word(part: str) -> Any:
+    if "#" in part:  # which would begin a comment
+        return unquoted(part)
     try:
         return _value(ast.parse(part, mode="eval").body, part)
     except (SyntaxError, PlanError):

@@ -332,6 +332,10 @@ class Problem:
 
     def _write(self, x: Batch, rows: Tensor, loss: Tensor, chosen: Tensor, rank: Tensor) -> Tensor:
         """Write the chosen points, the highest-ranked one per row; return those written."""
+        if isinstance(x, Tensor) and len(chosen):
+            sums = x.detach().index_select(0, chosen).flatten(1).sum(1)
+            if not bool(torch.isfinite(sums).all()):  # a point that is no number, whatever the model makes of it
+                chosen = chosen[torch.isfinite(x.detach()[chosen]).flatten(1).all(1)]
         if not len(chosen):
             return chosen
         if len(x) != len(self) or rows is not self.rows:  # several points may belong to one row: the best comes last

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from sparring.core.errors import PlanError, PluginWarning, SparringError, UnknownName
-from sparring.core.expression import parse
+from sparring.core.expression import WORDS, parse
 
 Thing = TypeVar("Thing")
 
@@ -137,7 +137,7 @@ def read_thing(kind: str, written: str, maker: str = "") -> Any:
         UnknownName: For a name or a setting that does not exist.
         PlanError: For settings that are missing, too many or of the wrong type.
     """
-    expression = parse(written)
+    expression = parse(_with_paths_quoted(written))
     name, said = expression.name, SAID.get(kind, kind)
     make = find(kind, name)
     make = getattr(make, maker) if maker else make
@@ -149,6 +149,17 @@ def read_thing(kind: str, written: str, maker: str = "") -> Any:
     except TypeError as error:
         cure = f"its settings are {', '.join(known)}; write it as in {EXAMPLES[kind]}" if known else f"write {name} alone, it has no settings"
         raise PlanError(f"cannot read the {said} {written!r}: {cure}") from error
+
+
+def _with_paths_quoted(written: str) -> str:
+    """Return `rules my folder/rules.yaml` with quotes around the path with blanks, if there is such a file."""
+    words = WORDS.findall(written)
+    for start in range(1, len(words) - 1):
+        for end in range(len(words), start + 1, -1):
+            path = " ".join(words[start:end])
+            if '"' not in path and Path(path).expanduser().exists():
+                return " ".join([*words[:start], f'"{path}"', *words[end:]])
+    return written
 
 
 def named_in(settings: Mapping[str, Any]) -> list[Any]:

@@ -285,6 +285,19 @@ class Victim(ABC):
             64
         """
 
+    @property
+    def complete(self) -> bool:
+        """Return whether equal fingerprints prove equal models.
+
+        False where a model holds something that cannot be read; it is asked again before a record of it is continued.
+
+        Example:
+            >>> from sparring.models.load import load_model
+            >>> load_model("zoo:digits-plain").complete
+            True
+        """
+        return True
+
     def describe(self) -> dict[str, Any]:
         """Return the victim as plain JSON for the record.
 

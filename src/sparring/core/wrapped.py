@@ -64,5 +64,9 @@ class Wrapped(Victim):
     def fingerprint(self) -> str:
         return digest(self.inner.fingerprint, type(self).__qualname__, json.dumps(self.settings, sort_keys=True, default=repr))
 
+    @property
+    def complete(self) -> bool:
+        return self.inner.complete
+
     def describe(self) -> dict[str, Any]:
         return {**self.inner.describe(), **super().describe(), **self.settings, "inner": type(self.inner).__name__}

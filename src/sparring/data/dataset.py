@@ -178,6 +178,36 @@ class Data:
         places = rows.tolist()
         return replace(self, ids=[self.ids[place] for place in places], x=self.x[rows], y=self.y[rows])
 
+    def numbered(self, names: Sequence[Any]) -> "Data":
+        """Return the same samples with their classes numbered as in a list of names.
+
+        Args:
+            names: The names of all classes in their new order; samples keep the name of their class.
+
+        Returns:
+            The `Data` with these classes.
+
+        Raises:
+            InputError: For data without classes, and for names that occur twice or are none.
+            UnknownName: For a class of a sample that the list lacks.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> load("breast-cancer", take=4).numbered(["benign", "malignant"]).classes
+            ['benign', 'malignant']
+        """
+        listed = [str(name) for name in names]
+        if not isinstance(self.task, Classes):
+            raise InputError(f"{self.name} holds {self.task}, not classes: leave out classes=")
+        if not listed or len(set(listed)) < len(listed):
+            raise InputError(f"classes={shown(listed)}: give the name of every class once")
+        held = self.y.unique().tolist()
+        for name in (self.classes[number] for number in held if number >= 0):
+            if name not in listed:
+                raise UnknownName(f"class of {self.name}", name, listed)
+        places = torch.tensor([listed.index(name) if name in listed else -1 for name in self.classes], dtype=self.y.dtype, device=self.y.device)
+        return replace(self, y=places[self.y], classes=listed, task=Classes(len(listed)))
+
     def take(self, count: int | None, seed: int | None = None) -> "Data":
         """Return the first `count` samples, or with a seed a random choice in the order of the data.
 

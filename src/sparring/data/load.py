@@ -2,11 +2,14 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sparring.core.arguments import shown
 from sparring.core.errors import InputError, LoadError, UnknownName
+from sparring.core.expression import split_list, unquoted
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import ask_tolerantly, everything, read_thing
 from sparring.core.task import Task
@@ -26,6 +29,7 @@ def load(
     deployed: str | None = None,
     encoding: str | None = None,
     task: Task | str | None = None,
+    classes: Sequence[Any] | str | None = None,
 ) -> Data:
     """Load data from an embedded set or a path; nothing is downloaded.
 
@@ -41,6 +45,8 @@ def load(
         encoding: Encoding of text files (UTF-8, or Latin-1 where that fails).
         task: What is true, where it is no class: a task, or one as a plan writes it, "values(tolerance=20)", "labels(5)" or "mask(count=2)".
             "classes" says that numbers in a table are classes.
+        classes: Names of all classes in the order in which they are numbered, a list or one string with commas, for a file that lacks some
+            classes or orders them otherwise than the model.
 
     Returns:
         The `Data`: samples, classes, ids and the domain of the inputs.
@@ -55,16 +61,24 @@ def load(
         ['digits/test/00002', 'digits/test/00005']
     """
     options = Options(split, target, size, deployed, encoding, read_task(task) if isinstance(task, str) else task)
+    data = _loaded(source, options)
+    if classes is not None:
+        data = data.numbered([unquoted(name) for name in split_list(classes)] if isinstance(classes, str) else classes)
+    return data.take(take, seed)
+
+
+def _loaded(source: str | os.PathLike[str], options: Options) -> Data:
+    """All the data of a source."""
     sets = everything("dataset")
     if isinstance(source, str) and source in sets:
         options.check(frozenset({"split", "task"}), f"the embedded set {source!r}")
-        return _answering(sets[source](split or "test"), options.task).take(take, seed)
+        return _answering(sets[source](options.split or "test"), options.task)
     if not os.fspath(source):
         raise LoadError(f"the source of the data is an empty name: give a path or one of {', '.join(sets)}")
     path = Path(source).expanduser()
     reader = _reader_of(path, sets, isinstance(source, str))
     options.check(reader.takes, reader.files)
-    return reader.read(path, options).take(take, seed)
+    return reader.read(path, options)
 
 
 def read_task(written: Task | str | None) -> Task | None:

@@ -22,7 +22,8 @@ class Column:
     """Represent one column.
 
     kind: "real", "integer" or "category". low, high: bounds in the column's own unit (None: unbounded). levels: names of
-    the categories; a category is stored as its place in them.
+    the categories; a category is stored as its place in them. dtype: the pandas type with which a model gets the values, such as "float32", "bool" or
+    "category"; "category[int64]" where categories are whole numbers. Empty: categories are strings, other values float64.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Column:
     high: float | None = None
     unit: str = ""
     levels: tuple[str, ...] = ()
+    dtype: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in ("real", "integer", "category"):
@@ -46,6 +48,16 @@ class Column:
         if self.kind == "category":
             return 0.0, float(len(self.levels) - 1)
         return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+
+    def typed(self, values: np.ndarray) -> Any:
+        """Return stored values, float64 [n], with the type in which a model gets them."""
+        if self.kind != "category":
+            whole = self.dtype.lstrip("u").startswith("int") and not np.array_equal(values, np.round(values))
+            return values if whole or not self.dtype else values.astype(self.dtype)
+        packed, inner = self.dtype.startswith("category"), self.dtype.removeprefix("category").strip("[]")
+        levels = np.array([one == "True" for one in self.levels]) if inner == "bool" else np.array(self.levels).astype(inner or str)
+        codes = values.astype(np.int64)
+        return pd.Categorical.from_codes(codes, categories=levels) if packed else levels[codes]
 
     def write(self, value: float) -> str:
         """Return a value as a person reads it."""
@@ -144,15 +156,12 @@ class Table(Domain):
 
     def native(self, x: Tensor) -> np.ndarray | pd.DataFrame:
         """Return a NumPy array, or a data frame with the names of categories where there are any."""
+        return self.frame(x) if any(column.kind == "category" and column.dtype != "bool" for column in self.columns) else x.detach().cpu().numpy()
+
+    def frame(self, x: Tensor) -> pd.DataFrame:
+        """Return a data frame with the names and types of the columns."""
         array = x.detach().cpu().numpy()
-        if not any(column.kind == "category" for column in self.columns):
-            return array
-        return pd.DataFrame(
-            {
-                column.name: np.asarray(column.levels)[array[:, place].astype(int)] if column.kind == "category" else array[:, place]
-                for place, column in enumerate(self.columns)
-            }
-        )
+        return pd.DataFrame({column.name: column.typed(array[:, place]) for place, column in enumerate(self.columns)})
 
     def pack(self, x: Tensor) -> np.ndarray:
         return x.detach().cpu().numpy()
@@ -218,7 +227,13 @@ def table(columns: Sequence[Column | str] | pd.DataFrame) -> Table:
 def _infer(name: str, values: pd.Series) -> Column:
     if values.isna().any():
         raise InputError(f"column {name!r} has {int(values.isna().sum())} missing values: fill or drop them")
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        levels = values.cat.categories
+        inner = "" if pd.api.types.is_string_dtype(levels) else f"[{levels.dtype}]"
+        return Column(name, "category", levels=tuple(map(str, levels)), dtype=f"category{inner}")
+    if pd.api.types.is_bool_dtype(values):
+        return Column(name, "category", levels=("False", "True"), dtype="bool")
+    if not pd.api.types.is_numeric_dtype(values):
         return Column(name, "category", levels=tuple(sorted(values.astype(str).unique())))
     kind = "integer" if pd.api.types.is_integer_dtype(values) else "real"
-    return Column(name, kind, float(values.min()), float(values.max()))
+    return Column(name, kind, float(values.min()), float(values.max()), dtype=str(values.dtype))

@@ -2,6 +2,7 @@
 
 import difflib
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -89,6 +90,27 @@ class Text(Domain):
             else:
                 pieces += [f"<del>{gone}</del>"] * bool(gone) + [f"<ins>{come}</ins>"] * bool(come)
         return f'<div class="shown"><p class="sentence">{" ".join(pieces)}</p></div>'
+
+
+WORD = re.compile(r"\S+")
+
+
+def spaces(sentence: str) -> list[str]:
+    """Return what stands before, between and behind the words of a sentence."""
+    return WORD.split(sentence)
+
+
+def with_word(sentence: str, place: int, word: str | None) -> str:
+    """Return a sentence with another word at a place, all else as it is; None leaves the word out with the white space after it.
+
+    >>> with_word("good  movie", 0, "fine"), with_word("good  movie", 0, None)
+    ('fine  movie', 'movie')
+    """
+    spans = [found.span() for found in WORD.finditer(sentence)]
+    start, end = spans[place]
+    if word is not None:
+        return sentence[:start] + word + sentence[end:]
+    return sentence[:start] + (sentence[spans[place + 1][0] :] if place + 1 < len(spans) else "")
 
 
 def text() -> Text:

@@ -12,6 +12,7 @@ from torch import Tensor
 from sparring.core.errors import LoadError
 from sparring.graph.agreement import SPREADS, check_agreement
 from sparring.graph.builder import Builder, Built, Edge, Unsupported, Value
+from sparring.graph.external_data import with_external_data
 from sparring.graph.network import Network
 from sparring.graph.onnx_operators import READERS, Call
 from sparring.graph.operators import Shape
@@ -34,34 +35,35 @@ class Source(NamedTuple):
     kind: str
 
 
-def from_onnx(model: str | Path | bytes, *, shape: Shape | None = None, dtype: torch.dtype = torch.float64) -> Network:
+def from_onnx(model: str | Path | bytes, *, shape: Shape | None = None, dtype: torch.dtype = torch.float64, output: str | None = None) -> Network:
     """Read an ONNX file as a network that agrees with onnxruntime.
 
     The file is .onnx, .onnx.gz or its bytes.
 
     The first axis of the input is the batch if it is 1, symbolic, or also the first axis of the output; else the file takes one
-    input at a time. shape: of one input without the batch, where the file leaves it open. Raises Unsupported where an operator
+    input at a time. shape: of one input without the batch, where the file leaves it open. output: see `import_onnx`. Raises Unsupported where an operator
     cannot be bounded or there is more than one input or output; LoadError where the file cannot be read or the two do not agree.
     """
-    return import_onnx(model, shape=shape, dtype=dtype).network
+    return import_onnx(model, shape=shape, dtype=dtype, output=output).network
 
 
 def import_onnx(
     model: str | Path | bytes, *, shape: Shape | None = None, dtype: torch.dtype = torch.float64, runtime: Any = None, thorough: bool = True,
-    maps: bool = False,
+    maps: bool = False, output: str | None = None,
 ) -> Built:  # fmt: skip
     """Read an ONNX file as `from_onnx` does, and return also what was omitted at the end.
 
     runtime: an onnxruntime session of the same file, if there is one.
     thorough: compare on all ranges of inputs, not on the first only.
     maps: the output may have more axes than [n, k]; it is flattened to one row per input.
+    output: the name of the output to read, where the file has several; the others are left out.
     """
     name = "the ONNX network" if isinstance(model, bytes) else Path(model).name
     content = read_content(model)
     runtime = runtime or start(content, name)
     proto = parse(content, name)
     refused: list[LoadError] = []
-    for source in _sources(proto, runtime, name, shape):
+    for source in _sources(proto, runtime, name, shape, output):
         try:
             return _import(proto, source, runtime, name, dtype, SPREADS if thorough else SPREADS[:1], maps)
         except LoadError as error:
@@ -79,7 +81,7 @@ def _import(proto: Any, source: Source, runtime: Any, name: str, dtype: torch.dt
 
 
 def read_content(model: str | Path | bytes) -> bytes:
-    """Return the bytes of the file, unpacked."""
+    """Return the bytes of the file, unpacked, with the weights that it keeps in files beside it."""
     if isinstance(model, bytes):
         content = model
     else:
@@ -94,7 +96,7 @@ def read_content(model: str | Path | bytes) -> bytes:
             raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is a damaged gzip file ({error}): copy it again") from error
     if not content:
         raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is empty: give an ONNX file")
-    return content
+    return content if isinstance(model, bytes) else with_external_data(content, Path(model))
 
 
 def start(content: bytes, name: str) -> Any:
@@ -130,11 +132,11 @@ def parse(content: bytes, name: str) -> Any:
     return proto
 
 
-def _sources(proto: Any, runtime: Any, name: str, shape: Shape | None) -> list[Source]:
+def _sources(proto: Any, runtime: Any, name: str, shape: Shape | None, output: str | None = None) -> list[Source]:
     """Return the possible meanings of the first axis of the input, the likeliest first."""
     constants = {one.name for one in proto.graph.initializer}
     inputs = [one.name for one in proto.graph.input if one.name not in constants]
-    outputs = [one.name for one in proto.graph.output]
+    outputs = [one.name for one in proto.graph.output] if output is None else [output]
     for what, names in (("inputs", inputs), ("outputs", outputs)):
         if len(names) != 1:
             raise Unsupported(f"{name} has {len(names)} {what} ({', '.join(names)}): one is supported")
@@ -142,7 +144,7 @@ def _sources(proto: Any, runtime: Any, name: str, shape: Shape | None) -> list[S
     if not taken.type.startswith("tensor(") or taken.type not in ("tensor(float)", "tensor(double)", "tensor(float16)"):
         raise Unsupported(f"{name} takes {taken.type}: floating point tensors are supported")
     sides = [side if isinstance(side, int) and side > 0 else None for side in taken.shape]
-    first_out = (runtime.get_outputs()[0].shape or [None])[0]
+    first_out = next((one.shape or [None])[0] for one in runtime.get_outputs() if one.name == outputs[0])
     ways = [True] if len(sides) > 1 and sides[0] in (None, 1) else [True, False] if len(sides) > 1 and sides[0] == first_out else [False]
     ways = [batched for batched in ways if shape is None or len(shape) == len(sides) - batched] or ways[:1]
     return [
@@ -169,8 +171,10 @@ def _build(proto: Any, source: Source, name: str, dtype: torch.dtype, maps: bool
     opset = next((one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")), 1)
     values: dict[str, Value | None] = {one.name: _tensor(numpy_helper.to_array(one)) for one in proto.graph.initializer}
     values |= {source.input: builder.input, "": None}
-    total = len(proto.graph.node)
+    total, needed = len(proto.graph.node), _needed(proto, source.output)
     for place, node in enumerate(proto.graph.node, 1):
+        if place - 1 not in needed:
+            continue
         where = f"node {node.name or node.output[0]}, {place} of {total}"
         if missing := [each for each in node.input if each not in values]:
             raise LoadError(f"{name}: {node.op_type} ({where}) takes {missing[0]}, which is neither a weight nor computed before")
@@ -193,6 +197,17 @@ def _build(proto: Any, source: Source, name: str, dtype: torch.dtype, maps: bool
     if output is None:
         raise LoadError(f"{name} never computes its output {source.output}")
     return builder.finish(output, maps)
+
+
+def _needed(proto: Any, output: str) -> set[int]:
+    """Return the places of the nodes from which an output is computed."""
+    wanted, needed = {output}, set()
+    for place in reversed(range(len(proto.graph.node))):
+        node = proto.graph.node[place]
+        if wanted & set(node.output):
+            needed.add(place)
+            wanted.update(node.input)
+    return needed
 
 
 def _read(call: Call, where: str) -> Any:

@@ -1,6 +1,5 @@
 """Makes a victim of any function that maps a batch to scores or labels."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter
+from sparring.models.state import State
 from sparring.tasks.classes import Classes
 
 
@@ -24,8 +24,8 @@ class CallableVictim(Victim):
     The batch is a NumPy array, a data frame or a list of strings. Scores are [n, classes], or classes [n] where `labels_only`.
 
     classes: number of classes, if the function has no attribute of that name. task: what it answers, where that is no class.
-    fingerprint: what identifies the model behind the function; by default its source and the arrays
-    it closes over or holds as attributes, so give one where the function asks something else.
+    fingerprint: what identifies the model behind the function; by default its code and all that it holds: closures, attributes, globals, the object of a
+    method. Give one where the function asks something outside the process.
     """
 
     def __init__(
@@ -70,25 +70,8 @@ class CallableVictim(Victim):
     def fingerprint(self) -> str:
         if self._fingerprint:
             return digest(self._fingerprint)
-        parts: list[bytes | str] = [_source(self.model)]
-        held = dict(vars(self.model)) if hasattr(self.model, "__dict__") else {}
-        for cell in getattr(self.model, "__closure__", None) or ():
-            held[str(len(held))] = cell.cell_contents
-        for name, value in sorted(held.items()):
-            parts += [name, *_content(value)]
-        return digest(*parts)
+        return digest(*State(self.model).parts)
 
-
-def _source(model: Any) -> str:
-    try:
-        return inspect.getsource(model if inspect.isroutine(model) else type(model))
-    except (OSError, TypeError):
-        return repr(type(model))
-
-
-def _content(value: Any) -> list[bytes]:
-    if isinstance(value, torch.nn.Module):
-        return [part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for part in value.state_dict().values() if part.numel()]
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    return [value.tobytes()] if isinstance(value, np.ndarray) else [repr(value).encode()] if isinstance(value, str | int | float | dict | list) else []
+    @property
+    def complete(self) -> bool:
+        return bool(self._fingerprint) or not State(self.model).missing

@@ -13,7 +13,9 @@ from sparring.core.errors import LoadError
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.core.victim import Victim
+from sparring.domains.table import Table
 from sparring.models.adapter import adapter
+from sparring.models.columns import fed, fitted_names, places_of, rearranged
 from sparring.models.http.form import example_of
 from sparring.models.label_estimator import label_count, label_scores, refuse_other_classes, sets_of
 from sparring.tasks.classes import Classes
@@ -40,7 +42,9 @@ class EstimatorVictim(Victim):
         ask = "predict" if self.numeric else next((one for one in ("predict_proba", "decision_function") if hasattr(model, one)), None)
         self._ask = None if labels_only else ask
         self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
-        self.thresholds = split_thresholds(model)
+        self.names = fitted_names(model)
+        self.places = places_of(self.names, domain, self.name)
+        self.thresholds = rearranged(split_thresholds(model), self.places)
         self.task: Task = self._values(task) if self.numeric else self._labels(task) or Classes(len(class_names(model)))
         self.class_names = class_names(model) if isinstance(self.task, Classes) else []
         if task is not None and task.kind != self.task.kind:
@@ -111,13 +115,9 @@ class EstimatorVictim(Victim):
         return self.answer(x).where(known[:, None] if isinstance(self.task, Labels) else known, -1)
 
     def _fed(self, x: Batch) -> Any:
-        fed = self.domain.native(x)
-        names = getattr(self.model, "feature_names_in_", None)
-        if names is not None and isinstance(fed, np.ndarray):
-            import pandas as pd
-
-            return pd.DataFrame(fed, columns=names)
-        return fed
+        if isinstance(self.domain, Table):
+            return fed(self.model, self.domain, x, self.names, self.places)  # type: ignore[arg-type]
+        return self.domain.native(x)
 
     @property
     def fingerprint(self) -> str:

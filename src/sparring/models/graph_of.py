@@ -11,7 +11,7 @@ from sparring.graph.builder import Unsupported
 from sparring.graph.from_onnx import from_onnx
 from sparring.graph.from_torch import from_torch
 from sparring.graph.network import Network, Node
-from sparring.graph.operators import Input, Linear, Reshape, Shape
+from sparring.graph.operators import Input, Linear, Reshape, Select, Shape
 from sparring.models.onnx import OnnxVictim
 from sparring.models.torch import TorchVictim
 
@@ -32,7 +32,7 @@ def network_of(victim: Victim) -> Network:
         with victim.session():
             network = from_torch(victim.program or victim.module, shape_of(victim.domain))
     elif isinstance(victim, OnnxVictim):
-        network = from_onnx(victim.content, shape=victim.inner(shape_of(victim.domain)))
+        network = from_onnx(victim.content, shape=victim.inner(shape_of(victim.domain)), output=victim.output.name)
     else:
         raise Unsupported(f"{victim.name} is a {type(victim).__name__}: bounds need a network, that is a torch module, an exported program or an ONNX file")
     network = _fitted(network, victim)
@@ -51,9 +51,11 @@ def shape_of(domain: Domain) -> Shape:
 def _fitted(network: Network, victim: Victim) -> Network:
     """From the shape of the domain, and with the score 0 of class 0 where the model gives only that of class 1."""
     nodes, shape = list(network.nodes), shape_of(victim.domain)
-    if network.input_shape != shape:
+    order = getattr(victim, "order", None)
+    if network.input_shape != shape or order is not None:
         moved = [Node(node.operator, tuple(place + 1 for place in node.inputs)) for node in nodes[1:]]
-        nodes = [Node(Input(shape)), Node(Reshape(network.input_shape), (0,)), *moved]
+        first = Reshape(network.input_shape) if order is None else Select(order.reshape(network.input_shape))
+        nodes = [Node(Input(shape)), Node(first, (0,)), *moved]
     if network.outputs == 1 and victim.classes == 2:
         column: Tensor = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
         nodes.append(Node(Linear(column), (len(nodes) - 1,)))

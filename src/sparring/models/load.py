@@ -14,6 +14,7 @@ from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter_of, victim
+from sparring.models.class_names import check_classes
 from sparring.models.factory import made_by
 from sparring.models.http.endpoint import Endpoint
 from sparring.models.http.victim import is_address
@@ -26,6 +27,9 @@ FILES: dict[str, Callable[[Path], Any]] = {".onnx": str, ".skops": read_skops, "
 """Suffix -> how the raw model comes out of the file (adapters open .onnx and the trees in .json and .txt by themselves)."""
 
 PICKLES = {".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"}
+BOOSTERS = {".ubj": "XGBoost"}
+"""Suffixes of models in binary forms that have a readable one."""
+
 STATES = {".pt", ".pth", ".ckpt", ".bin", ".safetensors"}
 FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, trees as FILE.json or FILE.txt, or https://HOST/PATH"
 
@@ -114,6 +118,8 @@ def _refuse_file(ref: str, suffix: str) -> None:
             f"{ref} is a pickle, which runs the code in it when opened: save a scikit-learn model with skops.io.dump(model, 'model.skops'), "
             "or write a factory that opens the file yourself, package.module:factory"
         )
+    if suffix in BOOSTERS:
+        raise LoadError(f"{ref} is a binary model of {BOOSTERS[suffix]}, which is not read: save it as JSON, booster.save_model('model.json')")
     if suffix in STATES:
         raise LoadError(f"{ref} holds weights without the network: give the code that builds it, package.module:factory, and weights={ref}")
 
@@ -144,4 +150,7 @@ def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, 
             chosen.setdefault("classes", len(data.classes))
         if "example" in known and hasattr(data, "x"):
             chosen.setdefault("example", data.x[:1])  # type: ignore[attr-defined]
-    return victim(model, data.domain, **chosen)
+    made = victim(model, data.domain, **chosen)
+    if getattr(data, "x", None) is not None:  # data, not only a description of inputs
+        check_classes(made, data.classes, name)
+    return made

@@ -2,8 +2,9 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from sparring.core.domain import Batch, Domain
 from sparring.core.errors import AccessError, LoadError
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
+from sparring.domains.image import Image
 from sparring.graph.builder import Built
 from sparring.graph.from_onnx import import_onnx, read_content, start
 from sparring.models.adapter import adapter
@@ -25,6 +27,21 @@ log = logging.getLogger(__name__)
 SLACK = 1e-3
 """Ten times what the imported network may differ by from onnxruntime."""
 
+FLOATS = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(float16)": "f2"}
+WHOLE = {"tensor(uint8)": "u1", "tensor(int8)": "i1", "tensor(int32)": "i4", "tensor(int64)": "i8"}
+"""Types of tensors in ONNX and in NumPy."""
+
+MAPS = "seq(map("
+"""Begins the type of an output of probabilities by the name of their class, as the converters of scikit-learn write it."""
+
+
+class Output(NamedTuple):
+    """Hold the output that is asked: its name, its place among those of the file, and what it holds: scores, maps or labels."""
+
+    name: str
+    place: int
+    holds: Literal["scores", "maps", "labels"]
+
 
 def _is_onnx(model: Any) -> bool:
     return isinstance(model, str | Path) and str(model).endswith((".onnx", ".onnx.gz"))
@@ -32,15 +49,25 @@ def _is_onnx(model: Any) -> bool:
 
 @adapter("onnx", _is_onnx, order=11)
 class OnnxVictim(DifferentiableVictim):
-    """Represent an .onnx file with one input and scores as its first output.
+    """Represent an .onnx file with one input.
 
-    A fixed batch size in the file is met by asking in pieces of it, the last one filled up with copies of its first row.
+    Scores are the output of floating point numbers, or of maps from class to probability. A file that returns class numbers alone exposes labels only,
+    and `classes` says how many there are.
+
+    A fixed batch size in the file is met by asking in pieces of it, the last one filled up with copies of its first row. Pixels reach a file that takes
+    channels last, [n, height, width, channels], in that order; an input of whole numbers from 0 to 255 gets the range of the domain as such.
 
     Where every operator of the file is known, gradients are taken through a copy of the network in torch that was compared
     with onnxruntime; success is confirmed by onnxruntime. Where not, `no_gradients` says why.
+
+    output: the name of the output with the scores, where several may hold them. layout: "channels first" or "channels last", where the shape in the file
+    does not tell.
     """
 
-    def __init__(self, model: str | Path, domain: Domain, *, name: str | None = None, task: Task | None = None):
+    def __init__(
+        self, model: str | Path, domain: Domain, *, name: str | None = None, task: Task | None = None, classes: int | None = None,
+        output: str | None = None, layout: Literal["channels first", "channels last"] | None = None,
+    ):  # fmt: skip
         path, self.task = Path(model), task or Classes()
         self.content = read_content(path)
         self.runtime = start(self.content, str(path))
@@ -50,23 +77,45 @@ class OnnxVictim(DifferentiableVictim):
         self.input = inputs[0]
         self.domain = domain
         self.name = name or path.name.removesuffix(".gz").removesuffix(".onnx")
-        self.type = np.dtype({"tensor(float)": "f4", "tensor(double)": "f8", "tensor(float16)": "f2"}.get(self.input.type, "f4"))
+        if self.input.type not in {**FLOATS, **WHOLE}:
+            raise LoadError(f"{path} takes {self.input.type}: give a network that takes a tensor of numbers")
+        self.type = np.dtype({**FLOATS, **WHOLE}[self.input.type])
+        self.output = _chosen(self.runtime.get_outputs(), output, str(path))
         rows = self.input.shape[0] if self.input.shape else None
         self.rows = rows if isinstance(rows, int) else None
+        self.order = _order(self.input.shape[1:], domain, layout, self.name)
         self.maps = isinstance(self.task, Mask)
         self.shape: tuple[int, ...] = ()
+        self.class_names: list[str] = []
+        self._network: Built | None = None
+        if self.output.holds == "labels":
+            self.no_gradients = f"its output {self.output.name} holds class numbers, not scores"
+            self.task = self._of_labels(classes)
+            self.exposes, self.exact, self.slack = frozenset({"labels"}), True, math.inf
+            return
         self.task = self.task.fitted(self.scores(self._example()), self.name)
         self._network, self.no_gradients = self._imported()
         self.exposes = frozenset({"scores", "labels"} | ({"gradients"} if self._network else set()))
         self.exact = self._network is None
         self.slack = SLACK if self._network and self.type != np.dtype("f2") else math.inf
 
+    def _of_labels(self, classes: int | None) -> Task:
+        """The task of a file that returns class numbers alone."""
+        if not isinstance(self.task, Classes):
+            raise LoadError(f"{self.name} returns whole numbers, the task is {self.task}: give a network that returns scores")
+        if classes is None:
+            raise LoadError(f"{self.name} returns class numbers alone: say how many classes it has, sp.victim({self.name!r}, domain, classes=10)")
+        return Classes(classes)
+
     def _imported(self) -> tuple[Built | None, str]:
         """The network in torch, or why there is none."""
+        if self.output.holds == "maps":
+            return None, f"its output {self.output.name} holds maps from class to probability: convert the model with zipmap=False"
         dtype = torch.float64 if self.type == np.dtype("f8") else torch.float32
         try:
             inner = self.inner(tuple(self._example().shape[1:]))
-            return import_onnx(self.content, shape=inner, dtype=dtype, runtime=self.runtime, thorough=False, maps=self.maps), ""
+            found = import_onnx(self.content, shape=inner, dtype=dtype, runtime=self.runtime, thorough=False, maps=self.maps, output=self.output.name)
+            return found, ""
         except LoadError as error:
             log.info("%s provides no gradients: %s", self.name, error)
             return None, str(error)
@@ -77,28 +126,56 @@ class OnnxVictim(DifferentiableVictim):
         None where the file says it.
         """
         sides = self.input.shape[1:] if len(self.input.shape) > 1 else self.input.shape
-        return None if all(isinstance(side, int) and side > 0 for side in sides) else shape
+        if all(isinstance(side, int) and side > 0 for side in sides):
+            return None
+        return shape if self.order is None else tuple(self.order.shape)
 
     def _example(self) -> Tensor:
         return torch.zeros(self.rows or 1, *getattr(self.domain, "shape", (0,)))
 
     def scores(self, x: Batch) -> Tensor:
-        fed = np.ascontiguousarray(self.domain.native(x), dtype=self.type)
-        inner = self.input.shape[1:]
-        if inner and all(isinstance(side, int) for side in inner) and fed.shape[1:] != tuple(inner):
-            if int(np.prod(inner)) != int(np.prod(fed.shape[1:])):
-                raise LoadError(f"{self.name} takes [n, {', '.join(map(str, inner))}] but the inputs are {self.domain}")
-            fed = fed.reshape(len(fed), *inner)
+        if self.output.holds == "labels":
+            raise AccessError(f"{self.name} exposes labels, not scores")
+        return self.task.scores(torch.from_numpy(self._answers(x)).float(), self.name)
+
+    def answer(self, x: Batch) -> Tensor:
+        if self.output.holds != "labels":
+            return super().answer(x)
+        labels = torch.from_numpy(self._answers(x).reshape(len(x), -1))
+        if labels.shape[1] != 1:
+            raise LoadError(f"{self.name} returned {labels.shape[1]} whole numbers per input: give a network that returns scores, or one class number")
+        return labels[:, 0].to(torch.int64).where((labels[:, 0] >= 0) & (labels[:, 0] < self.classes), -1)
+
+    def _answers(self, x: Batch) -> np.ndarray:
+        """What the file returns for inputs of the domain, [n, ...]."""
+        fed = self._fed(x)
         size = self.rows or max(1, len(fed))
-        answers = [self._ask(fed[start : start + size], size) for start in range(0, len(fed), size)]
-        return self.task.scores(torch.from_numpy(np.concatenate(answers)).float(), self.name)
+        return np.concatenate([self._ask(fed[start : start + size], size) for start in range(0, len(fed), size)])
+
+    def _fed(self, x: Batch) -> np.ndarray:
+        """Inputs of the domain as the file takes them."""
+        given = np.asarray(self.domain.native(x), dtype=np.float64 if self.type.kind in "iu" else self.type)
+        if self.type.kind in "iu":
+            if isinstance(self.domain, Image) and self.type == np.dtype("u1"):
+                given = (given - self.domain.low) * (255 / (self.domain.high - self.domain.low))
+            given = given.round().astype(self.type)
+        if self.order is not None:
+            given = given.reshape(len(given), -1)[:, self.order.flatten().numpy()].reshape(len(given), *self.order.shape)
+        inner = self.input.shape[1:]
+        if inner and all(isinstance(side, int) for side in inner) and given.shape[1:] != tuple(inner):
+            if int(np.prod(inner)) != int(np.prod(given.shape[1:])):
+                raise LoadError(f"{self.name} takes [n, {', '.join(map(str, inner))}] but the inputs are {self.domain}")
+            given = given.reshape(len(given), *inner)
+        return np.ascontiguousarray(given)
 
     def _search(self, x: Tensor) -> Tensor:
         if self._network is None:
             raise AccessError(f"{self.name} provides no gradients: {self.no_gradients}")
         first = self._network.network
         kind = torch.float64 if self.type == np.dtype("f8") else torch.float32
-        answer = self._network.answer(x.to("cpu", kind).reshape(-1, *first.input_shape))
+        given = x.to("cpu", kind)
+        given = given if self.order is None else given.flatten(1)[:, self.order.flatten()]
+        answer = self._network.answer(given.reshape(-1, *first.input_shape))
         return self.task.scores(answer.reshape(len(answer), *self.shape), self.name)
 
     def search_scores(self, x: Batch) -> Tensor:
@@ -108,14 +185,72 @@ class OnnxVictim(DifferentiableVictim):
         missing = size - len(fed) if self.rows else 0
         full = np.concatenate([fed, np.repeat(fed[:1], missing, axis=0)]) if missing else fed
         try:
-            answer = np.asarray(self.runtime.run(None, {self.input.name: full})[0])
+            (given,) = self.runtime.run([self.output.name], {self.input.name: full})
         except Exception as error:  # onnxruntime's errors share no base class
             raise LoadError(f"{self.name} cannot take {self.domain}: {str(error).splitlines()[0]}") from error
+        answer = self._of_maps(given) if self.output.holds == "maps" else np.asarray(given)
         alone = len(full) == 1 and answer.ndim == 3 and len(answer) > 1  # the file has no axis for the batch
         inner = answer.shape if alone else answer.shape[1:]
         self.shape = tuple(inner) if self.maps and len(inner) in (2, 3) else (answer.size // len(full),)
         return answer.reshape(len(full), *self.shape)[: len(fed)]
 
+    def _of_maps(self, given: Sequence[dict[Any, float]]) -> np.ndarray:
+        """Probabilities [n, classes] from one map per input."""
+        keys = sorted(given[0])
+        self.class_names = [str(key) for key in keys]
+        return np.array([[one[key] for key in keys] for one in given])
+
     @property
     def fingerprint(self) -> str:
-        return digest(self.content)
+        chosen = [self.output.name] if len(self.runtime.get_outputs()) > 1 else []
+        return digest(self.content, *chosen, *([] if self.order is None else ["channels last"]))
+
+
+def _chosen(outputs: Sequence[Any], asked: str | None, where: str) -> Output:
+    """The output with the scores: by its name where one is asked, else by its type."""
+    names = [one.name for one in outputs]
+    kinds = ["scores" if one.type in FLOATS else "maps" if one.type.startswith(MAPS) else "labels" if one.type in WHOLE else "" for one in outputs]
+    listed = ", ".join(f"{one.name} ({one.type})" for one in outputs)
+    if asked is not None:
+        if asked not in names or not kinds[names.index(asked)]:
+            raise LoadError(f"{where} has no output {asked!r} of numbers; its outputs are {listed}")
+        return Output(asked, names.index(asked), kinds[names.index(asked)])  # type: ignore[arg-type]
+    for kind in ("scores", "maps", "labels"):
+        places = [place for place, one in enumerate(kinds) if one == kind]
+        if len(places) > 1:
+            raise LoadError(f"{where} has several outputs that may hold {kind}, {listed}: name one, output={names[places[0]]!r}")
+        if places:
+            return Output(names[places[0]], places[0], kind)  # type: ignore[arg-type]
+    raise LoadError(f"{where} returns no numbers; its outputs are {listed}: give a network that returns scores")
+
+
+def _order(inner: Sequence[Any], domain: Domain, layout: str | None, name: str) -> Tensor | None:
+    """Return which pixel of the domain stands at each place of the file, int64 [height, width, channels]; None where the order is the same.
+
+    Raises:
+        LoadError: Where the file takes as many numbers in another shape, so that pixels would be mixed up.
+    """
+    shape = tuple(getattr(domain, "shape", ()))
+    sides = [side if isinstance(side, int) and side > 0 else None for side in inner]
+    if layout is not None and layout not in ("channels first", "channels last"):
+        raise LoadError(f"layout={layout!r}: write 'channels first' or 'channels last'")
+    if not isinstance(domain, Image):
+        if layout is not None:
+            raise LoadError(f"layout={layout!r} has no meaning for {domain}: leave it out")
+        return None
+    last = torch.arange(math.prod(shape)).reshape(shape).permute(1, 2, 0)
+
+    def fits(own: Sequence[int]) -> bool:
+        return len(own) == len(sides) and all(side in (None, one) for side, one in zip(sides, own, strict=True))
+
+    if layout is not None:
+        return last if layout == "channels last" else None
+    if fits(shape):
+        return None
+    if fits(tuple(last.shape)):
+        return last
+    known = [side for side in sides if side is not None]
+    flat, same = len([side for side in sides if side != 1]) <= 1, [side for side in sides if side != 1] == [side for side in shape if side != 1]
+    if flat or same or len(known) < len(sides) or math.prod(known) != math.prod(shape):
+        return None
+    raise LoadError(f"{name} takes [n, {', '.join(map(str, inner))}], the images are {domain}: describe the inputs in the shape of the file, sp.image(...)")

@@ -1,7 +1,6 @@
 """Torch modules (and exported programs) as victims: gradients, scores, labels."""
 
 import contextlib
-import inspect
 import math
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -13,11 +12,12 @@ from torch.export import ExportedProgram
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
 from sparring.core.evaluating import evaluating, frozen
-from sparring.core.fingerprint import digest, weights
+from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.models.adapter import adapter
 from sparring.models.differentiate import DifferentiableVictim
 from sparring.models.prepare import prepare
+from sparring.models.state import State
 from sparring.tasks.classes import Classes
 
 PIECE = 256
@@ -59,7 +59,9 @@ class TorchVictim(DifferentiableVictim):
         first = next(self.module.parameters(), None)
         self.device = first.device if first is not None else torch.device("cpu")
         self.dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
+        self.writes = False
         with self.session():
+            self.writes = self._writes()
             self.task = self.task.fitted(self.scores(self._example()), self.name)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,6 +75,14 @@ class TorchVictim(DifferentiableVictim):
         low, high = (torch.as_tensor(edge, dtype=torch.float64) for edge in (self.domain.low, self.domain.high))  # type: ignore[attr-defined]
         middle = ((low.clamp(-1e3, 1e3) + high.clamp(-1e3, 1e3)) / 2).to(self.device, self.dtype)
         return (torch.zeros(2, *shape, device=self.device, dtype=self.dtype) + middle).contiguous()
+
+    def _writes(self) -> bool:
+        """Whether the module changes its input in place."""
+        with torch.no_grad():
+            given = self._example()
+            before = given._version
+            self._call(self.module, given)
+        return given._version != before
 
     def _call(self, module: nn.Module, x: Tensor) -> Tensor:
         """Scores of any number of inputs, asked in pieces that fit the caches of a processor."""
@@ -92,7 +102,7 @@ class TorchVictim(DifferentiableVictim):
     def _search(self, x: Tensor) -> Tensor:
         if self.search != "plain" and self._copy is None:
             self._copy = prepare(self.module, self._example(), precision="bfloat16" if self.search == "bfloat16" else "exact")
-        return self._call(self.module if self._copy is None else self._copy, x)
+        return self._call(self.module if self._copy is None else self._copy, x.clone() if self.writes else x)
 
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:
@@ -105,10 +115,11 @@ class TorchVictim(DifferentiableVictim):
 
     @property
     def fingerprint(self) -> str:
-        parts: list[bytes | str] = [repr(self.module), self.graph, self.search]
-        with contextlib.suppress(OSError, TypeError):
-            parts.append(inspect.getsource(type(self.module)))
-        return digest(*parts, *weights(self.module))
+        return digest(repr(self.module), self.graph, self.search, *State(self.module).parts)
+
+    @property
+    def complete(self) -> bool:
+        return not State(self.module).missing
 
     def describe(self) -> dict[str, Any]:
         count = sum(parameter.numel() for parameter in self.module.parameters())

@@ -117,7 +117,7 @@ class Classes(Task):
         There is no upper end where the number of classes is not known.
         """
         try:
-            labels = torch.as_tensor(np.asarray(truth) if not isinstance(truth, Tensor) else truth)
+            labels = torch.as_tensor(np.array(truth) if not isinstance(truth, Tensor) else truth)
         except (TypeError, ValueError) as error:
             raise InputError(f"labels are not numbers ({str(truth)[:60]}): number the classes from 0 on") from error
         if labels.ndim != 1:

@@ -16,7 +16,7 @@ from sparring.core.errors import LoadError, NeedsError, PlanError
 from sparring.core.registry import register
 from sparring.core.rng import Rng, number_of
 from sparring.core.space import Region, Space, check_radius
-from sparring.domains.text import Strings
+from sparring.domains.text import Strings, spaces, with_word
 
 
 @register("space", "words")
@@ -28,7 +28,7 @@ class Words(Space):
         share: The share of the words that may change, 0 to 1.
         table: A JSON file that maps each word in lower case to its substitutes.
 
-    A sentence is divided by white space; a word that begins with a
+    A sentence is divided by white space, which stays as it is; a word that begins with a
     capital keeps it. Words that are not listed stay.
     """
 
@@ -77,12 +77,12 @@ class WordsRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows], self.neighbours)
 
     def size(self, x: Strings) -> Tensor:
-        """Return the share of words that differ; 1 where the number of words does, [n]."""
-        return torch.tensor([_share(old.split(), new.split()) for old, new in zip(self.origin, x, strict=True)], dtype=torch.float64)
+        """Return the share of words that differ; 1 where the number of words or the white space does, [n]."""
+        return torch.tensor([_share(old, new) for old, new in zip(self.origin, x, strict=True)], dtype=torch.float64)
 
     def inside(self, x: Strings) -> Tensor:
         pairs = zip(self.origin, x, self.most().tolist(), strict=True)
-        return torch.tensor([self._fits(old.split(), new.split(), most) for old, new, most in pairs], dtype=torch.bool)
+        return torch.tensor([spaces(old) == spaces(new) and self._fits(old.split(), new.split(), most) for old, new, most in pairs], dtype=torch.bool)
 
     def _fits(self, old: list[str], new: list[str], most: int) -> bool:
         changed = [place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b]
@@ -125,19 +125,18 @@ class WordsRegion(Region):
             order = sorted(self.places(row), key=lambda place: float(rank[row, place]))
             for place in order[:count]:
                 options = self.listed(words[place])
-                words[place] = options[int(float(pick[row, place]) * len(options))]
-            if order[:count]:
-                x[row] = " ".join(words)
+                x[row] = with_word(x[row], place, options[int(float(pick[row, place]) * len(options))])
         return x
 
 
 Words.region = cast(Any, WordsRegion)
 
 
-def _share(old: list[str], new: list[str]) -> float:
-    if len(old) != len(new):
+def _share(old: str, new: str) -> float:
+    if spaces(old) != spaces(new):
         return 1.0
-    return sum(a != b for a, b in zip(old, new, strict=True)) / max(1, len(old))
+    words = old.split()
+    return sum(a != b for a, b in zip(words, new.split(), strict=True)) / max(1, len(words))
 
 
 def read_neighbours(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:

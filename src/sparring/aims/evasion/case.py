@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from sparring.aims.case import Case, Cell, Progress, Settings, check_data
+from sparring.aims.case import Case, Cell, Progress, Settings, check_data, confirm
 from sparring.aims.evasion.batch import Batch, carry_out_attack, carry_out_clean
 from sparring.aims.evasion.certificates import certify_batch, check_against
 from sparring.attacks.attack import Attack
@@ -85,6 +86,9 @@ class EvasionCase(Case):
             except Exception as error:  # the user's model may raise anything
                 said = str(error).strip().splitlines() or [""]
                 raise LoadError(f"{self.victim.name} cannot take {self.data.domain}: {type(error).__name__}: {said[0]}") from error
+
+    def ask_again(self, rows: pd.DataFrame) -> None:
+        confirm(self.name, self.victim, self.data, rows)
 
     def clean_threat(self) -> Threat:
         """Return the threat without a change, under which any wrong answer counts."""

@@ -45,14 +45,14 @@ def ensemble_of(victim: Victim) -> Ensemble:
     if isinstance(victim, TreeVictim):
         return victim.ensemble
     if isinstance(victim, EstimatorVictim):
-        return read_estimator(victim.model)
+        return read_estimator(victim.model).over(victim.places)
     raise LoadError(f"{victim.name} is not an ensemble of trees: give a fitted classifier of scikit-learn, XGBoost or LightGBM, or a file of trees")
 
 
 def _misfit(victim: Victim, threat: Threat) -> str:
     if not isinstance(victim.domain, Table):
         return f"trees take table rows, but the inputs are {victim.domain}"
-    if named := [column.name for column in victim.domain.columns if column.kind == "category"]:
+    if named := [column.name for column in victim.domain.columns if column.kind == "category" and column.dtype != "bool"]:
         return f"the categories of {', '.join(named[:3])} are given to the model as names: give them as whole numbers"
     return readable(victim.model) if isinstance(victim, EstimatorVictim) else ""
 

@@ -1,5 +1,6 @@
 """Reads bytes, text and classes from files, with errors that name the file."""
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from sparring.core.errors import InputError, LoadError, UnknownName
+
+GAPS = 10
+"""Numbers of classes up to so many times the count of classes that a file holds may be their numbers; a file may lack some classes."""
 
 
 def suffix_of(path: Path) -> str:
@@ -44,7 +48,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path, encoding: str | None) -> str:
-    """Return the content as text in `encoding`, or in UTF-8, else Latin-1.
+    """Return the content as text in `encoding`, or in UTF-8, or in UTF-16 with a byte order mark, else in Latin-1.
 
     A byte order mark is dropped.
     """
@@ -52,6 +56,10 @@ def read_text(path: Path, encoding: str | None) -> str:
     try:
         if encoding:
             return content.decode(encoding)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return content.decode("utf-16")
+        if b"\0" in content:
+            raise LoadError(f"{path} holds zero bytes, so it is no text in UTF-8: give encoding=utf-16-le, or save the file as UTF-8")
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -73,7 +81,9 @@ def pick_split(split: str | None, known: Sequence[str], where: Path) -> str:
 
 
 def number_classes(values: Any, where: str) -> tuple[np.ndarray, list[str]]:
-    """Number the classes of a file in sorted order: int64 [n] and their names.
+    """Number the classes of a file: int64 [n] and their names.
+
+    Whole numbers that begin with 0 keep their number, unless far more numbers are missing than there. Others are numbered in sorted order.
 
     Raises:
         InputError: For real numbers, and for almost as many classes as samples: such a column is no class.
@@ -88,4 +98,6 @@ def number_classes(values: Any, where: str) -> tuple[np.ndarray, list[str]]:
     if len(array) > 40 and len(names) > len(array) / 2:
         seen = f"{len(names)} different values in {len(array)} rows, such as {str(names[0])!r}"
         raise InputError(f"{where} holds {seen}: give the column with the classes, target=...")
+    if names.dtype.kind in "iu" and len(names) and names[0] == 0 and int(names[-1]) < GAPS * len(names):
+        return array.astype(np.int64).reshape(-1), [str(number) for number in range(int(names[-1]) + 1)]
     return numbers.astype(np.int64).reshape(-1), [str(name) for name in names]

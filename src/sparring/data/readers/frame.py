@@ -2,6 +2,8 @@
 
 import csv
 import io
+import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,15 @@ FEW = 20
 OFTEN = 10
 """Rows per class from which on whole numbers are taken as classes, however many there are."""
 
+LOOKED_AT = 100
+"""Rows of a CSV file by which a header is told."""
+
+MISSING_MARKS = {"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "missing"}
+"""Words for missing numbers, beyond those that pandas reads as such."""
+
+FOREIGN = re.compile(r"[-+]?(\d+,\d+|\d{1,3}([.,' \u00a0]\d{3})+([.,]\d+)?)")
+"""Numbers with a decimal comma or with marks between thousands."""
+
 SUFFIXES = {".csv": "CSV", ".parquet": "Parquet", ".pq": "Parquet"}
 
 
@@ -37,10 +48,10 @@ def frame(path: Path, options: Options) -> Data:
 
     The classes stand in the column `target`, by default one called target, label or class, else the last one; they are
     numbered in sorted order. Real numbers in that column are values, see `task_of`. Tasks with several numbers per sample have one column for each, see
-    `targets_of`. A CSV file whose first line has a number
-    in it has no header: its columns are called "column 0" and so on. A file of two columns, text and label, is text.
+    `targets_of`. The first line of a CSV file is a header where it holds no number, or a word above numbers, or the name of the target; columns
+    without a header are called "column 0" and so on. A file of two columns, text and label, is text.
     """
-    rows = _parquet(path) if SUFFIXES[suffix_of(path)] == "Parquet" else _csv(path, options.encoding)
+    rows = _parquet(path) if SUFFIXES[suffix_of(path)] == "Parquet" else _csv(path, options)
     if rows.empty:
         raise LoadError(f"{path} has no rows: give a file with at least one")
     targets = targets_of([str(name) for name in rows.columns], options.target, options.other, str(path))
@@ -145,18 +156,54 @@ def targets_of(columns: list[str], asked: str | None, task: Task | None, where: 
     return [next((name for name in columns if name.lower() in LABELS), columns[-1])]
 
 
-def _csv(path: Path, encoding: str | None) -> pd.DataFrame:
-    content = read_text(path, encoding)
+def _csv(path: Path, options: Options) -> pd.DataFrame:
+    content = read_text(path, options.encoding)
     line = next((line for line in content.splitlines() if line.strip()), "")
     mark = max(",;\t", key=line.count)
-    first = next(csv.reader([line], delimiter=mark, skipinitialspace=True), [])
-    bare = any(_is_number(cell) for cell in first)
+    try:
+        begin = list(itertools.islice((row for row in csv.reader(io.StringIO(content), delimiter=mark, skipinitialspace=True) if row), LOOKED_AT))
+    except csv.Error as error:
+        raise LoadError(f"{path} is not a CSV file ({error}): write it again") from error
+    bare = not _has_header(begin, options.target)
     try:
         rows = pd.read_csv(io.StringIO(content), sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise LoadError(f"{path} is not a CSV file with the same columns in every line ({str(error).strip()}): fix that line") from error
     rows.columns = [f"column {place}" if bare else str(name).strip() for place, name in enumerate(rows.columns)]
+    for name in rows.columns:
+        _refuse_numbers_as_words(rows[name], f"{path}: column {name!r}")
     return rows
+
+
+def _has_header(begin: list[list[str]], target: str | None) -> bool:
+    """Return whether the first of some rows names the columns.
+
+    It does where no cell of it is a number, where it holds the name of the target, and where a word in it stands above numbers.
+    """
+    if not begin:
+        return False
+    first, *others = begin
+    words = [place for place, cell in enumerate(first) if not _is_number(cell) and cell.strip().lower() not in {"", *MISSING_MARKS}]
+    if len(words) == len(first) or (target is not None and (target in first or set(split_list(target)) <= set(first))):
+        return True
+    below = [[row[place] for row in others if place < len(row) and row[place].strip()] for place in words]
+    return any(cells and all(map(_is_number, cells)) for cells in below)
+
+
+def _refuse_numbers_as_words(column: pd.Series, where: str) -> None:
+    """Refuse a column that would become a category although it holds numbers: with marks of another country, or with marks for missing ones."""
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return
+    values = column.dropna().astype(str).str.strip()
+    plain = values.map(_is_number)
+    others = values[~plain]
+    if plain.any() and not others.empty and others.str.lower().isin(MISSING_MARKS).all():
+        said = f"{others.iloc[0]!r} among numbers, in row {others.index[0]}"
+        raise InputError(f"{where} holds {said}: fill the missing values or drop their rows, or leave the cells empty")
+    foreign = others[others.map(lambda text: FOREIGN.fullmatch(text) is not None)]
+    if values.nunique() > FEW and len(foreign) + int(plain.sum()) > len(values) / 2:
+        seen = (foreign if len(foreign) else others).iloc[0]
+        raise InputError(f"{where} holds {seen!r} among {len(values)} numbers: write decimal points, no marks between thousands and no units")
 
 
 def _is_number(cell: str) -> bool:

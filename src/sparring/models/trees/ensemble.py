@@ -44,7 +44,7 @@ class Ensemble:
     root: int64 [trees]. base: float64 [classes], added to the sum; a model with one score has 0 for class 0. An ensemble with a single column of
     sums is no classifier: its sum is the value that it predicts. features: columns of a row.
     unit: spacing of the floating-point numbers the library sums in. source: where it came from. checked: how the
-    reading was compared with the library; empty where it could not be.
+    reading was compared with the library; empty where it could not be. names: of the columns, where the file has them.
     """
 
     feature: np.ndarray
@@ -58,6 +58,7 @@ class Ensemble:
     unit: float = DOUBLE
     source: str = ""
     checked: str = ""
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         inner = self.feature >= 0
@@ -102,6 +103,13 @@ class Ensemble:
         """
         scores = self.scores(x)
         return np.where(np.isnan(scores).any(1), -1, scores.argmax(1))
+
+    def over(self, places: Sequence[int] | None) -> "Ensemble":
+        """Return the same trees over rows in which their column k stands at `places[k]`; None leaves the order as it is."""
+        if places is None:
+            return self
+        moved = np.asarray(places, dtype=np.int64)[np.maximum(self.feature, 0)]
+        return replace(self, feature=np.where(self.feature >= 0, moved, self.feature))
 
     def _rows(self, x: ArrayLike) -> np.ndarray:
         rows = np.asarray(x, dtype=np.float64)
@@ -220,7 +228,7 @@ class Tree(NamedTuple):
     value: np.ndarray
 
 
-def gather(trees: Sequence[Tree], base: ArrayLike, features: int, *, unit: float, source: str) -> Ensemble:
+def gather(trees: Sequence[Tree], base: ArrayLike, features: int, *, unit: float, source: str, names: Sequence[str] = ()) -> Ensemble:
     """Combine trees into one ensemble."""
     if not trees:
         raise LoadError(f"{source} has no trees: train it first")
@@ -241,6 +249,7 @@ def gather(trees: Sequence[Tree], base: ArrayLike, features: int, *, unit: float
         features,
         unit,
         source,
+        names=tuple(names),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sparring.core.errors import LoadError
 from sparring.models.trees.ensemble import DOUBLE, Ensemble, Tree, agree, column, gather, up_to_single
@@ -78,11 +79,7 @@ def _reader(model: Any) -> Callable[[Any], Ensemble]:
 
 def _fed(model: Any, rows: np.ndarray) -> Any:
     names = getattr(model, "feature_names_in_", None)
-    if names is None:
-        return rows
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=names)
+    return rows if names is None else pd.DataFrame(rows, columns=names)
 
 
 def _raw(model: Any) -> Callable[[Any], np.ndarray]:
@@ -159,8 +156,6 @@ def _xgboost(model: Any) -> Ensemble:
     if missing is not None and not np.isnan(missing):
         raise LoadError(f"the classifier treats {missing} as a missing value, but a threat treats it as a number: train with missing=nan")
     booster = model.get_booster()
-    best = getattr(booster, "best_iteration", None) if "best_iteration" in booster.attributes() else None
-    booster = booster if best is None else booster[: int(best) + 1]
     return read_model(json.loads(booster.save_raw("json")), type(model).__name__, features=model.n_features_in_)
 
 

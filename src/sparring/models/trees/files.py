@@ -15,10 +15,11 @@ from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter
+from sparring.models.columns import named, places_of
 from sparring.models.http.form import example_of
 from sparring.models.trees.ensemble import Ensemble, agree
 from sparring.models.trees.lightgbm_text import is_text, read_text
-from sparring.models.trees.xgboost_json import is_dump, is_model, read_dump, read_model
+from sparring.models.trees.xgboost_json import best_round, is_dump, is_model, read_dump, read_model
 from sparring.tasks.classes import Classes
 from sparring.tasks.values import Values
 
@@ -26,7 +27,12 @@ SUFFIXES = (".json", ".txt")
 
 
 def _is_file(model: Any) -> bool:
-    return isinstance(model, Ensemble) or (isinstance(model, str | Path) and str(model).lower().endswith(SUFFIXES))
+    return isinstance(model, Ensemble) or _is_booster(model) or (isinstance(model, str | Path) and str(model).lower().endswith(SUFFIXES))
+
+
+def _is_booster(model: Any) -> bool:
+    """Whether this is a model of XGBoost's or LightGBM's own interface, not that of scikit-learn."""
+    return type(model).__name__ == "Booster" and type(model).__module__.partition(".")[0] in ("xgboost", "lightgbm")
 
 
 @adapter("trees", _is_file, order=12)
@@ -35,8 +41,8 @@ class TreeVictim(Victim):
 
     Scores are the sums, those of a model with one score standing beside 0; of a regression the sum is the value.
 
-    model: FILE.json, as `save_model` of XGBoost writes it or a JSON dump; FILE.txt of LightGBM; an `Ensemble`. classes, base, first: see
-    `read_dump`; for bare dumps alone. task: of a regression, as the data measured it; a bare dump is read as one where it is given.
+    model: FILE.json, as `save_model` of XGBoost writes it or a JSON dump; FILE.txt of LightGBM; a `Booster` of either; an `Ensemble`.
+    classes, base, first: see `read_dump`; for bare dumps alone. task: of a regression, as the data measured it; a bare dump is read as one where it is given.
     A model file is compared with its library where that is installed.
     """
 
@@ -45,7 +51,14 @@ class TreeVictim(Victim):
         if not columns:
             raise LoadError(f"trees take table rows, but the inputs are {domain}: use sp.table(frame)")
         count = 1 if isinstance(task, Values) else classes
-        self.ensemble = model if isinstance(model, Ensemble) else open_trees(Path(model), domain, classes=count, base=base, first=first)
+        if isinstance(model, Ensemble):
+            opened = model
+        elif _is_booster(model):
+            text = model.model_to_string() if hasattr(model, "model_to_string") else model.save_raw("json").decode()
+            opened = read_trees(text, "the booster", domain)
+        else:
+            opened = open_trees(Path(model), domain, classes=count, base=base, first=first)
+        self.ensemble = opened.over(places_of(named(opened.names), domain, name or opened.source or "the model"))
         if self.ensemble.features != columns:
             raise LoadError(f"the trees take {self.ensemble.features} columns but the inputs are {domain}")
         self.domain = domain
@@ -67,26 +80,28 @@ class TreeVictim(Victim):
 
 
 def open_trees(path: Path, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
-    """Return the trees in a file.
-
-    Raises LoadError where it holds none.
-    """
+    """Return the trees in a file; LoadError where it holds none."""
     try:
         text = path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LoadError(f"{path} cannot be read: {error}") from error
+    return read_trees(text, path.stem, domain, classes=classes, base=base, first=first)
+
+
+def read_trees(text: str, source: str, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
+    """Return the trees in the text of a model; LoadError where it holds none."""
     names = tuple(getattr(domain, "names", ()))
     if is_text(text):
-        return _against_lightgbm(read_text(text, path.stem, features=len(names)), text)
+        return _against_lightgbm(read_text(text, source, features=len(names)), text)
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise LoadError(f"{path} holds neither JSON nor a LightGBM model: {error}") from error
+        raise LoadError(f"{source} holds neither JSON nor a LightGBM model: {error}") from error
     if is_model(content):
-        return _against_xgboost(read_model(content, path.stem, features=len(names)), text)
+        return _against_xgboost(read_model(content, source, features=len(names)), text)
     if is_dump(content):
-        return read_dump(content, len(names), classes=classes, base=base, first=first, source=path.stem, names=names)
-    raise LoadError(f"{path} holds no trees: expected what XGBoost's save_model or dump_model(dump_format='json') writes, or LightGBM's save_model")
+        return read_dump(content, len(names), classes=classes, base=base, first=first, source=source, names=names)
+    raise LoadError(f"{source} holds no trees: expected what XGBoost's save_model or dump_model(dump_format='json') writes, or LightGBM's save_model")
 
 
 def _against_xgboost(ensemble: Ensemble, text: str) -> Ensemble:
@@ -96,9 +111,11 @@ def _against_xgboost(ensemble: Ensemble, text: str) -> Ensemble:
 
     booster = xgboost.Booster()
     booster.load_model(bytearray(text.encode()))
+    best = best_round(booster.attributes())
 
     def scores(rows: np.ndarray) -> np.ndarray:
-        return booster.predict(xgboost.DMatrix(rows[:, : booster.num_features()]), output_margin=True, validate_features=False)
+        given = xgboost.DMatrix(rows[:, : booster.num_features()])
+        return booster.predict(given, output_margin=True, validate_features=False, iteration_range=(0, 0 if best is None else best + 1))
 
     return agree(ensemble, "xgboost", lambda rows: _winner(scores(rows)), scores)
 

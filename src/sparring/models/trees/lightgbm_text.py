@@ -42,7 +42,8 @@ def read_text(content: str, source: str = "the LightGBM model", *, features: int
         trees = [_tree(_fields(block), 0 if numeric else 1 if outputs == 1 else place % outputs, classes, source) for place, block in enumerate(blocks)]
         if numeric and re.search(r"^average_output$", head, re.MULTILINE):  # a forest: its value is the mean
             trees = [tree._replace(value=tree.value / len(trees)) for tree in trees]
-        return gather(trees, np.zeros(classes), max(int(fields["max_feature_idx"]) + 1, features or 0), unit=DOUBLE, source=source)
+        count = max(int(fields["max_feature_idx"]) + 1, features or 0)
+        return gather(trees, np.zeros(classes), count, unit=DOUBLE, source=source, names=fields.get("feature_names", "").split())
     except (KeyError, IndexError, ValueError) as error:
         if isinstance(error, LoadError):
             raise

@@ -52,14 +52,30 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
             base = np.array([0.0, bases[0]])
         else:
             base = np.broadcast_to(bases, classes)
-        model = booster["model"]
+        outputs = classes if objective in MANY_SCORES else 1
+        model = _up_to_the_best(booster["model"], learner.get("attributes") or {}, outputs)
         places = [1] * len(model["trees"]) if objective in ONE_SCORE else [0] * len(model["trees"]) if objective in VALUES else model["tree_info"]
         trees = [_model_tree(tree, int(place), classes, source) for tree, place in zip(model["trees"], places, strict=True)]
-        return gather(trees, base, max(int(parameters["num_feature"]), features or 0), unit=SINGLE, source=source)
+        count = max(int(parameters["num_feature"]), features or 0)
+        return gather(trees, base, count, unit=SINGLE, source=source, names=learner.get("feature_names") or ())
     except (KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, LoadError):
             raise
         raise LoadError(f"{source} does not have the format of XGBoost 1.7 to 3 ({type(error).__name__}: {error}): save it again with save_model") from error
+
+
+def best_round(attributes: dict[str, Any]) -> int | None:
+    """Return the last round that a model stopped early predicts with, as XGBClassifier does; None for one that was not stopped."""
+    return int(attributes["best_iteration"]) if "best_iteration" in attributes else None
+
+
+def _up_to_the_best(model: dict[str, Any], attributes: dict[str, Any], outputs: int) -> dict[str, Any]:
+    """The trees of a model without those that were grown after its best round; a round grows one tree or more per output."""
+    best = best_round(attributes)
+    if best is None:
+        return model
+    end = (best + 1) * outputs * max(1, int(model["gbtree_model_param"].get("num_parallel_tree", 1)))
+    return {**model, "trees": model["trees"][:end], "tree_info": model["tree_info"][:end]}
 
 
 def _model_tree(tree: dict[str, Any], place: int, classes: int, source: str) -> Tree:

@@ -9,7 +9,7 @@ from torch import Tensor
 from sparring.attacks.attack import attack
 from sparring.attacks.loop import iterate
 from sparring.core.problem import Problem
-from sparring.domains.text import Strings
+from sparring.domains.text import Strings, with_word
 
 
 class State(NamedTuple):
@@ -95,9 +95,5 @@ def _ranked(problem: Problem, loss: Tensor, ranking: str) -> Tensor:
 
 def _replaced(x: Strings, changes: Sequence[tuple[int, int, str | None]]) -> tuple[Tensor, Strings]:
     """Return (owner [k], texts [k]), one text per change (row, place, new word or None to leave it out)."""
-    texts = []
-    for row, place, word in changes:
-        words = x[row].split()
-        words[place : place + 1] = [] if word is None else [word]
-        texts.append(" ".join(words) or " ")
+    texts = [with_word(x[row], place, word) or " " for row, place, word in changes]
     return torch.tensor([row for row, _, _ in changes], dtype=torch.int64), Strings.of(texts)

@@ -77,7 +77,8 @@ def fmn(problem: Problem, *, steps: int = 100, step_size: float = 1.0, factor: f
         size = size.minimum(region.radius)
         change = length(state.x - live.x)
         pace = step_size * torch.where(found & (change > 0), change, change.maximum(stride)) * (LEAST_STEP + (1 - LEAST_STEP) * share)
-        x = state.x + g * wide_as(pace / length(g).clamp_min(1e-30), g)
+        steep = length(g)
+        x = state.x + g * wide_as(torch.where(steep > 0, pace / steep.clamp_min(1e-30), 0.0), g)
         return State(within(live, x, size), size, found, stride)
 
     return iterate(problem, begin, step, steps=steps, last_look=True)

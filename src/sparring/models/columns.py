@@ -1,0 +1,111 @@
+"""The columns of a table in the order and with the types that a fitted model knows: by name, never by position."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from sparring.core.domain import Domain
+from sparring.core.errors import LoadError
+from sparring.domains.table import Table
+
+NO_NAMES = re.compile(r"(f|Column_|column )\d+")
+"""Names that XGBoost, LightGBM and our reader of CSV files give to columns that have none."""
+
+BLANK = re.compile(r"\s")
+"""LightGBM writes these as underscores."""
+
+SHOWN = 5
+"""Columns that a message names."""
+
+
+def fitted_names(model: Any) -> list[str] | None:
+    """Return the names of the columns that an estimator was fitted on; None if it saw none."""
+    names = getattr(model, "feature_names_in_", None)
+    return None if names is None else named(list(map(str, names)))
+
+
+def named(names: Sequence[str]) -> list[str] | None:
+    """Return the names of columns; None if there are none or they are mere numbers of columns.
+
+    >>> named(["f0", "f1"]), named(["age", "f1"])
+    (None, ['age', 'f1'])
+    """
+    return list(names) if names and not all(NO_NAMES.fullmatch(name) for name in names) else None
+
+
+def places_of(names: Sequence[str] | None, domain: Domain, who: str) -> list[int] | None:
+    """Return where each column of a model stands in the table; None if it is the same order, or if a side has no names.
+
+    Raises:
+        LoadError: Where model and table have columns of different names.
+    """
+    if names is None or not isinstance(domain, Table) or named(domain.names) is None:
+        return None
+    for own, known in ((domain.names, list(names)), ([BLANK.sub("_", name) for name in domain.names], [BLANK.sub("_", name) for name in names])):
+        if own == known:
+            return None
+        if len(set(known)) == len(known) and set(known) == set(own):
+            return [own.index(name) for name in known]
+    lacking = [name for name in names if name not in domain.names]
+    foreign = [name for name in domain.names if name not in names]
+    differ = " and ".join(
+        f"{what} {', '.join(map(repr, some[:SHOWN]))}{' and others' if len(some) > SHOWN else ''}"
+        for what, some in (("the data lacks", lacking), ("the model does not know", foreign))
+        if some
+    )
+    raise LoadError(f"{who} was fitted on other columns: {differ or 'a name occurs twice'}: give data with the columns of the model, whatever their order")
+
+
+def fed(model: Any, domain: Table, x: Tensor, names: Sequence[str] | None, places: Sequence[int] | None) -> Any:
+    """Return rows as a fitted estimator takes them: in its order, with its names and with the types of the data.
+
+    An estimator that was fitted on an array gets one, unless a column holds names of categories.
+    """
+    if names is None:
+        return domain.native(x)
+    rows = domain.frame(x)
+    if places is not None:
+        rows = rows.iloc[:, list(places)]
+    rows.columns = list(names)
+    return _with_categories(model, rows)
+
+
+def _with_categories(model: Any, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows whose words have the categorical type, if the model is one that was fitted on that type and takes no other."""
+    words = [name for name, one in rows.dtypes.items() if pd.api.types.is_string_dtype(one)]
+    if words and _wants_categories(model):
+        return rows.astype(dict.fromkeys(words, "category"))
+    return rows
+
+
+def _wants_categories(model: Any) -> bool:
+    home = type(model).__module__.partition(".")[0]
+    if home == "xgboost":
+        booster = model.get_booster()
+        if wanted := "c" in (booster.feature_types or ()):
+            _knows_its_categories(booster)
+        return wanted
+    if home == "lightgbm":
+        return bool(model.booster_.pandas_categorical)
+    marked = getattr(model, "is_categorical_", None)  # of scikit-learn's boosting
+    return marked is not None and bool(np.any(marked))
+
+
+def _knows_its_categories(booster: Any) -> None:
+    """Refuse boosters of XGBoost before 3.1, which take the places of categories in the data for those in training."""
+    if not hasattr(booster, "get_categories"):
+        raise LoadError("this version of XGBoost does not know the categories it was trained on: install XGBoost 3.1 or later")
+
+
+def rearranged(of_columns: list[Any] | None, places: Sequence[int] | None) -> list[Any] | None:
+    """Return one thing per column of a model as one thing per column of the table."""
+    if of_columns is None or places is None:
+        return of_columns
+    found = list(of_columns)
+    for thing, place in zip(of_columns, places, strict=True):
+        found[place] = thing
+    return found
