@@ -438,7 +438,10 @@ COMMANDS = {
     "callable of too many columns": (changed("model=mine:wide", "attacks=noise"), "for 2 inputs: return (2, 10)"),
     "callable that fails": (changed("model=mine:picky", "attacks=noise"), "picky cannot take images, 1 x 8 x 8, values in [0, 1], deployed as float: KeyError"),
     "estimator of other columns": (changed("model={files}/sound.skops", "data={files}/wide.csv", "attacks=noise"), "3 features"),
-    "estimator of more classes": (changed("model={files}/sound.skops", "data={files}/three.csv", "attacks=noise"), "the classes are 0 to 1"),
+    "estimator of more classes": (
+        changed("model={files}/sound.skops", "data={files}/three.csv", "attacks=noise"),
+        "the model has the classes 0, 1, the data 0, 1, 2",
+    ),
     "ranking bogus": (
         changed("model=mine:shout", "data={files}/sound.tsv", "threat=words 0.2 {files}/words.json", "attacks=greedy(ranking=luck)"),
         "unknown ranking of greedy 'luck': known: best, both, delete",

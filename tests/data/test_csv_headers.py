@@ -14,7 +14,8 @@ VALUES, CLASSES = RNG.random((20, 3)), np.arange(20) % 2
 @pytest.mark.parametrize(
     ("columns", "target"),
     [
-        (["a", "b", "c"], "target"), (["0", "1", "2"], "target"), (["2019", "2020", "2021"], "class"), (["a", "inf", "c"], "target"), (["a", "NaN", "c"], "label"),
+        (["a", "b", "c"], "target"), (["0", "1", "2"], "target"), (["2019", "2020", "2021"], "class"), (["a", "inf", "c"], "target"),
+        (["a", "NaN", "c"], "label"),
         (["1e3", "-2", "+3"], "y"),
     ],
 )  # fmt: skip

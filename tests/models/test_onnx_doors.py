@@ -36,11 +36,12 @@ def classifier(path, classes, outputs):
         make.make_node("Gather", ["names", "place"], ["label"]),
         make.make_node("ZipMap", ["probabilities"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=classes),
     ]
+    map_type = make.make_map_type_proto(kinds.INT64, make.make_tensor_type_proto(kinds.FLOAT, None))
     known = {
         "label": make.make_tensor_value_info("label", kinds.INT64, ["n"]), "place": make.make_tensor_value_info("place", kinds.INT64, ["n"]),
         "probabilities": make.make_tensor_value_info("probabilities", kinds.FLOAT, ["n", count]),
         "scores": make.make_tensor_value_info("scores", kinds.FLOAT, ["n", count]),
-        "maps": make.make_value_info("maps", make.make_sequence_type_proto(make.make_map_type_proto(kinds.INT64, make.make_tensor_type_proto(kinds.FLOAT, None)))),
+        "maps": make.make_value_info("maps", make.make_sequence_type_proto(map_type)),
     }  # fmt: skip
     if "maps" not in outputs:
         nodes = nodes[:-1]
@@ -165,7 +166,7 @@ def external(folder, location="net.onnx.data", name="net.onnx"):
 
 def test_weights_beside_the_file(tmp_path, monkeypatch):
     """They are found from any working folder, give gradients, and belong to the fingerprint."""
-    path, weight = external(tmp_path / "models")
+    _, weight = external(tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     victim = sp.victim("models/net.onnx", TABLE)
     assert np.allclose(victim.scores(X).numpy(), np.maximum(X @ weight[0], 0) @ weight[1], atol=1e-2)

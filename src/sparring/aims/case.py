@@ -182,7 +182,7 @@ class Case(ABC):
         """Check that the model answers, before a record is created; raises LoadError if not."""
 
     def ask_again(self, rows: pd.DataFrame) -> None:  # noqa: B027  (most cases know their models completely)
-        """Refuse to continue a record of another model, whose fingerprint may be the same; see `confirm`.
+        """Refuse to continue a record of another model with the same fingerprint; see `confirm`.
 
         rows: of the baseline, as in `Record.rows`.
         """

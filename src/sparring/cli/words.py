@@ -38,7 +38,7 @@ def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
 
 
 def is_setting(word: str) -> bool:
-    """Return whether a word of a command is key=value or an option, and no file whose path has a = in it."""
+    """Return whether a word of a command is key=value or an option; a file that exists is none."""
     return word.startswith("-") or ("=" in word and word.split("=", 1)[0].isidentifier() and not Path(word).exists())
 
 

@@ -57,7 +57,7 @@ class Column:
         packed, inner = self.dtype.startswith("category"), self.dtype.removeprefix("category").strip("[]")
         levels = np.array([one == "True" for one in self.levels]) if inner == "bool" else np.array(self.levels).astype(inner or str)
         codes = values.astype(np.int64)
-        return pd.Categorical.from_codes(codes, categories=levels) if packed else levels[codes]
+        return pd.Categorical(levels[codes], categories=list(levels)) if packed else levels[codes]
 
     def write(self, value: float) -> str:
         """Return a value as a person reads it."""

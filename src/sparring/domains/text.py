@@ -101,7 +101,9 @@ def spaces(sentence: str) -> list[str]:
 
 
 def with_word(sentence: str, place: int, word: str | None) -> str:
-    """Return a sentence with another word at a place, all else as it is; None leaves the word out with the white space after it.
+    """Return a sentence with another word at a place, all else as it is.
+
+    None leaves the word out with the white space after it.
 
     >>> with_word("good  movie", 0, "fine"), with_word("good  movie", 0, None)
     ('fine  movie', 'movie')

@@ -38,7 +38,9 @@ def named(names: Sequence[str]) -> list[str] | None:
 
 
 def places_of(names: Sequence[str] | None, domain: Domain, who: str) -> list[int] | None:
-    """Return where each column of a model stands in the table; None if it is the same order, or if a side has no names.
+    """Return where each column of a model stands in the table.
+
+    None if the order is the same, or if a side has no names.
 
     Raises:
         LoadError: Where model and table have columns of different names.
@@ -61,9 +63,9 @@ def places_of(names: Sequence[str] | None, domain: Domain, who: str) -> list[int
 
 
 def fed(model: Any, domain: Table, x: Tensor, names: Sequence[str] | None, places: Sequence[int] | None) -> Any:
-    """Return rows as a fitted estimator takes them: in its order, with its names and with the types of the data.
+    """Return rows as a fitted estimator takes them.
 
-    An estimator that was fitted on an array gets one, unless a column holds names of categories.
+    They have its order, its names and the types of the data. An estimator that was fitted on an array gets one, unless a column holds names of categories.
     """
     if names is None:
         return domain.native(x)

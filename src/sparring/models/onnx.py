@@ -36,7 +36,10 @@ MAPS = "seq(map("
 
 
 class Output(NamedTuple):
-    """Hold the output that is asked: its name, its place among those of the file, and what it holds: scores, maps or labels."""
+    """Hold the output that is asked.
+
+    name: its name. place: among the outputs of the file. holds: scores, maps from class to probability, or labels.
+    """
 
     name: str
     place: int

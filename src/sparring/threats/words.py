@@ -77,7 +77,7 @@ class WordsRegion(Region):
         return type(self)(self.origin[rows], self.domain, self.radius[rows], self.neighbours)
 
     def size(self, x: Strings) -> Tensor:
-        """Return the share of words that differ; 1 where the number of words or the white space does, [n]."""
+        """Return the share of words that differ, [n]; 1 where their number or the white space does."""
         return torch.tensor([_share(old, new) for old, new in zip(self.origin, x, strict=True)], dtype=torch.float64)
 
     def inside(self, x: Strings) -> Tensor:

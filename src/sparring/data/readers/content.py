@@ -48,9 +48,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path, encoding: str | None) -> str:
-    """Return the content as text in `encoding`, or in UTF-8, or in UTF-16 with a byte order mark, else in Latin-1.
+    """Return the content as text in `encoding`.
 
-    A byte order mark is dropped.
+    Without one it is UTF-16 where a byte order mark says so, else UTF-8, else Latin-1. A byte order mark is dropped.
     """
     content = read_bytes(path)
     try:

@@ -200,7 +200,7 @@ def _refuse_numbers_as_words(column: pd.Series, where: str) -> None:
     if plain.any() and not others.empty and others.str.lower().isin(MISSING_MARKS).all():
         said = f"{others.iloc[0]!r} among numbers, in row {others.index[0]}"
         raise InputError(f"{where} holds {said}: fill the missing values or drop their rows, or leave the cells empty")
-    foreign = others[others.map(lambda text: FOREIGN.fullmatch(text) is not None)]
+    foreign = others[[FOREIGN.fullmatch(str(one)) is not None for one in others]]
     if values.nunique() > FEW and len(foreign) + int(plain.sum()) > len(values) / 2:
         seen = (foreign if len(foreign) else others).iloc[0]
         raise InputError(f"{where} holds {seen!r} among {len(values)} numbers: write decimal points, no marks between thousands and no units")

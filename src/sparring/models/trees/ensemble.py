@@ -105,7 +105,10 @@ class Ensemble:
         return np.where(np.isnan(scores).any(1), -1, scores.argmax(1))
 
     def over(self, places: Sequence[int] | None) -> "Ensemble":
-        """Return the same trees over rows in which their column k stands at `places[k]`; None leaves the order as it is."""
+        """Return the same trees over rows in which their column k stands at `places[k]`.
+
+        None leaves the order as it is.
+        """
         if places is None:
             return self
         moved = np.asarray(places, dtype=np.int64)[np.maximum(self.feature, 0)]

@@ -65,7 +65,7 @@ def read_model(content: dict[str, Any], source: str = "the XGBoost model", *, fe
 
 
 def best_round(attributes: dict[str, Any]) -> int | None:
-    """Return the last round that a model stopped early predicts with, as XGBClassifier does; None for one that was not stopped."""
+    """Return the last round with which a model predicts that was stopped early; None for others."""
     return int(attributes["best_iteration"]) if "best_iteration" in attributes else None
 
 

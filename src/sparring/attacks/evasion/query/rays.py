@@ -38,7 +38,7 @@ def rays(problem: Problem, *, flips: int = 10000) -> Tensor:
     Source: Chen, Gu 2020, arXiv:2006.12792, algorithms 2 and 3; github.com/uclaml/RayS.
 
     Differs from the paper: distance is Linf (the official code: the L2 length of the same ray before the box cuts it); bisection
-    goes no nearer than the radius, where the sample is broken, and stops at 1/128 of the distance; where a column has
+    goes no nearer than the radius, where the sample is broken, unless the smallest change is wanted, and stops at 1/128 of the distance; where a column has
     no bounds, a ray reaches as far as (1 + |value|), further with every flip until one succeeds. There is no randomness.
     """
 
@@ -96,13 +96,14 @@ def _edge(problem: Problem, signs: Tensor, k: int) -> Tensor:
 def _bisect(problem: Problem, signs: Tensor, edge: Tensor, size: Tensor) -> Tensor:
     """Return the distance of the boundary along each ray that is adversarial at `size`, float64 [m]."""
     region, radius = cast(Any, problem.region), cast(Any, problem.region).radius
+    nearest = torch.zeros_like(size) if problem.threat.minimal else radius  # no nearer, unless the smallest change is wanted
     low, high, tolerance = torch.zeros_like(size), size.clone(), size * PRECISION
     while bool((open_ := (high - low > tolerance) & problem.unfinished()).any()):
         rows = open_.nonzero().squeeze(1)
-        middle = torch.maximum((low + high) / 2, torch.minimum(radius, high))[rows]
+        middle = torch.maximum((low + high) / 2, torch.minimum(nearest, high))[rows]
         part = region.take(rows)
-        inside = wide(middle <= radius[rows], signs)
+        inside = wide(middle <= nearest[rows], signs)
         hit = asked(problem, torch.where(inside, part.paint(signs[rows]), part.toward(edge[rows], middle)), rows)
+        low[rows] = torch.where(hit & (middle < high[rows]), low[rows], middle)
         high[rows] = torch.where(hit, middle, high[rows])
-        low[rows] = torch.where(hit, low[rows], middle)
     return high
