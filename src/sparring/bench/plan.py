@@ -249,10 +249,12 @@ def _listed(name: str, written: str) -> list[str]:
     known = {*everything("space"), *everything("tampering")}
     threats: list[str] = []
     for item in items:
-        if threats and re.split(r"[\s(]", item)[0] not in known and Path(f"{threats[-1].partition(' ')[2]},{item}").expanduser().exists():
-            threats[-1] += f",{item}"  # the rest of a path
-        else:
+        joined = [f"{threats[-1]}{comma}{item}" for comma in (",", ", ")] if threats and re.split(r"[\s(]", item)[0] not in known else []
+        whole = next((one for one in joined if Path(one.partition(" ")[2]).expanduser().exists()), None)
+        if whole is None:
             threats.append(item)
+        else:  # the item was the rest of a path
+            threats[-1] = whole
     return threats
 
 
