@@ -60,6 +60,15 @@ def test_words_stay_categories(tmp_path):
     assert [column.kind for column in sp.load(tmp_path / "t.csv").domain.columns] == ["category", "category"]
 
 
+@pytest.mark.parametrize(
+    ("content", "said"), [("a,a,target\n1,2,0\n2,3,1\n", "two columns are named 'a'"), ("a,b,target\n1,2,0\n" * 2, "row 1 repeats the header")]
+)
+def test_a_second_header_is_no_row(content, said, tmp_path):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=said):
+        sp.load(tmp_path / "t.csv")
+
+
 def test_text_in_utf_16(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,target\n1,2,0\n2,3,1\n", encoding="utf-16")
     assert len(sp.load(tmp_path / "t.csv")) == 2

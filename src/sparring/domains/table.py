@@ -52,8 +52,8 @@ class Column:
     def typed(self, values: np.ndarray) -> Any:
         """Return stored values, float64 [n], with the type in which a model gets them."""
         if self.kind != "category":
-            whole = self.dtype.lstrip("u").startswith("int") and not np.array_equal(values, np.round(values))
-            return values if whole or not self.dtype else values.astype(self.dtype)
+            between = self.dtype.lstrip("u").startswith("int") and not np.array_equal(values, np.round(values))
+            return values if between or not self.dtype else values.astype(self.dtype)
         packed, inner = self.dtype.startswith("category"), self.dtype.removeprefix("category").strip("[]")
         levels = np.array([one == "True" for one in self.levels]) if inner == "bool" else np.array(self.levels).astype(inner or str)
         codes = values.astype(np.int64)

@@ -1,5 +1,6 @@
 """`@metric`: one file adds a rate that gates and summaries know by name."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparring.core.errors import PlanError, SparringError, UnknownName
+from sparring.core.errors import PlanError, UnknownName
 from sparring.core.rate import Rate
 from sparring.core.registry import register
 from sparring.core.signature import check_signature
@@ -58,12 +59,8 @@ class Metric:
                 raise UnknownName(f"setting of {self.name}", name, self.defaults)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PlanError(f"{self.name}({name}={value!r}): give a number, such as {name}={self.defaults[name]!r}")
-        try:
+        with contextlib.suppress(AttributeError, KeyError):  # it looked for a column: the settings are fine
             self(pd.DataFrame(), **settings)
-        except SparringError:
-            raise
-        except Exception:
-            pass  # it looked for a column: the settings are fine
 
     def of_case(self, rows: pd.DataFrame, attacks: Sequence[str], controls: Sequence[str] = (), **settings: Any) -> list[tuple[str, Rate]]:
         """Return (cell, rate) of each attack of a case that the metric can measure.

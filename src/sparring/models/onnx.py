@@ -38,11 +38,10 @@ MAPS = "seq(map("
 class Output(NamedTuple):
     """Hold the output that is asked.
 
-    name: its name. place: among the outputs of the file. holds: scores, maps from class to probability, or labels.
+    name: its name. holds: scores, maps from class to probability, or labels.
     """
 
     name: str
-    place: int
     holds: Literal["scores", "maps", "labels"]
 
 
@@ -217,13 +216,13 @@ def _chosen(outputs: Sequence[Any], asked: str | None, where: str) -> Output:
     if asked is not None:
         if asked not in names or not kinds[names.index(asked)]:
             raise LoadError(f"{where} has no output {asked!r} of numbers; its outputs are {listed}")
-        return Output(asked, names.index(asked), kinds[names.index(asked)])  # type: ignore[arg-type]
+        return Output(asked, kinds[names.index(asked)])  # type: ignore[arg-type]
     for kind in ("scores", "maps", "labels"):
         places = [place for place, one in enumerate(kinds) if one == kind]
         if len(places) > 1:
             raise LoadError(f"{where} has several outputs that may hold {kind}, {listed}: name one, output={names[places[0]]!r}")
         if places:
-            return Output(names[places[0]], places[0], kind)  # type: ignore[arg-type]
+            return Output(names[places[0]], kind)  # type: ignore[arg-type]
     raise LoadError(f"{where} returns no numbers; its outputs are {listed}: give a network that returns scores")
 
 

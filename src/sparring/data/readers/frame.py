@@ -170,6 +170,8 @@ def _csv(path: Path, options: Options) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise LoadError(f"{path} is not a CSV file with the same columns in every line ({str(error).strip()}): fix that line") from error
     rows.columns = [f"column {place}" if bare else str(name).strip() for place, name in enumerate(rows.columns)]
+    if not bare:
+        _refuse_second_header(rows, [cell.strip() for cell in begin[0]], path)
     for name in rows.columns:
         _refuse_numbers_as_words(rows[name], f"{path}: column {name!r}")
     return rows
@@ -188,6 +190,15 @@ def _has_header(begin: list[list[str]], target: str | None) -> bool:
         return True
     below = [[row[place] for row in others if place < len(row) and row[place].strip()] for place in words]
     return any(cells and all(map(_is_number, cells)) for cells in below)
+
+
+def _refuse_second_header(rows: pd.DataFrame, header: list[str], path: Path) -> None:
+    """Refuse a name that two columns have, of which one would be renamed, and a header among the rows, as in files that were put together."""
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise InputError(f"{path}: two columns are named {twice[0]!r}: give each column a name of its own")
+    again = (rows.astype(str).to_numpy() == np.array(header)[None]).all(1) if len(header) == rows.shape[1] else np.zeros(len(rows), dtype=bool)
+    if again.any():
+        raise InputError(f"{path}: row {int(again.argmax())} repeats the header: leave it out")
 
 
 def _refuse_numbers_as_words(column: pd.Series, where: str) -> None:
