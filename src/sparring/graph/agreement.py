@@ -24,7 +24,7 @@ def check_agreement(
     dtype: torch.dtype,
     spreads: Sequence[tuple[float, float]] = SPREADS,
 ) -> None:
-    """Raise LoadError where the network and the model differ by more than `tolerance`; see `agree`."""
+    """Raise LoadError where network and model differ by more than `tolerance`; see `agree`."""
     agree(lambda x: _answers(built, x), ask, built.network.input_shape, tolerance=tolerance, name=name, dtype=dtype, spreads=spreads)
 
 

@@ -246,7 +246,7 @@ def _folded(proto: Any, node: Any, inputs: list[Any], where: str) -> list[Tensor
 
 
 def ask(runtime: Any, source: Source, x: Tensor) -> Tensor:
-    """Return the answers of onnxruntime [n, ...], in pieces of the batch size that the file fixes."""
+    """Return onnxruntime's answers [n, ...], in pieces of the batch size that the file fixes."""
     return torch.cat(list(_answers(runtime, source, x.numpy())))
 
 

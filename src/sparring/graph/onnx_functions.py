@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparring.graph.builder import Unsupported
 
-Function = Callable[["Node"], Any]
+Function = Callable[["Application"], Any]
 
 FUNCTIONS: dict[str, Function] = {}
 """By the name of the operator; each returns its output, or a list of them."""
@@ -22,7 +22,7 @@ TYPES = {
 """Types by their numbers in ONNX."""
 
 
-class Node(NamedTuple):
+class Application(NamedTuple):
     """Hold one operator of the file with the values of its inputs; None where one is left out."""
 
     operator: str
@@ -108,77 +108,77 @@ for _name, _function in {
 
 
 @computes("Div")
-def _div(node: Node) -> Tensor:
+def _div(node: Application) -> Tensor:
     a, b = node.x, node.at(1)
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
 @computes("Mod")
-def _mod(node: Node) -> Tensor:
+def _mod(node: Application) -> Tensor:
     return torch.fmod(node.x, node.at(1)) if node.settings.get("fmod", 0) else torch.remainder(node.x, node.at(1))
 
 
 @computes("Elu")
-def _elu(node: Node) -> Tensor:
+def _elu(node: Application) -> Tensor:
     return F.elu(node.x, node.settings.get("alpha", 1.0))
 
 
 @computes("Selu")
-def _selu(node: Node) -> Tensor:
+def _selu(node: Application) -> Tensor:
     alpha, gamma = node.settings.get("alpha", 1.6732632423543772), node.settings.get("gamma", 1.0507009873554805)
     return gamma * F.elu(node.x, alpha)
 
 
 @computes("Celu")
-def _celu(node: Node) -> Tensor:
+def _celu(node: Application) -> Tensor:
     return F.celu(node.x, alpha=node.settings.get("alpha", 1.0))
 
 
 @computes("Gelu")
-def _gelu(node: Node) -> Tensor:
+def _gelu(node: Application) -> Tensor:
     return F.gelu(node.x, approximate=node.word("approximate", "none"))
 
 
 @computes("Swish")
-def _swish(node: Node) -> Tensor:
+def _swish(node: Application) -> Tensor:
     return node.x * torch.sigmoid(node.settings.get("alpha", 1.0) * node.x)
 
 
 @computes("LeakyRelu")
-def _leaky_relu(node: Node) -> Tensor:
+def _leaky_relu(node: Application) -> Tensor:
     return F.leaky_relu(node.x, node.settings.get("alpha", 0.01))
 
 
 @computes("PRelu")
-def _prelu(node: Node) -> Tensor:
+def _prelu(node: Application) -> Tensor:
     return torch.where(node.x >= 0, node.x, node.x * node.at(1))
 
 
 @computes("ThresholdedRelu")
-def _thresholded_relu(node: Node) -> Tensor:
+def _thresholded_relu(node: Application) -> Tensor:
     return torch.where(node.x > node.settings.get("alpha", 1.0), node.x, 0.0)
 
 
 @computes("Shrink")
-def _shrink(node: Node) -> Tensor:
+def _shrink(node: Application) -> Tensor:
     bias, edge = node.settings.get("bias", 0.0), node.settings.get("lambd", 0.5)
     return torch.where(node.x < -edge, node.x + bias, torch.where(node.x > edge, node.x - bias, 0.0))
 
 
 @computes("HardSigmoid")
-def _hard_sigmoid(node: Node) -> Tensor:
+def _hard_sigmoid(node: Application) -> Tensor:
     return (node.settings.get("alpha", 0.2) * node.x + node.settings.get("beta", 0.5)).clamp(0, 1)
 
 
 @computes("Clip")
-def _clip(node: Node) -> Tensor:
+def _clip(node: Application) -> Tensor:
     low, high = (node.settings.get(name, node.get(place)) for place, name in ((1, "min"), (2, "max")))
     x = node.x if low is None else torch.maximum(node.x, torch.as_tensor(low).to(node.x))
     return x if high is None else torch.minimum(x, torch.as_tensor(high).to(x))
 
 
 @computes("Max", "Min", "Sum", "Mean")
-def _several(node: Node) -> Tensor:
+def _several(node: Application) -> Tensor:
     together = {"Max": torch.maximum, "Min": torch.minimum}.get(node.operator, torch.add)
     total = node.x
     for place in range(1, len(node.inputs)):
@@ -187,12 +187,12 @@ def _several(node: Node) -> Tensor:
 
 
 @computes("Where")
-def _where(node: Node) -> Tensor:
+def _where(node: Application) -> Tensor:
     return torch.where(node.x.bool(), node.at(1), node.at(2))
 
 
 @computes("Softmax", "LogSoftmax")
-def _softmax(node: Node) -> Tensor:
+def _softmax(node: Application) -> Tensor:
     function = torch.softmax if node.operator == "Softmax" else torch.log_softmax
     if node.opset >= 13:
         return function(node.x, node.axis(-1))
@@ -200,7 +200,7 @@ def _softmax(node: Node) -> Tensor:
 
 
 @computes("Dropout")
-def _dropout(node: Node) -> Any:
+def _dropout(node: Application) -> Any:
     training = node.get(2)
     if training is not None and bool(training.any()):
         raise Unsupported("it is active in evaluation mode, so the output is random")
@@ -208,12 +208,12 @@ def _dropout(node: Node) -> Any:
 
 
 @computes("Cast")
-def _cast(node: Node) -> Tensor:
+def _cast(node: Application) -> Tensor:
     return _to(node.x, int(node.settings["to"]))
 
 
 @computes("CastLike")
-def _cast_like(node: Node) -> Tensor:
+def _cast_like(node: Application) -> Tensor:
     return node.x.to(node.at(1).dtype)
 
 
@@ -227,7 +227,7 @@ def _to(x: Tensor, number: int) -> Tensor:
 
 
 @computes("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
-def _reduce(node: Node) -> Tensor:
+def _reduce(node: Application) -> Tensor:
     axes, keep = node.numbers(1, "axes"), bool(node.settings.get("keepdims", 1))
     if not axes and node.settings.get("noop_with_empty_axes", 0):
         return node.x
@@ -258,28 +258,28 @@ def _reduce(node: Node) -> Tensor:
 
 
 @computes("ArgMax", "ArgMin")
-def _arg(node: Node) -> Tensor:
+def _arg(node: Application) -> Tensor:
     if node.settings.get("select_last_index", 0):
         raise Unsupported("the last of several places is not supported")
     return (torch.argmax if node.operator == "ArgMax" else torch.argmin)(node.x, node.axis(0), keepdim=bool(node.settings.get("keepdims", 1)))
 
 
 @computes("CumSum")
-def _cumsum(node: Node) -> Tensor:
+def _cumsum(node: Application) -> Tensor:
     if node.settings.get("exclusive", 0) or node.settings.get("reverse", 0):
         raise Unsupported("exclusive and reverse sums are not supported")
     return node.x.cumsum(int(node.at(1)))
 
 
 @computes("TopK")
-def _top(node: Node) -> list[Tensor]:
+def _top(node: Application) -> list[Tensor]:
     count = int(node.at(1)) if node.get(1) is not None else int(node.settings["k"])
     values, places = node.x.topk(count, node.axis(-1), largest=bool(node.settings.get("largest", 1)), sorted=True)
     return [values, places]
 
 
 @computes("Gemm")
-def _gemm(node: Node) -> Tensor:
+def _gemm(node: Application) -> Tensor:
     a, b = node.x, node.at(1)
     a, b = a.mT if node.settings.get("transA") else a, b.mT if node.settings.get("transB") else b
     product = node.settings.get("alpha", 1.0) * (a @ b)
@@ -288,12 +288,12 @@ def _gemm(node: Node) -> Tensor:
 
 
 @computes("Einsum")
-def _einsum(node: Node) -> Tensor:
+def _einsum(node: Application) -> Tensor:
     return torch.einsum(node.word("equation", ""), *(node.at(place) for place in range(len(node.inputs))))
 
 
 @computes("Conv", "ConvTranspose")
-def _conv(node: Node) -> Tensor:
+def _conv(node: Application) -> Tensor:
     weight, bias = node.at(1), node.get(2)
     axes = weight.ndim - 2
     stride, dilation = (list(node.settings.get(key) or [1] * axes) for key in ("strides", "dilations"))
@@ -318,7 +318,7 @@ def _of_axes(axes: int, *functions: Callable[..., Tensor]) -> Callable[..., Tens
     return functions[axes - 1]
 
 
-def margins(node: Node, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> tuple[list[int], list[int]]:
+def margins(node: Application, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> tuple[list[int], list[int]]:
     """Return the padding before and after each axis, from `pads` or `auto_pad`."""
     mode, axes = node.word("auto_pad", "NOTSET"), len(kernel)
     if mode in ("NOTSET", ""):
@@ -335,19 +335,19 @@ def margins(node: Node, kernel: Sequence[int], stride: Sequence[int], dilation: 
 
 
 @computes("BatchNormalization")
-def _batch_norm(node: Node) -> Tensor:
+def _batch_norm(node: Application) -> Tensor:
     if node.settings.get("training_mode", 0):
         raise Unsupported("it uses batch statistics, so the output depends on the other samples")
     return F.batch_norm(node.x, node.at(3), node.at(4), node.at(1), node.at(2), eps=node.settings.get("epsilon", 1e-5))
 
 
 @computes("InstanceNormalization")
-def _instance_norm(node: Node) -> Tensor:
+def _instance_norm(node: Application) -> Tensor:
     return F.instance_norm(node.x, weight=node.at(1), bias=node.at(2), eps=node.settings.get("epsilon", 1e-5))
 
 
 @computes("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
-def _layer_norm(node: Node) -> Tensor:
+def _layer_norm(node: Application) -> Tensor:
     axes = tuple(range(node.axis(-1), node.x.ndim))
     centred = node.x - node.x.mean(axes, keepdim=True) if node.operator == "LayerNormalization" else node.x
     normed = centred / (centred.square().mean(axes, keepdim=True) + node.settings.get("epsilon", 1e-5)).sqrt() * node.at(1)
@@ -356,7 +356,7 @@ def _layer_norm(node: Node) -> Tensor:
 
 
 @computes("GroupNormalization")
-def _group_norm(node: Node) -> Tensor:
+def _group_norm(node: Application) -> Tensor:
     groups, weight, bias = int(node.settings["num_groups"]), node.at(1), node.at(2)
     if node.opset < 21:  # one number per group
         weight, bias = (one.repeat_interleave(node.x.shape[1] // groups) for one in (weight, bias))
@@ -364,12 +364,12 @@ def _group_norm(node: Node) -> Tensor:
 
 
 @computes("LpNormalization")
-def _lp_norm(node: Node) -> Tensor:
+def _lp_norm(node: Application) -> Tensor:
     return node.x / node.x.norm(p=node.settings.get("p", 2), dim=node.axis(-1), keepdim=True).clamp_min(torch.finfo(node.x.dtype).tiny)
 
 
 @computes("MeanVarianceNormalization")
-def _mean_variance(node: Node) -> Tensor:
+def _mean_variance(node: Application) -> Tensor:
     axes = list(node.settings.get("axes", [0, 2, 3]))
     if 0 in axes:
         raise Unsupported("it uses statistics of the batch, so the output depends on the other samples")
@@ -378,7 +378,7 @@ def _mean_variance(node: Node) -> Tensor:
 
 
 @computes("LRN")
-def _lrn(node: Node) -> Tensor:
+def _lrn(node: Application) -> Tensor:
     size = int(node.settings["size"])
     squares = F.pad(node.x.square().movedim(1, -1), ((size - 1) // 2, size // 2)).unfold(-1, size, 1).sum(-1).movedim(-1, 1)
     return node.x / (node.settings.get("bias", 1.0) + node.settings.get("alpha", 1e-4) / size * squares) ** node.settings.get("beta", 0.75)
@@ -388,7 +388,7 @@ def _lrn(node: Node) -> Tensor:
 
 
 @computes("MaxPool", "AveragePool", "LpPool")
-def _pool(node: Node) -> Tensor:
+def _pool(node: Application) -> Tensor:
     kernel = list(node.settings["kernel_shape"])
     axes = len(kernel)
     stride, dilation = (list(node.settings.get(key) or [1] * axes) for key in ("strides", "dilations"))
@@ -422,7 +422,7 @@ def _pool(node: Node) -> Tensor:
 
 
 @computes("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-def _global_pool(node: Node) -> Tensor:
+def _global_pool(node: Application) -> Tensor:
     axes = list(range(2, node.x.ndim))
     if node.operator == "GlobalLpPool":
         power = node.settings.get("p", 2)

@@ -11,7 +11,7 @@ from sparring.core.errors import LoadError
 from sparring.graph.agreement import SPREADS, agree
 from sparring.graph.builder import Unsupported
 from sparring.graph.from_onnx import TOLERANCE, Source, ask, needed_nodes, parse, sources
-from sparring.graph.onnx_functions import FUNCTIONS, Node
+from sparring.graph.onnx_functions import FUNCTIONS, Application
 from sparring.graph.operators import Shape
 
 
@@ -29,7 +29,7 @@ class Step(NamedTuple):
         """Compute the outputs from the values so far."""
         given = [values[name] for name in self.inputs]
         try:
-            found = FUNCTIONS[self.operator](Node(self.operator, given, self.settings, len(self.outputs), self.opset))
+            found = FUNCTIONS[self.operator](Application(self.operator, given, self.settings, len(self.outputs), self.opset))
         except Unsupported as error:
             raise Unsupported(f"operator {self.operator} ({self.where}) has no gradient here: {error}") from None
         except (RuntimeError, TypeError, IndexError, ValueError, KeyError, ZeroDivisionError) as error:
@@ -52,7 +52,9 @@ class OnnxFunction:
         self._steps = steps
 
     def answer(self, x: Tensor) -> Tensor:
-        """Return the output, [n, ...], for inputs [n, *input_shape], in batches of the size that the file fixes."""
+        """Return the output [n, ...] for inputs [n, *input_shape].
+
+        They are computed in batches of the size that the file fixes."""
         source = self.source
         size = (source.rows or max(1, len(x))) if source.batched else 1
         if len(x) <= size and not (source.rows and len(x) < size) and source.batched:

@@ -9,21 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.graph.builder import Unsupported
-from sparring.graph.onnx_functions import Node, computes
+from sparring.graph.onnx_functions import Application, computes
 
 
 @computes("Shape")
-def _shape(node: Node) -> Tensor:
+def _shape(node: Application) -> Tensor:
     return torch.tensor(node.x.shape)[slice(node.settings.get("start", 0), node.settings.get("end"))]
 
 
 @computes("Size")
-def _size(node: Node) -> Tensor:
+def _size(node: Application) -> Tensor:
     return torch.tensor(node.x.numel())
 
 
 @computes("Reshape")
-def _reshape(node: Node) -> Tensor:
+def _reshape(node: Application) -> Tensor:
     sides = node.numbers(1, "shape") or []
     if not node.settings.get("allowzero", 0):
         sides = [node.x.shape[place] if side == 0 else side for place, side in enumerate(sides)]
@@ -31,18 +31,18 @@ def _reshape(node: Node) -> Tensor:
 
 
 @computes("Flatten")
-def _flatten(node: Node) -> Tensor:
+def _flatten(node: Application) -> Tensor:
     return node.x.reshape(math.prod(node.x.shape[: node.axis(1)]), -1)
 
 
 @computes("Squeeze")
-def _squeeze(node: Node) -> Tensor:
+def _squeeze(node: Application) -> Tensor:
     axes = node.numbers(1, "axes")
     return node.x.squeeze(tuple(axes)) if axes is not None else node.x.squeeze()
 
 
 @computes("Unsqueeze")
-def _unsqueeze(node: Node) -> Tensor:
+def _unsqueeze(node: Application) -> Tensor:
     axes = node.numbers(1, "axes") or []
     x, rank = node.x, node.x.ndim + len(axes)
     for axis in sorted(one % rank for one in axes):
@@ -51,17 +51,17 @@ def _unsqueeze(node: Node) -> Tensor:
 
 
 @computes("Transpose")
-def _transpose(node: Node) -> Tensor:
+def _transpose(node: Application) -> Tensor:
     return node.x.permute(*(node.settings.get("perm") or range(node.x.ndim)[::-1]))
 
 
 @computes("Concat")
-def _concat(node: Node) -> Tensor:
+def _concat(node: Application) -> Tensor:
     return torch.cat([node.at(place) for place in range(len(node.inputs))], int(node.settings["axis"]))
 
 
 @computes("Split")
-def _split(node: Node) -> list[Tensor]:
+def _split(node: Application) -> list[Tensor]:
     axis, parts = node.axis(0), node.numbers(1, "split")
     if parts is None:
         size = -(-node.x.shape[axis] // int(node.settings.get("num_outputs", node.outputs)))
@@ -70,7 +70,7 @@ def _split(node: Node) -> list[Tensor]:
 
 
 @computes("Slice")
-def _slice(node: Node) -> Tensor:
+def _slice(node: Application) -> Tensor:
     starts, ends, axes, steps = (node.numbers(place, name) for place, name in enumerate(("starts", "ends", "axes", "steps"), 1))
     x = node.x
     for axis, start, end, step in zip(axes or range(len(starts or [])), starts or [], ends or [], steps or [1] * len(starts or []), strict=True):
@@ -84,20 +84,20 @@ def _slice(node: Node) -> Tensor:
 
 
 @computes("Gather")
-def _gather(node: Node) -> Tensor:
+def _gather(node: Application) -> Tensor:
     axis, index = node.axis(0), node.at(1).long()
     where = torch.where(index < 0, index + node.x.shape[axis], index)
     return node.x.index_select(axis, where.flatten()).reshape((*node.x.shape[:axis], *where.shape, *node.x.shape[axis + 1 :]))
 
 
 @computes("GatherElements")
-def _gather_elements(node: Node) -> Tensor:
+def _gather_elements(node: Application) -> Tensor:
     axis, index = node.axis(0), node.at(1).long()
     return node.x.gather(axis, torch.where(index < 0, index + node.x.shape[axis], index))
 
 
 @computes("GatherND")
-def _gather_nd(node: Node) -> Tensor:
+def _gather_nd(node: Application) -> Tensor:
     index, shared = node.at(1).long(), int(node.settings.get("batch_dims", 0))
     if shared:
         raise Unsupported("batch_dims is not supported")
@@ -105,7 +105,7 @@ def _gather_nd(node: Node) -> Tensor:
 
 
 @computes("ScatterElements", "Scatter")
-def _scatter_elements(node: Node) -> Tensor:
+def _scatter_elements(node: Application) -> Tensor:
     axis, index = node.axis(0), node.at(1).long()
     where = torch.where(index < 0, index + node.x.shape[axis], index)
     match node.word("reduction", "none"):
@@ -118,7 +118,7 @@ def _scatter_elements(node: Node) -> Tensor:
 
 
 @computes("ScatterND")
-def _scatter_nd(node: Node) -> Tensor:
+def _scatter_nd(node: Application) -> Tensor:
     places = tuple(node.at(1).long().movedim(-1, 0))
     reduction = node.word("reduction", "none")
     if reduction not in ("none", "add"):
@@ -127,18 +127,18 @@ def _scatter_nd(node: Node) -> Tensor:
 
 
 @computes("Expand")
-def _expand(node: Node) -> Tensor:
+def _expand(node: Application) -> Tensor:
     sides = node.numbers(1, "shape") or []
     return node.x.expand(*np.broadcast_shapes(tuple(node.x.shape), tuple(sides)))
 
 
 @computes("Tile")
-def _tile(node: Node) -> Tensor:
+def _tile(node: Application) -> Tensor:
     return node.x.repeat(*(node.numbers(1, "repeats") or []))
 
 
 @computes("Pad")
-def _pad(node: Node) -> Tensor:
+def _pad(node: Application) -> Tensor:
     rank, mode = node.x.ndim, node.word("mode", "constant")
     pads = node.numbers(1, "pads") or [0] * 2 * rank
     axes = node.numbers(3, "axes") or list(range(rank))
@@ -167,7 +167,7 @@ def _pad(node: Node) -> Tensor:
 
 
 @computes("SpaceToDepth", "DepthToSpace")
-def _blocks(node: Node) -> Tensor:
+def _blocks(node: Application) -> Tensor:
     n, channels, height, width = node.x.shape
     block = int(node.settings["blocksize"])
     if node.operator == "SpaceToDepth":
@@ -182,25 +182,25 @@ def _blocks(node: Node) -> Tensor:
 
 
 @computes("Trilu")
-def _triangle(node: Node) -> Tensor:
+def _triangle(node: Application) -> Tensor:
     diagonal = 0 if node.get(1) is None else int(node.at(1))
     return node.x.triu(diagonal) if node.settings.get("upper", 1) else node.x.tril(diagonal)
 
 
 @computes("Range")
-def _range(node: Node) -> Tensor:
+def _range(node: Application) -> Tensor:
     return torch.arange(node.x.item(), node.at(1).item(), node.at(2).item(), dtype=node.x.dtype)
 
 
 @computes("ConstantOfShape")
-def _constant_of_shape(node: Node) -> Tensor:
+def _constant_of_shape(node: Application) -> Tensor:
     value = node.settings.get("value")
     filled = torch.zeros(1) if value is None else value
     return filled.reshape(()).expand(*(int(one) for one in node.x.tolist())).clone()
 
 
 @computes("Constant")
-def _constant(node: Node) -> Tensor:
+def _constant(node: Application) -> Tensor:
     for name, kind in (("value", None), ("value_float", None), ("value_floats", None), ("value_int", torch.int64), ("value_ints", torch.int64)):
         if name in node.settings:
             value = node.settings[name]
@@ -209,7 +209,7 @@ def _constant(node: Node) -> Tensor:
 
 
 @computes("OneHot")
-def _one_hot(node: Node) -> Tensor:
+def _one_hot(node: Application) -> Tensor:
     depth, (off, on) = int(node.at(1)), node.at(2).flatten()
     index = node.x.long()
     known = F.one_hot(torch.where(index < 0, index + depth, index), depth).movedim(-1, node.settings.get("axis", -1))
@@ -217,12 +217,12 @@ def _one_hot(node: Node) -> Tensor:
 
 
 @computes("NonZero")
-def _non_zero(node: Node) -> Tensor:
+def _non_zero(node: Application) -> Tensor:
     return node.x.nonzero().mT
 
 
 @computes("Resize", "Upsample")
-def _resize(node: Node) -> Tensor:
+def _resize(node: Application) -> Tensor:
     """Return the numbers in another size, axis by axis, by the formulas of the ONNX specification."""
     mode, how = node.word("mode", "nearest"), node.word("coordinate_transformation_mode", "half_pixel" if node.operator == "Resize" else "asymmetric")
     if node.opset < 11:
@@ -241,7 +241,7 @@ def _resize(node: Node) -> Tensor:
     return x
 
 
-def _wanted(node: Node) -> tuple[list[float], list[int]]:
+def _wanted(node: Application) -> tuple[list[float], list[int]]:
     """The factors of a resize, or the sizes where there are none."""
     if node.operator == "Upsample" or node.opset < 11:
         given = node.settings.get("scales", node.get(1))
@@ -272,7 +272,7 @@ def _coordinates(how: str, size: int, side: int, scale: float) -> Tensor:
     raise Unsupported(f"coordinates by {how} are not supported")
 
 
-def _along(node: Node, x: Tensor, axis: int, at: Tensor, mode: str, scale: float) -> Tensor:
+def _along(node: Application, x: Tensor, axis: int, at: Tensor, mode: str, scale: float) -> Tensor:
     side = x.shape[axis]
     if mode == "nearest":
         match node.word("nearest_mode", "round_prefer_floor" if node.operator == "Resize" and node.opset >= 11 else "floor"):
