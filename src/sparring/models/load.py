@@ -1,6 +1,7 @@
 """Loads a `Victim` from zoo:NAME, package.module:factory, a file or a web address."""
 
 import inspect
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,8 +123,19 @@ def _refuse_file(ref: str, suffix: str) -> None:
         )
     if suffix in BOOSTERS:
         raise LoadError(f"{ref} is a binary model of {BOOSTERS[suffix]}, which is not read: save it as JSON, booster.save_model('model.json')")
+    if suffix in STATES and _is_torchscript(ref):
+        raise LoadError(f"{ref} is a TorchScript program, which may run code of the file: open it with torch.jit.load in your own package.module:factory")
     if suffix in STATES:
         raise LoadError(f"{ref} holds weights without the network: give the code that builds it, package.module:factory, and weights={ref}")
+
+
+def _is_torchscript(path: str) -> bool:
+    """Whether a file is a program that torch.jit.save wrote."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, Any] | None) -> Victim:
