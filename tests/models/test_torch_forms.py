@@ -66,6 +66,12 @@ def test_weights_on_no_device_are_refused():
         sp.victim(module, DOMAIN)
 
 
+def test_of_a_compiled_module_the_original_is_asked(network):
+    victim = sp.victim(torch.compile(network), DOMAIN)
+    assert victim.module is network
+    assert victim.fingerprint == sp.victim(network, DOMAIN).fingerprint
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_scripted_modules(network, tmp_path):
     """The object works; a file of one runs code when opened."""

@@ -36,7 +36,8 @@ Search = Literal["fast", "bfloat16", "plain"]
 class TorchVictim(DifferentiableVictim):
     """Represent a torch module, which is evaluated in evaluation mode.
 
-    Mode, parameters, `.grad` and hooks are as before afterwards.
+    Mode, parameters, `.grad` and hooks are as before afterwards. Of a compiled module the original is asked: it is the same function up to rounding,
+    and need not be compiled for every batch size.
 
     task: what it answers, classes if left out. output: the key, field or place of the scores, where the module returns several outputs. mean, std,
     scale, layout: the module gets (x * scale - mean) / std, with channels last if so asked; see `Normalisation`.
@@ -52,6 +53,7 @@ class TorchVictim(DifferentiableVictim):
         if search not in ("fast", "bfloat16", "plain"):
             raise LoadError(f'search={search!r}: choose "fast", "bfloat16" or "plain"')
         self.task: Task = task or Classes()
+        model = vars(model).get("_modules", {}).get("_orig_mod", model)  # where torch.compile keeps it
         self.module = model.module() if isinstance(model, ExportedProgram) else model
         self.exported = isinstance(model, ExportedProgram)
         self.program = model if isinstance(model, ExportedProgram) else None
