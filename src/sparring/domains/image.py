@@ -126,7 +126,9 @@ def as_tensor(x: Any) -> Tensor:
 
 
 def in_range(batch: Tensor, low: float, high: float) -> Tensor:
-    """Return images with values in [low, high]; those outside by a rounding are moved to the bound.
+    """Return images with values in [low, high].
+
+    Values outside by a rounding are moved to the bound.
 
     Raises:
         InputError: For values that are not finite or outside by more.

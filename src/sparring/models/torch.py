@@ -15,6 +15,7 @@ from sparring.core.evaluating import evaluating, frozen
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.models.adapter import adapter
+from sparring.models.class_names import names_in_config
 from sparring.models.differentiate import DifferentiableVictim
 from sparring.models.misfit import misfit
 from sparring.models.normalisation import Layout, Normalisation, Numbers
@@ -72,6 +73,7 @@ class TorchVictim(DifferentiableVictim):
         self.device = first.device if first is not None else torch.device("cpu")
         self.dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
         self.writes = False
+        self.class_names = names_in_config(model) if isinstance(self.task, Classes) else []
         feed = Normalisation.of(domain, mean=mean, std=std, scale=scale, layout=layout)
         feed = feed and feed.to(self.device, self.dtype)
         if feed is not None or output is not None or not self._returns_a_tensor():
