@@ -183,6 +183,8 @@ def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
     if domain.kind not in kinds:
         raise LoadError(f"{path} is a model of Hugging Face, the inputs are {domain}: sentences and images are supported")
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
     try:
         model = getattr(transformers, kinds[domain.kind]).from_pretrained(str(path), use_safetensors=True, **local)
         if domain.kind == "text":
@@ -190,6 +192,9 @@ def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
     except Exception as error:  # transformers raises anything
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LoadError(f"{path} cannot be read as a classifier of {domain.kind} inputs by transformers {transformers.__version__}: {said}") from error
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
     return model.eval(), _normalisation(path, domain)
 
 
