@@ -90,7 +90,7 @@ def _edge(problem: Problem, signs: Tensor, k: int) -> Tensor:
     """Return where the ray leaves the box; a distant point if the box is unbounded."""
     low, high = box(problem.victim.domain, signs)
     edge = torch.where(signs > 0, high.expand_as(signs), low.expand_as(signs))
-    return torch.where(edge.isfinite(), edge, problem.x + signs * (1 + problem.x.abs()) * min(1.25**k, 2.0**20))
+    return torch.where(edge.isfinite(), edge, problem.x + signs * (1 + problem.x.abs()) * 1.25 ** min(k, 62))
 
 
 def _bisect(problem: Problem, signs: Tensor, edge: Tensor, size: Tensor) -> Tensor:
