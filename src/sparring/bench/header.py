@@ -14,7 +14,7 @@ from sparring.records.store import Store
 
 
 def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: dict[str, Any]) -> Record:
-    """Return the record of a new or existing run, marked as running.
+    """Return the record of a new or existing run, marked as running; nothing is written yet.
 
     The cases are as `Case.describe` gives them.
     """
@@ -33,20 +33,18 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
     ours = program.name == "spar" or (program.name == "__main__.py" and program.parent.name == "sparring")  # the latter from python -m sparring
     command = shlex.join(["spar" if ours else program.name, *sys.argv[1:]])  # can be pasted into a shell
     header.update(command=command, plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
-    record = Record(store, header)
-    record.save_header()
-    return record
+    return Record(store, header)
 
 
 def finish(record: Record) -> None:
     """Write when the run ended and whether its rows are complete."""
-    cells = [(cell["key"], case.get("n", case["data"]["n"])) for case in record.header["cases"] for cell in case["cells"]]
-    complete = all(len(record.rows(key)) == count for key, count in cells)
     for case in record.header["cases"]:
         rows = record.rows(case["cells"][0]["key"])
         if len(rows) and all(row == "skipped" for row in rows["status"]):
-            record.header["warnings"].append(f"{case['name']}: no sample fits the goal, so nothing was measured: choose another goal or other data")
-    record.header.update(status="done" if complete else "partial", ended=now())
+            warning = f"{case['name']}: no sample fits the goal, so nothing was measured: choose another goal or other data"
+            record.header["warnings"] = list(dict.fromkeys([*record.header["warnings"], warning]))
+    status = "contradicted" if record.header["contradictions"] else "partial" if record.missing() else "done"
+    record.header.update(status=status, ended=now())
     record.save_header()
 
 

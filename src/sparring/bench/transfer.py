@@ -1,5 +1,6 @@
 """Transfer matrix: points found on one network and evaluated on another."""
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 from sparring.metrics.transfer import transfer_rate
 from sparring.models.wanted import listed_of, threat_of, victim_of
+from sparring.records.merge import merge
 from sparring.records.record import Record
 from sparring.records.store import Store
 
@@ -95,8 +97,8 @@ class TransferMatrix:
 
         `Run.open` reads it. Returns the folder or URL.
         """
-        kept = Record(Store(folder), self.run.record.header)
-        kept.merge([self.run.record])
+        kept = Record(Store(folder), copy.deepcopy(self.run.record.header))
+        merge(kept, [self.run.record])
         kept.store.write("transfer.csv", self.table().to_csv(index=False).encode())
         kept.save_header()
         return kept.store.url
