@@ -118,9 +118,11 @@ def _check_agree(known: pd.DataFrame, rows: pd.DataFrame, where: str) -> None:
         near = np.isclose(one, two, rtol=1e-4, atol=1e-6) if name in further and pd.api.types.is_numeric_dtype(one) else one == two
         differ |= ~(near | (one.isna() & two.isna()))
     if differ.any():
-        unit = differ.idxmax()
-        told, said = mine.loc[unit, "status"], other.loc[unit, "status"]
-        raise RecordError(f"{where} contradicts the record about {unit} ({said}, not {told}) and {int(differ.sum()) - 1} more: delete the part that is wrong")
+        place = int(differ.to_numpy().argmax())
+        told, said = mine["status"].iloc[place], other["status"].iloc[place]
+        raise RecordError(
+            f"{where} contradicts the record about {int(differ.sum())} units, such as {shared[place]} ({said}, not {told}): delete the part that is wrong"
+        )
 
 
 def _files_of(record: Record, cell: str, name: str, ids: set[str]) -> Iterator[Writing]:
