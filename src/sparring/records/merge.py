@@ -37,7 +37,7 @@ def merge(record: Record, others: Sequence[Record]) -> None:
     for other in others:
         _check_same_run(record, other)
     for case in record.header["cases"]:
-        places: dict[str, tuple[int, str]] = {}
+        places: dict[int, tuple[str, str]] = {}
         for cell in (one["key"] for one in case["cells"]):
             if not KEY.fullmatch(cell):
                 raise RecordError(f"{record.store.url}/run.json names the cell {cell!r}: delete it and run the same command again")
@@ -99,12 +99,12 @@ def _part(record: Record, cell: str, name: str, count: int) -> pd.DataFrame:
     return rows
 
 
-def _check_places(rows: pd.DataFrame, places: dict[str, tuple[int, str]], where: str) -> None:
-    """Refuse ids that stand at another place in another file of the case."""
+def _check_places(rows: pd.DataFrame, places: dict[int, tuple[str, str]], where: str) -> None:
+    """Refuse other units than those that stand at the same positions in other files of the case."""
     for unit, position in rows["position"].items():
-        first, source = places.setdefault(str(unit), (position, where))
-        if first != position:
-            raise RecordError(f"{where} has {unit} at position {position}, {source} at {first}: one of them is of other data, so delete it")
+        first, source = places.setdefault(int(position), (str(unit), where))
+        if first != unit:
+            raise RecordError(f"{where} has {unit} at position {position}, {source} has {first}: one of them is of other data, so delete it")
 
 
 def _check_agree(known: pd.DataFrame, rows: pd.DataFrame, where: str) -> None:

@@ -107,6 +107,8 @@ class Record:
             header = upgraded(header)
         if lacking := [name for name in ("id", "status", "started", "resumed", "cases", "gate") if name not in header]:
             raise RecordError(f"{store.url}/run.json lacks {', '.join(lacking)}: delete it and run the same command again; finished batches are kept")
+        if header["status"] == "running" and not store.busy():  # its process was killed
+            header["status"] = "interrupted"
         return cls(store, header)
 
     def save_header(self) -> None:
@@ -258,10 +260,10 @@ def expected(case: Mapping[str, Any]) -> int:
 
 def _check_header(header: dict[str, Any], url: str) -> None:
     """Take the checksum out of a header; raise RecordError where it is not that of the rest. Older headers have none."""
-    name, last = next(reversed(header.items()))
-    if CHECKSUM not in header and not (isinstance(last, str) and len(last) == hashlib.sha256().digest_size * 2):  # a damaged name does not hide it
+    last = next(reversed(header.values()))
+    stamp = header.pop(CHECKSUM, None)
+    if stamp is None and not (isinstance(last, str) and len(last) == len(_hash(b""))):  # a checksum whose name was damaged is the last one still
         return
-    stamp = header.pop(CHECKSUM if CHECKSUM in header else name)
     if stamp != _hash(json.dumps(header).encode()):
         raise RecordError(f"{url}/run.json is damaged, because its checksum is another: delete it and run the same command again; finished batches are kept")
 

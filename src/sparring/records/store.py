@@ -18,8 +18,8 @@ try:
 except ImportError:  # a system without it; folders are not locked there
     fcntl = None
 
-BEGINNING = 2.0
-"""Seconds for which one that shares a folder may have it alone, to sweep it."""
+PATIENCE = 2.0
+"""Seconds to wait for a lock, because others hold it for a moment, to look or to sweep."""
 
 LEFT = f"*.{'[0-9a-f]' * 32}.tmp"
 """Names of files that are being written."""
@@ -125,14 +125,27 @@ class Store:
         except OSError as error:
             raise StorageError(self.root, error.strerror or str(error)) from error
         try:
-            alone = _lock(folder, fcntl.LOCK_EX)
+            alone = _lock(folder, fcntl.LOCK_EX, 0.0 if shared else PATIENCE)
             if alone:
                 self.sweep()
-            if not (_lock(folder, fcntl.LOCK_SH, BEGINNING) if shared else alone):
+            if not (_lock(folder, fcntl.LOCK_SH, PATIENCE) if shared else alone):
                 raise RecordError(f"another process is writing into {self.root}: wait until it has ended, or give another out=")
             yield
         finally:
             os.close(folder)
+
+    def busy(self) -> bool:
+        """Return whether a process may be writing into this folder; True where this cannot be known."""
+        if not self.local or fcntl is None:
+            return True
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(folder)
+        return False
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
         """Return the names of the files (or folders) directly in a folder, sorted.
@@ -150,7 +163,7 @@ class Store:
         return Store(f"{self.url.rstrip('/')}/{name}")
 
 
-def _lock(folder: int, kind: int, patience: float = 0.0) -> bool:
+def _lock(folder: int, kind: int, patience: float) -> bool:
     """Lock an open folder, and return whether no other process kept this one from it; patience: in seconds."""
     assert fcntl
     until = time.monotonic() + patience
