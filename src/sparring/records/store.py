@@ -123,7 +123,7 @@ class Store:
             Path(self.root).mkdir(parents=True, exist_ok=True)
             folder = os.open(self.root, os.O_RDONLY)
         except OSError as error:
-            raise StorageError(self.root, error.strerror or str(error)) from error
+            raise StorageError(str(error.filename or self.root), error.strerror or str(error)) from error
         try:
             alone = _lock(folder, fcntl.LOCK_EX, 0.0 if shared else PATIENCE)
             if alone:
