@@ -124,6 +124,8 @@ def check_data(case: str, victim: Victim, data: Data) -> None:
     if victim.domain.describe()["kind"] != data.domain.kind:
         raise InputError(f"{case}: the model takes {victim.domain}, but the data is {data.domain}: give data of the kind that the model takes")
     victim.domain.check(data.x)
+    if len(set(data.ids)) < len(data):
+        raise InputError(f"{case}: a sample is in the data twice: give every sample once")
     if victim.task.kind != data.task.kind:
         raise InputError(f"{case}: the model answers {victim.task}, but the data holds {data.task}: give model and data the same task=")
     check_classes(victim, data.classes, case)
