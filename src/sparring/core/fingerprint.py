@@ -16,12 +16,13 @@ def digest(*parts: bytes | str) -> str:
 
 
 def weights(module: nn.Module) -> list[bytes | str]:
-    """Return the parameters and buffers of a module as parts for `digest`.
+    """Return the parameters and buffers of a module, also those that are not persistent, as parts for `digest`.
 
     Each part has name, type and shape, and the bytes.
     """
     parts: list[bytes | str] = []
-    for name, value in module.state_dict().items():
+    stored = module.state_dict()
+    for name, value in {**stored, **{name: value for name, value in module.named_buffers() if name not in stored}}.items():
         parts.append(f"{name} {value.dtype} {tuple(value.shape)}")
         parts.append(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
     return parts
