@@ -115,3 +115,22 @@ def test_an_interrupted_evaluation(tmp_path):
     assert run.missing() == [f"digits-plain · linf 0.1, pgd(steps=1): 0 of 4 rows, positions 0 to 3 (cells/{run.record.header['cases'][0]['cells'][2]['key']})"]
     with pytest.raises(RecordError, match=r"pgd\(steps=1\): 0 of 4 rows"):
         _ = run.robust_accuracy
+
+
+def test_a_shard_keeps_what_another_one_found(small, tmp_path):
+    """Contradictions, warnings and the re-evaluation of one that ended before or while it ran."""
+    found = {"case": "c", "certificate": "n", "attack": "a", "ids": ["x"], "file": "f"}
+
+    def write(event, details):
+        if event == "batch" and not other.record.header["contradictions"]:
+            other.record.header["contradictions"].append(found)
+            other.record.header["cases"][0]["reevaluation"] = {"verdict": "unreliable"}
+            other.record.save_header()
+
+    other = small(out=str(tmp_path), shard="1/3").run()
+    other.record.header["warnings"].append("before")
+    other.record.save_header()
+    header = small(out=str(tmp_path), shard="2/3").run(listen=write).record.header
+    assert (header["warnings"], header["contradictions"], header["status"]) == (["before"], [found], "contradicted")
+    assert header["cases"][0]["reevaluation"] == {"verdict": "unreliable"}
+    assert small(out=str(tmp_path), shard="3/3").run().status == "contradicted"

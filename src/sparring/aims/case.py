@@ -168,9 +168,7 @@ def refuse_unknown(case: str, progress: Progress, said: str, models: Iterable[Vi
     """Refuse to continue a cell whose rows depend on further models that cannot be hashed completely, since no row holds their answers."""
     for one in models if progress.of(said) else ():
         if not one.complete:
-            raise RecordError(
-                f"{case}: {one.name} holds what cannot be hashed, so it may not be the network of the recorded rows of {said}: write another out="
-            )
+            raise RecordError(f"{case}: {one.name} holds what cannot be hashed, so it may not be the model of the recorded rows of {said}: write another out=")
 
 
 def _same(before: Any, now: Any) -> bool:

@@ -1,7 +1,7 @@
 """Merges the folders of several workers of one run: everything is checked before anything is written."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ def merge(record: Record, others: Sequence[Record]) -> None:
                         writing.update(_files_of(other, cell, name, set(rows.index)))
                         known = pd.concat([one for one in (known, rows[~rows.index.isin(known.index)]) if len(one)])
     for other in others:
-        writing.update(_header_of(record, other))
+        take_over(record.header, other.header)
+        writing.update(_files_of_contradictions(record, other))
     record.store.write_all(list(writing.items()))
 
 
@@ -137,14 +138,19 @@ def _files_of(record: Record, cell: str, name: str, ids: set[str]) -> Iterator[W
     yield f"cells/{cell}/{name}", partial(record.content, f"cells/{cell}/{name}")
 
 
-def _header_of(record: Record, other: Record) -> Iterator[Writing]:
-    """Take over what another header found, and yield the files that it names."""
-    for mine, theirs in zip(record.header["cases"], other.header["cases"], strict=True):
+def take_over(header: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Add to a header what another worker of the same run found: checks, re-evaluations, warnings and contradictions."""
+    for mine, theirs in zip(header["cases"], other["cases"], strict=True):
         mine["checks"] = mine["checks"] or theirs["checks"]
         if "reevaluation" in theirs:
             mine.setdefault("reevaluation", theirs["reevaluation"])
     for name in ("warnings", "contradictions"):
-        record.header[name] += [one for one in other.header.get(name, []) if one not in record.header[name]]
+        known = header.setdefault(name, [])
+        known += [one for one in other.get(name, []) if one not in known]
+
+
+def _files_of_contradictions(record: Record, other: Record) -> Iterator[Writing]:
+    """The files that the contradictions in another header name, where they are not there yet."""
     for one in other.header.get("contradictions", []):
         file = one.get("file", "")
         if CONTRADICTION.fullmatch(file) and not record.store.exists(file) and not (other.store.local and Path(other.store.path(file)).is_symlink()):
