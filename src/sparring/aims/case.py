@@ -136,7 +136,7 @@ def check_data(case: str, victim: Victim, data: Data) -> None:
 
 
 def confirm(case: str, victim: Victim, progress: Progress, said: str, again: Callable[[list[str]], dict[str, Sequence[Any]]]) -> None:
-    """Ask a model whose fingerprint is not complete about some recorded rows again, before its record is continued.
+    """Ask a model whose fingerprint is not complete about some recorded rows again.
 
     Args:
         case: Name of the case.
@@ -165,7 +165,10 @@ def confirm(case: str, victim: Victim, progress: Progress, said: str, again: Cal
 
 
 def refuse_unknown(case: str, progress: Progress, said: str, models: Iterable[Victim]) -> None:
-    """Refuse to continue a cell whose rows depend on further models that cannot be hashed completely, since no row holds their answers."""
+    """Refuse to continue a cell whose rows depend on models that cannot be hashed completely.
+
+    It is for models whose answers no row holds, so that they cannot be asked again.
+    """
     for one in models if progress.of(said) else ():
         if not one.complete:
             raise RecordError(f"{case}: {one.name} holds what cannot be hashed, so it may not be the model of the recorded rows of {said}: write another out=")

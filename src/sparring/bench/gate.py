@@ -127,7 +127,10 @@ def check_complete(run: Run) -> None:
 
 
 def conclude(run: Run, rules: Sequence[str]) -> None:
-    """Judge the rules of a plan and write the result into the record; a run that is not done, such as a shard, is not judged."""
+    """Judge the rules of a plan and write the result into the record.
+
+    A run that is not done, such as a shard, is not judged.
+    """
     if rules and run.status == "done":
         run.record.header["gate"] = judge_gate(run, rules)
         run.record.save_header()

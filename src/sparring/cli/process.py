@@ -8,9 +8,9 @@ from types import FrameType
 
 
 def stop_on_signals() -> list[str]:
-    """Raise KeyboardInterrupt where a signal asks the process to end, so that a run writes how far it came.
+    """Raise KeyboardInterrupt where a signal asks the process to end.
 
-    A signal that is ignored stays so, as under nohup. Returns a list that gets the name of the signal.
+    A run writes then how far it came. A signal that is ignored stays so, as under nohup. Returns a list that gets the name of the signal.
     """
     stopped: list[str] = []
 

@@ -29,7 +29,7 @@ def exit_code(run: Run) -> int:
 
 
 def unjudged(run: Run) -> list[str]:
-    """Return the rules of the plan on which nothing was decided, because the run is not complete."""
+    """Return the rules of the plan that were not judged, because the run is not complete."""
     return [] if run.record.header["gate"] else rules_of(run)
 
 

@@ -16,9 +16,9 @@ def digest(*parts: bytes | str) -> str:
 
 
 def weights(module: nn.Module) -> list[bytes | str]:
-    """Return the parameters and buffers of a module, also those that are not persistent, as parts for `digest`.
+    """Return the parameters and buffers of a module as parts for `digest`.
 
-    Each part has name, type and shape, and the bytes.
+    Buffers that are not persistent count too. Each part has name, type and shape, and the bytes.
     """
     parts: list[bytes | str] = []
     stored = module.state_dict()

@@ -93,7 +93,9 @@ class Data:
             object.__setattr__(self, name, value)
 
     def derived(self, **changes: Any) -> "Data":
-        """Return the same data with some fields replaced, for values that follow from checked ones; nothing is checked again.
+        """Return the same data with some fields replaced, without checking them again.
+
+        It is for values that follow from checked ones.
 
         Args:
             changes: Fields of `Data`.

@@ -122,7 +122,7 @@ class EstimatorVictim(Victim):
 
     @property
     def fingerprint(self) -> str:
-        """Return the hash of the skops form, which is stable, and of the user's functions and classes in it.
+        """Return the hash of the skops form, which is stable, and of the user's code in it.
 
         Estimators that skops cannot write are hashed by all that they hold.
         """

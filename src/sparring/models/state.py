@@ -166,7 +166,7 @@ class _Pickler(pickle.Pickler):
 
 
 def pickled(value: Any) -> tuple[bytes, list[Any]]:
-    """Return what pickle writes of an object, and the functions and classes of the user that it holds."""
+    """Return what pickle writes of an object, and the user's functions and classes in it."""
     pickler = _Pickler(file := io.BytesIO())
     pickler.dump(value)
     return file.getvalue(), pickler.written

@@ -25,9 +25,9 @@ Writing = tuple[str, Callable[[], bytes]]
 
 
 def merge(record: Record, others: Sequence[Record]) -> None:
-    """Copy into a record what other workers of the same run have computed, and take over what their headers found.
+    """Copy into a record what other workers of the same run have computed.
 
-    Parts whose units are there already are not copied. The header is changed but not written.
+    What their headers found is taken over. Parts whose units are there already are not copied. The header is changed but not written.
 
     Raises:
         RecordError: For another run, a damaged or foreign part, a link, and two verdicts about one unit; nothing is written then.
@@ -139,7 +139,10 @@ def _files_of(record: Record, cell: str, name: str, ids: set[str]) -> Iterator[W
 
 
 def take_over(header: dict[str, Any], other: Mapping[str, Any]) -> None:
-    """Add to a header what another worker of the same run found: checks, re-evaluations, warnings and contradictions."""
+    """Add to a header what another worker of the same run found.
+
+    These are checks, re-evaluations, warnings and contradictions.
+    """
     for mine, theirs in zip(header["cases"], other["cases"], strict=True):
         mine["checks"] = mine["checks"] or theirs["checks"]
         if "reevaluation" in theirs:

@@ -240,7 +240,10 @@ class Record:
         return pd.concat(filled or frames[:1], ignore_index=True) if frames else pd.DataFrame(columns=ROW.names)
 
     def missing(self) -> list[str]:
-        """Return what the record lacks of what its header announces, one sentence per cell; empty where it is complete."""
+        """Return what the record lacks of what its header announces, one sentence per cell.
+
+        The list is empty where the record is complete.
+        """
         found = []
         for case in self.header["cases"]:
             count = expected(case)

@@ -69,7 +69,9 @@ class Store:
         self.write_all([(name, lambda: content)])
 
     def write_all(self, files: Sequence[tuple[str, Callable[[], bytes]]]) -> None:
-        """Write several files, each with a function that returns its content: all of them, or on a disk none if one fails.
+        """Write several files: all of them, or on a disk none if one fails.
+
+        Each comes with a function that returns its content.
 
         Raises:
             StorageError: Where one cannot be written; nothing is left behind.
@@ -94,23 +96,29 @@ class Store:
                 Path(aside).unlink(missing_ok=True)
 
     def overwrite(self, name: str, content: bytes) -> None:
-        """Write over a file in its place, for a disk without room for a second one; does nothing where this fails too."""
+        """Write over a file in its place, for a disk without room for a second one.
+
+        Does nothing where this fails too.
+        """
         if self.local:
             with contextlib.suppress(OSError), Path(self.path(name)).open("r+b") as file:
                 file.write(content)
                 file.truncate()
 
     def sweep(self) -> None:
-        """Remove what a killed process left half written; to be called by the only one that writes here."""
+        """Remove what a killed process left half written.
+
+        To be called by the only process that writes here.
+        """
         for left in Path(self.root).rglob(LEFT) if self.local else ():
             with contextlib.suppress(OSError):
                 left.unlink()
 
     @contextlib.contextmanager
     def locked(self, shared: bool = False) -> Iterator[None]:
-        """Keep other processes from writing into this folder meanwhile; the system releases the lock when the process ends.
+        """Keep other processes from writing into this folder meanwhile.
 
-        shared: let others in that share it too. A folder that is not on a disk, or on one without locks, is not locked.
+        The system releases the lock when the process ends. shared: let others in that share it too. A folder that is not on a disk, or on one without locks, is not locked.
 
         Raises:
             StorageError: Where the folder cannot be made or opened.
