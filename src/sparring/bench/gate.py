@@ -127,7 +127,7 @@ def check_complete(run: Run) -> None:
 
 
 def conclude(run: Run, rules: Sequence[str]) -> None:
-    """Judge the rules of a plan and write the result into the record.
+    """Write into the record whether the rules of a plan are met.
 
     A run that is not done, such as a shard, is not judged.
     """

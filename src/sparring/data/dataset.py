@@ -160,12 +160,13 @@ class Data:
             raise InputError(f"{name}: y is missing: give the true answers, or a torch Dataset or DataLoader of pairs (x, y)")
         elif take is not None:
             return cls.of(x, y, domain, name=name, classes=classes, task=task, **more).take(take)
-        ids = more.pop("ids", None)
-        if ids is None or (isinstance(ids, Sequence) and not ids):
+        ids: Any = more.pop("ids", None)
+        if ids is None or (hasattr(ids, "__len__") and len(ids) == 0):
             count = len(x) if hasattr(x, "__len__") else 0
             width = max(5, len(str(count - 1)))
             ids = [f"{name}/{place:0{width}d}" for place in range(count)]
-        return cls(name, ids, x, y, domain, classes or [], task=Classes() if task is None else task, **more)
+        answers: Any = y
+        return cls(name, ids, x, answers, domain, list(classes or ()), task=Classes() if task is None else task, **more)
 
     def __len__(self) -> int:
         return len(self.ids)

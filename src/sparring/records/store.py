@@ -106,7 +106,7 @@ class Store:
                 file.truncate()
 
     def sweep(self) -> None:
-        """Remove what a killed process left half written.
+        """Take away what a killed process left half written.
 
         To be called by the only process that writes here.
         """
@@ -118,7 +118,8 @@ class Store:
     def locked(self, shared: bool = False) -> Iterator[None]:
         """Keep other processes from writing into this folder meanwhile.
 
-        The system releases the lock when the process ends. shared: let others in that share it too. A folder that is not on a disk, or on one without locks, is not locked.
+        The system releases the lock when the process ends. shared: let others in that share it too.
+        A folder that is not on a disk, or on one without locks, is not locked.
 
         Raises:
             StorageError: Where the folder cannot be made or opened.
