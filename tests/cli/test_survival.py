@@ -161,6 +161,39 @@ def test_a_file_size_limit_of_the_system(spar, words, whole):
     assert_goes_on(spar, words, whole)
 
 
+@pytest.fixture
+def mounted(folder):
+    """A function that makes a file system of so many kilobytes under runs/, or mounts it anew with these options."""
+    Path("runs").mkdir()
+
+    def mount(options, again=""):
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"{again}{options}", "tmpfs", "runs"], capture_output=True, check=False)
+        if done.returncode and not again:
+            pytest.skip("file systems may not be mounted here")
+        assert done.returncode == 0
+
+    yield mount
+    subprocess.run(["umount", "runs"], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("size", [32, 44, 56])
+def test_a_file_system_that_is_full(size, spar, words, whole, mounted):
+    """A real one; it becomes larger, and then read-only."""
+    mounted(f"size={size}k")
+    said = spar("run", *words)
+    assert said.code == 3
+    assert "cannot be written (No space left on device)" in said.err.splitlines()[-1]
+    (folder,) = Path("runs").iterdir()
+    assert header(folder)["status"] == "failed"
+    assert not left("runs")
+    mounted("size=4m", "remount,")
+    assert_goes_on(spar, words, whole)
+    mounted("ro", "remount,")
+    said = spar("run", *words)
+    assert (said.code, "the run cannot begin" in said.err, "Read-only file system" in said.err) == (2, True, True)
+    assert spar("show", folder).code == 0
+
+
 # Signals ---------------------------------------------------------------------------------------------------------------
 
 SIGNALS = {

@@ -93,7 +93,8 @@ class Store:
             raise StorageError(path, error.strerror or str(error)) from error
         finally:
             for aside, _ in asides:
-                Path(aside).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # renamed already, or never made
+                    Path(aside).unlink()
 
     def overwrite(self, name: str, content: bytes) -> None:
         """Write over a file in its place, for a disk without room for a second one.
