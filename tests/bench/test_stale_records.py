@@ -20,6 +20,7 @@ from sparring.attacks.attack import Attack
 from sparring.bench.plan import Plan
 from sparring.core.errors import RecordError
 from sparring.core.victim import Victim
+from sparring.models.embedding_text import EmbeddingText
 
 X = np.random.default_rng(0).random((24, 2))
 Y = (X[:, 0] > 0.5).astype(int)
@@ -189,6 +190,22 @@ def dictionary_of_the_class(sign, tmp_path):
         Net.config = {}
 
 
+class Flat(nn.Module):
+    def __init__(self, sign):
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, vectors):
+        return vectors.sum(1)[:, :2] * self.sign
+
+
+def network_of_words(sign, tmp_path):
+    torch.manual_seed(0)
+    victim = sp.victim(EmbeddingText(["good", "bad"], 2, Flat(sign), length=3), sp.text())
+    data = sp.Data.of(["good bad", "bad bad", "good"], [0, 1, 0], sp.text())
+    return sp.evaluate(victim, data, sp.words(1, {"good": ["fine"]}), "greedy", certify="none", self_check=False, out=tmp_path / "runs")
+
+
 def user_function_in_a_pipeline(sign, tmp_path):
     made = module("stale_step", f"def step(rows):\n    return rows * {sign}\n", tmp_path)
     model = make_pipeline(FunctionTransformer(made.step), LogisticRegression(C=100)).fit(X, Y if sign > 0 else 1 - Y)
@@ -295,7 +312,8 @@ def helper_of_a_factory(sign, tmp_path):
 
 WAYS = [
     closure, attribute, slot, bound_method, partial_argument, global_number, global_dictionary, default_argument, attribute_of_a_function, memory,
-    helper_of_a_function, forward_hook, backward_hook, buffer_that_is_not_persistent, python_attribute, dictionary_of_the_class, user_function_in_a_pipeline,
+    helper_of_a_function, forward_hook, backward_hook, buffer_that_is_not_persistent, python_attribute, dictionary_of_the_class, network_of_words,
+    user_function_in_a_pipeline,
     substitute_gradient, surrogate, weights_beside_an_onnx_file, answers_in_a_csv_file, rule_file, object_that_searches, object_whose_method_searches,
     helper_of_a_plugin, helper_of_a_factory,
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from sparring.aims.aim import Request
 from sparring.aims.case import Settings
 from sparring.attacks.attack import Attack
 from sparring.bench.evaluate import carry_out
+from sparring.bench.gate import check_complete
 from sparring.bench.run import Run
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError
@@ -70,7 +71,12 @@ class TransferMatrix:
 
     @classmethod
     def of(cls, run: Run) -> "TransferMatrix":
-        """Return the matrix of a run of the aim "transfer"."""
+        """Return the matrix of a run of the aim "transfer".
+
+        Raises:
+            RecordError: For a run that is not complete.
+        """
+        check_complete(run)
         cases, tables = run.record.header["cases"], run.cases()
         cells = [_cell(cell["attack"], case, tables[case["name"]]) for case in cases for cell in case["cells"] if cell["attack"]["say"] != "clean"]
         order = list(dict.fromkeys((one.attack, one.source) for one in cells))
