@@ -43,6 +43,7 @@ def parts(run, attack=""):
     return [part for key in keys for part in sorted(Path(run.path, "cells", key).glob("*.parquet"))]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("gone", "named"), [("one part", "fgsm: 16 of 20 rows, positions 0 to 3"), ("a cell", "fgsm: 0 of 20"), ("most parts", "and 1 more")])
 def test_what_is_missing_is_named(gone, named, run, spar, small):
     """Gate, show and the numbers of a run, though its header says that it is done; the same command completes it."""

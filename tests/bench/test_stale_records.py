@@ -254,25 +254,34 @@ def same_size_and_time(file, text):
     return file
 
 
-def answers_in_a_csv_file(sign, tmp_path):
-    return plan(tmp_path, model="zoo:breast-cancer-forest", data=str(breast_cancer(sign, tmp_path)), threat="linf 0.001", take=8)
+LINEAR = """
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+def make():
+    return LogisticRegression(C=100).fit(pd.DataFrame({"a": [0.1, 0.2, 0.8, 0.9], "b": [0.3, 0.7, 0.3, 0.7]}), ["no", "no", "yes", "yes"])
+"""
 
 
-def breast_cancer(sign, tmp_path):
-    """The data with the classes of two samples exchanged, so that the file is as long."""
-    data = sp.load("breast-cancer", take=8)
-    frame = pd.DataFrame(data.x.numpy(), columns=data.domain.names)
-    frame["target"] = [data.classes[int(one)] for one in data.y]
-    places = [data.y.tolist().index(0), data.y.tolist().index(1)]
+def table_of(sign, tmp_path):
+    """Eight samples; the other sign exchanges the classes of two, so that the file is as long."""
+    names = ["no" if one == 0 else "yes" for one in Y[:8]]
+    places = [names.index("no"), names.index("yes")]
     if sign < 0:
-        frame.loc[places, "target"] = frame.loc[places[::-1], "target"].tolist()
-    return same_size_and_time(tmp_path / "data.csv", frame.to_csv(index=False))
+        names[places[0]], names[places[1]] = names[places[1]], names[places[0]]
+    return same_size_and_time(tmp_path / "data.csv", pd.DataFrame(X[:8], columns=["a", "b"]).assign(target=names).to_csv(index=False))
+
+
+def answers_in_a_csv_file(sign, tmp_path):
+    module("stale_linear", LINEAR, tmp_path)
+    return plan(tmp_path, model="stale_linear:make", data=str(table_of(sign, tmp_path)))
 
 
 def rule_file(sign, tmp_path):
-    content = f"radius: 1\ncolumns:\n  mean radius: {{reach: {2 if sign > 0 else 3}, direction: both}}\n"
+    module("stale_linear", LINEAR, tmp_path)
+    content = f"radius: 1\ncolumns:\n  a: {{reach: {2 if sign > 0 else 3}, direction: both}}\n"
     rules = same_size_and_time(tmp_path / "mine.yaml", content)
-    return plan(tmp_path, model="zoo:breast-cancer-forest", data="breast-cancer", take=4, threat=f"rules {rules}", attacks="noise(tries=1)")
+    return plan(tmp_path, model="stale_linear:make", data=str(table_of(1.0, tmp_path)), threat=f"rules {rules}")
 
 
 class Search:

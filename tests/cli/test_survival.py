@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import pandas as pd
 import pytest
 from killing import SOURCES, before_search, parts
 
+from sparring.bench.plan import Plan
 from sparring.bench.run import Run
 from sparring.records.store import Store
 
+TINY = ("model=zoo:digits-plain", "data=digits", "take=20", "threat=linf 0.1", "attacks=noise(tries=3), fgsm", "certify=none")
 LONG = ("model=zoo:digits-plain", "data=digits", "take=120", "threat=linf 0.05", "attacks=pgd(steps=100), square(queries=200)", "certify=none", "batch=10")
-"""A plan that takes some seconds, in 36 parts."""
+"""Plans that take a fraction of a second, and some seconds in 36 parts."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,15 +45,22 @@ def left(out):
 
 
 @pytest.fixture
-def words(tiny):
-    return (*tiny, "batch=4")
+def words():
+    return (*TINY, "batch=4")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The run that nothing disturbs."""
+    keys = dict(word.split("=", 1) for word in TINY)
+    return Path(Plan.of({**keys, "take": int(keys["take"]), "batch": 4, "out": str(tmp_path_factory.mktemp("undisturbed"))}).run().path)
 
 
 @pytest.fixture
-def whole(spar, words):
-    """The rows of the run that nothing disturbed."""
-    assert spar("run", *words, "out=whole", "--quiet").code == 0
-    return rows(next(Path("whole").iterdir()))
+def whole(undisturbed, folder):
+    """Its rows; whole/ holds a copy of it."""
+    shutil.copytree(undisturbed, Path("whole") / undisturbed.name)
+    return rows(undisturbed)
 
 
 def assert_goes_on(spar, words, whole):
@@ -88,6 +98,7 @@ def disk(monkeypatch):
     return fails
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("after", [1, 2, 4, 9])
 def test_a_disk_that_fills_up(after, spar, words, whole, disk):
     """Code 3, no temporary file, and the header says "failed" though no second header fits beside the first."""
@@ -176,6 +187,7 @@ def mounted(folder):
     subprocess.run(["umount", "runs"], capture_output=True, check=False)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("size", [32, 44, 56])
 def test_a_file_system_that_is_full(size, spar, words, whole, mounted):
     """A real one; it becomes larger, and then read-only."""

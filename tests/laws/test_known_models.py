@@ -47,7 +47,7 @@ def victim_of(gain):
 
 
 def run(aim, out, gain, **changes):
-    data = sp.load("digits", take=60)
+    data = sp.load("digits", take=60 if aim == "membership" else 20)
     told = {
         "data": data, "victims": [victim_of(gain)], "threats": [sp.linf(0.05)], "attacks": "fgsm", "certify": "none", "train": sp.load("digits", split="train"),
         "fits": [read_fit("mlp(epochs=1)")], "members": frozenset(data.ids[:30]),
@@ -75,7 +75,7 @@ def test_another_model_is_refused(aim, begun, tmp_path):
     first = run(aim, tmp_path, 1.0)
     if begun != "finished":
         first.record.store.files.rm(first.record.store.path("run.json"))
-    with pytest.raises((RecordError, UsageError), match=r"answers otherwise than before|recorded samples otherwise|none of the 60 samples"):
+    with pytest.raises((RecordError, UsageError), match=r"answers otherwise than before|recorded samples otherwise|none of the 20 samples"):
         run(aim, tmp_path, -1.0)
     if begun == "finished":
         assert Run.open(first.path).status == "done"
@@ -93,7 +93,7 @@ def test_certificates_of_such_a_model(tmp_path):
     """Their cells are not continued either, not even where the clean rows are gone."""
     first = run("evasion", tmp_path, 1.0, certify=["network(effort='bounds')"], threats=[sp.linf(0.002)])
     clean, proved, *_ = first.record.header["cases"][0]["cells"]
-    assert len(first.record.rows(proved["key"])) == 60
+    assert len(first.record.rows(proved["key"])) == 20
     first.record.store.files.rm(first.record.store.path(f"cells/{clean['key']}"), recursive=True)
     with pytest.raises(RecordError, match="net cannot be compared with the record, which holds no answer of clean"):
         run("evasion", tmp_path, -1.0, certify=["network(effort='bounds')"], threats=[sp.linf(0.002)])
