@@ -93,6 +93,10 @@ def link_folder(folder):
     cell.symlink_to(target, target_is_directory=True)
 
 
+def link_contradictions(folder):
+    (folder / "contradictions").symlink_to(folder.parent, target_is_directory=True)
+
+
 def edit(folder, change):
     header = json.loads((folder / "run.json").read_text())
     del header["checksum"]
@@ -130,6 +134,7 @@ BAD = {
     "a strange name": (lambda folder: part(folder).rename(part(folder).with_name("x.parquet")), "not the name of a part"),
     "a link to a file": (link_file, "is a link, which spar merge does not follow"),
     "a link to a folder": (link_folder, "is a link, which spar merge does not follow"),
+    "a link to where contradictions lie": (link_contradictions, "is a link, which spar merge does not follow"),
     "a key that leads outside": (lambda folder: edit(folder, lambda header: set_key(header)), "describes other models"),
     "other data": (lambda folder: edit(folder, lambda header: header["cases"][0]["data"].update(sha256="0" * 64)), "describes other models"),
     "another model": (lambda folder: edit(folder, lambda header: header["cases"][0]["model"].update(sha256="0" * 64)), "describes other models"),

@@ -41,11 +41,11 @@ def merge(record: Record, others: Sequence[Record]) -> None:
         for cell in (one["key"] for one in case["cells"]):
             if not KEY.fullmatch(cell):
                 raise RecordError(f"{record.store.url}/run.json names the cell {cell!r}: delete it and run the same command again")
-            _refuse_links(record.store, cell)
+            _refuse_links(record.store, f"cells/{cell}")
             known = record.rows(cell).set_index("id")
             _check_places(known, places, record.store.path(f"cells/{cell}"))
             for other in others:
-                _refuse_links(other.store, cell)
+                _refuse_links(other.store, f"cells/{cell}")
                 for name in other.store.names(f"cells/{cell}", ".parquet"):
                     rows = _part(other, cell, name, expected(case))
                     where = other.store.path(f"cells/{cell}/{name}")
@@ -77,13 +77,13 @@ def _identity(record: Record) -> list[Any]:
     ]
 
 
-def _refuse_links(store: Store, cell: str) -> None:
-    """Refuse links below a run folder, which may lead out of it."""
+def _refuse_links(store: Store, name: str) -> None:
+    """Refuse links in a folder of a run, which may lead out of it."""
     if not store.local:
         return
-    folder = Path(store.path(f"cells/{cell}"))
+    folder = Path(store.path(name))
     inside = [*folder.rglob("*")] if not folder.is_symlink() else []
-    for one in (folder.parent, folder, *inside):
+    for one in (*([folder.parent] if "/" in name else []), folder, *inside):
         if one.is_symlink():
             raise RecordError(f"{one} is a link, which spar merge does not follow: replace it by what it leads to")
 
@@ -154,7 +154,9 @@ def take_over(header: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 def _files_of_contradictions(record: Record, other: Record) -> Iterator[Writing]:
     """The files that the contradictions in another header name, where they are not there yet."""
+    for store in (record.store, other.store):
+        _refuse_links(store, "contradictions")
     for one in other.header.get("contradictions", []):
         file = one.get("file", "")
-        if CONTRADICTION.fullmatch(file) and not record.store.exists(file) and not (other.store.local and Path(other.store.path(file)).is_symlink()):
+        if CONTRADICTION.fullmatch(file) and other.store.exists(file) and not record.store.exists(file):
             yield file, partial(other.store.read, file)

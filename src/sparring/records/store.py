@@ -148,7 +148,10 @@ class Store:
         """Return whether a process may be writing into this folder; True where this cannot be known."""
         if not self.local or fcntl is None:
             return True
-        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            folder = os.open(self.root, os.O_RDONLY)
+        except OSError:
+            return True
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
