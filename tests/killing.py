@@ -1,4 +1,4 @@
-"""Runs that are killed with `kill -9`, and what is compared with runs that nobody touched."""
+"""Runs that are killed with `kill -9` or disturbed in a search, and what is compared with runs that nobody touched."""
 
 import contextlib
 import json
@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from sparring.attacks.attack import Attack
 
 NURSERY = Path(__file__).with_name("nursery.py")
 SOURCES = NURSERY.parents[1] / "src"
@@ -63,3 +65,20 @@ def assert_same(run: Any, whole: Any) -> None:
         mine, other = run.record.points(cell), whole.record.points(cell)
         assert mine.ids == other.ids
         assert np.array_equal(mine.after, other.after)
+
+
+@contextlib.contextmanager
+def before_search(name: str, call: Callable[[Any], Any]) -> Iterator[None]:
+    """Call a function with every problem before the attack of this name searches it. The code on disk, so every cell's key, stays the same."""
+    run = Attack.run
+
+    def called(attack: Attack, problem: Any) -> Any:
+        if attack.name == name:
+            call(problem)
+        return run(attack, problem)
+
+    Attack.run = called  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Attack.run = run  # type: ignore[method-assign]

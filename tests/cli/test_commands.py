@@ -1,6 +1,5 @@
 """Every command on the tiny embedded data: what it prints, what it writes and the code it ends with."""
 
-import contextlib
 import json
 import os
 import re
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from killing import before_search
 
-from sparring.attacks.attack import Attack
 from sparring.bench.plan import NAMED
 from sparring.bench.run import Run
 from sparring.core.registry import everything
@@ -56,23 +55,6 @@ def content(folder):
 def parts(folder):
     """Name -> time of change of every part."""
     return {str(part): part.stat().st_mtime_ns for part in Path(folder).glob("cells/*/*")}
-
-
-@contextlib.contextmanager
-def before_search(name, call):
-    """Call a function with every problem before the attack of this name searches it. The code on disk, so every cell's key, stays the same."""
-    run = Attack.run
-
-    def called(attack, problem):
-        if attack.name == name:
-            call(problem)
-        return run(attack, problem)
-
-    Attack.run = called
-    try:
-        yield
-    finally:
-        Attack.run = run
 
 
 # run -------------------------------------------------------------------------------------------------------------------

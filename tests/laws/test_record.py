@@ -18,6 +18,7 @@ from sparring.data.dataset import Data
 from sparring.domains.image import Image
 from sparring.metrics.outcome import accuracy_under, clean_accuracy, outcomes, robust_accuracy
 from sparring.models.torch import TorchVictim
+from sparring.records.merge import merge
 from sparring.records.record import Record
 
 
@@ -131,7 +132,7 @@ def test_shards_add_up_to_the_whole(tmp_path):
     parts = [carry_out([case_of(arena, attacks)], tmp_path / f"part{turn}", {}, Settings(batch=2, shard=(turn, 2))) for turn in range(2)]
     assert [part.status for part in parts] == ["partial", "partial"]
     assert len(parts[0].table()) + len(parts[1].table()) == len(whole.table())
-    parts[0].record.merge([parts[1].record])
+    merge(parts[0].record, [parts[1].record])
     pd.testing.assert_frame_equal(content(parts[0]), content(whole))
 
 

@@ -41,7 +41,7 @@ def searchers():
                     yield name, space
 
 
-@pytest.mark.slow
+@pytest.mark.few(1, by="name")
 @pytest.mark.parametrize(("name", "space"), list(searchers()))
 def test_half_of_the_change_is_not_enough_and_half_of_the_radius_finds_the_same(name, space):
     attack, wide = short(everything("attack")[name], 150), RADII[space]

@@ -1,12 +1,12 @@
 """The interface between the loop of a run and an aim: cases, their cells and their recorded rows."""
 
+import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import pandas as pd
 from torch import Tensor
 
 from sparring.aims.rows import Columns
@@ -20,6 +20,9 @@ from sparring.records.record import Points, Record
 
 POINTS = {"none": 0, "gallery": 6, "all": sys.maxsize}
 """Number of broken points that each batch keeps, and of unbroken ones."""
+
+ANSWERED = ("held", "broken", "scored")
+"""Statuses of rows that hold what a model answered."""
 
 ASKED_AGAIN = 16
 """Samples about which a model is asked again, before a record of it is continued."""
@@ -121,6 +124,8 @@ def check_data(case: str, victim: Victim, data: Data) -> None:
     if victim.domain.describe()["kind"] != data.domain.kind:
         raise InputError(f"{case}: the model takes {victim.domain}, but the data is {data.domain}: give data of the kind that the model takes")
     victim.domain.check(data.x)
+    if len(set(data.ids)) < len(data):
+        raise InputError(f"{case}: a sample is in the data twice: give every sample once")
     if victim.task.kind != data.task.kind:
         raise InputError(f"{case}: the model answers {victim.task}, but the data holds {data.task}: give model and data the same task=")
     check_classes(victim, data.classes, case)
@@ -130,24 +135,49 @@ def check_data(case: str, victim: Victim, data: Data) -> None:
         raise InputError(f"{case}: the data does not fit what the model answers: {error}") from error
 
 
-def confirm(case: str, victim: Victim, data: Data, rows: pd.DataFrame) -> None:
-    """Ask a model whose fingerprint is not complete about some recorded samples again.
+def confirm(case: str, victim: Victim, progress: Progress, said: str, again: Callable[[list[str]], dict[str, Sequence[Any]]]) -> None:
+    """Ask a model whose fingerprint is not complete about some recorded rows again.
+
+    Args:
+        case: Name of the case.
+        victim: The model.
+        progress: What is on record; nothing is asked where this has no rows.
+        said: The cell whose rows the model decides by itself.
+        again: Returns columns of the rows of some units as the model gives them now; numbers may differ by rounding.
 
     Raises:
-        RecordError: Where it answers otherwise than the record says.
+        RecordError: Where the model answers otherwise than the record says, or the record has nothing to ask about.
     """
-    told = rows[rows.status.isin(["held", "broken"]) & rows.id.isin(data.ids)][:ASKED_AGAIN]
-    if victim.complete or told.empty:
+    if not any(progress.of(one) for one in progress.cells) or victim.complete:
         return
-    some = data.rows([data.ids.index(one) for one in told.id])
-    with victim.session():
-        answers = victim.task.pack(victim.answer(some.x))
-    wrong = [one for one, before, now in zip(told.id, told.given, answers, strict=True) if before != now]
+    cure = "write another out=, or give the model a fingerprint= if it answers at random"
+    rows = progress.record.rows(progress.cells[said].key)
+    told = rows[rows.status.isin(ANSWERED)][:ASKED_AGAIN]
+    if told.empty:
+        raise RecordError(f"{case}: {victim.name} cannot be compared with the record, which holds no answer of {said}: {cure}")
+    columns = again(told.id.tolist())
+    wrong = [one for place, one in enumerate(told.id) if not all(_same(told[name].iloc[place], now[place]) for name, now in columns.items())]
     if wrong:
         raise RecordError(
             f"{case}: the model answers {len(wrong)} of {len(told)} recorded samples otherwise than before, such as {wrong[0]}, so the record is about "
-            "another model: write another out=, or give the model a fingerprint=, if it answers at random"
+            f"another model: {cure}"
         )
+
+
+def refuse_unknown(case: str, progress: Progress, said: str, models: Iterable[Victim]) -> None:
+    """Refuse to continue a cell whose rows depend on models that cannot be hashed completely.
+
+    It is for models whose answers no row holds, so that they cannot be asked again.
+    """
+    for one in models if progress.of(said) else ():
+        if not one.complete:
+            raise RecordError(f"{case}: {one.name} holds what cannot be hashed, so it may not be the model of the recorded rows of {said}: write another out=")
+
+
+def _same(before: Any, now: Any) -> bool:
+    if isinstance(before, float) and isinstance(now, float):
+        return math.isclose(before, now, rel_tol=1e-3, abs_tol=1e-4) or (math.isnan(before) and math.isnan(now))
+    return before == now
 
 
 class Case(ABC):
@@ -181,11 +211,13 @@ class Case(ABC):
     def ask_once(self) -> None:  # noqa: B027  (most cases have nothing to ask)
         """Check that the model answers, before a record is created; raises LoadError if not."""
 
-    def ask_again(self, rows: pd.DataFrame) -> None:  # noqa: B027  (most cases know their models completely)
-        """Refuse to continue a record of another model with the same fingerprint; see `confirm`.
+    def ask_again(self, progress: Progress) -> None:
+        """Refuse to continue a record of another model with the same fingerprint.
 
-        rows: of the baseline, as in `Record.rows`.
+        Models that cannot be hashed completely are refused; an aim that can ask them about recorded rows does so instead, see `confirm`.
         """
+        for said in progress.cells:
+            refuse_unknown(self.name, progress, said, [one for one in vars(self).values() if isinstance(one, Victim)])
 
     @abstractmethod
     def cells(self, settings: Settings) -> list[Cell]:

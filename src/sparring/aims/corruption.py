@@ -1,6 +1,7 @@
 """Corruption: errors of a model on noisy, blurred, foggy or compressed images."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparring.aims.aim import Request, aim
-from sparring.aims.case import Case, Cell, Progress, Settings, check_data, part_name
+from sparring.aims.case import Case, Cell, Progress, Settings, check_data, confirm, part_name
 from sparring.aims.cells import attempt, blank
 from sparring.core.code import code_of, code_of_subject
 from sparring.core.domain import Batch
@@ -66,6 +67,13 @@ class CorruptionCase(Case):
                 about = {"name": name, "settings": {"severity": severity}, "cites": CITES, "control": False, **MANUAL._asdict()}
                 found.append(Cell(written(name, severity), key_of({**base, "cell": [name, severity], "code": code}), about))
         return found
+
+    def ask_again(self, progress: Progress) -> None:
+        def again(ids: list[str]) -> dict[str, Sequence[Any]]:
+            data = self.data.rows([self.data.ids.index(one) for one in ids])
+            return {"given": self.victim.task.pack(self._answers(data.x))}
+
+        confirm(self.name, self.victim, progress, CLEAN, again)
 
     def describe(self) -> dict[str, Any]:
         say = f"{len(self.names)} common corruptions at severities {', '.join(map(str, self.severities))}; no search for the worst one"

@@ -1,12 +1,13 @@
 """Extraction: a copy of the model, made from its answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from sparring.aims.aim import Request, aim
-from sparring.aims.case import Case, Cell, Progress, Settings, check_data, part_name
+from sparring.aims.case import Case, Cell, Progress, Settings, check_data, confirm, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.extraction.probe import ExtractionProbe
 from sparring.attacks.method import Method, methods_of
@@ -52,6 +53,14 @@ class ExtractionCase(Case):
         base = {"aim": self.aim, "model": model, "fit": self.fit.describe(), "fit code": code_of(self.fit), "seed": settings.seed}
         base["subject code"] = code_of_subject(self.test, self.victim)
         return cells_of({**base, "pool": self.pool.sha256, "test": self.test.sha256}, None, self.methods, ExtractionCase)
+
+    def ask_again(self, progress: Progress) -> None:
+        def again(ids: list[str]) -> dict[str, Sequence[Any]]:
+            data = self.test.rows([self.test.ids.index(one) for one in ids])
+            return {"wanted": self.victim.task.pack(_answer(self.victim, data))}
+
+        for said in (one for one in progress.cells if progress.of(one)):
+            confirm(self.name, self.victim, progress, said, again)
 
     def describe(self) -> dict[str, Any]:
         say = (

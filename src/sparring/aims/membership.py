@@ -1,15 +1,16 @@
 """Membership: does the model reveal whether a record was in its training data?"""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from sparring.aims.aim import Request, aim
-from sparring.aims.case import Case, Cell, Progress, Settings, part_name
+from sparring.aims.case import Case, Cell, Progress, Settings, confirm, part_name
 from sparring.aims.cells import attempt, blank, cells_of
 from sparring.attacks.membership.probe import Probe
 from sparring.attacks.method import Method, methods_of
@@ -175,6 +176,18 @@ class GivenModelCase(Asked):
         base = {"aim": self.aim, "model": model, "data": self.data.sha256, "members": members, "seed": settings.seed}
         base["subject code"] = code_of_subject(self.victim, self.data)
         return cells_of(base, None, self.methods, Asked, GivenModelCase)
+
+    def ask_again(self, progress: Progress) -> None:
+        for method in self.methods:
+            rows = progress.record.rows(progress.cells[str(method)].key)
+            if rows["queries"].any():  # the others do not depend on the model
+                confirm(self.name, self.victim, progress, str(method), partial(self._again, method))
+
+    def _again(self, method: Method, ids: list[str]) -> dict[str, Sequence[Any]]:
+        """The scores that an attack gives some records now."""
+        data = self.data.rows([self.data.ids.index(one) for one in ids])
+        with self.victim.session():
+            return {"score": _checked(method(Probe(self.victim, data, self.parts[2])), data).tolist()}
 
     def describe(self) -> dict[str, Any]:
         return {"model": self.victim.describe(), **super().describe()}

@@ -74,6 +74,11 @@ class Attack(Configured, Generic[Chosen]):
         if (text := inspect.getdoc(self.search)) and not isinstance(self.search, functools.partial):
             object.__setattr__(self, "__doc__", text)
 
+    @property
+    def models(self) -> tuple[Victim, ...]:
+        """Return the models beside the victim on which the points depend, such as surrogates."""
+        return ()
+
     def __call__(
         self,
         victim: VictimLike,

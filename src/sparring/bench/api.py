@@ -11,7 +11,7 @@ from sparring.aims.aim import Request
 from sparring.aims.case import Settings
 from sparring.attacks.attack import Attack, read_attack
 from sparring.bench.evaluate import carry_out
-from sparring.bench.gate import check_gate, judge_gate
+from sparring.bench.gate import check_gate, conclude
 from sparring.bench.run import Run
 from sparring.certification.certifier import Certifier
 from sparring.core.errors import PlanError
@@ -108,8 +108,7 @@ def evaluate(
         "gate": rules,
     }
     run = carry_out(cases, out, plan, settings, listen)
-    run.record.header["gate"] = judge_gate(run, rules)
-    run.record.save_header()
+    conclude(run, rules)
     return run
 
 

@@ -1,5 +1,6 @@
 """The loop of a run over cases and batches, the same for every aim; it can be resumed."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 from sparring.aims.case import Case, Progress, Settings
 from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
-from sparring.core.errors import Contradiction
+from sparring.core.errors import Contradiction, PlanError, StorageError
 from sparring.core.events import Listener
 from sparring.core.registry import find
 from sparring.records.record import key_of
@@ -25,6 +26,7 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
 
     Raises:
         UsageError: before the first question to a model.
+        RecordError: where the record is damaged, about another model, or written by another process at the same time.
     """
     tell = listen or (lambda event, details: None)
     for case in cases:
@@ -32,30 +34,40 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
     cells = [{cell.say: cell for cell in case.cells(settings)} for case in cases]
     identity = key_of([[{said: cell.key for said, cell in own.items()} for own in cells], [case.name for case in cases]])
     store = Store(out).inner(folder_of(identity, cases[0].subject))
-    begun = store.exists("run.json")
-    for case in cases if not begun else ():
-        case.ask_once()
-    record = begin(store, identity, [_described(case, list(own.values())) for case, own in zip(cases, cells, strict=True)], plan)
-    for case, own in zip(cases, cells, strict=True) if begun else ():
-        case.ask_again(record.rows(next(iter(own.values())).key))
-    progress = [Progress(case.name, record, own, settings, tell) for case, own in zip(cases, cells, strict=True)]
-    total = sum(len(places) * len(one.cells) for case, one in zip(cases, progress, strict=True) for places in _batches(case, settings))
-    tell("started", {"record": record.store.url, "total": total, "cases": len(cases)})
-    try:
-        for case, about, one in zip(cases, record.header["cases"], progress, strict=True):
-            tell("case", {"case": case.name, "unit": about["aim"]["unit"]})
-            _carry_out_case(case, about, one)
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        record.header.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
-        record.save_header()
-        raise
-    finish(record)
-    if record.header["contradictions"]:
-        record.header["status"] = "contradicted"
-        record.save_header()
+    if not store.exists("run.json"):
+        for case in cases:
+            case.ask_once()
+    described = [_described(case, list(own.values())) for case, own in zip(cases, cells, strict=True)]
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(store.locked(shared=settings.shard[1] > 1))
+            record = begin(store, identity, described, plan)
+            progress = [Progress(case.name, record, own, settings, tell) for case, own in zip(cases, cells, strict=True)]
+            for case, one in zip(cases, progress, strict=True):
+                case.ask_again(one)
+            record.save_header()
+        except StorageError as error:
+            raise PlanError(f"the run cannot begin: {error}") from error
+        try:
+            _carry_out_all(cases, progress)
+            finish(record)
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            record.header.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
+            record.save_end()
+            raise
     tell("ended", {"status": record.header["status"]})
     return Run(record)
+
+
+def _carry_out_all(cases: Sequence[Case], progress: Sequence[Progress]) -> None:
+    """Carry out all cases in their order."""
+    record, tell = progress[0].record, progress[0].tell
+    total = sum(len(places) * len(one.cells) for case, one in zip(cases, progress, strict=True) for places in _batches(case, one.settings))
+    tell("started", {"record": record.store.url, "total": total, "cases": len(cases)})
+    for case, about, one in zip(cases, record.header["cases"], progress, strict=True):
+        tell("case", {"case": case.name, "unit": about["aim"]["unit"]})
+        _carry_out_case(case, about, one)
 
 
 def _carry_out_case(case: Case, about: dict[str, Any], progress: Progress) -> None:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sparring.bench.run import Run
-from sparring.core.errors import PlanError
+from sparring.bench.run import Run, shortened
+from sparring.core.errors import PlanError, RecordError
 from sparring.core.expression import parse
 from sparring.core.rate import Rate
 from sparring.core.registry import find
@@ -83,12 +83,16 @@ def check_gate(rules: Sequence[str], cases: Mapping[str, str], tasks: Mapping[st
             raise PlanError(f"the gate {written!r} is for answers of the kind {rule.metric.task}; the models answer {', '.join(sorted(set(tasks.values())))}")
 
 
-def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
+def judge_gate(run: Run, rules: Sequence[str]) -> list[dict[str, Any]]:
     """Return {rule, case, cell, value, low, high, share, met, controls} per rule and case.
 
     A metric of single attacks is judged on the attack that is worst for the model: `cell` names it, and `controls` holds the value of the metric for
     each control, {cell, value, low, high}. A rule that matches no case is an error.
+
+    Raises:
+        RecordError: For a run that is not complete.
     """
+    check_complete(run)
     judged = []
     headers = {case["name"]: case for case in run.record.header["cases"]}
     aims = {name: aim_of(case) for name, case in headers.items()}
@@ -108,6 +112,33 @@ def judge_gate(run: Run, rules: list[str]) -> list[dict[str, Any]]:
             told = {**_figures(rate), "share": rule.metric.share}
             judged.append({"rule": written, "case": name, "cell": said, **told, "met": bool(met and rate.n > 0), "controls": beside})
     return judged
+
+
+def check_complete(run: Run) -> None:
+    """Refuse a run whose rows are not all there, and name what is missing.
+
+    Raises:
+        RecordError: Where the run is not done or lacks rows.
+    """
+    lacking = run.missing()
+    if lacking or run.status != "done":
+        found = f"the run {run.path} is {run.status} and lacks {shortened(lacking)}" if lacking else f"the run {run.path} is {run.status}, not done"
+        raise RecordError(f"{found}: run the same command again, or merge the other shards with spar merge")
+
+
+def conclude(run: Run, rules: Sequence[str]) -> None:
+    """Write into the record whether the rules of a plan are met.
+
+    A run that is not done, such as a shard, is not judged.
+    """
+    if rules and run.status == "done":
+        run.record.header["gate"] = judge_gate(run, rules)
+        run.record.save_header()
+
+
+def rules_of(run: Run) -> list[str]:
+    """Return the rules in the plan of a run."""
+    return list((run.record.header.get("plan") or {}).get("gate") or ())
 
 
 def _figures(rate: Rate) -> dict[str, float | None]:

@@ -9,19 +9,22 @@ from typing import Any
 
 from sparring.bench.environment import environment
 from sparring.core.errors import PlanError
+from sparring.records.merge import take_over
 from sparring.records.record import SCHEMA, Record
 from sparring.records.store import Store
 
 
 def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: dict[str, Any]) -> Record:
-    """Return the record of a new or existing run, marked as running.
+    """Return the record of a new or existing run, marked as running; nothing is written yet.
 
     The cases are as `Case.describe` gives them.
     """
     header = {"schema": SCHEMA, "id": identity, "status": "running", "started": now(), "ended": None, "resumed": 0}
+    found: dict[str, Any] = {"warnings": [], "contradictions": []}
     if store.exists("run.json"):
         old = Record.open(store.url).header
         header.update(started=old["started"], resumed=old["resumed"] + 1)
+        found = {name: old.get(name, []) for name in found}
         for new, known in zip(cases, old["cases"], strict=True):
             if known.get("n", 0) > new["n"]:
                 unit = known["aim"]["unit"]
@@ -32,21 +35,22 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
     program = Path(sys.argv[0])
     ours = program.name == "spar" or (program.name == "__main__.py" and program.parent.name == "sparring")  # the latter from python -m sparring
     command = shlex.join(["spar" if ours else program.name, *sys.argv[1:]])  # can be pasted into a shell
-    header.update(command=command, plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
-    record = Record(store, header)
-    record.save_header()
-    return record
+    header.update(command=command, plan=plan, environment=environment(), cases=list(cases), gate=[], **found)
+    return Record(store, header)
 
 
 def finish(record: Record) -> None:
     """Write when the run ended and whether its rows are complete."""
-    cells = [(cell["key"], case.get("n", case["data"]["n"])) for case in record.header["cases"] for cell in case["cells"]]
-    complete = all(len(record.rows(key)) == count for key, count in cells)
+    warnings = record.header.setdefault("warnings", [])
     for case in record.header["cases"]:
         rows = record.rows(case["cells"][0]["key"])
         if len(rows) and all(row == "skipped" for row in rows["status"]):
-            record.header["warnings"].append(f"{case['name']}: no sample fits the goal, so nothing was measured: choose another goal or other data")
-    record.header.update(status="done" if complete else "partial", ended=now())
+            warnings.append(f"{case['name']}: no sample fits the goal, so nothing was measured: choose another goal or other data")
+    record.header["warnings"] = list(dict.fromkeys(warnings))
+    if record.store.exists("run.json"):
+        take_over(record.header, Record.open(record.store.url).header)  # another shard may have written meanwhile
+    status = "contradicted" if record.header.get("contradictions") else "partial" if record.missing() else "done"
+    record.header.update(status=status, ended=now())
     record.save_header()
 
 

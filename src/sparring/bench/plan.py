@@ -234,17 +234,15 @@ class Plan(BaseModel):
         return {**plain, "attacks": [known[name].name if name in known else name for name in self.attacks]}
 
     def run(self, listen: Listener | None = None) -> Run:
-        """Run the plan or continue an interrupted run, and judge its gate."""
-        from sparring.bench.gate import check_gate, judge_gate
+        """Run the plan or continue an interrupted run, and judge its gate; a shard is not judged."""
+        from sparring.bench.gate import check_gate, conclude
 
         settings = self.settings()
         cases = self.cases()
         if self.gate:
             check_gate(self.gate, {case.name: case.aim for case in cases}, {case.name: case.task for case in cases})
         run = carry_out(cases, self.out, self.resolved(), settings, listen)
-        if self.gate:
-            run.record.header["gate"] = judge_gate(run, self.gate)
-            run.record.save_header()
+        conclude(run, self.gate)
         return run
 
 

@@ -1,6 +1,7 @@
 """The result of an evaluation: numbers, table, report."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -73,7 +74,7 @@ class Run:
             certified = f"{found.certified}" if any(one["certified_accuracy"] for one in self.summary() if one["case"] == name) else "not asked"
             rows.append((name, clean_accuracy(case), certified, found.empirical))
         return rows_table(("case", "clean accuracy", "certified accuracy", "robust accuracy, at most"), rows) + facts_table(
-            {"record": self.path, "status": self.status}
+            {"record": self.path, "status": self.status, **({"missing": shortened(lacking)} if (lacking := self.missing()) else {})}
         )
 
     @property
@@ -137,12 +138,28 @@ class Run:
         table = self.table()
         return {case["name"]: table[table.case == case["name"]] for case in self.record.header["cases"]}
 
+    def missing(self) -> list[str]:
+        """Return what the record lacks of what it announces, one sentence per cell.
+
+        Returns:
+            Cases and cells with their counts of rows; nothing where the record is complete.
+
+        Example:
+            >>> import sparring as sp
+            >>> from sparring.bench.api import evaluate
+            >>> data = sp.load("digits", take=4)
+            >>> run = evaluate("zoo:digits-plain", data, sp.linf(0.1), ["fgsm"], certify="none", self_check=False, out="memory://example")
+            >>> run.missing()
+            []
+        """
+        return self.record.missing()
+
     @property
     def clean_accuracy(self) -> Rate:
         """Return the share of samples that are right without attack; for runs with one case.
 
         Raises:
-            RecordError: For a run with several cases.
+            RecordError: For a run with several cases, and for one that lacks rows.
 
         Example:
             >>> import sparring as sp
@@ -159,7 +176,7 @@ class Run:
         """Return the share of samples that are right and unbroken; for runs with one case.
 
         Raises:
-            RecordError: For a run with several cases.
+            RecordError: For a run with several cases, and for one that lacks rows.
 
         Example:
             >>> import sparring as sp
@@ -176,7 +193,7 @@ class Run:
         """Return the share of samples that are right and certified; for runs with one case.
 
         Raises:
-            RecordError: For a run with several cases.
+            RecordError: For a run with several cases, and for one that lacks rows.
 
         Example:
             >>> import sparring as sp
@@ -195,7 +212,7 @@ class Run:
         Robust accuracy lies between these two rates.
 
         Raises:
-            RecordError: For a run with several cases.
+            RecordError: For a run with several cases, and for one that lacks rows.
 
         Example:
             >>> import sparring as sp
@@ -211,6 +228,8 @@ class Run:
         cases = self.cases()
         if len(cases) != 1:
             raise RecordError(f"this run has {len(cases)} cases, not one: use summary(), or cases() and sparring.metrics")
+        if lacking := self.missing():
+            raise RecordError(f"{self.path} lacks {shortened(lacking)}: run the same command again, or look at what is there with table() and summary()")
         return next(iter(cases.values()))
 
     def summary(self) -> list[dict[str, Any]]:
@@ -251,6 +270,11 @@ class Run:
             True
         """
         return write_report(self.record, path)
+
+
+def shortened(listed: Sequence[str], most: int = 3) -> str:
+    """Return the first entries of a list of what is missing, and how many follow."""
+    return "; ".join(listed[:most]) + (f"; and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def _summary(case: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:

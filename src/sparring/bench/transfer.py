@@ -1,5 +1,6 @@
 """Transfer matrix: points found on one network and evaluated on another."""
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from sparring.aims.aim import Request
 from sparring.aims.case import Settings
 from sparring.attacks.attack import Attack
 from sparring.bench.evaluate import carry_out
+from sparring.bench.gate import check_complete
 from sparring.bench.run import Run
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError
@@ -23,6 +25,7 @@ from sparring.core.victim import Victim
 from sparring.data.dataset import Data
 from sparring.metrics.transfer import transfer_rate
 from sparring.models.wanted import listed_of, threat_of, victim_of
+from sparring.records.merge import merge
 from sparring.records.record import Record
 from sparring.records.store import Store
 
@@ -68,7 +71,12 @@ class TransferMatrix:
 
     @classmethod
     def of(cls, run: Run) -> "TransferMatrix":
-        """Return the matrix of a run of the aim "transfer"."""
+        """Return the matrix of a run of the aim "transfer".
+
+        Raises:
+            RecordError: For a run that is not complete.
+        """
+        check_complete(run)
         cases, tables = run.record.header["cases"], run.cases()
         cells = [_cell(cell["attack"], case, tables[case["name"]]) for case in cases for cell in case["cells"] if cell["attack"]["say"] != "clean"]
         order = list(dict.fromkeys((one.attack, one.source) for one in cells))
@@ -95,8 +103,8 @@ class TransferMatrix:
 
         `Run.open` reads it. Returns the folder or URL.
         """
-        kept = Record(Store(folder), self.run.record.header)
-        kept.merge([self.run.record])
+        kept = Record(Store(folder), copy.deepcopy(self.run.record.header))
+        merge(kept, [self.run.record])
         kept.store.write("transfer.csv", self.table().to_csv(index=False).encode())
         kept.save_header()
         return kept.store.url

@@ -1,5 +1,7 @@
 """The command `spar`: one thin file per command, torch imported only where it is used."""
 
+import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -11,7 +13,7 @@ import typer
 from sparring import __version__
 from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, new, report, run, show
 from sparring.cli.completion import in_bash
-from sparring.cli.process import tame_threads
+from sparring.cli.process import stop_on_signals, tame_threads
 from sparring.core.errors import PluginWarning, SparringError
 
 app = typer.Typer(
@@ -39,6 +41,9 @@ def about(
 
 
 INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Errors of a full disk, which come without the name of the file."""
+
 MISUSE: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 """The base of typer's complaints about arguments, which it has exported under no name of its own in all versions."""
 
@@ -62,6 +67,7 @@ def main() -> None:
     Exit codes: 0 done and gate met, 1 gate missed, 2 wrong use, 3 incomplete or failed, 130 interrupted.
     """
     tame_threads()
+    stopped = stop_on_signals()
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
         if os.environ.get("_SPAR_COMPLETE") == "complete_bash" and "COMP_WORDS" in os.environ:
@@ -81,12 +87,25 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        if error.filename is None and error.errno not in FULL:
+            traceback.print_exc()
+        else:
+            _say(f"spar: {error.filename or 'a file'} cannot be read or written ({error.strerror}): check the path, its permissions and the space on the disk")
+        code = SparringError.exit_code
     except Exception:  # a slip of ours: say all, and do not let it pass for a missed gate
         traceback.print_exc()
         code = SparringError.exit_code
     if code == INTERRUPTED:
-        sys.stderr.write("interrupted: the record is valid; run the same command again to continue\n")
+        _say(f"{f'stopped by {stopped[0]}' if stopped else 'interrupted'}: the record is valid; run the same command again to continue")
+        code = SparringError.exit_code if stopped else code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()
 
 
 def _telling_of_plugins(show: Any) -> Any:

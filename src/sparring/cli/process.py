@@ -2,7 +2,29 @@
 
 import ctypes
 import os
+import signal
 import sys
+from types import FrameType
+
+
+def stop_on_signals() -> list[str]:
+    """Raise KeyboardInterrupt where a signal asks the process to end.
+
+    A run writes then how far it came. A signal that is ignored stays so, as under nohup. Returns a list that gets the name of the signal.
+    """
+    stopped: list[str] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for one in caught:
+            signal.signal(one, signal.SIG_IGN)  # one is enough: another would interrupt the writing
+        stopped.append(signal.Signals(number).name)
+        raise KeyboardInterrupt(stopped[0])
+
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    caught = [one for one in known if signal.getsignal(one) is signal.SIG_DFL]
+    for one in caught:
+        signal.signal(one, stop)
+    return stopped
 
 
 def tame_threads() -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sparring.bench.gate import rules_of
 from sparring.bench.run import Run
 from sparring.core.errors import RecordError
 from sparring.core.expression import parse
@@ -16,19 +17,28 @@ from sparring.records.record import json_text
 from sparring.report.lights import trust
 from sparring.report.view import View
 
+MOST = 8
+"""Incomplete cells that are listed."""
+
 
 def exit_code(run: Run) -> int:
-    """Return 0 if the run is done and its gate met, 1 if the gate is missed, else 3."""
-    if run.status != "done" or any(row["errors"] for row in run.summary()):
+    """Return 0 if the run is complete and its gate met, 1 if the gate is missed, else 3."""
+    if run.status != "done" or unjudged(run) or any(row["errors"] for row in run.summary()) or run.missing():
         return 3
     return 0 if all(one["met"] for one in run.record.header["gate"]) else 1
+
+
+def unjudged(run: Run) -> list[str]:
+    """Return the rules of the plan that were not judged, because the run is not complete."""
+    return [] if run.record.header["gate"] else rules_of(run)
 
 
 def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None) -> int:
     """Print the numbers of a run and return its exit code."""
     code = exit_code(run)
     if as_json:
-        print_json({"record": run.path, "status": run.status, "cases": run.summary(), "gate": run.record.header["gate"], "report": report, "exit": code})
+        print_json({"record": run.path, "status": run.status, "cases": run.summary(), "gate": run.record.header["gate"], "missing": run.missing(),
+                    "report": report, "exit": code})  # fmt: skip
         return code
     if quiet:
         return code
@@ -62,11 +72,15 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
         )
     for one in run.record.header["gate"]:
         console.print(f"gate   {one['rule']}   {judged_line(one)}   {'met' if one['met'] else 'MISSED'}", soft_wrap=True, markup=False)
+    for rule in unjudged(run):
+        console.print(f"gate   {rule}   not judged, because the run is {run.status}", soft_wrap=True, markup=False)
     console.print(f"record {run.path}", soft_wrap=True, markup=False)
     if report:
         console.print(f"report {report}", soft_wrap=True, markup=False)
     if code == 3:
-        console.print(f"incomplete: status {run.status}; run the same command again to continue")
+        for one in run.missing()[:MOST]:
+            console.print(f"missing   {one}", soft_wrap=True, markup=False)
+        console.print(f"incomplete: status {run.status}; run the same command again to continue, or merge the shards with spar merge")
     return code
 
 

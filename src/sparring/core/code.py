@@ -129,7 +129,7 @@ class _Walk:
                 self.add(part)
         elif isinstance(thing, types.MethodType):
             self.add(thing.__func__)
-            self.add(thing.__self__)
+            self._called(thing.__self__)
         elif isinstance(thing, types.FunctionType):
             self._function(thing)
         elif isinstance(thing, type):
@@ -146,6 +146,15 @@ class _Walk:
             for one in _spread(value):
                 if isinstance(one, types.FunctionType | type | types.MethodType | functools.partial):
                     self.add(one)
+                elif callable(one) and not _foreign(type(one).__module__):
+                    self._called(one)
+
+    def _called(self, thing: Any) -> None:
+        """Take in an object that is called, or whose method is: its code, and its attributes by their content as far as this is stable."""
+        self.add(thing)
+        for name, value in getattr(thing, "__dict__", {}).items() if not isinstance(thing, type) else ():
+            if (content := _content(value)) is not None:
+                self.found.add(f"{type(thing).__qualname__}.{name} = {content}")
 
     def _function(self, function: types.FunctionType) -> None:
         self.found.add(f"function {function.__qualname__}")

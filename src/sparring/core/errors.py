@@ -11,6 +11,7 @@ SparringError
 ├── EndpointError         an endpoint that gives no answer, or none that can be used; exit code 3
 ├── Contradiction         an attack broke a sample that a certificate had proved: a fault of ours; exit code 3
 └── RecordError           a run folder that contradicts itself; exit code 3
+    └── StorageError      a file that cannot be written: the disk is full, read-only or in the way; exit code 3, or 2 before the first result
 """
 
 import difflib
@@ -88,6 +89,13 @@ class Contradiction(SparringError):
 
 class RecordError(SparringError):
     """Report a run folder that contradicts itself."""
+
+
+class StorageError(RecordError):
+    """Report a file or folder that cannot be written, such as on a full or read-only disk."""
+
+    def __init__(self, path: str, reason: str):
+        super().__init__(f"{path} cannot be written ({reason}): free space or choose another folder; the same command continues a run that was begun")
 
 
 class PluginWarning(UserWarning):

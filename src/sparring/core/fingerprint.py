@@ -20,9 +20,12 @@ def digest(*parts: bytes | str) -> str:
 def weights(module: nn.Module) -> list[bytes | str]:
     """Return the parameters and buffers of a module as parts for `digest`.
 
-    Each part has name, type and shape, and the bytes; quantised tensors count by their values, and what is no tensor by how it is written.
+    Buffers that are not persistent count too. Each part has name, type and shape, and the bytes; quantised tensors count by their values, and what is no
+    tensor by how it is written.
     """
-    return [part for name, value in module.state_dict().items() for part in _weight(name, value)]
+    stored = module.state_dict()
+    rest = {name: value for name, value in module.named_buffers() if name not in stored}
+    return [part for name, value in {**stored, **rest}.items() for part in _weight(name, value)]
 
 
 def _weight(name: str, value: Any) -> Iterator[bytes | str]:

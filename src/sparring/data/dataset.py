@@ -1,9 +1,10 @@
 """A data set: samples (id, x, y), a hash and a licence line."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,8 @@ from sparring.tasks.classes import Classes
 EXTRA = ("ids", "licence", "source")
 """Further fields that `Data.of` passes on."""
 
+DOMAINS = "describe the inputs with domain=sp.image(28, 28), sp.table(frame) or sp.text()"
+
 SHOWN = 20
 """Classes that a notebook shows."""
 
@@ -32,11 +35,11 @@ SHOWN = 20
 class Data:
     """Represent a data set in memory.
 
-    `load` and `Data.of` make data and check it; the constructor takes what is checked already.
+    `load` and `Data.of` make data from files and arrays; the constructor takes all parts. All of them check it against domain and task.
 
     Args:
         name: How people call the data.
-        ids: One per sample, unique and stable.
+        ids: One per sample, unique and stable; strings or whole numbers.
         x: A batch of the domain: float32 or float64 [n, channels, height, width] for images, float64 [n, columns] for tables, strings [n] for text.
         y: The true answers, int64 [n] for classes; what another task holds its class describes.
         domain: What the inputs are.
@@ -44,6 +47,9 @@ class Data:
         licence: One line, or "unknown".
         source: Where the data was read from.
         task: What an answer is.
+
+    Raises:
+        InputError: For inputs and answers that do not fit domain, task or each other, and for ids that are not one per sample.
 
     Example:
         >>> from sparring.data.load import load
@@ -62,8 +68,50 @@ class Data:
     task: Task = field(default_factory=Classes)
 
     def __post_init__(self) -> None:
-        if isinstance(self.task, Classes) and self.task.classes is None and len(self.classes) > 1:
-            object.__setattr__(self, "task", Classes(len(self.classes)))
+        if not isinstance(self.domain, Domain):
+            raise InputError(f"{self.name}: the domain is {self.domain!r}: {DOMAINS}")
+        if not isinstance(self.task, Task):
+            raise InputError(f"{self.name}: the task is {self.task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
+        if isinstance(self.classes, str) or not isinstance(self.classes, Sequence):
+            raise InputError(f"{self.name}: classes={shown(self.classes)}: give the names of the classes by number, as a list")
+        task, classes = self.task, [str(one) for one in self.classes]
+        if isinstance(task, Classes) and task.classes is None and len(classes) > 1:
+            task = Classes(len(classes))
+        try:
+            x = self.domain.check(self.x)
+            if len(x) == 0:
+                raise InputError("there are no samples: give at least one")
+            y = task.check(self.y, len(x))
+            task = task.measured(y)
+        except UsageError as error:
+            raise InputError(f"{self.name}: {error}") from error
+        if isinstance(task, Classes) and not classes:
+            classes = [str(number) for number in range(task.classes or int(y.max()) + 1)]
+            task = Classes(len(classes)) if task.classes is None and len(classes) > 1 else task
+        y = y.to(x.device) if isinstance(x, Tensor) else y
+        for name, value in {"ids": _ids(self.ids, len(x), self.name), "x": x, "y": y, "classes": classes, "task": task}.items():
+            object.__setattr__(self, name, value)
+
+    def derived(self, **changes: Any) -> "Data":
+        """Return the same data with some fields replaced, without checking them again.
+
+        It is for values that follow from checked ones.
+
+        Args:
+            changes: Fields of `Data`.
+
+        Returns:
+            The `Data` with these fields.
+
+        Example:
+            >>> from sparring.data.load import load
+            >>> load("digits", take=4).derived(name="four").name
+            'four'
+        """
+        made = object.__new__(type(self))
+        for one in fields(self):
+            object.__setattr__(made, one.name, changes.get(one.name, getattr(self, one.name)))
+        return made
 
     @classmethod
     @in_our_words
@@ -103,7 +151,7 @@ class Data:
         if isinstance(y, Domain) and domain is None:
             y, domain = None, y
         if not isinstance(domain, Domain):
-            raise InputError(f"{name}: the domain is {domain!r}: describe the inputs with domain=sp.image(28, 28), sp.table(frame) or sp.text()")
+            raise InputError(f"{name}: the domain is {domain!r}: {DOMAINS}")
         if isinstance(x, Dataset | DataLoader):
             if y is not None:
                 raise InputError(f"{name}: x is a {type(x).__name__}, whose items contain their labels: leave out y")
@@ -112,27 +160,13 @@ class Data:
             raise InputError(f"{name}: y is missing: give the true answers, or a torch Dataset or DataLoader of pairs (x, y)")
         elif take is not None:
             return cls.of(x, y, domain, name=name, classes=classes, task=task, **more).take(take)
-        try:
-            batch = domain.check(x)
-            count = len(batch)
-            if count == 0:
-                raise InputError("there are no samples: give at least one")
-            if task is not None and not isinstance(task, Task):
-                raise InputError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
-            task = task or Classes(len(classes) if classes and len(classes) > 1 else None)
-            labels = task.check(y, count)
-            task = task.measured(labels)
-        except UsageError as error:
-            raise InputError(f"{name}: {error}") from error
-        names = list(classes or ()) or ([str(number) for number in range(task.classes or int(labels.max()) + 1)] if isinstance(task, Classes) else [])
-        width = max(5, len(str(count - 1)))
-        ids = list(map(str, more.pop("ids", None) or ())) or [f"{name}/{place:0{width}d}" for place in range(count)]
-        if len(ids) != count:
-            raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: give one per sample, or leave them out")
-        if len(set(ids)) != count:
-            twice = next(one for one, times in Counter(ids).items() if times > 1)
-            raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own, or leave out the ids")
-        return cls(name, ids, batch, labels.to(batch.device) if isinstance(batch, Tensor) else labels, domain, [str(one) for one in names], task=task, **more)
+        ids: Any = more.pop("ids", None)
+        if ids is None or (hasattr(ids, "__len__") and len(ids) == 0):
+            count = len(x) if hasattr(x, "__len__") else 0
+            width = max(5, len(str(count - 1)))
+            ids = [f"{name}/{place:0{width}d}" for place in range(count)]
+        answers: Any = y
+        return cls(name, ids, x, answers, domain, list(classes or ()), task=Classes() if task is None else task, **more)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -176,7 +210,7 @@ class Data:
         if rows.ndim != 1 or rows.is_floating_point() or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self)):
             raise InputError(f"rows {rows.tolist()}: give a list of positions, 0 to {len(self) - 1}")
         places = rows.tolist()
-        return replace(self, ids=[self.ids[place] for place in places], x=self.x[rows], y=self.y[rows])
+        return self.derived(ids=[self.ids[place] for place in places], x=self.x[rows], y=self.y[rows])
 
     def numbered(self, names: Sequence[Any]) -> "Data":
         """Return the same samples with their classes numbered as in a list of names.
@@ -206,7 +240,7 @@ class Data:
             if name not in listed:
                 raise UnknownName(f"class of {self.name}", name, listed)
         places = torch.tensor([listed.index(name) if name in listed else -1 for name in self.classes], dtype=self.y.dtype, device=self.y.device)
-        return replace(self, y=places[self.y], classes=listed, task=Classes(len(listed)))
+        return self.derived(y=places[self.y], classes=listed, task=Classes(len(listed)))
 
     def take(self, count: int | None, seed: int | None = None) -> "Data":
         """Return the first `count` samples, or with a seed a random choice in the order of the data.
@@ -273,3 +307,21 @@ class Data:
             "licence": self.licence,
             "source": self.source,
         }
+
+
+def _ids(given: Any, count: int, name: str) -> list[str]:
+    """Return the ids of samples as strings; InputError where they are not one per sample, each another."""
+    cure = "give a list of strings or whole numbers, one per sample"
+    listed = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(listed, str) or not isinstance(listed, Sequence):
+        raise InputError(f"{name}: ids={shown(given)}: {cure}")
+    for one in listed:
+        if isinstance(one, bool) or not isinstance(one, str | int | np.integer | os.PathLike):
+            raise InputError(f"{name}: the sample id {one!r} is a {type(one).__name__}: {cure}")
+    ids = [str(one) for one in listed]
+    if len(ids) != count:
+        raise InputError(f"{name}: {len(ids)} sample ids for {count} samples: {cure}")
+    if len(set(ids)) != count:
+        twice = next(one for one, times in Counter(ids).items() if times > 1)
+        raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own")
+    return ids

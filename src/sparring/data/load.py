@@ -3,7 +3,6 @@
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def _answering(data: Data, task: Task | None) -> Data:
         return data
     if task.kind != data.task.kind:
         raise InputError(f"task={task.kind} does not fit {data.name}, which holds {data.task}: leave out task=, or give {data.task.kind}(...)")
-    return data if task.kind == "classes" else replace(data, y=task.check(data.y, len(data)), task=task.measured(data.y))
+    return data if task.kind == "classes" else data.derived(y=task.check(data.y, len(data)), task=task.measured(data.y))
 
 
 def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:

@@ -12,9 +12,11 @@ from torch.autograd.function import once_differentiable
 
 from sparring.core.domain import Batch
 from sparring.core.errors import LoadError, UnknownName
+from sparring.core.fingerprint import digest
 from sparring.core.foreign import in_our_words
 from sparring.core.victim import Graded, Objective
 from sparring.core.wrapped import Wrapped
+from sparring.models.state import State
 from sparring.models.torch import TorchVictim
 from sparring.models.wanted import VictimLike, victim_of
 
@@ -125,7 +127,12 @@ class BpdaVictim(Wrapped):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"bpda": self.part_name, "backward": self._said, "repaired": self.repaired}
+        code = {"backward state": digest(*State(self.backward).parts)} if callable(self.backward) else {}
+        return {"bpda": self.part_name, "backward": self._said, **code, "repaired": self.repaired}
+
+    @property
+    def complete(self) -> bool:
+        return super().complete and not State(self.backward).missing
 
 
 class _Through(torch.autograd.Function):

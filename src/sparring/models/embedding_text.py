@@ -14,6 +14,7 @@ from sparring.core.fingerprint import digest, weights
 from sparring.core.victim import Victim
 from sparring.domains.text import Strings
 from sparring.models.adapter import adapter
+from sparring.models.state import State
 from sparring.tasks.classes import Classes
 
 PADDING, UNKNOWN = 0, 1
@@ -87,7 +88,17 @@ class EmbeddingTextVictim(Victim):
 
     @property
     def fingerprint(self) -> str:
-        return digest(repr(self.model), f"{self.model.length} {self.model.lowercase}", "\n".join(self.model.vocabulary), *weights(self.model))
+        words = "\n".join(self.model.vocabulary)
+        return digest(repr(self.model), f"{self.model.length} {self.model.lowercase}", words, *weights(self.model.embedding), *self._own.parts)
+
+    @property
+    def complete(self) -> bool:
+        return not self._own.missing
+
+    @property
+    def _own(self) -> State:
+        """Return what the user wrote: the network, and perhaps a class of the model."""
+        return State([type(self.model), self.model.network])
 
     def describe(self) -> dict[str, Any]:
         count = sum(parameter.numel() for parameter in self.model.parameters())

@@ -18,6 +18,7 @@ from sparring.models.adapter import adapter
 from sparring.models.columns import fed, fitted_names, places_of, rearranged
 from sparring.models.http.form import example_of
 from sparring.models.label_estimator import label_count, label_scores, refuse_other_classes, sets_of
+from sparring.models.state import State, pickled
 from sparring.tasks.classes import Classes
 from sparring.tasks.labels import Labels
 from sparring.tasks.values import Values
@@ -121,20 +122,31 @@ class EstimatorVictim(Victim):
 
     @property
     def fingerprint(self) -> str:
-        """Return the hash of the skops form, which is stable.
+        """Return the hash of the skops form, which is stable, and of the user's code in it.
 
-        Estimators that skops cannot write are hashed by their parameters and pickled state.
+        Estimators that skops cannot write are hashed by all that they hold.
         """
-        import pickle
-
         import skops.io
 
+        code = [*State(written).parts] if (written := self._written) else []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return digest(_skops_content(skops.io.dumps(self.model)), str(sorted(self.exposes)))
+                return digest(_skops_content(skops.io.dumps(self.model)), str(sorted(self.exposes)), *code)
             except Exception:  # skops raises whatever the foreign object raises
-                return digest(pickle.dumps(self.model), str(sorted(self.exposes)))
+                return digest(*State(self.model).parts, str(sorted(self.exposes)))
+
+    @property
+    def complete(self) -> bool:
+        return self._written is not None and not State(self._written).missing
+
+    @property
+    def _written(self) -> list[Any] | None:
+        """Functions and classes of the user that the model holds; None where it cannot be read."""
+        try:
+            return pickled(self.model)[1]
+        except Exception:  # a foreign object may refuse in any way
+            return None
 
 
 def is_regressor(model: Any) -> bool:

@@ -1,7 +1,9 @@
 """What a function or an object computes with: code, constants, weights and whatever they hold, as parts of a hash."""
 
 import functools
+import io
 import pickle
+import sys
 import types
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
@@ -14,12 +16,15 @@ from sparring.core.fingerprint import weights
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range, np.generic, torch.dtype, torch.device)
 
+HELD = (*PLAIN, list, tuple, dict, set, frozenset, Tensor, np.ndarray, functools.partial)
+"""Attributes of a class that count, beside its functions."""
+
 MODELS = ("save_raw", "model_to_string")
 """Methods by which boosters of XGBoost and LightGBM write themselves."""
 
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-"""Where torch keeps functions that may change what a module answers."""
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Where torch keeps functions that may change what a module answers, or its gradients."""
 
 
 class State:
@@ -104,22 +109,25 @@ class State:
                 yield from self._of_object(value)
 
     def _of_function(self, function: types.FunctionType) -> Iterator[Any]:
-        yield from _code(function.__code__)
-        yield from (function.__defaults__, function.__kwdefaults__)
+        yield from (function.__defaults__, function.__kwdefaults__, vars(function))
         for cell in function.__closure__ or ():
             try:
                 yield cell.cell_contents
             except ValueError:  # not assigned yet
                 yield "empty"
-        space = function.__globals__
-        yield {name: space[name] for name in sorted(_names(function.__code__)) if name in space and not isinstance(space[name], types.ModuleType)}
+        if not _written_by_the_user(function.__module__):
+            yield f"{function.__module__}.{function.__qualname__}"
+            return
+        yield from _code(function.__code__)
+        names = sorted(_names(function.__code__))
+        yield _taken(function.__globals__, names)
 
     def _of_class(self, kind: type) -> Iterator[Any]:
         yield f"{kind.__module__}.{kind.__qualname__}"
-        if _ours_to_read(kind):
+        if _written_by_the_user(kind.__module__):
             for name, one in sorted(vars(kind).items()):
-                inner = getattr(one, "__func__", None) or getattr(one, "fget", None) or one
-                if isinstance(inner, (types.FunctionType, *PLAIN)) and name not in ("__doc__", "__module__", "__firstlineno__"):
+                inner = getattr(one, "__func__", None) or getattr(one, "fget", None) or getattr(one, "func", None) or one
+                if isinstance(inner, types.FunctionType) or (isinstance(inner, HELD) and not name.startswith("__")):
                     yield name
                     yield inner
             yield from kind.__bases__
@@ -129,12 +137,19 @@ class State:
             if callable(getattr(value, name, None)):
                 yield bytes(written) if not isinstance(written := getattr(value, name)(), str) else written.encode()
                 return
-        if _ours_to_read(type(value)) and hasattr(value, "__dict__"):
-            yield type(value)
-            yield vars(value)
+        if isinstance(inner := getattr(value, "__wrapped__", None), types.FunctionType):  # as functools.lru_cache makes it
+            yield inner
+            yield {name: one for name, one in getattr(value, "__dict__", {}).items() if one is not inner}
             return
+        if _written_by_the_user(type(value).__module__):
+            yield type(value)
+            if hasattr(value, "__dict__"):
+                yield vars(value)
+                return
         try:
-            yield pickle.dumps(value, protocol=4)
+            content, written = pickled(value)
+            yield content
+            yield written
         except Exception:  # a foreign object may refuse in any way
             if hasattr(value, "__dict__"):
                 yield vars(value)
@@ -142,16 +157,50 @@ class State:
                 self.missing.append(type(value).__name__)
 
 
+class _Pickler(pickle.Pickler):
+    """Write functions and classes of the user by name, and collect them: their code is no part of what pickle writes."""
+
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file, protocol=4)
+        self.written: list[Any] = []
+
+    def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, types.FunctionType | type) and _written_by_the_user(thing.__module__):
+            self.written.append(thing)
+            return str, (thing.__qualname__,)
+        return NotImplemented
+
+
+def pickled(value: Any) -> tuple[bytes, list[Any]]:
+    """Return what pickle writes of an object, and the user's functions and classes in it."""
+    pickler = _Pickler(file := io.BytesIO())
+    pickler.dump(value)
+    return file.getvalue(), pickler.written
+
+
 _OF_TORCH = frozenset({"_parameters", "_buffers", "_modules", "training", *(name for name in vars(nn.Module()) if name.endswith("_hooks") or "_hook" in name)})
 """Attributes of torch's own bookkeeping; weights and inner modules are read by themselves."""
 
 
-def _ours_to_read(kind: type) -> bool:
-    """Whether a class was written by the user, so that its code is no part of an installed package."""
-    import sys
+def _written_by_the_user(module: str | None) -> bool:
+    """Whether a module is no part of Python, of an installed package or of this one, so that its code counts."""
+    top = (module or "").partition(".")[0]
+    if top in sys.stdlib_module_names or top in ("torch", "numpy", "sparring"):
+        return False
+    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
+    return "site-packages" not in file and "dist-packages" not in file
 
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
-    return kind.__module__ not in sys.builtin_module_names and "site-packages" not in file and not kind.__module__.startswith(("torch", "numpy", "sparring."))
+
+def _taken(space: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """What code takes by these names from its globals, and from the modules of the user among them."""
+    found = {}
+    for name in names:
+        value = space.get(name)
+        if not isinstance(value, types.ModuleType):
+            found.update({name: value} if name in space else {})
+        elif _written_by_the_user(value.__name__):
+            found[name] = _taken(vars(value), [one for one in names if one != name])
+    return found
 
 
 def _code(code: types.CodeType) -> Iterator[Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +14,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparring.core.errors import LoadError, RecordError
+from sparring.core.errors import LoadError, RecordError, StorageError
 from sparring.records.schema_1 import FIRST_ROW, upgraded, upgraded_rows
 from sparring.records.store import Store
 
 SCHEMA = 2
+
+AGAIN = "delete it and run the same command again, which computes it anew"
+POINTS_LOST = "delete it; the rows stay valid"
+"""What to do with a damaged part, and with damaged points."""
+
+CHECKSUM = "checksum"
+"""Name of the last entry of run.json: a hash of the others."""
 
 ROW = pa.schema(
     [
@@ -52,7 +59,7 @@ class Points(NamedTuple):
 def key_of(description: Any) -> str:
     """Return a short, stable hash of plain JSON: the address of a cell or a run."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _hash(text.encode())[:16]
 
 
 def json_text(content: Any) -> str:
@@ -95,25 +102,57 @@ class Record:
         if not isinstance(header, dict) or header.get("schema") not in (1, SCHEMA):
             found = header.get("schema") if isinstance(header, dict) else type(header).__name__
             raise RecordError(f"{store.url} has schema {found!r}; this version reads 1 and {SCHEMA}: use the version of Sparring that wrote it")
+        _check_header(header, store.url)
         if header["schema"] == 1:
             header = upgraded(header)
         if lacking := [name for name in ("id", "status", "started", "resumed", "cases", "gate") if name not in header]:
             raise RecordError(f"{store.url}/run.json lacks {', '.join(lacking)}: delete it and run the same command again; finished batches are kept")
+        if header["status"] == "running" and not store.busy():  # its process was killed
+            header["status"] = "interrupted"
         return cls(store, header)
 
     def save_header(self) -> None:
-        """Write run.json atomically."""
-        self.store.write("run.json", json_text(self.header).encode())
+        """Write run.json atomically, with a checksum as its last entry."""
+        self.store.write("run.json", json_text(self._signed()).encode())
+
+    def save_end(self) -> None:
+        """Write run.json at the end of a run that failed, also where the disk is full."""
+        try:
+            self.save_header()
+        except StorageError:
+            self.store.overwrite("run.json", json.dumps(self._signed()).encode())
+
+    def _signed(self) -> dict[str, Any]:
+        plain = json.loads(json_text(self.header))
+        return {**plain, CHECKSUM: _hash(json.dumps(plain).encode())}
 
     def add_part(self, cell: str, name: str, rows: dict[str, list[Any]], points: Points | None = None) -> None:
-        """Write one finished batch of a cell: points first, because rows mark it as complete."""
+        """Write one finished batch of a cell: points first, because rows mark it as complete.
+
+        The names of both files end in a checksum of their content and place.
+        """
         if points is not None and len(points.ids):
             packed = io.BytesIO()
             np.savez_compressed(packed, ids=np.asarray(points.ids), before=points.before, after=points.after)
-            self.store.write(f"cells/{cell}/points/{name}.npz", packed.getvalue())
+            self._write(f"cells/{cell}/points/{name}", ".npz", packed.getvalue())
         written = io.BytesIO()
-        pq.write_table(pa.table(rows, schema=self.schema(cell)), written)
-        self.store.write(f"cells/{cell}/{name}.parquet", written.getvalue())
+        pq.write_table(pa.table(rows, schema=self.schema(cell)), written, write_page_checksum=True)
+        self._write(f"cells/{cell}/{name}", ".parquet", written.getvalue())
+
+    def _write(self, path: str, suffix: str, content: bytes) -> None:
+        self.store.write(f"{path}.{_stamp(path, content)}{suffix}", content)
+
+    def content(self, path: str, cure: str = AGAIN) -> bytes:
+        """Return the content of a part, or of its points.
+
+        Raises:
+            RecordError: Where it is not what was written there.
+        """
+        content = self.store.read(path)
+        stem, *stamp = path.rpartition(".")[0].rsplit(".", 1)  # older parts have no checksum
+        if stamp and stamp[0] != _stamp(stem, content):
+            raise RecordError(f"{self.store.path(path)} is damaged, because its checksum is another: {cure}")
+        return content
 
     def schema(self, cell: str) -> pa.Schema:
         """Return the columns of a cell: those of every record, then those of its aim."""
@@ -126,7 +165,7 @@ class Record:
 
     def rows(self, cell: str) -> pd.DataFrame:
         """Return all rows of a cell in the order of the data, each sample once."""
-        parts = [self._part(cell, name) for name in self.store.names(f"cells/{cell}", ".parquet")]
+        parts = [self.part(cell, name) for name in self.store.names(f"cells/{cell}", ".parquet")]
         frame = pa.concat_tables([self.schema(cell).empty_table(), *parts]).to_pandas()
         return frame.drop_duplicates("id").sort_values("position", ignore_index=True)
 
@@ -135,39 +174,47 @@ class Record:
         rows = self.rows(cell)
         return dict(zip(rows["id"].tolist(), zip(rows["status"].tolist(), rows["note"].tolist(), strict=True), strict=True))
 
-    def _part(self, cell: str, name: str) -> pa.Table:
+    def part(self, cell: str, name: str) -> pa.Table:
+        """Return the rows of one part, in the columns of this version.
+
+        Raises:
+            RecordError: Where it is damaged or holds something else.
+        """
         path = f"cells/{cell}/{name}"
         try:
-            part = pq.read_table(io.BytesIO(self.store.read(path)))
+            part = pq.read_table(io.BytesIO(self.content(path)))
         except (pa.ArrowException, OSError) as error:
-            raise RecordError(f"{self.store.path(path)} cannot be read ({error}): delete it and run the same command again") from error
+            raise RecordError(f"{self.store.path(path)} cannot be read ({error}): {AGAIN}") from error
         if part.schema.names == FIRST_ROW:
             part = upgraded_rows(part)
         expected = self.schema(cell)
         if part.schema.names != expected.names:
-            raise RecordError(f"{self.store.path(path)} has columns {part.schema.names}, expected {expected.names}: delete it and run the same command again")
+            raise RecordError(f"{self.store.path(path)} has columns {part.schema.names}, expected {expected.names}: {AGAIN}")
         try:
             return part.cast(expected)
         except pa.ArrowException as error:
-            raise RecordError(f"{self.store.path(path)} has unexpected column types ({error}): delete it and run the same command again") from error
+            raise RecordError(f"{self.store.path(path)} has unexpected column types ({error}): {AGAIN}") from error
 
     def points(self, cell: str) -> Points:
         """Return the stored points of a cell as packed arrays; see `Domain.unpack`."""
         folder = f"cells/{cell}/points"
-        ids: list[str] = []
-        before: list[np.ndarray] = []
-        after: list[np.ndarray] = []
-        for name in self.store.names(folder, ".npz"):
-            try:
-                with np.load(io.BytesIO(self.store.read(f"{folder}/{name}")), allow_pickle=False) as stored:
-                    found = stored["ids"].tolist(), stored["before"], stored["after"]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                raise RecordError(f"{self.store.path(folder)}/{name} cannot be read ({error}): delete it; the rows stay valid") from error
-            ids += found[0]
-            before.append(found[1])
-            after.append(found[2])
-        empty = np.zeros((0,))
-        return Points(ids, np.concatenate(before) if before else empty, np.concatenate(after) if after else empty)
+        found = [self.points_in(f"{folder}/{name}") for name in self.store.names(folder, ".npz")]
+        if not found:
+            return Points([], np.zeros((0,)), np.zeros((0,)))
+        ids, before, after = zip(*found, strict=True)
+        return Points([one for part in ids for one in part], np.concatenate(before), np.concatenate(after))
+
+    def points_in(self, path: str) -> Points:
+        """Return the stored points of one batch.
+
+        Raises:
+            RecordError: Where the file is damaged.
+        """
+        try:
+            with np.load(io.BytesIO(self.content(path, POINTS_LOST)), allow_pickle=False) as stored:
+                return Points(stored["ids"].tolist(), stored["before"], stored["after"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise RecordError(f"{self.store.path(path)} cannot be read ({error}): {POINTS_LOST}") from error
 
     def table(self) -> pd.DataFrame:
         """Return one row per sample and attack.
@@ -192,13 +239,42 @@ class Record:
         filled = [frame for frame in frames if len(frame)]
         return pd.concat(filled or frames[:1], ignore_index=True) if frames else pd.DataFrame(columns=ROW.names)
 
-    def merge(self, others: Iterable["Record"]) -> None:
-        """Copy the parts of other workers' folders of the same run into this one."""
-        for other in others:
-            if other.header["id"] != self.header["id"]:
-                raise RecordError(f"{other.store.url} belongs to run {other.header['id']}, this one to {self.header['id']}: merge only shards of one run")
-            for cell in other.store.names("cells"):
-                for folder in (f"cells/{cell}", f"cells/{cell}/points"):
-                    for name in other.store.names(folder):
-                        if name.endswith((".parquet", ".npz")):
-                            self.store.write(f"{folder}/{name}", other.store.read(f"{folder}/{name}"))
+    def missing(self) -> list[str]:
+        """Return what the record lacks of what its header announces, one sentence per cell.
+
+        The list is empty where the record is complete.
+        """
+        found = []
+        for case in self.header["cases"]:
+            count = expected(case)
+            for cell in case["cells"]:
+                rows = self.rows(cell["key"])
+                absent = sorted(set(range(count)) - set(rows["position"].tolist()))
+                if absent or len(rows) != count:
+                    where = f", positions {absent[0]} to {absent[-1]}" if absent else ""
+                    found.append(f"{case['name']}, {cell['attack']['say']}: {len(rows)} of {count} rows{where} (cells/{cell['key']})")
+        return found
+
+
+def expected(case: Mapping[str, Any]) -> int:
+    """Return how many units a case in a header has, each with one row per cell."""
+    return int(case.get("n", case["data"].get("n", 0)))
+
+
+def _check_header(header: dict[str, Any], url: str) -> None:
+    """Take the checksum out of a header; raise RecordError where it is not that of the rest. Older headers have none."""
+    last = next(reversed(header.values()))
+    stamp = header.pop(CHECKSUM, None)
+    if stamp is None and not (isinstance(last, str) and len(last) == len(_hash(b""))):  # a checksum whose name was damaged is the last one still
+        return
+    if stamp != _hash(json.dumps(header).encode()):
+        raise RecordError(f"{url}/run.json is damaged, because its checksum is another: delete it and run the same command again; finished batches are kept")
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _stamp(path: str, content: bytes) -> str:
+    """Return a checksum of a part that belongs to its place: it does not fit where the file is moved to."""
+    return _hash(path.encode() + b"\n" + content)[:16]

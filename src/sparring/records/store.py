@@ -1,13 +1,28 @@
 """Files of a run, on disk or in any fsspec store; files are written atomically."""
 
+import contextlib
 import os
+import time
 import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import fsspec
 import fsspec.core
 
-from sparring.core.errors import LoadError
+from sparring.core.errors import LoadError, RecordError, StorageError
+
+try:
+    import fcntl
+except ImportError:  # a system without it; folders are not locked there
+    fcntl = None
+
+PATIENCE = 2.0
+"""Seconds to wait for a lock, because others hold it for a moment, to look or to sweep."""
+
+LEFT = f"*.{'[0-9a-f]' * 32}.tmp"
+"""Names of files that are being written."""
 
 
 class Store:
@@ -33,22 +48,117 @@ class Store:
         return self.files.exists(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file."""
-        return self.files.cat_file(self.path(name))
+        """Return the content of a file.
+
+        Raises:
+            RecordError: Where it cannot be read.
+        """
+        try:
+            return self.files.cat_file(self.path(name))
+        except OSError as error:
+            raise RecordError(f"{self.path(name)} cannot be read ({error.strerror or error}): check the path and its permissions") from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write a whole file.
 
         On a disk it is written aside and renamed; object stores do so by themselves.
+
+        Raises:
+            StorageError: Where it cannot be written; nothing is left behind.
         """
-        path = self.path(name)
-        self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        if not self.local:
-            self.files.pipe_file(path, content)
+        self.write_all([(name, lambda: content)])
+
+    def write_all(self, files: Sequence[tuple[str, Callable[[], bytes]]]) -> None:
+        """Write several files: all of them, or on a disk none if one fails.
+
+        Each comes with a function that returns its content.
+
+        Raises:
+            StorageError: Where one cannot be written; nothing is left behind.
+        """
+        asides: list[tuple[str, str]] = []
+        path = self.root
+        try:
+            for name, content in files:
+                path = self.path(name)
+                self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+                if not self.local:
+                    self.files.pipe_file(path, content())
+                    continue
+                asides.append((f"{path}.{uuid.uuid4().hex}.tmp", path))
+                self.files.pipe_file(asides[-1][0], content())
+            for aside, path in asides:
+                os.replace(aside, path)
+        except OSError as error:
+            raise StorageError(path, error.strerror or str(error)) from error
+        finally:
+            for aside, _ in asides:
+                with contextlib.suppress(OSError):  # renamed already, or never made
+                    Path(aside).unlink()
+
+    def overwrite(self, name: str, content: bytes) -> None:
+        """Write over a file in its place, for a disk without room for a second one.
+
+        Does nothing where this fails too.
+        """
+        if self.local:
+            with contextlib.suppress(OSError), Path(self.path(name)).open("r+b") as file:
+                file.write(content)
+                file.truncate()
+
+    def sweep(self) -> None:
+        """Take away what a killed process left half written.
+
+        To be called by the only process that writes here.
+        """
+        for left in Path(self.root).rglob(LEFT) if self.local else ():
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+    @contextlib.contextmanager
+    def locked(self, shared: bool = False) -> Iterator[None]:
+        """Keep other processes from writing into this folder meanwhile.
+
+        The system releases the lock when the process ends. shared: let others in that share it too.
+        A folder that is not on a disk, or on one without locks, is not locked.
+
+        Raises:
+            StorageError: Where the folder cannot be made or opened.
+            RecordError: Where another process holds the lock.
+        """
+        if not self.local or fcntl is None:
+            yield
             return
-        aside = f"{path}.{uuid.uuid4().hex}.tmp"
-        self.files.pipe_file(aside, content)
-        os.replace(aside, path)
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            folder = os.open(self.root, os.O_RDONLY)
+        except OSError as error:
+            raise StorageError(str(error.filename or self.root), error.strerror or str(error)) from error
+        try:
+            alone = _lock(folder, fcntl.LOCK_EX, 0.0 if shared else PATIENCE)
+            if alone:
+                self.sweep()
+            if not (_lock(folder, fcntl.LOCK_SH, PATIENCE) if shared else alone):
+                raise RecordError(f"another process is writing into {self.root}: wait until it has ended, or give another out=")
+            yield
+        finally:
+            os.close(folder)
+
+    def busy(self) -> bool:
+        """Return whether a process may be writing into this folder; True where this cannot be known."""
+        if not self.local or fcntl is None:
+            return True
+        try:
+            folder = os.open(self.root, os.O_RDONLY)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(folder)
+        return False
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
         """Return the names of the files (or folders) directly in a folder, sorted.
@@ -64,3 +174,20 @@ class Store:
     def inner(self, name: str) -> "Store":
         """Return the store of a folder within this one."""
         return Store(f"{self.url.rstrip('/')}/{name}")
+
+
+def _lock(folder: int, kind: int, patience: float) -> bool:
+    """Lock an open folder, and return whether no other process kept this one from it; patience: in seconds."""
+    assert fcntl
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(folder, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        except OSError:  # a file system without locks
+            return True
+        else:
+            return True

@@ -1,6 +1,12 @@
 """Lists of instances: every line gets its row, whatever happens, and no row is made twice."""
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from certification.vnnlib.small import absolute, identity, write_property
@@ -9,6 +15,7 @@ from sparring.certification.vnnlib import instance
 from sparring.certification.vnnlib.instances import Row, read_instances, read_results, run_instances
 from sparring.core.errors import LoadError
 
+SOURCES = Path(__file__).parents[3] / "src"
 ANSWERS = {"safe": "unsat", "unsafe": "sat"}
 
 
@@ -142,3 +149,29 @@ def test_other_tables_are_not_overwritten(listed, tmp_path, text):
     with pytest.raises(LoadError, match="write to another file"):
         run_instances(listed, out)
     assert out.read_text() == text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
+def test_a_signal_ends_the_workers_too(listed):
+    """SIGTERM while both are busy for long: they end with the command, which says so."""
+    busy = "import pathlib, time\nif b'spawn_main' in pathlib.Path('/proc/self/cmdline').read_bytes():\n    time.sleep(1000)\n"
+    (listed.parent / "sitecustomize.py").write_text(busy)
+    words = [sys.executable, "-m", "sparring", "certify", "--instances", listed, "--out", listed.parent / "results.csv", "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCES}{os.pathsep}{listed.parent}"}
+    command = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+    while len(workers := [int(one) for one in children.read_text().split() if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]) < 2:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    command.send_signal(signal.SIGTERM)
+    try:
+        _, said = command.communicate(timeout=20)
+    finally:
+        left = [one for one in workers if Path(f"/proc/{one}").exists()]
+        for one in left:
+            os.kill(one, signal.SIGKILL)
+        command.kill()
+    assert command.returncode == 3
+    assert "stopped by SIGTERM" in said
+    assert not left

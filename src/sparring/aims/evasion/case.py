@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from sparring.aims.case import Case, Cell, Progress, Settings, check_data, confirm
-from sparring.aims.evasion.batch import Batch, carry_out_attack, carry_out_clean
+from sparring.aims.case import Case, Cell, Progress, Settings, check_data, confirm, refuse_unknown
+from sparring.aims.evasion.batch import Batch, carry_out_attack, carry_out_clean, threat_criterion
 from sparring.aims.evasion.certificates import certify_batch, check_against
 from sparring.attacks.attack import Attack
 from sparring.attacks.loop import iterate
@@ -87,8 +86,19 @@ class EvasionCase(Case):
                 said = str(error).strip().splitlines() or [""]
                 raise LoadError(f"{self.victim.name} cannot take {self.data.domain}: {type(error).__name__}: {said[0]}") from error
 
-    def ask_again(self, rows: pd.DataFrame) -> None:
-        confirm(self.name, self.victim, self.data, rows)
+    def ask_again(self, progress: Progress) -> None:
+        def again(ids: list[str]) -> dict[str, Sequence[Any]]:
+            places = torch.tensor([self.data.ids.index(one) for one in ids])
+            data, threat = self.data.rows(places), self.clean_threat().take(places)
+            criterion = threat_criterion(threat, data, self.victim, progress.settings)
+            with self.victim.session():
+                verdicts = judge(self.victim, data.x, data.x, criterion, threat, torch.zeros(len(data), dtype=torch.bool, device=data.y.device), data.y)
+            return {"given": self.victim.task.pack(verdicts.answers), "margin": verdicts.margin.tolist()}
+
+        confirm(self.name, self.victim, progress, CLEAN, again)
+        for attack in self.attacks:
+            others = [one for one in attack.models if one.fingerprint != self.victim.fingerprint]
+            refuse_unknown(self.name, progress, str(attack), others)
 
     def clean_threat(self) -> Threat:
         """Return the threat without a change, under which any wrong answer counts."""

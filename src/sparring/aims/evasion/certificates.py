@@ -67,8 +67,10 @@ def check_against(batch: Batch, attack: Attack, statistical: Set[str]) -> None:
     file = f"contradictions/{cell}-{batch.name}.npz"
     record.store.write(file, packed.getvalue())
     said = batch.proved[broken[0]]
-    record.header["contradictions"].append({"case": batch.progress.case, "certificate": said, "attack": str(attack), "ids": ids, "file": file})
-    record.save_header()
+    found = {"case": batch.progress.case, "certificate": said, "attack": str(attack), "ids": ids, "file": file}
+    if found not in record.header["contradictions"]:
+        record.header["contradictions"].append(found)
+        record.save_header()
     raise Contradiction(
         f"{attack} broke {len(ids)} of the samples certified by {said}, such as {ids[0]}: the results of this case are invalid. "
         f"{record.store.path(file)} holds inputs and points; please report this bug"

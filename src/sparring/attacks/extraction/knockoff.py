@@ -1,7 +1,5 @@
 """Knockoff: ask the model about inputs at hand, and train a copy on its answers."""
 
-from dataclasses import replace
-
 from sparring.attacks.extraction.probe import ExtractionProbe
 from sparring.attacks.method import method
 from sparring.core.taxonomy import EXTRACTION
@@ -23,7 +21,7 @@ def knockoff(probe: ExtractionProbe, *, queries: int = 1000) -> Victim:
     """
     rows = probe.order()[:queries].sort().values
     answers = probe.ask(rows)
-    return probe.train(replace(probe.pool.rows(rows), y=answers.to(probe.pool.y)))
+    return probe.train(probe.pool.rows(rows).derived(y=answers.to(probe.pool.y)))
 
 
 @method(aim="extraction", cites="", control=True)

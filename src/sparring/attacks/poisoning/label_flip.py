@@ -1,7 +1,5 @@
 """Label flips: some training samples get the label of another class."""
 
-from dataclasses import replace
-
 import torch
 
 from sparring.attacks.method import method
@@ -36,7 +34,7 @@ def label_flip(workshop: Workshop) -> Data:
     order = (x - centres[data.y]).norm(dim=1).argsort(stable=True)[: workshop.most]
     y = data.y.clone()
     y[order] = nearest[data.y[order]]
-    return replace(data, y=y)
+    return data.derived(y=y)
 
 
 @method(aim="poisoning", cites="Biggio, Nelson, Laskov 2011, ACML", control=True)
@@ -54,7 +52,7 @@ def random_flip(workshop: Workshop) -> Data:
     step = workshop.rng.draw("label").integers(classes - 1, 1).squeeze(1) + 1
     y = data.y.clone()
     y[order] = (data.y[order] + step[order]) % classes
-    return replace(data, y=y)
+    return data.derived(y=y)
 
 
 def _classes(data: Data) -> int:

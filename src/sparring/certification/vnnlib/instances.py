@@ -158,12 +158,17 @@ def _decided(
     if workers <= 1 or len(instances) <= 1:
         yield from (decide_one(folder, one, seconds, counterexamples, proofs) for one in instances)
         return
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
     try:
         waiting = [pool.submit(decide_one, folder, one, seconds, counterexamples, proofs) for one in instances]
         yield from (future.result() for future in as_completed(waiting))
     except BrokenProcessPool as error:
         raise SparringError("a worker process died, perhaps for lack of memory: run the same command again, with fewer --workers if needed") from error
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()  # else they would end their instances first
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

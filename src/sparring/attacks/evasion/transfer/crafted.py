@@ -47,6 +47,10 @@ class Crafted(Attack):
         return cls(attack.name, attack.search, needs, frozenset(), *about, nist=attack.nist, atlas=attack.atlas, sources=sources, inner=attack)
 
     @property
+    def models(self) -> tuple[Victim, ...]:
+        return self.sources
+
+    @property
     def origin(self) -> str:
         """Return the names of the sources, joined by +."""
         return "+".join(one.name for one in self.sources)

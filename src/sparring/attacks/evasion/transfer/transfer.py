@@ -213,6 +213,10 @@ class Transfer(Attack):
             return f"the pool does not fit {victim.name}: {error}"
         return None if len(pool.y.unique()) > 1 else "all images of the pool are of one class: give a pool of several classes"
 
+    @property
+    def models(self) -> tuple[Victim, ...]:
+        return self.surrogates
+
     def describe(self) -> dict[str, Any]:
         """Return the description of every attack, with a hash of every surrogate and of the pool.
 
