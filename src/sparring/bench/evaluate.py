@@ -10,6 +10,7 @@ from torch import Tensor
 from sparring.aims.case import Case, Progress, Settings
 from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
+from sparring.core.address import without_secrets
 from sparring.core.errors import Contradiction
 from sparring.core.events import Listener
 from sparring.core.registry import find
@@ -47,7 +48,7 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
             _carry_out_case(case, about, one)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        record.header.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
+        record.header.update(status=status, error=without_secrets(f"{type(error).__name__}: {error}"), ended=now())
         record.save_header()
         raise
     finish(record)

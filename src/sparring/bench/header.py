@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.bench.environment import environment
+from sparring.core.address import without_secrets
 from sparring.core.errors import PlanError
 from sparring.records.record import SCHEMA, Record
 from sparring.records.store import Store
@@ -31,8 +32,8 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
             new.update({name: known[name] for name in ("checks", "reevaluation") if name in known})
     program = Path(sys.argv[0])
     ours = program.name == "spar" or (program.name == "__main__.py" and program.parent.name == "sparring")  # the latter from python -m sparring
-    command = shlex.join(["spar" if ours else program.name, *sys.argv[1:]])  # can be pasted into a shell
-    header.update(command=command, plan=plan, environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
+    command = shlex.join(["spar" if ours else program.name, *without_secrets(sys.argv[1:])])  # can be pasted into a shell
+    header.update(command=command, plan=without_secrets(plan), environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
     record = Record(store, header)
     record.save_header()
     return record
