@@ -122,13 +122,15 @@ def _list(instances: str, out: str, timeout: float | None, counterexamples: str 
 
 
 def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proof: str | None, json: bool, quiet: bool) -> int:
-    import pandas as pd
-
     from sparring.bench.plan import Plan
-    from sparring.certification.certify import certify
     from sparring.core.errors import PlanError
 
     plan = Plan.of(changes)
+
+    import pandas as pd
+
+    from sparring.certification.certify import certify
+
     if proof is not None and len(plan.evasion_cases()) > 1:
         raise PlanError(f"--proof {proof}: a proof file holds one model and threat, but the plan has {len(plan.evasion_cases())} cases: name one")
     tables, kept = {}, 0

@@ -41,19 +41,8 @@ def command(
       spar doctor zoo:digits-plain data=digits
       spar doctor zoo:digits-plain data=digits threat="linf 0.1" --remedies
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    from sparring.bench.api import reevaluate
     from sparring.bench.plan import Plan
-    from sparring.cli.summary import print_json
     from sparring.core.errors import PlanError
-    from sparring.core.threat import Threat
-    from sparring.data.load import load
-    from sparring.diagnosis.doctor import examine, trust
-    from sparring.models.load import load_model
-    from sparring.threats.balls import Linf
-    from sparring.threats.goals import Untargeted
 
     stray, changes = read_words([*(words or []), *context.args])
     if stray:
@@ -63,6 +52,19 @@ def command(
         raise PlanError("doctor needs samples: add data=digits or data=FILE")
     if (deep or remedies) and len(plan.threat) != 1:
         raise PlanError('--deep and --remedies attack the model, so they need one threat: add threat="linf 0.1", for example')
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from sparring.bench.api import reevaluate
+    from sparring.cli.summary import print_json
+    from sparring.core.threat import Threat
+    from sparring.data.load import load
+    from sparring.diagnosis.doctor import examine, trust
+    from sparring.models.load import load_model
+    from sparring.threats.balls import Linf
+    from sparring.threats.goals import Untargeted
+
     if deep or remedies:
         case = plan.evasion_cases()[0]
         victim, data, threat = case.victim, case.data, case.threat

@@ -41,12 +41,22 @@ def command(
       spar harden model=zoo:digits-plain data=digits threat="linf 0.1" \\
           recipe=ibp epochs=40 out=robust.safetensors
     """
+    from sparring.bench.plan import Plan
+    from sparring.core.errors import PlanError, UnknownName
+
+    stray, given = read_words([*(words or []), *context.args])
+    missing = [name for name in ("model", "data", "threat", "out") if name not in given]
+    if stray or missing:
+        raise PlanError(f"cannot read {stray!r}: write key=value" if stray else f"spar harden needs {', '.join(f'{name}=...' for name in missing)}")
+    file = Path(str(given["out"])).expanduser()
+    if file.suffix != ".safetensors":
+        raise PlanError(f"out={given['out']}: weights are written as safetensors; give a name that ends in .safetensors")
+    case = Plan.of({name: given[name] for name in ("model", "weights", "data", "take", "threat") if name in given} | {"split": given.get("split", "train")})
+
     import safetensors.torch
 
-    from sparring.bench.plan import Plan
     from sparring.cli.process import tune_allocator
     from sparring.cli.summary import print_json
-    from sparring.core.errors import PlanError, UnknownName
     from sparring.core.registry import find
     from sparring.data.load import load
     from sparring.defences.training.harden import RENAMED, harden
@@ -54,10 +64,6 @@ def command(
     from sparring.defences.training.radius_schedule import RadiusSchedule
 
     tune_allocator()
-    stray, given = read_words([*(words or []), *context.args])
-    missing = [name for name in ("model", "data", "threat", "out") if name not in given]
-    if stray or missing:
-        raise PlanError(f"cannot read {stray!r}: write key=value" if stray else f"spar harden needs {', '.join(f'{name}=...' for name in missing)}")
     recipe = str(given.get("recipe", "ibp"))
     known = find("recipe", recipe).defaults
     for old in [name for name in RENAMED if name in given and name not in known]:
@@ -67,10 +73,6 @@ def command(
     for name in own:
         if name not in known:
             raise UnknownName("key", name, [*KEYS, *known])
-    file = Path(str(given["out"])).expanduser()
-    if file.suffix != ".safetensors":
-        raise PlanError(f"out={given['out']}: weights are written as safetensors; give a name that ends in .safetensors")
-    case = Plan.of({name: given[name] for name in ("model", "weights", "data", "take", "threat") if name in given} | {"split": given.get("split", "train")})
     threats = [one.threat for one in case.evasion_cases()]
     if len(threats) != 1:
         raise PlanError("spar harden takes one model and one threat; the plan has several")

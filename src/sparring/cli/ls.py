@@ -41,23 +41,23 @@ def command(
       spar ls checks D6
       spar ls runs
     """
-    from sparring.cli.listing import rows_of
-    from sparring.cli.matrix import matrix
-    from sparring.cli.summary import print_json
     from sparring.core.errors import UnknownName
 
     if kind == "rungs":
         typer.echo("rungs are now called verifiers: spar ls verifiers", err=True)
         kind = "verifiers"
-    rows: list[dict[str, Any]]
-    if tasks and kind in (*KINDS, "runs"):
-        rows = matrix(kind, KINDS.get(kind, kind))
-    elif kind == "runs":
-        rows = _runs(out)
-    elif kind in KINDS:
-        rows = rows_of(kind)
-    else:
+    if kind not in (*KINDS, "runs"):
         raise UnknownName("kind", kind, [*KINDS, "runs"])
+
+    from sparring.cli.listing import rows_of
+    from sparring.cli.matrix import matrix
+    from sparring.cli.summary import print_json
+
+    rows: list[dict[str, Any]]
+    if tasks:
+        rows = matrix(kind, KINDS.get(kind, kind))
+    else:
+        rows = _runs(out) if kind == "runs" else rows_of(kind)
     rows = rows if aim is None else _about(aim, kind, rows)
     rows = [row for row in rows if any(fnmatch.fnmatchcase(row[key], pattern) for key in ("name", "code") if key in row)]
     if json:
