@@ -62,9 +62,9 @@ def _request(plan: "Plan", chosen: Aim) -> Request:
     """Return the request for the aim, with everything loaded."""
     split = plan.split or ("all" if plan.members and not is_list(plan.members) else None)
     data = load(str(plan.data), split=split, take=plan.take, target=plan.target, deployed=plan.deployed, task=plan.task, classes=plan.classes or None)
-    settings = {"search": plan.search} if plan.search else {}
-    victims = [load_model(reference, data, weights=plan.weights, settings=settings) for reference in plan.model]
-    sources = [[load_model(part.strip(), data, settings=settings) for part in written.split("+")] for written in plan.source]
+    victims = [load_model(reference, data, weights=plan.weights, settings=plan.of_models()) for reference in plan.model]
+    searched = {"search": plan.search} if plan.search else {}
+    sources = [[load_model(part.strip(), data, settings=searched) for part in written.split("+")] for written in plan.source]
     threats = [_threat(plan, written) if chosen.threat == "space" else read_thing(chosen.threat, written) for written in plan.threat]
     fits = [read_fit(written) for written in plan.fit] if "fit" in chosen.keys else []
     members = read_members(plan.members, str(plan.data), target=plan.target, deployed=plan.deployed, task=plan.task) if plan.members else None

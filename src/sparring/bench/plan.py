@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sparring.core.arguments import said, shown
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.events import Listener
-from sparring.core.expression import split_list, unquoted
+from sparring.core.expression import numbers_of, split_list, unquoted
 from sparring.core.foreign import ours
 from sparring.core.registry import everything, find
 
@@ -26,7 +26,15 @@ OF_THE_RUN = ("seed", "batch", "cascade", "points", "self_check", "shard", "out"
 """Keys that hold for a whole run, so none of its evaluations may have its own."""
 
 
-WRITTEN: dict[Any, str] = {list[str]: "a string, or a list of strings", list[dict[str, Any]]: "a list of mappings from key to value"}
+OF_MODELS = ("search", "mean", "std", "scale", "layout", "output")
+"""Keys that say how models are wrapped."""
+
+
+WRITTEN: dict[Any, str] = {
+    list[str]: "a string, or a list of strings",
+    list[float]: "a number, or a list of numbers",
+    list[dict[str, Any]]: "a list of mappings from key to value",
+}
 """What keys of these types hold, where the words for arguments of functions do not fit."""
 
 
@@ -46,6 +54,11 @@ class Plan(BaseModel):
         default=None, description="for aim=membership with a model: its training samples, as a file with one id per line or a split such as train"
     )
     weights: str | None = Field(default=None, description="safetensors or state dict for a factory")
+    mean: list[float] = Field(default=[], description="the model gets (x * scale - mean) / std: one number, or one per channel or column")
+    std: list[float] = Field(default=[], description="see mean; above 0")
+    scale: list[float] = Field(default=[], description="see mean; 255 where a network of whole numbers up to 255 meets inputs in [0, 1]")
+    layout: str | None = Field(default=None, description="channels last, for models that take [n, height, width, channels]")
+    output: str | None = Field(default=None, description="name or place of the output with the scores, where the model returns several")
     search: str | None = Field(default=None, description="how gradients of torch models are computed: fast, bfloat16 or plain")
     data: str | None = Field(default=None, description="a data set by name, or a file or folder")
     split: str | None = Field(default=None, description="train, test or all, if the data has splits")
@@ -89,7 +102,8 @@ class Plan(BaseModel):
 
         Unknown keys name the nearest, and wrong types say which key.
         """
-        values = {RENAMED.get(str(name), str(name)): value for name, value in given.items()}
+        written = {RENAMED.get(str(name), str(name)): value for name, value in given.items()}
+        values = dict(written)
         for old in RENAMED.keys() & given.keys():
             warnings.warn(f"the plan key {old} is now called {RENAMED[old]}: write {RENAMED[old]}=...", FutureWarning, stacklevel=2)
         for name in values:
@@ -98,16 +112,22 @@ class Plan(BaseModel):
         for name in ("model", "source", "threat", "gate", "attacks", "certify", "fit", "classes"):
             if isinstance(values.get(name), str):
                 values[name] = _listed(name, values[name])
+        for name in ("mean", "std", "scale"):
+            if name in values:
+                values[name] = numbers_of(values[name])
+        if isinstance(values.get("output"), int) and not isinstance(values["output"], bool):
+            values["output"] = str(values["output"])
         if isinstance(values.get("classes"), list):
             values["classes"] = [unquoted(str(name)) for name in values["classes"]]
         try:
             for name, value in values.items():
-                if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
-                    raise _wrong_type(name, value)  # pydantic would read true as 1
+                one = next((each for each in value if isinstance(each, bool)), None) if isinstance(value, list) else value
+                if isinstance(one, bool) and cls.model_fields[name].annotation is not bool:
+                    raise _wrong_type(name, written[name])  # pydantic would read true as 1
             return cls(**values)
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
-            raise _wrong_type(name, values[name]) from error
+            raise _wrong_type(name, written[name]) from error
 
     @classmethod
     def read(cls, path: str | os.PathLike[str] | None, changes: Mapping[str, Any] | None = None) -> "Plan":
@@ -154,6 +174,10 @@ class Plan(BaseModel):
         from sparring.bench.cases import evasion_cases_of
 
         return evasion_cases_of(self)
+
+    def of_models(self) -> dict[str, Any]:
+        """Return the settings with which the models are wrapped."""
+        return {name: value for name in OF_MODELS if (value := getattr(self, name))}
 
     def settings(self) -> "Settings":
         """Return the settings with which to run the plan."""

@@ -29,6 +29,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 WORDS: dict[str, tuple[str, ...]] = {
     "search": ("fast", "bfloat16", "plain"),
+    "layout": ("channels first", "channels last"),
     "split": ("train", "test", "all"),
     "deployed": ("float", "8bit"),
     "access": ("gradients", "scores", "labels"),

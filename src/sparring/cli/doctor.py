@@ -70,7 +70,7 @@ def command(
         victim, data, threat = case.victim, case.data, case.threat
     else:
         data = load(plan.data, split=plan.split, take=plan.take or 64, target=plan.target, deployed=plan.deployed, task=plan.task)
-        victim = load_model(model, data, weights=plan.weights, settings={"search": plan.search} if plan.search else {})
+        victim = load_model(model, data, weights=plan.weights, settings=plan.of_models())
         threat = Threat(Linf(0.0), Untargeted())
     look = reevaluate(victim, data, threat, seed=plan.seed) if remedies else None
     findings = list(look.findings) if look else examine(victim, data, threat, deep=deep, seed=plan.seed)

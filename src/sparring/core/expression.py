@@ -69,6 +69,18 @@ def split_list(text: str, separator: str = ",") -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def numbers_of(written: Any) -> Any:
+    """Return the numbers in a setting, which may be one number, a list, or text with commas and fractions.
+
+    What is no number is left as it is.
+
+    >>> numbers_of("0.5, 1/4"), numbers_of(255), numbers_of("some")
+    ([0.5, 0.25], [255], ['some'])
+    """
+    parts = split_list(written.strip().strip("[]")) if isinstance(written, str) else written if isinstance(written, list) else [written]
+    return [_word(part) if isinstance(part, str) else part for part in parts]
+
+
 def unquoted(text: str) -> str:
     """Return a text without the quotes around it, if there are any."""
     return text[1:-1] if len(text) > 1 and re.fullmatch(QUOTED, text) else text

@@ -92,9 +92,11 @@ class Traced:
 
     def _walk(self, builder: Builder, graph: fx.GraphModule, found: dict[fx.Node, Any]) -> Any:
         """What a graph gives, the values of its placeholders being `found`."""
-        total, place = sum(node.op == "call_function" for node in graph.graph.nodes), 0
+        total, place, needed = sum(node.op == "call_function" for node in graph.graph.nodes), 0, _needed(graph)
         for node in graph.graph.nodes:
-            if node.op == "get_attr":
+            if node not in needed:
+                place += node.op == "call_function"
+            elif node.op == "get_attr":
                 found[node] = attrgetter(str(node.target))(graph)
             elif node.op == "call_function":
                 place += 1
@@ -128,6 +130,15 @@ class Traced:
             with contextlib.suppress(AttributeError):
                 return self.module.get_buffer(name)
         return self.program.state_dict[name] if name in self.program.state_dict else self.program.constants[name]
+
+
+def _needed(graph: fx.GraphModule) -> set[fx.Node]:
+    """Return the nodes from which the output is computed."""
+    found: set[fx.Node] = set()
+    for node in reversed(graph.graph.nodes):
+        if node.op == "output" or node in found:
+            found.update(node.all_input_nodes)
+    return found
 
 
 def trace(module: nn.Module | ExportedProgram, shape: Shape) -> Traced:
@@ -195,7 +206,8 @@ def _doubled(module: nn.Module | ExportedProgram, traced: Traced) -> Callable[[T
     if isinstance(module, ExportedProgram):
         return None
     try:
-        double = copy.deepcopy(module).eval().double()
+        with _quietly():
+            double = copy.deepcopy(module).eval().double()
         ask = functools.partial(_ask, double, traced)
         example = ask(torch.zeros(1, *traced.shape, dtype=torch.float64))
     except (LoadError, RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):  # no copy, or one that mixes types

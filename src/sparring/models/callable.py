@@ -13,6 +13,8 @@ from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter
+from sparring.models.normalisation import Layout, Normalisation, Numbers
+from sparring.models.outputs import scores_in
 from sparring.models.state import State
 from sparring.tasks.classes import Classes
 
@@ -23,7 +25,9 @@ class CallableVictim(Victim):
 
     The batch is a NumPy array, a data frame or a list of strings. Scores are [n, classes], or classes [n] where `labels_only`.
 
-    classes: number of classes, if the function has no attribute of that name. task: what it answers, where that is no class.
+    classes: number of classes, if the function has no attribute of that name. task: what it answers, where that is no class. output: the key, field or
+    place of the scores, where the function returns several outputs. mean, std, scale, layout: the function gets (x * scale - mean) / std, with channels
+    last if so asked; see `Normalisation`.
     fingerprint: what identifies the model behind the function; by default its code and all that it holds: closures, attributes, globals, the object of a
     method. Give one where the function asks something outside the process.
     """
@@ -38,6 +42,11 @@ class CallableVictim(Victim):
         task: Task | None = None,
         labels_only: bool = False,
         fingerprint: str | None = None,
+        output: str | int | None = None,
+        mean: Numbers | None = None,
+        std: Numbers | None = None,
+        scale: Numbers | None = None,
+        layout: Layout | None = None,
     ):
         self.model = model
         self.domain = domain
@@ -47,6 +56,7 @@ class CallableVictim(Victim):
         if found is None and task is None:
             raise LoadError(f"{self.name} is a function: say how many classes it has, victim(f, domain, classes=...), or give another task, task=...")
         self.task = task or Classes(int(found or 0))
+        self.output, self.normalisation = output, Normalisation.of(domain, mean=mean, std=std, scale=scale, layout=layout)
         self._fingerprint = fingerprint or getattr(model, "fingerprint", None)
 
     def scores(self, x: Batch) -> Tensor:
@@ -64,13 +74,15 @@ class CallableVictim(Victim):
         return answers
 
     def _answer(self, x: Batch) -> Any:
-        return self.model(self.domain.native(x))
+        given = self.domain.native(x)
+        if self.normalisation is not None:
+            given = np.ascontiguousarray(self.normalisation(torch.from_numpy(np.array(given))).numpy())
+        return scores_in(self.model(given), self.output, self.name)
 
     @property
     def fingerprint(self) -> str:
-        if self._fingerprint:
-            return digest(self._fingerprint)
-        return digest(*State(self.model).parts)
+        chosen = [repr(one) for one in (self.output, self.normalisation) if one is not None]
+        return digest(*([self._fingerprint] if self._fingerprint else State(self.model).parts), *chosen)
 
     @property
     def complete(self) -> bool:

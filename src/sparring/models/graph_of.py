@@ -11,7 +11,7 @@ from sparring.graph.builder import Unsupported
 from sparring.graph.from_onnx import from_onnx
 from sparring.graph.from_torch import from_torch
 from sparring.graph.network import Network, Node
-from sparring.graph.operators import Input, Linear, Reshape, Select, Shape
+from sparring.graph.operators import Input, Linear, Operator, Reshape, Scale, Select, Shape
 from sparring.models.onnx import OnnxVictim
 from sparring.models.torch import TorchVictim
 
@@ -49,13 +49,17 @@ def shape_of(domain: Domain) -> Shape:
 
 
 def _fitted(network: Network, victim: Victim) -> Network:
-    """From the shape of the domain, and with the score 0 of class 0 where the model gives only that of class 1."""
+    """From the inputs of the domain (normalised, in its shape and order), and with the score 0 of class 0 where the model gives only that of class 1."""
     nodes, shape = list(network.nodes), shape_of(victim.domain)
-    order = getattr(victim, "order", None)
-    if network.input_shape != shape or order is not None:
-        moved = [Node(node.operator, tuple(place + 1 for place in node.inputs)) for node in nodes[1:]]
-        first = Reshape(network.input_shape) if order is None else Select(order.reshape(network.input_shape))
-        nodes = [Node(Input(shape)), Node(first, (0,)), *moved]
+    order, normalisation = getattr(victim, "order", None), getattr(victim, "normalisation", None)
+    first: list[Operator] = [] if normalisation is None else [Scale(*normalisation.factor_and_shift())]
+    if order is not None:
+        first.append(Select(order.reshape(network.input_shape)))
+    elif network.input_shape != shape:
+        first.append(Reshape(network.input_shape))
+    if first:
+        moved = [Node(node.operator, tuple(place + len(first) for place in node.inputs)) for node in nodes[1:]]
+        nodes = [Node(Input(shape)), *(Node(operator, (place,)) for place, operator in enumerate(first)), *moved]
     if network.outputs == 1 and victim.classes == 2:
         column: Tensor = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
         nodes.append(Node(Linear(column), (len(nodes) - 1,)))

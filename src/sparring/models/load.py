@@ -101,6 +101,8 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
 
 def _from_zoo(name: str, data: Inputs | None, settings: Mapping[str, Any] | None) -> Victim:
     entry: ZooModel = find("model", name)
+    if more := [setting for setting in settings or {} if setting != "search"]:
+        raise LoadError(f"zoo:{name} takes inputs as they are: leave out {more[0]}=")
     own = find("dataset", entry.data)("test")
     if data is not None and _shape(data.domain) != _shape(own.domain):
         raise LoadError(f"zoo:{name} belongs to the data set {entry.data} ({own.domain}), but the data is {data.domain}: use data={entry.data}")

@@ -19,6 +19,7 @@ from sparring.graph.builder import Built
 from sparring.graph.from_onnx import import_onnx, read_content, start
 from sparring.models.adapter import adapter
 from sparring.models.differentiate import DifferentiableVictim
+from sparring.models.normalisation import Layout, Normalisation, Numbers, layout_of
 from sparring.tasks.classes import Classes
 from sparring.tasks.mask import Mask
 
@@ -62,13 +63,13 @@ class OnnxVictim(DifferentiableVictim):
     Where every operator of the file is known, gradients are taken through a copy of the network in torch that was compared
     with onnxruntime; success is confirmed by onnxruntime. Where not, `no_gradients` says why.
 
-    output: the name of the output with the scores, where several may hold them. layout: "channels first" or "channels last", where the shape in the file
-    does not tell.
+    output: the name of the output with the scores, where several may hold them. mean, std, scale: the file gets (x * scale - mean) / std; see
+    `Normalisation`. layout: "channels first" or "channels last", where the shape in the file does not tell.
     """
 
     def __init__(
         self, model: str | Path, domain: Domain, *, name: str | None = None, task: Task | None = None, classes: int | None = None,
-        output: str | None = None, layout: Literal["channels first", "channels last"] | None = None,
+        output: str | None = None, mean: Numbers | None = None, std: Numbers | None = None, scale: Numbers | None = None, layout: Layout | None = None,
     ):  # fmt: skip
         path, self.task = Path(model), task or Classes()
         self.content = read_content(path)
@@ -85,7 +86,9 @@ class OnnxVictim(DifferentiableVictim):
         self.output = _chosen(self.runtime.get_outputs(), output, str(path))
         rows = self.input.shape[0] if self.input.shape else None
         self.rows = rows if isinstance(rows, int) else None
-        self.order = _order(self.input.shape[1:], domain, layout, self.name)
+        self.order = _order(self.input.shape[1:], domain, layout_of(layout, domain), self.name)
+        self.kind = torch.float64 if self.type == np.dtype("f8") else torch.float32
+        self.normalisation = (found := Normalisation.of(domain, mean=mean, std=std, scale=scale)) and found.to(self.kind)
         self.maps = isinstance(self.task, Mask)
         self.shape: tuple[int, ...] = ()
         self.class_names: list[str] = []
@@ -113,10 +116,9 @@ class OnnxVictim(DifferentiableVictim):
         """The network in torch, or why there is none."""
         if self.output.holds == "maps":
             return None, f"its output {self.output.name} holds maps from class to probability: convert the model with zipmap=False"
-        dtype = torch.float64 if self.type == np.dtype("f8") else torch.float32
         try:
             inner = self.inner(tuple(self._example().shape[1:]))
-            found = import_onnx(self.content, shape=inner, dtype=dtype, runtime=self.runtime, thorough=False, maps=self.maps, output=self.output.name)
+            found = import_onnx(self.content, shape=inner, dtype=self.kind, runtime=self.runtime, thorough=False, maps=self.maps, output=self.output.name)
             return found, ""
         except LoadError as error:
             log.info("%s provides no gradients: %s", self.name, error)
@@ -157,8 +159,10 @@ class OnnxVictim(DifferentiableVictim):
     def _fed(self, x: Batch) -> np.ndarray:
         """Inputs of the domain as the file takes them."""
         given = np.asarray(self.domain.native(x), dtype=np.float64 if self.type.kind in "iu" else self.type)
+        if self.normalisation is not None:
+            given = self.normalisation(torch.from_numpy(np.array(given))).numpy()
         if self.type.kind in "iu":
-            if isinstance(self.domain, Image) and self.type == np.dtype("u1"):
+            if isinstance(self.domain, Image) and self.type == np.dtype("u1") and self.normalisation is None:
                 given = (given - self.domain.low) * (255 / (self.domain.high - self.domain.low))
             given = given.round().astype(self.type)
         if self.order is not None:
@@ -174,8 +178,8 @@ class OnnxVictim(DifferentiableVictim):
         if self._network is None:
             raise AccessError(f"{self.name} provides no gradients: {self.no_gradients}")
         first = self._network.network
-        kind = torch.float64 if self.type == np.dtype("f8") else torch.float32
-        given = x.to("cpu", kind)
+        given = x.to("cpu", self.kind)
+        given = given if self.normalisation is None else self.normalisation(given)
         given = given if self.order is None else given.flatten(1)[:, self.order.flatten()]
         answer = self._network.answer(given.reshape(-1, *first.input_shape))
         return self.task.scores(answer.reshape(len(answer), *self.shape), self.name)
@@ -205,7 +209,8 @@ class OnnxVictim(DifferentiableVictim):
     @property
     def fingerprint(self) -> str:
         chosen = [self.output.name] if len(self.runtime.get_outputs()) > 1 else []
-        return digest(self.content, *chosen, *([] if self.order is None else ["channels last"]))
+        normalised = [] if self.normalisation is None else [repr(self.normalisation)]
+        return digest(self.content, *chosen, *([] if self.order is None else ["channels last"]), *normalised)
 
 
 def _chosen(outputs: Sequence[Any], asked: str | None, where: str) -> Output:
@@ -234,11 +239,7 @@ def _order(inner: Sequence[Any], domain: Domain, layout: str | None, name: str) 
     """
     shape = tuple(getattr(domain, "shape", ()))
     sides = [side if isinstance(side, int) and side > 0 else None for side in inner]
-    if layout is not None and layout not in ("channels first", "channels last"):
-        raise LoadError(f"layout={layout!r}: write 'channels first' or 'channels last'")
     if not isinstance(domain, Image):
-        if layout is not None:
-            raise LoadError(f"layout={layout!r} has no meaning for {domain}: leave it out")
         return None
     last = torch.arange(math.prod(shape)).reshape(shape).permute(1, 2, 0)
 

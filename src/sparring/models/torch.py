@@ -16,6 +16,8 @@ from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.models.adapter import adapter
 from sparring.models.differentiate import DifferentiableVictim
+from sparring.models.normalisation import Layout, Normalisation, Numbers
+from sparring.models.outputs import Adapted
 from sparring.models.prepare import prepare
 from sparring.models.state import State
 from sparring.tasks.classes import Classes
@@ -35,18 +37,23 @@ class TorchVictim(DifferentiableVictim):
 
     Mode, parameters, `.grad` and hooks are as before afterwards.
 
-    task: what it answers, classes if left out. search: how gradients are taken. "fast": on a private copy prepared for speed and checked against
-    the original; "bfloat16": a private copy in low precision; "plain": on the module itself. Whatever the
-    search, success is confirmed by the module as it is.
+    task: what it answers, classes if left out. output: the key, field or place of the scores, where the module returns several outputs. mean, std,
+    scale, layout: the module gets (x * scale - mean) / std, with channels last if so asked; see `Normalisation`.
+
+    search: how gradients are taken. "fast": on a private copy prepared for speed and checked against the original; "bfloat16": a private copy in low
+    precision; "plain": on the module itself. Whatever the search, success is confirmed by the module as it is.
     """
 
-    def __init__(self, model: nn.Module | ExportedProgram, domain: Domain, *, name: str | None = None, search: Search = "fast", task: Task | None = None):
+    def __init__(
+        self, model: nn.Module | ExportedProgram, domain: Domain, *, name: str | None = None, search: Search = "fast", task: Task | None = None,
+        output: str | int | None = None, mean: Numbers | None = None, std: Numbers | None = None, scale: Numbers | None = None, layout: Layout | None = None,
+    ):  # fmt: skip
         if search not in ("fast", "bfloat16", "plain"):
             raise LoadError(f'search={search!r}: choose "fast", "bfloat16" or "plain"')
         self.task: Task = task or Classes()
         self.module = model.module() if isinstance(model, ExportedProgram) else model
+        self.exported = isinstance(model, ExportedProgram)
         self.program = model if isinstance(model, ExportedProgram) else None
-        self.exported = self.program is not None
         self.graph = str(model.graph) if isinstance(model, ExportedProgram) else ""
         self.was_training = self.module.training and not self.exported
         self.name = name or type(model).__name__
@@ -60,6 +67,10 @@ class TorchVictim(DifferentiableVictim):
         self.device = first.device if first is not None else torch.device("cpu")
         self.dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
         self.writes = False
+        feed = Normalisation.of(domain, mean=mean, std=std, scale=scale, layout=layout)
+        feed = feed and feed.to(self.device, self.dtype)
+        if feed is not None or output is not None or not self._returns_a_tensor():
+            self.module, self.program = Adapted(self.module, feed, output, self.name), None
         with self.session():
             self.writes = self._writes()
             self.task = self.task.fitted(self.scores(self._example()), self.name)
@@ -75,6 +86,14 @@ class TorchVictim(DifferentiableVictim):
         low, high = (torch.as_tensor(edge, dtype=torch.float64) for edge in (self.domain.low, self.domain.high))  # type: ignore[attr-defined]
         middle = ((low.clamp(-1e3, 1e3) + high.clamp(-1e3, 1e3)) / 2).to(self.device, self.dtype)
         return (torch.zeros(2, *shape, device=self.device, dtype=self.dtype) + middle).contiguous()
+
+    def _returns_a_tensor(self) -> bool:
+        """Whether the module returns one tensor, not several outputs; True also where it cannot take the inputs, which is told later."""
+        with self.session(), torch.no_grad():
+            try:
+                return isinstance(self.module(self._example()), Tensor)
+            except Exception:  # a foreign module may raise anything
+                return True
 
     def _writes(self) -> bool:
         """Whether the module changes its input in place."""
