@@ -121,6 +121,7 @@ STALLS = {
 }
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("stall", STALLS)
 def test_the_deadline_is_for_the_whole_request(server, digits, stall):
     server.behave = fine
@@ -214,6 +215,7 @@ NONSENSE = {
 }
 
 
+@pytest.mark.few(16)
 @pytest.mark.parametrize("content", NONSENSE, ids=range(len(NONSENSE)))
 @pytest.mark.parametrize("when", ["opening", "later"])
 def test_answers_that_are_none(server, digits, content, when):

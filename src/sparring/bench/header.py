@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.bench.environment import environment
 from sparring.core.address import without_secrets
-from sparring.core.errors import PlanError
+from sparring.core.errors import LoadError, PlanError
 from sparring.records.record import SCHEMA, Record
 from sparring.records.store import Store
 
@@ -22,10 +22,12 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
     header = {"schema": SCHEMA, "id": identity, "status": "running", "started": now(), "ended": None, "resumed": 0}
     if store.exists("run.json"):
         old = Record.open(store.url).header
+        if len(old["cases"]) != len(cases):
+            raise LoadError(f"{store.url}/run.json has {len(old['cases'])} cases, and the plan {len(cases)}: delete it and run the same command again")
         header.update(started=old["started"], resumed=old["resumed"] + 1)
         for new, known in zip(cases, old["cases"], strict=True):
-            if known.get("n", 0) > new["n"]:
-                unit = known["aim"]["unit"]
+            if (known.get("n") or 0) > new["n"]:
+                unit = (known.get("aim") or {}).get("unit", "sample")
                 raise PlanError(
                     f"the record {store.url} holds {known['n']} {unit}s of {new['name']}, not {new['n']}: ask for all of them, or write another out="
                 )

@@ -1,5 +1,6 @@
 """The command `spar`: one thin file per command, torch imported only where it is used."""
 
+import logging
 import os
 import sys
 import traceback
@@ -12,7 +13,9 @@ from sparring import __version__
 from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, new, report, run, show
 from sparring.cli.completion import in_bash
 from sparring.cli.process import tame_threads
+from sparring.cli.terminal import Visibly, echo
 from sparring.core.errors import PluginWarning, SparringError
+from sparring.core.visible import visible
 
 app = typer.Typer(
     name="spar",
@@ -24,7 +27,7 @@ app = typer.Typer(
 
 def _say_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"sparring {__version__}")
+        echo(f"sparring {__version__}")
         raise typer.Exit
 
 
@@ -62,19 +65,21 @@ def main() -> None:
     Exit codes: 0 done and gate met, 1 gate missed, 2 wrong use, 3 incomplete or failed, 130 interrupted.
     """
     tame_threads()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Visibly())
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
         if os.environ.get("_SPAR_COMPLETE") == "complete_bash" and "COMP_WORDS" in os.environ:
             in_bash(lambda: app(sys.argv[1:], prog_name="spar", complete_var="_SPAR_COMPLETE"))
             sys.exit(0)
         with warnings.catch_warnings():
-            warnings.showwarning = _telling_of_plugins(warnings.showwarning)
+            warnings.showwarning = _showing_visibly(warnings.showwarning)
             code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False, complete_var="_SPAR_COMPLETE")
     except SparringError as error:
-        sys.stderr.write(f"spar: {error}\n")
+        echo(f"spar: {error}", err=True)
         code = error.exit_code
     except MISUSE as error:
-        sys.stderr.write(f"spar: {error.format_message()} (spar --help lists the commands, spar COMMAND --help its options)\n")
+        echo(f"spar: {error.format_message()} (spar --help lists the commands, spar COMMAND --help its options)", err=True)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -82,21 +87,21 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception:  # a slip of ours: say all, and do not let it pass for a missed gate
-        traceback.print_exc()
+        echo(traceback.format_exc(), lines=True, err=True)
         code = SparringError.exit_code
     if code == INTERRUPTED:
-        sys.stderr.write("interrupted: the record is valid; run the same command again to continue\n")
+        echo("interrupted: the record is valid; run the same command again to continue", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _telling_of_plugins(show: Any) -> Any:
-    """A way to show warnings that puts those about plugins in one line, without the place in our code where they were noticed."""
+def _showing_visibly(show: Any) -> Any:
+    """A way to show warnings that lets no text control the terminal, and puts those about plugins in one line, without the place where they were noticed."""
 
     def told(message: Warning | str, category: type[Warning], *more: Any) -> None:
         if issubclass(category, PluginWarning):
-            sys.stderr.write(f"spar: {message}\n")
+            echo(f"spar: {message}", err=True)
         else:
-            show(message, category, *more)
+            show(visible(message), category, *more)
 
     return told
 

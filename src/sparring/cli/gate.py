@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sparring.cli.completion import complete_runs
+from sparring.cli.terminal import echo
 
 
 def command(
@@ -36,11 +37,11 @@ def command(
     if not judged:
         raise PlanError('the plan of this run has no gate: add --rule "robust_accuracy >= 0.45", for example')
     if found.status != "done":
-        typer.echo(f"the run is {found.status}, not done: finish it first, by running the same command again", err=True)
+        echo(f"the run is {found.status}, not done: finish it first, by running the same command again", err=True)
         raise typer.Exit(3)
     if json:
         print_json(judged)
     elif not quiet:
         for one in judged:
-            typer.echo(f"{'met   ' if one['met'] else 'MISSED'}  {one['rule']}  {judged_line(one)}")
+            echo(f"{'met   ' if one['met'] else 'MISSED'}  {one['rule']}  {judged_line(one)}")
     raise typer.Exit(0 if all(one["met"] for one in judged) else 1)

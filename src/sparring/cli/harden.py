@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from sparring.cli.completion import complete_keys, plan_keys
+from sparring.cli.terminal import echo
 from sparring.cli.words import read_words
 
 KEYS = ("model", "weights", "data", "split", "take", "threat", "recipe", "epochs", "batch", "rate", "radius_schedule", "fresh", "seed", "out")
@@ -67,7 +68,7 @@ def command(
     recipe = str(given.get("recipe", "ibp"))
     known = find("recipe", recipe).defaults
     for old in [name for name in RENAMED if name in given and name not in known]:
-        typer.echo(f"{old} is now {RENAMED[old]}: write {RENAMED[old]}=...", err=True)
+        echo(f"{old} is now {RENAMED[old]}: write {RENAMED[old]}=...", err=True)
         given[RENAMED[old]] = given.pop(old)
     own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if name not in KEYS}
     for name in own:
@@ -87,7 +88,7 @@ def command(
     def listen(event: str, details: dict[str, Any]) -> None:
         told.append(details)
         if not (json or quiet):
-            typer.echo("epoch {epoch} of {epochs}: loss {loss:.4f} at radius {radius:.4g}, {seconds:.1f} s".format(**details), err=True)
+            echo("epoch {epoch} of {epochs}: loss {loss:.4f} at radius {radius:.4g}, {seconds:.1f} s".format(**details), err=True)
 
     module = harden(_module(str(given["model"]), given.get("weights")), data, threats[0], recipe, folder=file.with_suffix(""), listen=listen, **chosen, **own)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def command(
     if json:
         print_json({"weights": str(file), "recipe": recipe, "epochs": told})
     elif not quiet:
-        typer.echo(f"{file}: {recipe} at {threats[0].space.label}; evaluate it with model=package.module:factory weights={file}")
+        echo(f"{file}: {recipe} at {threats[0].space.label}; evaluate it with model=package.module:factory weights={file}")
 
 
 def _module(reference: str, weights: Any) -> Any:

@@ -61,7 +61,9 @@ def _draw(one: Section, view: View) -> Markup | None:
     try:
         body = one.draw(own)
     except Exception as error:
-        log.exception("the section %r of the report could not be rendered", one.name)
+        log.warning(
+            "the section %r of the report could not be rendered (%s: %s)", one.name, type(error).__name__, error, exc_info=log.isEnabledFor(logging.DEBUG)
+        )
         return markup('<p class="failed">This section could not be rendered: {kind}: {error}</p>', kind=type(error).__name__, error=error)
     return None if body is None else Markup(body)
 
