@@ -215,7 +215,7 @@ NONSENSE = {
 }
 
 
-@pytest.mark.few(16)
+@pytest.mark.few(12)
 @pytest.mark.parametrize("content", NONSENSE, ids=range(len(NONSENSE)))
 @pytest.mark.parametrize("when", ["opening", "later"])
 def test_answers_that_are_none(server, digits, content, when):

@@ -126,7 +126,7 @@ def is_one_sentence(said, complaint, sentence):
     assert len(line) < 600
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("what", HOSTILE)
 def test_every_command_says_what_is_wrong(what, run, spar):
     change, sentence = HOSTILE[what]

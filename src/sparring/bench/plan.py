@@ -109,6 +109,7 @@ class Plan(BaseModel):
         for name in values:
             if name not in cls.model_fields:
                 raise UnknownName("plan key", str(name), cls.model_fields, hint=ours(name, cls.model_fields))
+            _check_text(name, values[name])
         for name in ("model", "source", "threat", "gate", "attacks", "certify", "fit", "classes"):
             if isinstance(values.get(name), str):
                 values[name] = _listed(name, values[name])
@@ -253,6 +254,17 @@ def _listed(name: str, written: str) -> list[str]:
         else:  # the item was the rest of a path
             threats[-1] = whole
     return threats
+
+
+def _check_text(name: str, value: Any) -> None:
+    """Refuse characters that no file and no record can hold."""
+    for text in value if isinstance(value, list) else [value]:
+        try:
+            held = isinstance(text, str) and b"\0" in os.fsencode(text)
+        except UnicodeEncodeError:
+            held = True
+        if held:
+            raise PlanError(f"plan key {name!r} = {shown(text)}: it holds a character that no name can have, so leave that out")
 
 
 def _wrong_type(name: str, value: Any) -> PlanError:

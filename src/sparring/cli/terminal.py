@@ -39,7 +39,7 @@ class Terminal(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Return the pieces of what is printed; also what came in as `Text` controls nothing."""
         for one in super().render(renderable, options):
-            yield one if one.control or one.text.isprintable() else Segment(visible(one.text, lines=True), one.style)
+            yield one if one.control else Segment(visible(one.text, lines=True), one.style)
 
 
 class Visibly(logging.Formatter):

@@ -1,9 +1,17 @@
 """Makes text from outside harmless to show: what controls a terminal becomes a visible escape."""
 
-import unicodedata
+import re
 
-OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Categories of Unicode that a terminal obeys or does not show: controls, marks of direction and of no width, lone surrogates, breaks."""
+OBEYED = (
+    r"\x00-\x09\x0b-\x1f\x7f-\x9f"  # controls
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of direction
+    r"\xad\u180e\u200b-\u200d\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"  # of no width
+    r"\u2028\u2029\ud800-\udfff"  # breaks, and halves of characters
+)
+"""Characters that a terminal obeys or does not show, without the line break."""
+
+IN_LINES = re.compile(f"[{OBEYED}]")
+IN_ONE_LINE = re.compile(rf"[{OBEYED}\n]")
 
 
 def visible(text: object, *, lines: bool = False) -> str:
@@ -16,11 +24,8 @@ def visible(text: object, *, lines: bool = False) -> str:
     >>> visible("cat\x1b[2J\ndog\u202e")
     'cat\\x1b[2J\\ndog\\u202e'
     """
-    said = str(text)
-    if said.isprintable():
-        return said
-    return "".join(one if (lines and one == "\n") or unicodedata.category(one) not in OBEYED else _escaped(one) for one in said)
+    return (IN_LINES if lines else IN_ONE_LINE).sub(_escaped, str(text))
 
 
-def _escaped(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")

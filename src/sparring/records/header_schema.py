@@ -171,10 +171,10 @@ class _Environment(_Part):
 
 
 class _Header(_Part):
-    id: Annotated[str, Field(max_length=64)]
-    status: Annotated[str, Field(max_length=64)]
-    started: Annotated[str, Field(max_length=64)]
-    ended: Annotated[str, Field(max_length=64)] | None = None
+    id: Text
+    status: Text
+    started: Text
+    ended: Text | None = None
     resumed: Count
     command: Text | None = None
     plan: dict[str, Any] | None = None
@@ -211,7 +211,16 @@ def header_of(store: Store) -> dict[str, Any]:
         raise LoadError(f"{where} holds a {type(header).__name__}, not the header of a record: {CURE}")
     if _depth(header) > DEEPEST:
         raise LoadError(f"{where} is nested more than {DEEPEST} times: {CURE}")
-    return header
+    return in_utf_8(header)
+
+
+def in_utf_8(content: Any) -> Any:
+    """Return plain JSON whose texts have escapes for bytes of paths that are no UTF-8, which tables cannot hold."""
+    if isinstance(content, str):
+        return content.encode("utf-8", "backslashreplace").decode()
+    if isinstance(content, dict):
+        return {in_utf_8(name): in_utf_8(one) for name, one in content.items()}
+    return [in_utf_8(one) for one in content] if isinstance(content, list | tuple) else content
 
 
 def check_header(header: dict[str, Any], url: str) -> None:
