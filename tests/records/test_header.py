@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def run(sound, tmp_path, monkeypatch):
 def spar(monkeypatch, capsys):
     def call(*words):
         monkeypatch.setattr("sys.argv", ["spar", *words])
-        monkeypatch.setattr("sys.path", list(__import__("sys").path))
+        monkeypatch.setattr("sys.path", list(sys.path))
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()

@@ -1,6 +1,7 @@
 """The loop of a run over cases and batches, the same for every aim; it can be resumed."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from sparring.aims.case import Case, Progress, Settings
 from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
 from sparring.core.address import without_secrets
-from sparring.core.errors import Contradiction
+from sparring.core.errors import Contradiction, ThreatWarning
 from sparring.core.events import Listener
 from sparring.core.registry import find
 from sparring.records.record import key_of
@@ -39,6 +40,9 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
     record = begin(store, identity, [_described(case, list(own.values())) for case, own in zip(cases, cells, strict=True)], plan)
     for case, own in zip(cases, cells, strict=True) if begun else ():
         case.ask_again(record.rows(next(iter(own.values())).key))
+    for note in dict.fromkeys(note for case in cases for note in case.notes()):
+        record.header["warnings"].append(note)
+        warnings.warn(note, ThreatWarning, stacklevel=2)
     progress = [Progress(case.name, record, own, settings, tell) for case, own in zip(cases, cells, strict=True)]
     total = sum(len(places) * len(one.cells) for case, one in zip(cases, progress, strict=True) for places in _batches(case, settings))
     tell("started", {"record": record.store.url, "total": total, "cases": len(cases)})

@@ -232,7 +232,7 @@ def meanings() -> dict[str, str]:
 
 
 def meaning(key: str) -> str:
-    """Return what a key of a plan means, with the registered names that it takes, if there are some."""
+    """Return what a key of a plan means, with the registered names that it takes."""
     said = str(Plan.model_fields[key].description)
     return f"{said}; known: {', '.join(name for kind in NAMED[key] for name in everything(kind))}" if key in NAMED else said
 

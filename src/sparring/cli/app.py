@@ -14,7 +14,7 @@ from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, 
 from sparring.cli.completion import in_bash
 from sparring.cli.process import tame_threads
 from sparring.cli.terminal import Visibly, echo
-from sparring.core.errors import PluginWarning, SparringError
+from sparring.core.errors import PluginWarning, SparringError, ThreatWarning
 from sparring.core.visible import visible
 
 app = typer.Typer(
@@ -95,10 +95,10 @@ def main() -> None:
 
 
 def _showing_visibly(show: Any) -> Any:
-    """A way to show warnings that lets no text control the terminal, and puts those about plugins in one line, without the place where they were noticed."""
+    """A way to show warnings that lets no text control the terminal, and puts those about plugins and threats in one line, without their place in our code."""
 
     def told(message: Warning | str, category: type[Warning], *more: Any) -> None:
-        if issubclass(category, PluginWarning):
+        if issubclass(category, PluginWarning | ThreatWarning):
             echo(f"spar: {message}", err=True)
         else:
             show(visible(message), category, *more)

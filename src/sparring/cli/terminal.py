@@ -43,7 +43,7 @@ class Terminal(Console):
 
 
 class Visibly(logging.Formatter):
-    """Format warnings of the log like everything else on the terminal."""
+    """Write warnings of the log like everything else on the terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the message on one line."""

@@ -90,5 +90,9 @@ class RecordError(SparringError):
     """Report a run folder that contradicts itself."""
 
 
+class ThreatWarning(UserWarning):
+    """Report a threat that probably does not mean what was meant; the evaluation goes on."""
+
+
 class PluginWarning(UserWarning):
     """Report a plugin that cannot be loaded, in whole or in part; everything else works."""

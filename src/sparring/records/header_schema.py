@@ -215,7 +215,10 @@ def header_of(store: Store) -> dict[str, Any]:
 
 
 def in_utf_8(content: Any) -> Any:
-    """Return plain JSON whose texts have escapes for bytes of paths that are no UTF-8, which tables cannot hold."""
+    """Return plain JSON with escapes for bytes of paths that are no UTF-8.
+
+    Tables cannot hold them.
+    """
     if isinstance(content, str):
         return content.encode("utf-8", "backslashreplace").decode()
     if isinstance(content, dict):
@@ -224,7 +227,9 @@ def in_utf_8(content: Any) -> Any:
 
 
 def check_header(header: dict[str, Any], url: str) -> None:
-    """Refuse a header that a version of Sparring cannot have written, and fill in what older versions left out.
+    """Refuse a header that no version of Sparring can have written.
+
+    What older versions left out is filled in.
 
     Raises:
         LoadError: For a field that is missing or holds something else; the message names it.

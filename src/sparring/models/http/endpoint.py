@@ -135,7 +135,10 @@ class Endpoint:
         return {**self.headers, **({"Authorization": f"Bearer {self._from_environment(self.token)}"} if self.token else {})}
 
     def secrets(self) -> list[str]:
-        """Return what must not be stored or shown: values of headers and of the query, keys in the path."""
+        """Return what must not be stored or shown.
+
+        These are the values of headers and of the query, and keys in the path.
+        """
         parts = urlsplit(self.address())
         values = [value for _, _, value in (part.partition("=") for part in parts.query.split("&"))]
         keys = [part for part, written in zip(parts.path.split("/"), urlsplit(self.url).path.split("/"), strict=True) if part != written or is_key(part)]

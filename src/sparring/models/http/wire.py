@@ -46,7 +46,10 @@ class Refused(EndpointError):
 
 
 class Response(NamedTuple):
-    """Hold what came back: the status, the headers (of httpx, by name in any case) and the content, unpacked."""
+    """Hold what came back: status, headers and content.
+
+    headers: of httpx, by name in any case. content: unpacked.
+    """
 
     status: int
     headers: Any
