@@ -96,12 +96,16 @@ class _Kind(_Part):
     kind: Text | None = None
 
 
+class _Task(_Kind):
+    classes: Count | None = None
+
+
 class _Model(_Part):
     name: Text
     sha256: Text | None = None
     adapter: Text | None = None
     exposes: list[Text] | None = None
-    task: _Kind | None = None
+    task: _Task | None = None
 
 
 class _Data(_Part):
@@ -109,7 +113,7 @@ class _Data(_Part):
     n: Count
     sha256: Text | None = None
     classes: list[Text] | None = None
-    task: _Kind | None = None
+    task: _Task | None = None
     domain: _Kind | None = None
     licence: Text | None = None
     source: Text | None = None
@@ -119,8 +123,8 @@ class _Threat(_Part):
     say_short: Text
     say: Text | None = None
     kind: Text | None = None
-    space: _Kind | None = None
-    goal: _Kind | None = None
+    space: _Kind = _Kind()
+    goal: _Kind = _Kind()
     access: Text | None = None
     budget: dict[str, float | None] | None = None
 

@@ -36,7 +36,8 @@ def notes_on(threat: Threat, x: Batch, domain: Domain) -> list[str]:
 def is_boundless(threat: Threat, x: Batch, domain: Domain) -> bool:
     """Return whether the threat allows any input.
 
-    It does where the radius of the first sample reaches from one corner of the domain to the opposite one. A search for the smallest change may have such a radius, because it measures distances.
+    It does where the radius of the first sample reaches from one corner of the domain to the opposite one.
+    A search for the smallest change may have such a radius, because it measures distances.
     """
     if threat.minimal or not threat.space.by_size:
         return False
