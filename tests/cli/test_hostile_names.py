@@ -5,7 +5,6 @@ import logging
 import re
 import shutil
 import unicodedata
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +41,7 @@ def spoiled(content, payload):
 def honest(tmp_path_factory):
     """The path of a run with a check that is not in order, a gate and a warning, on data whose names are hostile already."""
     data = sp.load("digits", take=6)
-    ids = [f"sample {place} {IN_UTF_8}" for place in range(6)]
+    ids = [f"sample {place} {ALL}" for place in range(6)]
     named = sp.Data(f"digits {ALL}", ids, data.x, data.y, data.domain, [f"class {number} {ALL}" for number in range(10)])
     model, out = sp.load_model("zoo:digits-plain"), tmp_path_factory.mktemp("runs")
     run = sp.evaluate(model, named, sp.linf(0.2), ["noise(tries=2)", "fgsm"], certify="none", self_check=False, out=out)
@@ -156,6 +155,18 @@ def test_files_with_hostile_names(spar, folder):
         is_harmless(said.err)
 
 
+def test_bytes_of_paths_that_are_no_utf_8(spar, folder):
+    """A file named in Latin-1 is evaluated, and its name stands in the record with an escape."""
+    name = "B\udce4r.npz"
+    np.savez(folder / name, x=np.zeros((4, 8, 8), dtype=np.float32), y=np.arange(4) % 2)
+    (folder / "zeros.py").write_text("def made():\n    return lambda x: [[0.0, 1.0]] * len(x)\n")
+    said = spar("run", "model=zeros:made", f"data={name}", "threat=linf 0.1", "attacks=noise", "access=scores", "self_check=false")
+    assert said.code == 0, said.err
+    shown = spar("show", "last", "--sample", "B\\udce4r/00000")
+    assert shown.code == 0, shown.err
+    is_harmless(shown.out)
+
+
 @pytest.mark.parametrize("strange", ["\ud800", "\0"])
 @pytest.mark.parametrize("key", ["model", "data", "threat", "attacks", "out", "weights", "goal"])
 def test_text_that_no_file_can_hold(spar, folder, key, strange):
@@ -192,14 +203,15 @@ def test_warnings_and_the_log(spar, folder):
     root = logging.getLogger()
     before, root.handlers = root.handlers, []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
+        with pytest.warns(UserWarning, match=r"x1b") as told:
             said = spar("run", "model=noisy:made", "data=digits", "take=2", "threat=linf 0.1", "attacks=fgsm", "certify=none", "self_check=false")
     finally:
         root.handlers = before
     assert said.code == 0
-    assert "\\x1b[2J" in said.err
+    assert said.err.count("\\x1b[2J") == 3, "message, error and its line in the source"
     is_harmless(said.err.replace("Traceback", ""))
+    assert "\\x1b[2J" in str(told[0].message)
+    is_harmless(str(told[0].message))
 
 
 def test_completion_offers_no_hostile_names(folder):

@@ -10,7 +10,7 @@ from typing import Any
 from sparring.bench.environment import environment
 from sparring.core.address import without_secrets
 from sparring.core.errors import LoadError, PlanError
-from sparring.records.header_schema import in_utf_8
+from sparring.records.header_schema import all_in_utf_8
 from sparring.records.record import SCHEMA, Record
 from sparring.records.store import Store
 
@@ -37,7 +37,7 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
     ours = program.name == "spar" or (program.name == "__main__.py" and program.parent.name == "sparring")  # the latter from python -m sparring
     command = shlex.join(["spar" if ours else program.name, *without_secrets(sys.argv[1:])])  # can be pasted into a shell
     header.update(command=command, plan=without_secrets(plan), environment=environment(), cases=list(cases), gate=[], warnings=[], contradictions=[])
-    record = Record(store, in_utf_8(header))
+    record = Record(store, all_in_utf_8(header))
     record.save_header()
     return record
 

@@ -27,5 +27,13 @@ def visible(text: object, *, lines: bool = False) -> str:
     return (IN_LINES if lines else IN_ONE_LINE).sub(_escaped, str(text))
 
 
+def in_utf_8(text: str) -> str:
+    """Return a text with escapes for bytes of paths that are no UTF-8.
+
+    Records and hashes cannot hold them.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")

@@ -18,6 +18,7 @@ from sparring.core.errors import InputError, UnknownName, UsageError
 from sparring.core.foreign import in_our_words, ours
 from sparring.core.show import facts_table
 from sparring.core.task import Task
+from sparring.core.visible import in_utf_8
 from sparring.data.torch_sets import collected
 from sparring.tasks.classes import Classes
 
@@ -62,6 +63,11 @@ class Data:
     task: Task = field(default_factory=Classes)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", in_utf_8(self.name))
+        for field_name in ("ids", "classes"):
+            texts = getattr(self, field_name)
+            if not "".join(texts).isascii():
+                object.__setattr__(self, field_name, [in_utf_8(one) for one in texts])
         if isinstance(self.task, Classes) and self.task.classes is None and len(self.classes) > 1:
             object.__setattr__(self, "task", Classes(len(self.classes)))
 

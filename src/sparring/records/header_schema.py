@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sparring.core.arguments import shown
 from sparring.core.errors import LoadError
+from sparring.core.visible import in_utf_8
 from sparring.records.store import Store
 
 NAME = "run.json"
@@ -215,19 +216,16 @@ def header_of(store: Store) -> dict[str, Any]:
         raise LoadError(f"{where} holds a {type(header).__name__}, not the header of a record: {CURE}")
     if _depth(header) > DEEPEST:
         raise LoadError(f"{where} is nested more than {DEEPEST} times: {CURE}")
-    return in_utf_8(header)
+    return all_in_utf_8(header)
 
 
-def in_utf_8(content: Any) -> Any:
-    """Return plain JSON with escapes for bytes of paths that are no UTF-8.
-
-    Tables cannot hold them.
-    """
+def all_in_utf_8(content: Any) -> Any:
+    """Return plain JSON whose texts are as `core.visible.in_utf_8` returns them."""
     if isinstance(content, str):
-        return content.encode("utf-8", "backslashreplace").decode()
+        return in_utf_8(content)
     if isinstance(content, dict):
-        return {in_utf_8(name): in_utf_8(one) for name, one in content.items()}
-    return [in_utf_8(one) for one in content] if isinstance(content, list | tuple) else content
+        return {all_in_utf_8(name): all_in_utf_8(one) for name, one in content.items()}
+    return [all_in_utf_8(one) for one in content] if isinstance(content, list | tuple) else content
 
 
 def check_header(header: dict[str, Any], url: str) -> None:
