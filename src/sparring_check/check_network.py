@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sparring_check.check_proof import AFFINE, File, Graph, linear
+from sparring_check.check_proof import AFFINE, File, Graph, linear, plain
 
 TYPES = {1: "<f4", 6: "<i4", 7: "<i8", 11: "<f8"}
 """Of tensors, by their number in ONNX."""
@@ -260,16 +260,16 @@ def main(given: list[str]) -> int:
         file, content = File(proof), Path(network).read_bytes()
         content = gzip.decompress(content) if network.endswith(".gz") else content
         if file.header["source"] is None or hashlib.sha256(content).hexdigest() != file.header["source"]["sha256"]:
-            print(f"ANOTHER NETWORK: the proof was not made from {network}")
+            print(plain(f"ANOTHER NETWORK: the proof was not made from {network}"))
             return 1
         worst = differences(Graph(file), Onnx(content))
     except Exception as error:
-        print(f"cannot be compared: {type(error).__name__}: {error}")
+        print(plain(f"cannot be compared: {type(error).__name__}: {error}"))
         return 2
     if not max(worst) <= AGREE:
         print(f"ANOTHER NETWORK: of its {len(worst)} pieces number {int(np.argmax(worst))} differs by {max(worst):.2g} of what it gives")
         return 1
-    print(f"the same network as {network}: all {len(worst)} pieces between ReLUs agree at random points, up to {max(worst):.1g} of what they give")
+    print(plain(f"the same network as {network}: all {len(worst)} pieces between ReLUs agree at random points, up to {max(worst):.1g} of what they give"))
     return 0
 
 

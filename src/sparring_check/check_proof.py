@@ -37,6 +37,11 @@ class Rejected(Exception):
     """
 
 
+def plain(text: str) -> str:
+    """Return a text on one line, with escapes for what a terminal would obey."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def need(condition: Any, reason: str) -> None:
     """Refuse the file unless the condition holds."""
     if not condition:
@@ -556,9 +561,9 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--network", help="the ONNX file that it is about")
     asked = parser.parse_args(given)
     try:
-        print("verified:", *check(asked.proof, asked.network), sep="\n")
+        print("verified:", *map(plain, check(asked.proof, asked.network)), sep="\n")
     except Exception as error:
-        print(f"REJECTED: {error}" if isinstance(error, Rejected) else f"cannot be read: {type(error).__name__}: {error}")
+        print(plain(f"REJECTED: {error}" if isinstance(error, Rejected) else f"cannot be read: {type(error).__name__}: {error}"))
         return 1 if isinstance(error, Rejected) else 2
     return 0
 

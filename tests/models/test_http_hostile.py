@@ -341,6 +341,7 @@ def test_an_address_from_a_record_asks_for_what_is_left_out():
     with pytest.raises(LoadError, match="is not the name of an environment variable") as error:
         Endpoint.read("https://host/p#token=sk-abc")
     assert "sk-abc" not in str(error.value)
+    assert repr(Endpoint("https://host/p?code=abc", batch=8)) == "Endpoint('https://host/p?code=***', batch=8)"
     with pytest.raises(LoadError, match="environment variable NOT_SET_HERE for host/p is not set"):
         Endpoint("https://host/p?code=$NOT_SET_HERE").address()
 

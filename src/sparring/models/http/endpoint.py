@@ -15,7 +15,7 @@ PLACE = re.compile(rf"(?<=[=/]){VARIABLE.pattern}(?=[/&?#]|$)")
 """A value of the query, or a part of the path, that stands in the environment."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Endpoint:
     """Represent a model behind an address.
 
@@ -121,6 +121,10 @@ class Endpoint:
                 raise UnknownName("setting of an endpoint", name, kinds)
             settings[name] = _plain(name, value, kinds[name])
         return cls(url, **settings)
+
+    def __repr__(self) -> str:
+        changed = [f"{one.name}={value!r}" for one in fields(self) if one.repr and (value := getattr(self, one.name)) != one.default]
+        return f"Endpoint({', '.join([repr(public(self.url)), *changed])})"
 
     def __str__(self) -> str:
         """Return host and path, without anything that may be secret."""
