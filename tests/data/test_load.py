@@ -336,7 +336,7 @@ WRONG = {
     "npz names": (put_npz(inputs=[1.0], outputs=[1]), {}, LoadError, "holds inputs, outputs: expected x and y"),
     "npz counts": (put_npz(x=np.zeros((3, 2, 2), np.uint8), y=[0, 1]), {}, LoadError, r"x has shape \(3, 2, 2\) but y \(2,\)"),
     "npz whole numbers": (put_npz(x=np.full((2, 3, 3), 255), y=[0, 1]), {}, InputError, r"int64 with values in \[255, 255\]: save images as uint8"),
-    "npz range": (put_npz(x=np.full((2, 3, 3), 7.0), y=[0, 1]), {}, InputError, "move the normalisation into the model"),
+    "npz range": (put_npz(x=np.full((2, 3, 3), 7.0), y=[0, 1]), {}, InputError, "divide by 255, or describe them"),
     "npz channels": (put_npz(x=np.zeros((2, 3, 5, 3), np.uint8), y=[0, 1]), {}, InputError, "both ends could be the channel axis"),
     "npz no channels": (put_npz(x=np.zeros((2, 7, 5, 7), np.uint8), y=[0, 1]), {}, InputError, "no axis has a possible number of channels"),
     "npz one-hot": (put_npz(x=np.zeros((2, 3, 3), np.uint8), y=np.eye(2)), {}, InputError, "not one-hot"),

@@ -185,3 +185,21 @@ def test_places():
     assert places_of(["b_c", "a"], domain, "m") == [1, 0]
     with pytest.raises(LoadError, match="a name occurs twice"):
         places_of(["a", "b c", "a"], domain, "m")
+
+
+def test_files_of_trees_that_compare_a_category_as_a_number_are_refused(tmp_path):
+    """By which numbers the words stood in training, the file does not say; a column that no tree looks at does no harm."""
+    lightgbm = pytest.importorskip("lightgbm")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.random(80), "kind": rng.integers(0, 2, 80)})
+    for name, truth in (("kind", frame.kind), ("size", (frame["size"] > 0.5).astype(int))):
+        model = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1, min_child_samples=1).fit(frame, truth)
+        path = tmp_path / f"{name}.txt"
+        model.booster_.save_model(path)
+        words = frame.assign(kind=np.where(frame.kind == 1, "old", "new"))
+        if name == "kind":
+            with pytest.raises(LoadError, match="compares column 'kind' as a number, but the data has the categories new, old: give the estimator"):
+                sp.victim(str(path), sp.table(words))
+        else:
+            victim = sp.victim(str(path), sp.table(words))
+            assert victim.label(victim.domain.check(words)).tolist() == model.predict(frame).tolist()

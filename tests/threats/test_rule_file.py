@@ -1,8 +1,11 @@
 """Rule files: what they say is what the space does; the packaged rules are true of their data."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+import sparring as sp
 from sparring.core.errors import LoadError, UnknownName
 from sparring.core.registry import everything
 from sparring.core.threat import Threat
@@ -112,3 +115,12 @@ class TestBreastCancer:
         moved = points - data.x
         texture = torch.tensor(["texture" in name for name in data.domain.names])
         assert not bool(moved[:, texture].any())
+
+
+def test_the_example_of_the_documents_is_a_rule_file(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+    (tmp_path / "rules.yaml").write_text(page.split("```yaml")[1].split("\n", 1)[1].split("```")[0])
+    rules = sp.rules(tmp_path / "rules.yaml").space
+    assert [rule.column for rule in rules.rules] == ["amount", "duration", "purpose", "telephone"]
+    assert rules.relations[0].repair == "amount"
+    assert len(rules.one_hot[0]) == 3

@@ -70,7 +70,7 @@ def split_list(text: str, separator: str = ",") -> list[str]:
 
 
 def numbers_of(written: Any) -> Any:
-    """Return the numbers in a setting, which may be one number, a list, or text with commas and fractions.
+    """Return the numbers in a setting: one, a list, or text with commas and fractions.
 
     What is no number is left as it is.
 

@@ -1,9 +1,11 @@
 """Hashes values, so that equal hashes mean equal values."""
 
 import hashlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def digest(*parts: bytes | str) -> str:
@@ -18,10 +20,18 @@ def digest(*parts: bytes | str) -> str:
 def weights(module: nn.Module) -> list[bytes | str]:
     """Return the parameters and buffers of a module as parts for `digest`.
 
-    Each part has name, type and shape, and the bytes.
+    Each part has name, type and shape, and the bytes; quantised tensors count by their values, and what is no tensor by how it is written.
     """
-    parts: list[bytes | str] = []
-    for name, value in module.state_dict().items():
-        parts.append(f"{name} {value.dtype} {tuple(value.shape)}")
-        parts.append(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-    return parts
+    return [part for name, value in module.state_dict().items() for part in _weight(name, value)]
+
+
+def _weight(name: str, value: Any) -> Iterator[bytes | str]:
+    if isinstance(value, tuple):  # packed weights of quantised layers
+        for place, one in enumerate(value):
+            yield from _weight(f"{name}.{place}", one)
+    elif not isinstance(value, Tensor):
+        yield f"{name} {value!r}"
+    else:
+        yield f"{name} {value.dtype} {tuple(value.shape)}"
+        plain = value.detach().dequantize() if value.is_quantized else value.detach()
+        yield plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""

@@ -203,6 +203,7 @@ class Problem:
         """Query the victim for scores, loss values and gradients at one point per row.
 
         `criterion` aims the loss at something other than the goal (a target class, say); success is still the goal's. `probe` is as in `scores`.
+        What is NaN in a gradient is returned as 0.
         """
         aim = self.criterion if criterion is None else criterion
         allowed = self._charge("gradients", None, len(x), backwards=1)
@@ -212,7 +213,7 @@ class Problem:
             some = aim.take(allowed)
             answer = self._spread(x, allowed, (), lambda part: self.victim.gradient(part, lambda scores: loss(scores, some)))
         self._remember(x, None, self.victim.task.answer(answer.scores), answer.scores, probe)
-        return answer
+        return answer._replace(grad=_numbers(answer.grad))
 
     def gradients(self, x: Tensor, several: Loss, count: int, against: Any = None, *, probe: bool = False) -> Graded:
         """Query the victim for `count` values per row and their gradients, at one point per row.
@@ -237,7 +238,7 @@ class Problem:
             some = aim.take(allowed)
             answer = self._spread(x, allowed, (count,), lambda part: self.victim.gradients(part, lambda scores: several(scores, some)))
         self._remember(x, None, self.victim.task.answer(answer.scores), answer.scores, probe)
-        return answer
+        return answer._replace(grad=_numbers(answer.grad))
 
     def _spread(self, x: Tensor, allowed: Tensor, width: tuple[int, ...], question: Callable[[Tensor], Graded]) -> Graded:
         """Return the answer for the allowed rows; NaN and zero gradients for the others."""
@@ -359,3 +360,8 @@ def turn_of(rows: Tensor) -> Tensor:
     turn = torch.empty_like(rows)
     turn[order] = torch.arange(len(rows), device=rows.device) - starts
     return turn
+
+
+def _numbers(grad: Tensor) -> Tensor:
+    """A gradient with 0 where it is NaN."""
+    return grad.nan_to_num(0.0, torch.inf, -torch.inf) if bool(grad.sum().isnan()) else grad

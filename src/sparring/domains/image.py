@@ -49,10 +49,10 @@ class Image(Domain):
         batch = as_tensor(x)
         if tuple(batch.shape[1:]) != self.shape or batch.ndim != 4:
             swapped = batch.ndim == 4 and tuple(batch.shape[1:]) == (*self.shape[1:], self.shape[0])
-            cure = "put the channels first" if swapped else "give [n, channels, height, width]"
+            flat = batch.ndim == 3 and (1, *batch.shape[1:]) == self.shape
+            cure = "put the channels first" if swapped else "add the axis of the channel, x[:, None]" if flat else "give [n, channels, height, width]"
             raise InputError(f"x has shape {tuple(batch.shape)} but the images are [n, {', '.join(map(str, self.shape))}]: {cure}")
-        check_range(batch, self.low, self.high, "image")
-        return batch
+        return in_range(batch, self.low, self.high)
 
     def deploy(self, x: Tensor, origin: Tensor) -> Tensor:
         if self.deployed == "float":
@@ -125,16 +125,37 @@ def as_tensor(x: Any) -> Tensor:
     return batch
 
 
-def check_range(batch: Tensor, low: float, high: float, kind: str) -> None:
-    """Raise InputError for values that are not finite or outside [low, high]."""
+def in_range(batch: Tensor, low: float, high: float) -> Tensor:
+    """Return images with values in [low, high].
+
+    Values outside by a rounding are moved to the bound.
+
+    Raises:
+        InputError: For values that are not finite or outside by more.
+    """
     if len(wrong := (~torch.isfinite(batch)).nonzero()):
         seen = "1 value that is" if len(wrong) == 1 else f"{len(wrong)} values that are"
         raise InputError(f"x has {seen} NaN or infinite, the first in sample {int(wrong[0, 0])}: replace such values, or drop the samples")
-    if batch.numel() and (float(batch.min()) < low or float(batch.max()) > high):
-        raise InputError(
-            f"x has values in [{float(batch.min()):.4g}, {float(batch.max()):.4g}] but the {kind} domain is "
-            f"[{low:g}, {high:g}]: move the normalisation into the model"
-        )
+    if not batch.numel() or (float(batch.min()) >= low and float(batch.max()) <= high):
+        return batch
+    least, most = float(batch.min()), float(batch.max())
+    slack = rounding(batch.dtype, low, high)
+    if least >= low - slack and most <= high + slack:
+        return batch.clamp(low, high)
+    raise InputError(f"x has values in [{least:.4g}, {most:.4g}] but the image domain is [{low:g}, {high:g}]: {_cure(least, most, low, high)}")
+
+
+def rounding(dtype: torch.dtype, low: float, high: float) -> float:
+    """Return by how much a rounding may carry a number beyond the bounds."""
+    return 2 * torch.finfo(dtype).eps * max(abs(low), abs(high))
+
+
+def _cure(least: float, most: float, low: float, high: float) -> str:
+    if least >= 0 and 2 < most <= 255 and (low, high) == (0, 1):
+        return "divide by 255, or describe them with sp.image(channels, height, width, high=255)"
+    if -1 <= least < 0 and most <= 1 and (low, high) == (0, 1):
+        return "map them to [0, 1] and give the model mean=0.5, std=0.5, or describe them with sp.image(channels, height, width, low=-1)"
+    return "move the normalisation into the model with mean= and std=, or describe the values with low= and high="
 
 
 @in_our_words

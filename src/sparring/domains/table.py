@@ -116,7 +116,8 @@ class Table(Domain):
         if not bool(torch.isfinite(batch).all()):
             place = (~torch.isfinite(batch)).nonzero()[0].tolist()
             raise InputError(f"x has a missing or infinite value in row {place[0]}, column {self.names[place[1]]!r}: fill or drop it")
-        outside = (batch < self.low) | (batch > self.high)
+        slack = 2 * torch.finfo(torch.float32).eps * torch.maximum(self.low.abs(), self.high.abs()) * ~self.whole
+        outside = (batch < self.low - slack.nan_to_num(0.0, 0.0)) | (batch > self.high + slack.nan_to_num(0.0, 0.0))
         if bool(outside.any()):
             row, place = outside.nonzero()[0].tolist()
             column = self.columns[place]
@@ -126,7 +127,7 @@ class Table(Domain):
         if bool(broken.any()):
             row, place = broken.nonzero()[0].tolist()
             raise InputError(f"row {row}, column {self.names[place]!r} is {batch[row, place]:g}, not a whole number: round it")
-        return batch
+        return batch.clamp(self.low, self.high)
 
     def _encode(self, frame: pd.DataFrame) -> Tensor:
         missing = [name for name in self.names if name not in frame.columns]

@@ -24,16 +24,30 @@ def check_agreement(
     dtype: torch.dtype,
     spreads: Sequence[tuple[float, float]] = SPREADS,
 ) -> None:
-    """Raise LoadError where the network and the model differ by more than `tolerance`.
+    """Raise LoadError where network and model differ by more than `tolerance`; see `agree`."""
+    agree(lambda x: _answers(built, x), ask, built.network.input_shape, tolerance=tolerance, name=name, dtype=dtype, spreads=spreads)
+
+
+def agree(
+    answer: Callable[[Tensor], Tensor],
+    ask: Callable[[Tensor], Tensor],
+    shape: tuple[int, ...],
+    *,
+    tolerance: float,
+    name: str,
+    dtype: torch.dtype,
+    spreads: Sequence[tuple[float, float]] = SPREADS,
+) -> None:
+    """Raise LoadError where an imported function and the model differ by more than `tolerance`.
 
     It is a share of the largest answer (at least 1e-6).
 
-    ask: the model, from [n, *input] of `dtype` to anything of n rows. The same inputs are asked together and one by one: a model
-    whose answers differ between the two has no answer for one input alone, and Unsupported is raised.
+    answer: the function, from [n, *shape] to [n, k]. ask: the model, from [n, *shape] of `dtype` to anything of n rows. The same inputs are asked
+    together and one by one: a model whose answers differ between the two has no answer for one input alone, and Unsupported is raised.
     """
-    for x in samples(built.network.input_shape, dtype, spreads):
+    for x in samples(shape, dtype, spreads):
         with torch.no_grad():
-            given = _answers(built, x)
+            given = answer(x).cpu().double()
             asked = _rows(ask(x), len(x), given.shape[1], name)
             alone = torch.cat([_rows(ask(one[None]), 1, given.shape[1], name) for one in x])
         scale = max(float(asked.nan_to_num(0.0, 0.0, 0.0).abs().max()), 1e-6)
@@ -63,7 +77,7 @@ def samples(shape: tuple[int, ...], dtype: torch.dtype, spreads: Sequence[tuple[
 def _answers(built: Built, x: Tensor) -> Tensor:
     kinds = {value.dtype for node in built.network.nodes for value in vars(node.operator).values() if isinstance(value, Tensor) and value.is_floating_point()}
     devices = {value.device for node in built.network.nodes for value in vars(node.operator).values() if isinstance(value, Tensor)}
-    return built.answer(x.to(next(iter(devices), x.device), next(iter(kinds), torch.float64))).cpu().double()
+    return built.answer(x.to(next(iter(devices), x.device), next(iter(kinds), torch.float64)))
 
 
 def _rows(answer: Tensor, rows: int, width: int, name: str) -> Tensor:

@@ -58,6 +58,11 @@ class Built(NamedTuple):
     network: Network
     head: str | None
 
+    @property
+    def input_shape(self) -> Shape:
+        """Return the shape of one input."""
+        return self.network.input_shape
+
     def answer(self, x: Tensor) -> Tensor:
         """Return the output [n, outputs] of the imported model on [n, *input], with the omitted end."""
         scores = self.network(x)

@@ -21,6 +21,10 @@ TOLERANCE = 1e-4
 """How far the network may be from onnxruntime in float32, as a share of the largest answer."""
 
 
+FLOATING = ("tensor(float)", "tensor(double)", "tensor(float16)")
+WHOLE = ("tensor(uint8)",)
+
+
 class Source(NamedTuple):
     """Describe the input of the file.
 
@@ -63,7 +67,7 @@ def import_onnx(
     runtime = runtime or start(content, name)
     proto = parse(content, name)
     refused: list[LoadError] = []
-    for source in _sources(proto, runtime, name, shape, output):
+    for source in sources(proto, runtime, name, shape, output):
         try:
             return _import(proto, source, runtime, name, dtype, SPREADS if thorough else SPREADS[:1], maps)
         except LoadError as error:
@@ -76,7 +80,7 @@ def _import(proto: Any, source: Source, runtime: Any, name: str, dtype: torch.dt
         built = _build(proto, source, name, dtype, maps)
     kind = {"tensor(double)": torch.float64, "tensor(float16)": torch.float16}.get(source.kind, torch.float32)
     tolerance = 0.02 if kind == torch.float16 else TOLERANCE
-    check_agreement(built, lambda x: _ask(runtime, source, x), tolerance=tolerance, name=name, dtype=kind, spreads=spreads)
+    check_agreement(built, lambda x: ask(runtime, source, x), tolerance=tolerance, name=name, dtype=kind, spreads=spreads)
     return built
 
 
@@ -132,8 +136,11 @@ def parse(content: bytes, name: str) -> Any:
     return proto
 
 
-def _sources(proto: Any, runtime: Any, name: str, shape: Shape | None, output: str | None = None) -> list[Source]:
-    """Return the possible meanings of the first axis of the input, the likeliest first."""
+def sources(proto: Any, runtime: Any, name: str, shape: Shape | None, output: str | None = None, *, whole: bool = False) -> list[Source]:
+    """Return the possible meanings of the first axis of the input, the likeliest first.
+
+    whole: whether the input may hold whole numbers.
+    """
     constants = {one.name for one in proto.graph.initializer}
     inputs = [one.name for one in proto.graph.input if one.name not in constants]
     outputs = [one.name for one in proto.graph.output] if output is None else [output]
@@ -141,7 +148,7 @@ def _sources(proto: Any, runtime: Any, name: str, shape: Shape | None, output: s
         if len(names) != 1:
             raise Unsupported(f"{name} has {len(names)} {what} ({', '.join(names)}): one is supported")
     taken = next(one for one in runtime.get_inputs() if one.name == inputs[0])
-    if not taken.type.startswith("tensor(") or taken.type not in ("tensor(float)", "tensor(double)", "tensor(float16)"):
+    if taken.type not in (*FLOATING, *(WHOLE if whole else ())):
         raise Unsupported(f"{name} takes {taken.type}: floating point tensors are supported")
     sides = [side if isinstance(side, int) and side > 0 else None for side in taken.shape]
     first_out = next((one.shape or [None])[0] for one in runtime.get_outputs() if one.name == outputs[0])
@@ -171,7 +178,7 @@ def _build(proto: Any, source: Source, name: str, dtype: torch.dtype, maps: bool
     opset = next((one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")), 1)
     values: dict[str, Value | None] = {one.name: _tensor(numpy_helper.to_array(one)) for one in proto.graph.initializer}
     values |= {source.input: builder.input, "": None}
-    total, needed = len(proto.graph.node), _needed(proto, source.output)
+    total, needed = len(proto.graph.node), needed_nodes(proto, source.output)
     for place, node in enumerate(proto.graph.node, 1):
         if place - 1 not in needed:
             continue
@@ -199,7 +206,7 @@ def _build(proto: Any, source: Source, name: str, dtype: torch.dtype, maps: bool
     return builder.finish(output, maps)
 
 
-def _needed(proto: Any, output: str) -> set[int]:
+def needed_nodes(proto: Any, output: str) -> set[int]:
     """Return the places of the nodes from which an output is computed."""
     wanted, needed = {output}, set()
     for place in reversed(range(len(proto.graph.node))):
@@ -238,8 +245,8 @@ def _folded(proto: Any, node: Any, inputs: list[Any], where: str) -> list[Tensor
         raise Unsupported(f"constant operator {node.op_type} ({where}) cannot be computed: {str(error).splitlines()[0]}") from error
 
 
-def _ask(runtime: Any, source: Source, x: Tensor) -> Tensor:
-    """onnxruntime's answers [n, ...], in pieces of the batch size that the file fixes."""
+def ask(runtime: Any, source: Source, x: Tensor) -> Tensor:
+    """Return onnxruntime's answers [n, ...], in pieces of the batch size that the file fixes."""
     return torch.cat(list(_answers(runtime, source, x.numpy())))
 
 

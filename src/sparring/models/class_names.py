@@ -1,6 +1,7 @@
 """Classes of models and of data: the same names in the same order, or a refusal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sparring.core.errors import InputError
 from sparring.core.victim import Victim
@@ -31,6 +32,18 @@ def check_classes(victim: Victim, names: Sequence[str], who: str = "") -> None:
         return
     if len(names) != victim.classes or (own and not _places(own)):
         raise _differ(victim, own, names, who)
+
+
+def names_in_config(model: Any) -> list[str]:
+    """Return the names of the classes in the configuration of a Hugging Face model.
+
+    None where there are none, or they are mere numbers.
+    """
+    named = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(named, Mapping) or not all(str(key).isdecimal() for key in named):
+        return []
+    names = [str(named[key]) for key in sorted(named, key=int)]
+    return [] if names == [f"LABEL_{place}" for place in range(len(names))] else names
 
 
 def _numbers(names: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 """Loads a `Victim` from zoo:NAME, package.module:factory, a file or a web address."""
 
 import inspect
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from sparring.models.class_names import check_classes
 from sparring.models.factory import made_by
 from sparring.models.http.endpoint import Endpoint
 from sparring.models.http.victim import is_address
+from sparring.models.hugging_face import is_folder, read_folder
 from sparring.models.pt2_file import read_pt2
 from sparring.models.skops_file import read_skops
 from sparring.models.weights_file import put_weights
@@ -31,7 +33,7 @@ BOOSTERS = {".ubj": "XGBoost"}
 """Suffixes of models in binary forms that have a readable one."""
 
 STATES = {".pt", ".pth", ".ckpt", ".bin", ".safetensors"}
-FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, trees as FILE.json or FILE.txt, or https://HOST/PATH"
+FORMS = "zoo:NAME, package.module:factory, FILE.onnx, FILE.skops, FILE.pt2, trees as FILE.json or FILE.txt, a FOLDER of save_pretrained, or https://HOST/PATH"
 
 
 class Inputs(Protocol):
@@ -57,7 +59,8 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
     Args:
         ref: "zoo:digits-robust"; "package.module:factory", imported with the current folder on the path, where factory() returns a torch
             module, an estimator, a callable, an Endpoint or a Victim; "FILE.onnx"; "FILE.skops"; "FILE.pt2"; trees as "FILE.json" or
-            "FILE.txt"; "https://HOST/PATH" with settings behind # (see docs/http.md), which is asked one or two questions here.
+            "FILE.txt"; a folder that `save_pretrained` of Hugging Face wrote, with the tokenizer for text; "https://HOST/PATH" with settings
+            behind # (see docs/http.md), which is asked one or two questions here.
         data: Says what the inputs are; a model of the zoo brings its own.
         weights: A .safetensors file, or a state dict in .pt or .pth, for a factory that returns a torch module.
         settings: Of the adapter, such as {"search": "plain"}.
@@ -90,6 +93,11 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
             raise LoadError(f"{path} does not exist" if not path.exists() else f"{path} is a folder, not a file")
         return _wrapped(FILES[suffix](path), path.stem, data, settings)
     _refuse_file(ref, suffix)
+    if is_folder(folder := Path(ref).expanduser()):
+        if data is None:
+            raise LoadError(f"{ref}: the type of the inputs is taken from the data: give data")
+        model, own = read_folder(folder, data.domain)
+        return _wrapped(model, folder.name, data, {**own, **(settings or {})})
     if not rest:
         known = [f"zoo:{name}" for name in everything("model")]
         raise LoadError(f"cannot recognise the model {ref!r}: write {FORMS}; the zoo has {', '.join(known)}")
@@ -122,8 +130,19 @@ def _refuse_file(ref: str, suffix: str) -> None:
         )
     if suffix in BOOSTERS:
         raise LoadError(f"{ref} is a binary model of {BOOSTERS[suffix]}, which is not read: save it as JSON, booster.save_model('model.json')")
+    if suffix in STATES and _is_torchscript(ref):
+        raise LoadError(f"{ref} is a TorchScript program, which may run code of the file: open it with torch.jit.load in your own package.module:factory")
     if suffix in STATES:
         raise LoadError(f"{ref} holds weights without the network: give the code that builds it, package.module:factory, and weights={ref}")
+
+
+def _is_torchscript(path: str) -> bool:
+    """Whether a file is a program that torch.jit.save wrote."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _wrapped(model: Any, name: str, data: Inputs | None, settings: Mapping[str, Any] | None) -> Victim:

@@ -39,7 +39,9 @@ def layout_of(written: str | None, domain: Domain) -> Layout | None:
 
 
 class Normalisation(nn.Module):
-    """Turn inputs x [n, *shape] of a domain into (x * scale - mean) / std, channels last if so asked.
+    """Turn inputs x of a domain into (x * scale - mean) / std.
+
+    Inputs are [n, *shape]; channels go last if so asked.
 
     Attributes:
         scale, mean, std: Float64, with shapes that broadcast against one input; None where there is nothing to do.

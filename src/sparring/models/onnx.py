@@ -1,5 +1,6 @@
 """ONNX files as victims: scores and labels through onnxruntime, gradients through the same network in torch."""
 
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from sparring.core.task import Task
 from sparring.domains.image import Image
 from sparring.graph.builder import Built
 from sparring.graph.from_onnx import import_onnx, read_content, start
+from sparring.graph.onnx_module import OnnxFunction, differentiable
 from sparring.models.adapter import adapter
 from sparring.models.differentiate import DifferentiableVictim
 from sparring.models.normalisation import Layout, Normalisation, Numbers, layout_of
@@ -60,7 +62,7 @@ class OnnxVictim(DifferentiableVictim):
     A fixed batch size in the file is met by asking in pieces of it, the last one filled up with copies of its first row. Pixels reach a file that takes
     channels last, [n, height, width, channels], in that order; an input of whole numbers from 0 to 255 gets the range of the domain as such.
 
-    Where every operator of the file is known, gradients are taken through a copy of the network in torch that was compared
+    Where every operator of the file is known (for bounds, or at least to torch), gradients are taken through a copy of the network in torch that was compared
     with onnxruntime; success is confirmed by onnxruntime. Where not, `no_gradients` says why.
 
     output: the name of the output with the scores, where several may hold them. mean, std, scale: the file gets (x * scale - mean) / std; see
@@ -92,7 +94,7 @@ class OnnxVictim(DifferentiableVictim):
         self.maps = isinstance(self.task, Mask)
         self.shape: tuple[int, ...] = ()
         self.class_names: list[str] = []
-        self._network: Built | None = None
+        self._network: Built | OnnxFunction | None = None
         if self.output.holds == "labels":
             self.no_gradients = f"its output {self.output.name} holds class numbers, not scores"
             self.task = self._of_labels(classes)
@@ -102,7 +104,7 @@ class OnnxVictim(DifferentiableVictim):
         self._network, self.no_gradients = self._imported()
         self.exposes = frozenset({"scores", "labels"} | ({"gradients"} if self._network else set()))
         self.exact = self._network is None
-        self.slack = SLACK if self._network and self.type != np.dtype("f2") else math.inf
+        self.slack = SLACK if self._network and self.type in (np.dtype("f4"), np.dtype("f8")) else math.inf
 
     def _of_labels(self, classes: int | None) -> Task:
         """The task of a file that returns class numbers alone."""
@@ -112,17 +114,25 @@ class OnnxVictim(DifferentiableVictim):
             raise LoadError(f"{self.name} returns class numbers alone: say how many classes it has, sp.victim({self.name!r}, domain, classes=10)")
         return Classes(classes)
 
-    def _imported(self) -> tuple[Built | None, str]:
-        """The network in torch, or why there is none."""
+    def _imported(self) -> tuple[Built | OnnxFunction | None, str]:
+        """The network in torch, or why there is none: as a graph that has bounds, else as a function of torch."""
         if self.output.holds == "maps":
             return None, f"its output {self.output.name} holds maps from class to probability: convert the model with zipmap=False"
+        inner, output = self.inner(tuple(self._example().shape[1:])), self.output.name
+        with contextlib.suppress(LoadError):
+            return import_onnx(self.content, shape=inner, dtype=self.kind, runtime=self.runtime, thorough=False, maps=self.maps, output=output), ""
         try:
-            inner = self.inner(tuple(self._example().shape[1:]))
-            found = import_onnx(self.content, shape=inner, dtype=self.kind, runtime=self.runtime, thorough=False, maps=self.maps, output=self.output.name)
-            return found, ""
+            return differentiable(self.content, self.name, self.runtime, shape=inner, output=output, spread=self._spread()), ""
         except LoadError as error:
             log.info("%s provides no gradients: %s", self.name, error)
             return None, str(error)
+
+    def _spread(self) -> tuple[float, float]:
+        """Middle and half width of what the file is fed, as far as that is bounded."""
+        shape = tuple(self._example().shape[1:])
+        edges = [torch.as_tensor(edge).double().expand(shape).clamp(-1, 1e3) for edge in (getattr(self.domain, "low", -1.0), getattr(self.domain, "high", 1.0))]
+        low, high = (float(edge) for edge in self._scaled(torch.stack(edges)).aminmax())
+        return (high + low) / 2, (high - low) / 2
 
     def inner(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the shape of one input in the file for the shape in the domain.
@@ -158,12 +168,9 @@ class OnnxVictim(DifferentiableVictim):
 
     def _fed(self, x: Batch) -> np.ndarray:
         """Inputs of the domain as the file takes them."""
-        given = np.asarray(self.domain.native(x), dtype=np.float64 if self.type.kind in "iu" else self.type)
-        if self.normalisation is not None:
-            given = self.normalisation(torch.from_numpy(np.array(given))).numpy()
-        if self.type.kind in "iu":
-            if isinstance(self.domain, Image) and self.type == np.dtype("u1") and self.normalisation is None:
-                given = (given - self.domain.low) * (255 / (self.domain.high - self.domain.low))
+        whole = self.type.kind in "iu"
+        given = self._scaled(torch.from_numpy(np.array(self.domain.native(x), dtype=np.float64 if whole else self.type))).numpy()
+        if whole:
             given = given.round().astype(self.type)
         if self.order is not None:
             given = given.reshape(len(given), -1)[:, self.order.flatten().numpy()].reshape(len(given), *self.order.shape)
@@ -174,14 +181,20 @@ class OnnxVictim(DifferentiableVictim):
             given = given.reshape(len(given), *inner)
         return np.ascontiguousarray(given)
 
+    def _scaled(self, given: Tensor) -> Tensor:
+        """Return numbers of the domain as the file takes them: normalised, or for images as bytes the range of the domain as 0 to 255."""
+        if self.normalisation is not None:
+            return self.normalisation(given)
+        if isinstance(self.domain, Image) and self.type == np.dtype("u1"):
+            return (given - self.domain.low) * (255 / (self.domain.high - self.domain.low))
+        return given
+
     def _search(self, x: Tensor) -> Tensor:
         if self._network is None:
             raise AccessError(f"{self.name} provides no gradients: {self.no_gradients}")
-        first = self._network.network
-        given = x.to("cpu", self.kind)
-        given = given if self.normalisation is None else self.normalisation(given)
+        given = self._scaled(x.to("cpu", self.kind))
         given = given if self.order is None else given.flatten(1)[:, self.order.flatten()]
-        answer = self._network.answer(given.reshape(-1, *first.input_shape))
+        answer = self._network.answer(given.reshape(-1, *self._network.input_shape))
         return self.task.scores(answer.reshape(len(answer), *self.shape), self.name)
 
     def search_scores(self, x: Batch) -> Tensor:

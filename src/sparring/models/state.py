@@ -86,7 +86,13 @@ class State:
                 for module in value.modules():
                     held = {name: one for name, one in vars(module).items() if name not in _OF_TORCH}
                     yield from (type(module), held, *(list(vars(module).get(name, {}).values()) for name in HOOKS))
-            case Tensor() if value.layout == torch.strided and not value.is_quantized and value.device.type != "meta":
+            case Tensor() if value.is_quantized:
+                yield str(value.dtype)
+                yield value.dequantize()
+            case torch.ScriptObject() if hasattr(value, "__getstate__"):
+                yield str(value._type())
+                yield value.__getstate__()
+            case Tensor() if value.layout == torch.strided and value.device.type != "meta":
                 yield f"{value.dtype} {tuple(value.shape)}"
                 yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
             case np.ndarray() if value.dtype != object:

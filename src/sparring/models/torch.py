@@ -15,7 +15,9 @@ from sparring.core.evaluating import evaluating, frozen
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.models.adapter import adapter
+from sparring.models.class_names import names_in_config
 from sparring.models.differentiate import DifferentiableVictim
+from sparring.models.misfit import misfit
 from sparring.models.normalisation import Layout, Normalisation, Numbers
 from sparring.models.outputs import Adapted
 from sparring.models.prepare import prepare
@@ -35,7 +37,8 @@ Search = Literal["fast", "bfloat16", "plain"]
 class TorchVictim(DifferentiableVictim):
     """Represent a torch module, which is evaluated in evaluation mode.
 
-    Mode, parameters, `.grad` and hooks are as before afterwards.
+    Mode, parameters, `.grad` and hooks are as before afterwards. Of a compiled module the original is asked: it is the same function up to rounding,
+    and need not be compiled for every batch size.
 
     task: what it answers, classes if left out. output: the key, field or place of the scores, where the module returns several outputs. mean, std,
     scale, layout: the module gets (x * scale - mean) / std, with channels last if so asked; see `Normalisation`.
@@ -51,6 +54,7 @@ class TorchVictim(DifferentiableVictim):
         if search not in ("fast", "bfloat16", "plain"):
             raise LoadError(f'search={search!r}: choose "fast", "bfloat16" or "plain"')
         self.task: Task = task or Classes()
+        model = vars(model).get("_modules", {}).get("_orig_mod", model)  # where torch.compile keeps it
         self.module = model.module() if isinstance(model, ExportedProgram) else model
         self.exported = isinstance(model, ExportedProgram)
         self.program = model if isinstance(model, ExportedProgram) else None
@@ -63,10 +67,13 @@ class TorchVictim(DifferentiableVictim):
         self.exact = self.search == "plain"
         self.slack = SLACK if self.search == "fast" else math.inf
         self._copy: nn.Module | None = None
+        self.rows = _fixed_rows(model) if isinstance(model, ExportedProgram) else None
+        self._refuse_meta()
         first = next(self.module.parameters(), None)
         self.device = first.device if first is not None else torch.device("cpu")
         self.dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
         self.writes = False
+        self.class_names = names_in_config(model) if isinstance(self.task, Classes) else []
         feed = Normalisation.of(domain, mean=mean, std=std, scale=scale, layout=layout)
         feed = feed and feed.to(self.device, self.dtype)
         if feed is not None or output is not None or not self._returns_a_tensor():
@@ -85,7 +92,11 @@ class TorchVictim(DifferentiableVictim):
             raise LoadError(f"{self.name} is a torch module, but the inputs are {self.domain.kind}: wrap it in a function that maps strings to scores")
         low, high = (torch.as_tensor(edge, dtype=torch.float64) for edge in (self.domain.low, self.domain.high))  # type: ignore[attr-defined]
         middle = ((low.clamp(-1e3, 1e3) + high.clamp(-1e3, 1e3)) / 2).to(self.device, self.dtype)
-        return (torch.zeros(2, *shape, device=self.device, dtype=self.dtype) + middle).contiguous()
+        return (torch.zeros(self.rows or 2, *shape, device=self.device, dtype=self.dtype) + middle).contiguous()
+
+    def _refuse_meta(self) -> None:
+        if any(one.is_meta for one in (*self.module.parameters(), *self.module.buffers())):
+            raise LoadError(f"{self.name} has weights on the meta device, which holds no numbers: load them, model.to_empty(device='cpu').load_state_dict(...)")
 
     def _returns_a_tensor(self) -> bool:
         """Whether the module returns one tensor, not several outputs; True also where it cannot take the inputs, which is told later."""
@@ -104,15 +115,18 @@ class TorchVictim(DifferentiableVictim):
         return given._version != before
 
     def _call(self, module: nn.Module, x: Tensor) -> Tensor:
-        """Scores of any number of inputs, asked in pieces that fit the caches of a processor."""
+        """Scores of any number of inputs, in pieces that fit the caches of a processor, or of the batch size that an exported program fixes."""
+        if self.rows and len(x) != self.rows:
+            pieces = [(piece, self.rows - len(piece)) for piece in x.split(self.rows)]
+            return torch.cat([self._call(module, torch.cat([one, one[:1].expand(lack, *one.shape[1:])]))[: len(one)] for one, lack in pieces])
         if len(x) > 2 * PIECE and self.device.type == "cpu" and not x.requires_grad:
             return torch.cat([self._call(module, piece) for piece in x.split(PIECE)])
         try:
             return self.task.scores(module(x.to(self.device, self.dtype)), self.name)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             if isinstance(error, LoadError):
                 raise
-            raise LoadError(f"{self.name} cannot take {self.domain} (fed {tuple(x.shape)}): {str(error).splitlines()[0]}") from error
+            raise LoadError(f"{self.name} cannot take {self.domain}: {misfit(module, self.domain, error)}") from error
 
     def scores(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -143,3 +157,10 @@ class TorchVictim(DifferentiableVictim):
     def describe(self) -> dict[str, Any]:
         count = sum(parameter.numel() for parameter in self.module.parameters())
         return {**super().describe(), "parameters": count, "search": self.search}
+
+
+def _fixed_rows(program: ExportedProgram) -> int | None:
+    """Return the batch size of an exported program; None if it takes any."""
+    names = set(program.graph_signature.user_inputs)
+    shapes = [getattr(node.meta.get("val"), "shape", ()) for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    return shapes[0][0] if shapes and shapes[0] and isinstance(shapes[0][0], int) else None

@@ -10,7 +10,7 @@ from sparring.core.errors import InputError
 from sparring.core.task import Task
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
-from sparring.models.adapter import victim
+from sparring.models.adapter import adapter_of, victim
 
 VictimLike: TypeAlias = Victim | tuple[Any, Domain] | str
 """A victim, a pair of a model and the domain of its inputs, or a model of the zoo such as "zoo:digits-plain"."""
@@ -54,7 +54,7 @@ def listed_of(given: Any) -> list[Any]:
     A pair (model, domain) is one of them.
     """
     pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Domain)
-    return list(given) if isinstance(given, list | tuple) and not pair else [given]
+    return list(given) if isinstance(given, list | tuple) and not pair and adapter_of(given) is None else [given]
 
 
 def module_of(given: Any) -> Any:

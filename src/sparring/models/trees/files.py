@@ -63,6 +63,7 @@ class TreeVictim(Victim):
             raise LoadError(f"the trees take {self.ensemble.features} columns but the inputs are {domain}")
         self.domain = domain
         self.name = name or self.ensemble.source or "trees"
+        _refuse_categories(self.ensemble, domain, self.name)
         shown: Task = Values() if self.ensemble.numeric else Classes(self.ensemble.classes)
         if task is not None and task.kind != shown.kind:
             raise LoadError(f"{self.name} answers {shown}, the task is {task}: leave task= out, or name other trees")
@@ -70,13 +71,24 @@ class TreeVictim(Victim):
         self.exposes = frozenset({"scores", "labels"})
 
     def scores(self, x: Batch) -> Tensor:
-        return torch.from_numpy(self.ensemble.scores(np.asarray(self.domain.native(x), dtype=np.float64)))
+        return torch.from_numpy(self.ensemble.scores(np.asarray(x, dtype=np.float64)))
 
     @property
     def fingerprint(self) -> str:
         one = self.ensemble
         arrays = (one.feature, one.edge, one.left, one.right, one.value, one.root, one.base)
         return digest(*(np.ascontiguousarray(array).tobytes() for array in arrays), str(one.features))
+
+
+def _refuse_categories(ensemble: Ensemble, domain: Domain, name: str) -> None:
+    """Refuse trees that compare a column whose values in the data are names of categories: by which numbers they stood in training is not known."""
+    used = {int(place) for place in np.unique(ensemble.feature) if place >= 0}
+    for place, column in enumerate(getattr(domain, "columns", ())):
+        if place in used and column.kind == "category" and column.dtype != "bool":
+            raise LoadError(
+                f"{name} compares column {column.name!r} as a number, but the data has the categories {', '.join(column.levels[:5])}: "
+                "give the estimator, which knows its categories, or data with the numbers it was trained on"
+            )
 
 
 def open_trees(path: Path, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:

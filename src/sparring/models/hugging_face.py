@@ -1,0 +1,213 @@
+"""Hugging Face classifiers: (model, tokenizer) pairs for text, and folders that `save_pretrained` wrote."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparring.core.domain import Domain
+from sparring.core.errors import LoadError
+from sparring.core.evaluating import evaluating, frozen
+from sparring.core.fingerprint import digest
+from sparring.core.task import Task
+from sparring.core.victim import Objective, Victim
+from sparring.domains.image import Image
+from sparring.domains.text import Strings
+from sparring.models.adapter import adapter
+from sparring.models.class_names import names_in_config
+from sparring.models.outputs import scores_in
+from sparring.models.state import State
+from sparring.tasks.classes import Classes
+
+ROWS = 64
+"""Sentences per pass."""
+
+PREPARED = "preprocessor_config.json"
+"""The file in which processors of images keep their normalisation."""
+
+
+class TokenGradient(NamedTuple):
+    """Hold the gradient of one sentence with respect to the vectors of its tokens.
+
+    tokens: the tokens as the tokenizer writes them. embedding, grad: float [tokens, dim].
+    """
+
+    tokens: list[str]
+    embedding: Tensor
+    grad: Tensor
+
+
+def _is_pair(model: Any) -> bool:
+    return isinstance(model, tuple | list) and len(model) == 2 and hasattr(model[0], "get_input_embeddings") and hasattr(model[1], "convert_ids_to_tokens")
+
+
+@adapter("hugging-face", _is_pair, order=4)
+class HuggingFaceText(Victim):
+    """Represent a pair (model, tokenizer) for sentences, queried in evaluation mode.
+
+    Sentences of as many tokens are asked together, so that none is padded and the answer to one does not depend on the others. Attacks on strings see
+    scores; gradients with respect to the vectors of tokens are those of `token_gradients`.
+
+    length: at most how many tokens of a sentence are read; the tokenizer's own limit if left out. task: what it answers, classes if left out.
+    """
+
+    def __init__(self, model: tuple[Any, Any], domain: Domain, *, name: str | None = None, task: Task | None = None, length: int | None = None):
+        self.model, self.tokenizer = model
+        self.name = name or type(self.model).__name__
+        if domain.kind != "text":
+            raise LoadError(f"{self.name} with its tokenizer takes sentences, but the inputs are {domain}: use sp.text(), or give the model alone")
+        self.domain, self.length = domain, length
+        self.exposes = frozenset({"labels", "scores"})
+        rows, known = self.model.get_input_embeddings().num_embeddings, len(self.tokenizer)
+        if known > rows:
+            raise LoadError(f"the tokenizer has {known} tokens, {self.name} knows {rows}: give the tokenizer that the model was trained with")
+        self.task: Task = task or _task(self.model, self.name)
+        self.class_names = names_in_config(self.model) if isinstance(self.task, Classes) else []
+        with self.session():
+            self.task = self.task.fitted(self.scores(Strings.of(["a"])), self.name)
+
+    def scores(self, x: Strings) -> Tensor:
+        found: list[Tensor | None] = [None] * len(x)
+        with torch.no_grad():
+            for rows, inputs in self._inputs(list(x)):
+                scores = self.task.scores(scores_in(self.model(**inputs), None, self.name), self.name).float().cpu()
+                for row, one in zip(rows, scores, strict=True):
+                    found[row] = one
+        if not found:
+            return torch.zeros(0, *self.task.score_shape)
+        return torch.stack([one for one in found if one is not None])
+
+    def _inputs(self, sentences: list[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """The places of sentences with as many tokens, and what the model takes for them."""
+        limited = {} if self.length is None else {"max_length": self.length}
+        encoded = self.tokenizer(sentences, truncation=True, padding=False, **limited)
+        lengths: dict[int, list[int]] = {}
+        for place, tokens in enumerate(encoded["input_ids"]):
+            lengths.setdefault(len(tokens), []).append(place)
+        at_once = ROWS if getattr(self.model.config, "pad_token_id", None) is not None else 1  # without one, decoders find the end of one sentence only
+        for places in lengths.values():
+            for start in range(0, len(places), at_once):
+                rows = places[start : start + at_once]
+                yield rows, {key: torch.tensor([encoded[key][row] for row in rows], device=self.model.device) for key in encoded}
+
+    def token_gradients(self, x: Strings | list[str], objective: Objective) -> list[TokenGradient]:
+        """Return the gradient of a function of the scores with respect to the vectors of tokens.
+
+        Args:
+            x: Sentences.
+            objective: From scores [n, classes] to values [n].
+
+        Returns:
+            One `TokenGradient` per sentence.
+        """
+        found: dict[int, TokenGradient] = {}
+        embed = self.model.get_input_embeddings()
+        with self.session(), torch.enable_grad():
+            for rows, inputs in self._inputs(list(x)):
+                tokens = inputs.pop("input_ids")
+                vectors = embed(tokens).detach().requires_grad_(True)
+                scores = self.task.scores(scores_in(self.model(inputs_embeds=vectors, **inputs), None, self.name), self.name)
+                (grad,) = torch.autograd.grad(objective(scores).sum(), vectors)
+                for place, row in enumerate(rows):
+                    words = self.tokenizer.convert_ids_to_tokens(tokens[place].tolist())
+                    found[row] = TokenGradient(words, vectors[place].detach(), grad[place])
+        return [found[row] for row in range(len(found))]
+
+    @contextlib.contextmanager
+    def session(self, seed: int = 0) -> Iterator[None]:
+        with frozen(self.model), evaluating(self.model), super().session(seed):
+            yield
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(*State(self.model).parts, _written(self.tokenizer), str(self.length))
+
+    @property
+    def complete(self) -> bool:
+        return hasattr(self.tokenizer, "backend_tokenizer") and not State(self.model).missing
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "parameters": sum(parameter.numel() for parameter in self.model.parameters()), "vocabulary": len(self.tokenizer)}
+
+
+def _task(model: Any, name: str) -> Task:
+    """The task of a model, as far as its configuration says it is one of classes."""
+    kind, count = getattr(model.config, "problem_type", None), getattr(model.config, "num_labels", 2)
+    if kind == "regression" or (kind is None and count == 1):
+        raise LoadError(f"{name} predicts numbers: give task=sp.tasks.values()")
+    if kind == "multi_label_classification":
+        raise LoadError(f"{name} predicts {count} labels at once: give task=sp.tasks.labels({count})")
+    return Classes()
+
+
+def _written(tokenizer: Any) -> str:
+    """A tokenizer as text, without the settings that each call changes."""
+    inner = getattr(tokenizer, "backend_tokenizer", None)
+    if inner is None:
+        return repr((type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), sorted(map(str, tokenizer.init_kwargs.items()))))
+    held = json.loads(inner.to_str())
+    return json.dumps({key: value for key, value in held.items() if key not in ("truncation", "padding")} | {"limit": tokenizer.model_max_length})
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a folder holds a model that `save_pretrained` wrote."""
+    return path.is_dir() and (path / "config.json").is_file()
+
+
+def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
+    """Return a model from a folder, and how to wrap it.
+
+    Weights come from safetensors only; no code in the folder is run and nothing is looked up elsewhere.
+
+    Args:
+        path: The folder.
+        domain: Sentences, for a pair with the tokenizer in the folder, or images.
+
+    Returns:
+        The model or pair, and settings of the adapter: for images the normalisation of `preprocessor_config.json`.
+
+    Raises:
+        LoadError: Where the folder holds no classifier of such inputs.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise LoadError(f"{path} is a model of Hugging Face, which needs transformers: pip install 'sparring[huggingface]'") from error
+    if not list(path.glob("*.safetensors")):
+        raise LoadError(f"{path} holds no weights in safetensors, and pickles are not opened: write it with model.save_pretrained(folder)")
+    kinds = {"text": "AutoModelForSequenceClassification", "image": "AutoModelForImageClassification"}
+    if domain.kind not in kinds:
+        raise LoadError(f"{path} is a model of Hugging Face, the inputs are {domain}: sentences and images are supported")
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model = getattr(transformers, kinds[domain.kind]).from_pretrained(str(path), use_safetensors=True, **local)
+        if domain.kind == "text":
+            return (model.eval(), transformers.AutoTokenizer.from_pretrained(str(path), **local)), {}
+    except Exception as error:  # transformers raises anything
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LoadError(f"{path} cannot be read as a classifier of {domain.kind} inputs by transformers {transformers.__version__}: {said}") from error
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
+    return model.eval(), _normalisation(path, domain)
+
+
+def _normalisation(path: Path, domain: Domain) -> dict[str, Any]:
+    """The normalisation that a processor of images wrote beside the model, for images whose values begin at 0."""
+    file = path / PREPARED
+    if not file.is_file() or not isinstance(domain, Image):
+        return {}
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        normalised = {"mean": held["image_mean"], "std": held["image_std"]} if held.get("do_normalize") else {}
+        factor = float(held.get("rescale_factor", 1 / 255)) if held.get("do_rescale", True) else 1.0
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise LoadError(f"{file} does not say how images are normalised ({type(error).__name__}: {error}): give mean= and std=, or mend the file") from error
+    scale = factor * 255 / (domain.high - domain.low)  # the factor is for whole numbers from 0 to 255
+    return {**normalised, **({} if scale == 1 else {"scale": scale})}
