@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sparring_check.check_proof import AFFINE, File, Graph, linear, plain
+from sparring_check.check_proof import AFFINE, File, Graph, linear
 
 TYPES = {1: "<f4", 6: "<i4", 7: "<i8", 11: "<f8"}
 """Of tensors, by their number in ONNX."""
@@ -248,6 +248,11 @@ def differences(graph: Graph, onnx: Onnx, points: int = 3) -> list[float]:
             same = one.shape == two.shape
             worst[place] = max(worst[place], float(np.abs(one - two).max() / max(1.0, np.abs(one).max())) if same else float("inf"))
     return worst.tolist()
+
+
+def plain(text: str) -> str:
+    """Return a text on one line, with escapes for what a terminal would obey."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def main(given: list[str]) -> int:
