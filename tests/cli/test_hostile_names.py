@@ -140,11 +140,11 @@ def test_files_with_hostile_names(spar, folder):
     name = IN_UTF_8.replace("/", "")[:60]
     with (folder / f"{name}.csv").open("w", newline="") as file:
         file.write("a,b,c\n" + "".join(f'{place},{place % 3},"{name.replace(chr(34), "")}{place % 2}"\n' for place in range(12)))
-    (folder / "mine.py").write_text(f"def made():\n    raise ValueError({name!r})\n")
+    (folder / "hostile_maker.py").write_text(f"def made():\n    raise ValueError({name!r})\n")
     (folder / "plan.yaml").write_text(json.dumps({f"model{name}": 1}))
     for words in (
-        ("run", "model=mine:made", f"data={name}.csv", "threat=linf 0.1"),
-        ("run", "model=mine:made", "data=digits", "threat=linf 0.1"),
+        ("run", "model=hostile_maker:made", f"data={name}.csv", "threat=linf 0.1"),
+        ("run", "model=hostile_maker:made", "data=digits", "threat=linf 0.1"),
         ("run", f"data={name}.csv", "target=z", "model=zoo:digits-plain", "threat=linf 0.1"),
         ("doctor", "zoo:digits-plain", f"data={name}.csv", "target=c"),
         ("run", "plan.yaml"),
@@ -159,8 +159,8 @@ def test_bytes_of_paths_that_are_no_utf_8(spar, folder):
     """A file named in Latin-1 is evaluated, and its name stands in the record with an escape."""
     name = "B\udce4r.npz"
     np.savez(folder / name, x=np.zeros((4, 8, 8), dtype=np.float32), y=np.arange(4) % 2)
-    (folder / "zeros.py").write_text("def made():\n    return lambda x: [[0.0, 1.0]] * len(x)\n")
-    said = spar("run", "model=zeros:made", f"data={name}", "threat=linf 0.1", "attacks=noise", "access=scores", "self_check=false")
+    (folder / "hostile_zeros.py").write_text("def made():\n    return lambda x: [[0.0, 1.0]] * len(x)\n")
+    said = spar("run", "model=hostile_zeros:made", f"data={name}", "threat=linf 0.1", "attacks=noise", "access=scores", "self_check=false")
     assert said.code == 0, said.err
     shown = spar("show", "last", "--sample", "B\\udce4r/00000")
     assert shown.code == 0, shown.err
@@ -195,7 +195,7 @@ def test_the_bar_and_the_lines_of_progress(capsys, monkeypatch):
 
 def test_warnings_and_the_log(spar, folder):
     """Those of models and libraries pass too."""
-    (folder / "noisy.py").write_text(
+    (folder / "hostile_noise.py").write_text(
         "import logging, warnings\nfrom sparring.models.zoo import zoo\n\nlog = logging.getLogger('some')\n\ndef made():\n"
         f"    warnings.warn({ALL!r}, stacklevel=2)\n    log.warning('%s', {ALL!r})\n    try:\n        raise KeyError({ALL!r})\n"
         "    except KeyError:\n        log.exception('failed')\n    return zoo('digits-plain').build()\n"
@@ -204,7 +204,7 @@ def test_warnings_and_the_log(spar, folder):
     before, root.handlers = root.handlers, []
     try:
         with pytest.warns(UserWarning, match=r"x1b") as told:
-            said = spar("run", "model=noisy:made", "data=digits", "take=2", "threat=linf 0.1", "attacks=fgsm", "certify=none", "self_check=false")
+            said = spar("run", "model=hostile_noise:made", "data=digits", "take=2", "threat=linf 0.1", "attacks=fgsm", "certify=none", "self_check=false")
     finally:
         root.handlers = before
     assert said.code == 0
@@ -244,8 +244,8 @@ def test_everything_is_printed_through_one_door():
 def test_honest_names_are_printed_as_they_are(spar, folder):
     rng = np.random.default_rng(0)
     np.savez(folder / "Bären & [Katzen].npz", x=rng.random((4, 8, 8)).astype(np.float32), y=np.arange(4) % 2, classes=np.array(["Bär [braun]", "猫"]))
-    (folder / "linear.py").write_text("from torch import nn\n\n\ndef made():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()\n")
-    said = spar("run", "model=linear:made", "data=Bären & [Katzen].npz", "threat=linf 0.1", "attacks=fgsm", "certify=none", "self_check=false")
+    (folder / "hostile_linear.py").write_text("from torch import nn\n\n\ndef made():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()\n")
+    said = spar("run", "model=hostile_linear:made", "data=Bären & [Katzen].npz", "threat=linf 0.1", "attacks=fgsm", "certify=none", "self_check=false")
     assert said.code == 0
     assert "made · linf 0.1" in said.out
     listed = spar("show", "last", "--sample", "Bären & [Katzen]/00000")
