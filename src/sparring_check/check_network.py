@@ -250,6 +250,11 @@ def differences(graph: Graph, onnx: Onnx, points: int = 3) -> list[float]:
     return worst.tolist()
 
 
+def plain(text: str) -> str:
+    """Return a text on one line, with escapes for what a terminal would obey."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def main(given: list[str]) -> int:
     """Run the command.
 
@@ -260,16 +265,16 @@ def main(given: list[str]) -> int:
         file, content = File(proof), Path(network).read_bytes()
         content = gzip.decompress(content) if network.endswith(".gz") else content
         if file.header["source"] is None or hashlib.sha256(content).hexdigest() != file.header["source"]["sha256"]:
-            print(f"ANOTHER NETWORK: the proof was not made from {network}")
+            print(plain(f"ANOTHER NETWORK: the proof was not made from {network}"))
             return 1
         worst = differences(Graph(file), Onnx(content))
     except Exception as error:
-        print(f"cannot be compared: {type(error).__name__}: {error}")
+        print(plain(f"cannot be compared: {type(error).__name__}: {error}"))
         return 2
     if not max(worst) <= AGREE:
         print(f"ANOTHER NETWORK: of its {len(worst)} pieces number {int(np.argmax(worst))} differs by {max(worst):.2g} of what it gives")
         return 1
-    print(f"the same network as {network}: all {len(worst)} pieces between ReLUs agree at random points, up to {max(worst):.1g} of what they give")
+    print(plain(f"the same network as {network}: all {len(worst)} pieces between ReLUs agree at random points, up to {max(worst):.1g} of what they give"))
     return 0
 
 

@@ -556,11 +556,11 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--network", help="the ONNX file that it is about")
     asked = parser.parse_args(given)
     try:
-        print("verified:", *check(asked.proof, asked.network), sep="\n")
+        said, code = ["verified:", *check(asked.proof, asked.network)], 0
     except Exception as error:
-        print(f"REJECTED: {error}" if isinstance(error, Rejected) else f"cannot be read: {type(error).__name__}: {error}")
-        return 1 if isinstance(error, Rejected) else 2
-    return 0
+        said, code = ([f"REJECTED: {error}"], 1) if isinstance(error, Rejected) else ([f"cannot be read: {type(error).__name__}: {error}"], 2)
+    print("\n".join("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line) for line in said))  # names control no terminal
+    return code
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_rules_are_refused_before_anything_is_computed(small, tmp_path, monkeypa
     for wrong in ("excess() <= 0.1", "excess(excess(auc)) <= 0.1", "excess(speed) <= 0.1", "excess <= 0.1"):
         with pytest.raises((PlanError, UnknownName)):
             check_gate([wrong], {"a": "membership"})
-    monkeypatch.setattr("sparring.bench.plan.carry_out", lambda *any: pytest.fail("began"))
+    monkeypatch.setattr("sparring.bench.evaluate.carry_out", lambda *any: pytest.fail("began"))
     with pytest.raises(PlanError, match="cannot read the gate"):
         small(gate="robust_accuracy = 0.5", out=str(tmp_path)).run()
 

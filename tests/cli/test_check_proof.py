@@ -77,3 +77,10 @@ def test_a_model_with_proofs(spar, folder):
     two = spar("certify", "model=zoo:digits-robust", "data=digits", 'threat=["linf 0.02", "linf 0.01"]', "take=2", "--proof", "two.proof")
     assert two.code == 2
     assert "a proof file holds one model and threat" in two.err
+
+
+def test_names_control_no_terminal(tmp_path, capfd):
+    """Of the checker alone, which shares no code with the command."""
+    path = tmp_path / "a\x1b[2J\nverified: b\u202e.proof"
+    assert sparring_check.check(str(path)) == 2
+    assert capfd.readouterr().out.removesuffix("\n").isprintable()

@@ -442,6 +442,39 @@ def test_help_comes_without_torch(program):
     assert ended.stdout.splitlines()[-1] == "loaded []"
 
 
+SLIPS = {
+    "run mdoel=x": "unknown plan key 'mdoel': did you mean model?",
+    "run model=zoo:digits-plain data=digits thraet=x": "unknown plan key 'thraet': did you mean threat",
+    "run take=many": "plan key 'take' = 'many': give a whole number",
+    "run seed=-1": "plan key 'seed' = -1: give a whole number of at least 0",
+    "run none.yaml": "plan none.yaml cannot be read",
+    "run eps=8": "unknown plan key 'eps'",
+    "doctor zoo:digits-plain dtaa=digits": "unknown plan key 'dtaa'",
+    "certify mdoel=x": "unknown plan key 'mdoel'",
+    "harden model=zoo:digits-plain": "spar harden needs data=",
+    "frobnicate": "No such command 'frobnicate'",
+    "ls atacks": "unknown kind 'atacks': did you mean attacks",
+}
+"""Words of a command, and what is answered to them."""
+
+
+def test_slips_are_answered_before_torch_is_imported(tmp_path):
+    """All in one process: what one of them imported would be there for the next."""
+    program = f"""
+import contextlib, io, sys
+from sparring.cli.app import main
+for words in {list(SLIPS)!r}:
+    sys.argv = ["spar", *words.split()]
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        main()
+    print("torch" in sys.modules, said.getvalue().strip())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=True)
+    for line, sentence in zip(ended.stdout.splitlines(), SLIPS.values(), strict=True):
+        assert line.startswith("False spar: ")
+        assert sentence in line
+
+
 def test_no_words_are_a_call_for_help(spar):
     """`spar` alone prints what `spar --help` prints, with code 0; every command has an example."""
     alone, asked = spar(), spar("--help")

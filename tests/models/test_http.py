@@ -308,7 +308,7 @@ def test_settings_behind_the_address(monkeypatch):
     read = Endpoint.read("https://host/path?a=1#batch=7&samples_per_second=2.5&trust_env=true&ledger=none&token=MINE")
     assert (read.url, read.batch, read.samples_per_second, read.trust_env, read.ledger) == ("https://host/path?a=1", 7, 2.5, True, "none")
     monkeypatch.setenv("MINE", "abc")
-    assert read.secrets() == {"Authorization": "Bearer abc"}
+    assert read.sent_headers() == {"Authorization": "Bearer abc"}
     assert Endpoint("https://h").trust_env is False
 
 
@@ -418,7 +418,7 @@ def scores_of(change):
         (lambda inputs, turn: Cut(), r"closed the connection .*\(3 tries\)", 3),
         (lambda inputs, turn: fastapi.responses.HTMLResponse("<html><title>Log in</title>"), "answered with an HTML page, 'Log in', not JSON", 1),
         (says(404, "<!doctype html><title>Not here</title>"), "HTTP 404 .an HTML page, 'Not here'.: the address does not exist", 1),
-        (gives("{half"), r"answered with invalid JSON \({half\)", 1),
+        (gives("{half"), r"answered with invalid JSON \({half; Expecting", 1),
         (gives({"logits": [], "meta": 1}), "the fields logits, meta, neither 'scores' nor 'labels': name the right one with scores_field=", 1),
         (gives([1]), "answered a list, neither", 1),
         (gives({"scores": 3}), "gave scores with a int for 2 inputs", 1),

@@ -32,6 +32,9 @@ FIRST = pa.schema(
 )
 """The columns as that version wrote them."""
 
+RATE = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 2}
+LOOK = {"plain": "pgd", "clean": RATE, "claimed": RATE, "best_known": RATE, "remedies": [], "verdict": "caution"}
+
 
 def part(**columns):
     count = len(columns["id"])
@@ -63,7 +66,7 @@ def folder(tmp_path):
     described = [{"key": key, "attack": {"name": name, "say": name, "settings": {}, **more}} for key, (name, more, _) in cells.items()]
     case = {
         "name": "net", "model": {"name": "net", "classes": 3}, "data": {"name": "d", "n": 3, "classes": ["x", "y", "z"]},
-        "threat": {"say_short": "linf 0.1"}, "checks": [], "second_look": {"verdict": "caution"}, "cells": described,
+        "threat": {"say_short": "linf 0.1"}, "checks": [], "second_look": LOOK, "cells": described,
     }  # fmt: skip
     header = {"schema": 1, "id": "r", "status": "done", "started": "", "ended": "", "resumed": 0, "cases": [case], "gate": [], "plan": {}, "warnings": []}
     store.write("run.json", json.dumps(header).encode())
@@ -95,4 +98,4 @@ def test_rates_are_those_of_the_run(folder):
 def test_the_header_speaks_the_new_words(folder):
     (case,) = Record.open(folder).header["cases"]
     assert case["model"]["task"] == case["data"]["task"] == {"kind": "classes", "classes": 3}
-    assert case["reevaluation"] == {"verdict": "caution"}
+    assert case["reevaluation"] == LOOK

@@ -1,10 +1,13 @@
 """The report in a real browser: it draws in light, dark and print, asks the network for nothing and complains about nothing."""
 
+import re
 from pathlib import Path
 
 import pytest
+from payloads import BROWSER, TERMINAL
 
-from sparring.report.html import write_report
+from sparring.core.visible import visible
+from sparring.report.html import render, write_report
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -79,3 +82,66 @@ def test_it_prints(browser, report):
     page.goto(report.as_uri())
     assert page.pdf(format="A4", print_background=True).startswith(b"%PDF")
     page.close()
+
+
+IN_UTF_8 = [one for one in TERMINAL if not re.search(r"[\ud800-\udfff]", one)]
+"""Others are escaped when a header is read or begun."""
+
+
+def hostile_record(full, adder, payloads):
+    """A record with every payload in every place where a name enters: one case per kind of input."""
+    checks = [{"code": "D1", "name": one, "title": one, "value": one, "threshold": one, "verdict": "bad", "finding": one, "cure": one} for one in payloads]
+    rate = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 6}
+    every = " ".join(payloads)
+    remedy = {"name": every, "newly_broken": 1, "accuracy": 0.5, "tried": payloads}
+    record = full(
+        header={
+            "command": every, "plan": {one: one for one in payloads}, "warnings": payloads, "error": every, "status": "failed", "id": payloads[0],
+            "started": payloads[1], "ended": payloads[2],
+            "gate": [{**rate, "rule": one, "case": one, "cell": one, "share": True, "met": False, "controls": []} for one in payloads],
+        },
+        name="images", model=every, classes=[f"{one} {every}" for one in payloads], checks=checks, attacks=(f"pgd {every}", every, f"noise {every}"),
+    )  # fmt: skip
+    adder(record, name="rows", kind="table", space="rules", model=every, classes=payloads)
+    adder(record, name="words", kind="text", space="words", model=every, classes=payloads)
+    for case in record.header["cases"]:
+        case["name"] += f" {every}"
+        case["threat"].update(say=every, say_short=every, access=every, channel=every)
+        case["data"].update(name=every, licence=every, source=every)
+        case["model"].update(adapter=every, exposes=payloads)
+        case["reevaluation"] = {"plain": every, "clean": rate, "claimed": rate, "best_known": rate, "verdict": every, "remedies": [remedy], "checks": checks}
+    record.header["environment"].update(system=every, processor=every, device=every, commit=every, packages={one: one for one in payloads})
+    return record
+
+
+def test_hostile_names_are_text(browser, full, adder, tmp_path):
+    """Nothing runs, nothing is loaded, nothing is hidden, and every name stands there as text."""
+    path = Path(write_report(hostile_record(full, adder, [*BROWSER, *IN_UTF_8]), tmp_path / "report.html"))
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    ran, requests = [], []
+    page.expose_function("ran", lambda what: ran.append(what))
+    page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_timeout(200)
+    assert ran == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert page.locator("script, iframe, object, embed, base, form, input, video, template, noscript, math, a[href^='javascript' i]").count() == 0
+    assert page.evaluate("[...document.querySelectorAll('*')].filter(one => [...one.attributes].some(name => /^on/i.test(name.name))).length") == 0
+    assert "evil" not in page.evaluate("[...document.querySelectorAll('style')].map(one => one.textContent).join()")
+    assert page.evaluate("getComputedStyle(document.body).display") != "none"
+    text = page.evaluate("document.body.textContent")
+    assert "could not be rendered" not in text
+    for payload in BROWSER:
+        assert payload in text, payload
+    for payload in IN_UTF_8:
+        assert visible(payload, lines=True) in text, payload
+    context.close()
+
+
+def test_hostile_names_leave_no_control_characters(full, adder):
+    """The bytes of the page hold nothing that a terminal or an editor obeys, without a browser."""
+    page = render(hostile_record(full, adder, IN_UTF_8))
+    assert page == visible(page, lines=True)
+    assert "could not be rendered" not in page

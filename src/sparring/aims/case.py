@@ -223,6 +223,10 @@ class Case(ABC):
     def cells(self, settings: Settings) -> list[Cell]:
         """Return the cells in the order in which they run."""
 
+    def notes(self) -> list[str]:
+        """Return warnings about what is odd and prevents nothing, each with the likely cure."""
+        return []
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return plain JSON for the header: model, data, threat."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +12,11 @@ from torch import Tensor
 from sparring.aims.case import Case, Progress, Settings
 from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
-from sparring.core.errors import Contradiction, PlanError, StorageError
+from sparring.core.address import without_secrets
+from sparring.core.errors import Contradiction, PlanError, StorageError, ThreatWarning
 from sparring.core.events import Listener
 from sparring.core.registry import find
-from sparring.records.record import key_of
+from sparring.records.record import Record, key_of
 from sparring.records.store import Store
 
 
@@ -45,6 +47,7 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
             progress = [Progress(case.name, record, own, settings, tell) for case, own in zip(cases, cells, strict=True)]
             for case, one in zip(cases, progress, strict=True):
                 case.ask_again(one)
+            _warn(cases, record)
             record.save_header()
         except StorageError as error:
             raise PlanError(f"the run cannot begin: {error}") from error
@@ -53,11 +56,19 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
             finish(record)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            record.header.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
+            record.header.update(status=status, error=without_secrets(f"{type(error).__name__}: {error}"), ended=now())
             record.save_end()
             raise
     tell("ended", {"status": record.header["status"]})
     return Run(record)
+
+
+def _warn(cases: Sequence[Case], record: Record) -> None:
+    """Warn of threats that probably do not mean what was meant, once per run."""
+    for note in dict.fromkeys(note for case in cases for note in case.notes()):
+        if note not in record.header["warnings"]:
+            record.header["warnings"].append(note)
+        warnings.warn(note, ThreatWarning, stacklevel=4)
 
 
 def _carry_out_all(cases: Sequence[Case], progress: Sequence[Progress]) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sparring.bench.environment import environment
-from sparring.core.errors import PlanError
+from sparring.core.address import without_secrets
+from sparring.core.errors import LoadError, PlanError
+from sparring.records.header_schema import all_in_utf_8
 from sparring.records.merge import take_over
 from sparring.records.record import SCHEMA, Record
 from sparring.records.store import Store
@@ -23,20 +25,22 @@ def begin(store: Store, identity: str, cases: Sequence[dict[str, Any]], plan: di
     found: dict[str, Any] = {"warnings": [], "contradictions": []}
     if store.exists("run.json"):
         old = Record.open(store.url).header
+        if len(old["cases"]) != len(cases):
+            raise LoadError(f"{store.url}/run.json has {len(old['cases'])} cases, and the plan {len(cases)}: delete it and run the same command again")
         header.update(started=old["started"], resumed=old["resumed"] + 1)
         found = {name: old.get(name, []) for name in found}
         for new, known in zip(cases, old["cases"], strict=True):
-            if known.get("n", 0) > new["n"]:
-                unit = known["aim"]["unit"]
+            if (known.get("n") or 0) > new["n"]:
+                unit = (known.get("aim") or {}).get("unit", "sample")
                 raise PlanError(
                     f"the record {store.url} holds {known['n']} {unit}s of {new['name']}, not {new['n']}: ask for all of them, or write another out="
                 )
             new.update({name: known[name] for name in ("checks", "reevaluation") if name in known})
     program = Path(sys.argv[0])
     ours = program.name == "spar" or (program.name == "__main__.py" and program.parent.name == "sparring")  # the latter from python -m sparring
-    command = shlex.join(["spar" if ours else program.name, *sys.argv[1:]])  # can be pasted into a shell
-    header.update(command=command, plan=plan, environment=environment(), cases=list(cases), gate=[], **found)
-    return Record(store, header)
+    command = shlex.join(["spar" if ours else program.name, *without_secrets(sys.argv[1:])])  # can be pasted into a shell
+    header.update(command=command, plan=without_secrets(plan), environment=environment(), cases=list(cases), gate=[], **found)
+    return Record(store, all_in_utf_8(header))
 
 
 def finish(record: Record) -> None:

@@ -5,28 +5,22 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sparring.aims.aim import Aim, Request
-from sparring.aims.case import Case, Settings
-from sparring.aims.evasion.case import EvasionCase
-from sparring.attacks.attack_set import known_sets
-from sparring.bench.evaluate import carry_out
-from sparring.bench.run import Run
 from sparring.core.arguments import said, shown
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.events import Listener
 from sparring.core.expression import numbers_of, split_list, unquoted
-from sparring.core.fit import read_fit
 from sparring.core.foreign import ours
-from sparring.core.registry import everything, find, read_thing
-from sparring.core.threat import Budget, Threat
-from sparring.data.load import load
-from sparring.data.members import is_list, read_members
-from sparring.models.load import load_model
+from sparring.core.registry import everything, find
+
+if TYPE_CHECKING:
+    from sparring.aims.case import Case, Settings
+    from sparring.aims.evasion.case import EvasionCase
+    from sparring.bench.run import Run
 
 OF_THE_RUN = ("seed", "batch", "cascade", "points", "self_check", "shard", "out", "gate", "evaluations")
 """Keys that hold for a whole run, so none of its evaluations may have its own."""
@@ -115,6 +109,7 @@ class Plan(BaseModel):
         for name in values:
             if name not in cls.model_fields:
                 raise UnknownName("plan key", str(name), cls.model_fields, hint=ours(name, cls.model_fields))
+            _check_text(name, values[name])
         for name in ("model", "source", "threat", "gate", "attacks", "certify", "fit", "classes"):
             if isinstance(values.get(name), str):
                 values[name] = _listed(name, values[name])
@@ -163,61 +158,32 @@ class Plan(BaseModel):
                 raise PlanError(f"plan key {common[0]!r} applies to the whole run: move it from evaluations to the top level")
             yield Plan.of({**outer, **inner})
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> "list[Case]":
         """Return the cases, loaded and checked against each other.
 
         Raises UsageError for what does not fit.
         """
-        found: list[Case] = []
-        for part in self.parts():
-            chosen: Aim = find("aim", part.aim)
-            part._check_keys(chosen)
-            found += chosen.cases(part._request(chosen))
-        return _named_apart(found)
+        from sparring.bench.cases import cases_of  # here, as in the methods below, so that a wrong key is answered before torch is imported
 
-    def evasion_cases(self) -> list[EvasionCase]:
+        return cases_of(self)
+
+    def evasion_cases(self) -> "list[EvasionCase]":
         """Return the cases of a plan that is about evasion alone.
 
         `spar certify` and `spar doctor` need them.
         """
-        found = self.cases()
-        if other := [one for one in found if one.aim != "evasion"]:
-            raise PlanError(f"this command supports aim=evasion only, but the plan has aim={other[0].aim}: use spar run")
-        return [one for one in found if isinstance(one, EvasionCase)]
+        from sparring.bench.cases import evasion_cases_of
 
-    def _check_keys(self, chosen: Aim) -> None:
-        """Refuse keys that only other aims understand, and plans that lack a key."""
-        for name in sorted(self.model_fields_set & _keys_of_others(chosen)):
-            raise PlanError(f"plan key {name!r} does not apply to aim={chosen.name}, which has the keys {', '.join(sorted(chosen.keys))}")
-        for missing in ("model", "data", "threat"):
-            if not getattr(self, missing) and (missing == "data" or missing in chosen.keys - chosen.optional):
-                raise PlanError(f"the plan has no {missing}: add {missing}=..., or run without arguments for the default plan")
-
-    def _request(self, chosen: Aim) -> Request:
-        """Return the request for the aim, with everything loaded."""
-        split = self.split or ("all" if self.members and not is_list(self.members) else None)
-        data = load(str(self.data), split=split, take=self.take, target=self.target, deployed=self.deployed, task=self.task, classes=self.classes or None)
-        victims = [load_model(reference, data, weights=self.weights, settings=self.of_models()) for reference in self.model]
-        searched = {"search": self.search} if self.search else {}
-        sources = [[load_model(part.strip(), data, settings=searched) for part in written.split("+")] for written in self.source]
-        threats = [self._threat(written) if chosen.threat == "space" else read_thing(chosen.threat, written) for written in self.threat]
-        fits = [read_fit(written) for written in self.fit] if "fit" in chosen.keys else []
-        members = read_members(self.members, str(self.data), target=self.target, deployed=self.deployed, task=self.task) if self.members else None
-        apart = "fit" in chosen.keys and chosen.train and self.split != "train"
-        alike = {"target": self.target, "deployed": self.deployed, "task": self.task, "classes": self.classes or None}
-        train = load(str(self.data), split="train", **alike) if apart else None
-        return Request(data, victims, threats, self.attacks, self.certify, train, fits, self.trials, self.seed, sources or None, members)
+        return evasion_cases_of(self)
 
     def of_models(self) -> dict[str, Any]:
         """Return the settings with which the models are wrapped."""
         return {name: value for name in OF_MODELS if (value := getattr(self, name))}
 
-    def _threat(self, written: str) -> Threat:
-        space, goal = read_thing("space", written, "parse"), read_thing("goal", self.goal)
-        return Threat(space, goal, "gradients" if self.access is None else self.access, Budget(self.queries, self.steps, self.seconds), minimal=self.smallest)
-
-    def settings(self) -> Settings:
+    def settings(self) -> "Settings":
         """Return the settings with which to run the plan."""
+        from sparring.aims.case import Settings
+
         numbers = self.shard.split("/")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
             raise PlanError(f"shard={self.shard!r}: write k/n, 1/4 for the first of four parts")
@@ -228,13 +194,17 @@ class Plan(BaseModel):
 
         It can be run again.
         """
+        from sparring.attacks.attack_set import known_sets
+        from sparring.bench.cases import keys_of_others
+
         known = known_sets(self.aim)
-        silent = set() if self.evaluations else _keys_of_others(find("aim", self.aim))
+        silent = set() if self.evaluations else keys_of_others(find("aim", self.aim))
         plain = self.model_dump(exclude={"shard", *silent}, exclude_defaults=bool(self.evaluations))
         return {**plain, "attacks": [known[name].name if name in known else name for name in self.attacks]}
 
-    def run(self, listen: Listener | None = None) -> Run:
+    def run(self, listen: Listener | None = None) -> "Run":
         """Run the plan or continue an interrupted run, and judge its gate; a shard is not judged."""
+        from sparring.bench.evaluate import carry_out
         from sparring.bench.gate import check_gate, conclude
 
         settings = self.settings()
@@ -256,9 +226,13 @@ NAMED = {"aim": ("aim",), "data": ("dataset",), "threat": ("space", "tampering")
 
 def meanings() -> dict[str, str]:
     """Return the keys of a plan and what they mean, with the registered names that some take."""
-    found = {name: str(field.description) for name, field in Plan.model_fields.items()}
-    names = {key: ", ".join(name for kind in kinds for name in everything(kind)) for key, kinds in NAMED.items()}
-    return {key: f"{meaning}; known: {names[key]}" if key in names else meaning for key, meaning in found.items()}
+    return {name: meaning(name) for name in Plan.model_fields}
+
+
+def meaning(key: str) -> str:
+    """Return what a key of a plan means, with the registered names that it takes."""
+    said = str(Plan.model_fields[key].description)
+    return f"{said}; known: {', '.join(name for kind in NAMED[key] for name in everything(kind))}" if key in NAMED else said
 
 
 def _listed(name: str, written: str) -> list[str]:
@@ -280,24 +254,19 @@ def _listed(name: str, written: str) -> list[str]:
     return threats
 
 
+def _check_text(name: str, value: Any) -> None:
+    """Refuse characters that no file and no record can hold."""
+    for text in value if isinstance(value, list) else [value]:
+        try:
+            held = isinstance(text, str) and b"\0" in os.fsencode(text)
+        except UnicodeEncodeError:
+            held = True
+        if held:
+            raise PlanError(f"plan key {name!r} = {shown(text)}: it holds a character that no name can have, so leave that out")
+
+
 def _wrong_type(name: str, value: Any) -> PlanError:
     """Return the error for a key that holds what it cannot hold."""
     field = Plan.model_fields[name]
     cure = WRITTEN.get(field.annotation) or said(field.annotation).removesuffix(", or None")
-    return PlanError(f"plan key {name!r} = {shown(value)}: give {cure} ({meanings()[name]})")
-
-
-def _keys_of_others(chosen: Aim) -> set[str]:
-    """Return the keys that have a meaning for other aims only."""
-    return {key for one in everything("aim").values() for key in one.keys} - chosen.keys
-
-
-def _named_apart(cases: list[Case]) -> list[Case]:
-    """Return the cases with numbers added to names that occur twice."""
-    import dataclasses
-
-    names = [case.name for case in cases]
-    return [
-        case if names.count(case.name) == 1 else dataclasses.replace(cast(Any, case), name=f"{case.name} ({names[: place + 1].count(case.name)})")
-        for place, case in enumerate(cases)
-    ]
+    return PlanError(f"plan key {name!r} = {shown(value)}: give {cure} ({meaning(name)})")

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -14,7 +15,9 @@ from sparring import __version__
 from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, new, report, run, show
 from sparring.cli.completion import in_bash
 from sparring.cli.process import stop_on_signals, tame_threads
-from sparring.core.errors import PluginWarning, SparringError
+from sparring.cli.terminal import Visibly, echo
+from sparring.core.errors import PluginWarning, SparringError, ThreatWarning
+from sparring.core.visible import visible
 
 app = typer.Typer(
     name="spar",
@@ -26,7 +29,7 @@ app = typer.Typer(
 
 def _say_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"sparring {__version__}")
+        echo(f"sparring {__version__}")
         raise typer.Exit
 
 
@@ -68,19 +71,21 @@ def main() -> None:
     """
     tame_threads()
     stopped = stop_on_signals()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Visibly())
     sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
     try:
         if os.environ.get("_SPAR_COMPLETE") == "complete_bash" and "COMP_WORDS" in os.environ:
             in_bash(lambda: app(sys.argv[1:], prog_name="spar", complete_var="_SPAR_COMPLETE"))
             sys.exit(0)
         with warnings.catch_warnings():
-            warnings.showwarning = _telling_of_plugins(warnings.showwarning)
+            warnings.showwarning = _showing_visibly(warnings.showwarning)
             code = app(sys.argv[1:] or ["--help"], prog_name="spar", standalone_mode=False, complete_var="_SPAR_COMPLETE")
     except SparringError as error:
-        sys.stderr.write(f"spar: {error}\n")
+        echo(f"spar: {error}", err=True)
         code = error.exit_code
     except MISUSE as error:
-        sys.stderr.write(f"spar: {error.format_message()} (spar --help lists the commands, spar COMMAND --help its options)\n")
+        echo(f"spar: {error.format_message()} (spar --help lists the commands, spar COMMAND --help its options)", err=True)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -89,12 +94,12 @@ def main() -> None:
         code = 0
     except OSError as error:
         if error.filename is None and error.errno not in FULL:
-            traceback.print_exc()
+            echo(traceback.format_exc(), lines=True, err=True)
         else:
             _say(f"spar: {error.filename or 'a file'} cannot be read or written ({error.strerror}): check the path, its permissions and the space on the disk")
         code = SparringError.exit_code
     except Exception:  # a slip of ours: say all, and do not let it pass for a missed gate
-        traceback.print_exc()
+        echo(traceback.format_exc(), lines=True, err=True)
         code = SparringError.exit_code
     if code == INTERRUPTED:
         _say(f"{f'stopped by {stopped[0]}' if stopped else 'interrupted'}: the record is valid; run the same command again to continue")
@@ -104,18 +109,17 @@ def main() -> None:
 
 def _say(sentence: str) -> None:
     with contextlib.suppress(OSError):  # the terminal may be gone
-        sys.stderr.write(f"{sentence}\n")
-        sys.stderr.flush()
+        echo(sentence, err=True)
 
 
-def _telling_of_plugins(show: Any) -> Any:
-    """A way to show warnings that puts those about plugins in one line, without the place in our code where they were noticed."""
+def _showing_visibly(show: Any) -> Any:
+    """A way to show warnings that lets no text control the terminal, and puts those about plugins and threats in one line, without their place in our code."""
 
     def told(message: Warning | str, category: type[Warning], *more: Any) -> None:
-        if issubclass(category, PluginWarning):
-            sys.stderr.write(f"spar: {message}\n")
+        if issubclass(category, PluginWarning | ThreatWarning):
+            echo(f"spar: {message}", err=True)
         else:
-            show(message, category, *more)
+            show(visible(message), category, *more)
 
     return told
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from sparring.cli.completion import complete_plan
+from sparring.cli.terminal import echo
 from sparring.cli.words import is_setting, read_words
 
 
@@ -48,7 +49,7 @@ def command(
     from sparring.core.errors import PlanError
 
     if witnesses is not None:
-        typer.echo("--witnesses is now called --counterexamples", err=True)
+        echo("--witnesses is now called --counterexamples", err=True)
         counterexamples = counterexamples or witnesses
     given = [*(words or []), *context.args]
     if timeout is not None and not 0 < timeout < float("inf"):
@@ -88,12 +89,12 @@ def _one(network: str, asked: str, timeout: float | None, out: str | None, proof
             }
         )
     elif not quiet:
-        typer.echo(answer.result)
+        echo(answer.result)
         if found is not None and out is None:
-            typer.echo(found.text(), nl=False)
-        typer.echo(f"{f'decided by {answer.verifier}' if answer.decided else answer.reason}, {answer.seconds:.2f} s")
+            echo(found.text().rstrip("\n"), lines=True)
+        echo(f"{f'decided by {answer.verifier}' if answer.decided else answer.reason}, {answer.seconds:.2f} s")
         if proof is not None and answer.result == "unsat":
-            typer.echo(f"proof: {answer.proof}" if answer.proof else answer.reason)
+            echo(f"proof: {answer.proof}" if answer.proof else answer.reason)
     return 0 if answer.decided else 3
 
 
@@ -104,9 +105,9 @@ def _list(instances: str, out: str, timeout: float | None, counterexamples: str 
 
     def tell(row: Row) -> None:
         if row.result == "error":
-            typer.echo(f"{row.network} {row.asked}: {row.reason}", err=True)
+            echo(f"{row.network} {row.asked}: {row.reason}", err=True)
         elif not quiet and not json:
-            typer.echo(f"{row.result:8}{row.seconds:9.2f} s  {row.network} {row.asked}  {row.verifier or row.reason}")
+            echo(f"{row.result:8}{row.seconds:9.2f} s  {row.network} {row.asked}  {row.verifier or row.reason}")
 
     rows = run_instances(instances, out, seconds=timeout, counterexamples=counterexamples, proofs=proofs, workers=workers, listen=tell)
     counts = Counter(row.result for row in rows)
@@ -115,20 +116,20 @@ def _list(instances: str, out: str, timeout: float | None, counterexamples: str 
 
         print_json({"instances": len(rows), "results": counts, "seconds": sum(row.seconds for row in rows), "table": out})
     elif not quiet:
-        typer.echo(
-            f"{len(rows)} instances: {', '.join(f'{count} {result}' for result, count in counts.most_common())}; {sum(row.seconds for row in rows):.1f} s"
-        )
+        echo(f"{len(rows)} instances: {', '.join(f'{count} {result}' for result, count in counts.most_common())}; {sum(row.seconds for row in rows):.1f} s")
     return 3 if counts["error"] else 0
 
 
 def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proof: str | None, json: bool, quiet: bool) -> int:
-    import pandas as pd
-
     from sparring.bench.plan import Plan
-    from sparring.certification.certify import certify
     from sparring.core.errors import PlanError
 
     plan = Plan.of(changes)
+
+    import pandas as pd
+
+    from sparring.certification.certify import certify
+
     if proof is not None and len(plan.evasion_cases()) > 1:
         raise PlanError(f"--proof {proof}: a proof file holds one model and threat, but the plan has {len(plan.evasion_cases())} cases: name one")
     tables, kept = {}, 0
@@ -154,9 +155,9 @@ def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proo
             for verdict in ("proved", "refuted", "unknown"):
                 by = {method: count for (said, method), count in one.items() if said == verdict}  # type: ignore[misc]
                 named = ", ".join(f"{method} {count}" for method, count in by.items())
-                typer.echo(f"{name}: {verdict} {sum(by.values())} of {len(tables[name])}" + (f" ({named})" if by and verdict != "unknown" else ""))
+                echo(f"{name}: {verdict} {sum(by.values())} of {len(tables[name])}" + (f" ({named})" if by and verdict != "unknown" else ""))
             for reason, count in tables[name].query("verdict == 'unknown'").reason.value_counts().head(3).items():
-                typer.echo(f"  {count} unknown: {reason}")
+                echo(f"  {count} unknown: {reason}")
         if proof is not None:
-            typer.echo(f"proof: {proof}, of {kept} samples" if kept else "proof: not written, because nothing was proved")
+            echo(f"proof: {proof}, of {kept} samples" if kept else "proof: not written, because nothing was proved")
     return 3 if (whole.verdict == "unknown").all() else 0

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.terminal import echo
+
 
 def command(
     proof: Annotated[str, typer.Argument(help="A file that spar certify --proof has written.")],
@@ -35,5 +37,5 @@ def command(
 
         print_json({"verified": code == 0, "exit": code, "said": said.getvalue().splitlines()})
     elif not quiet:
-        typer.echo(said.getvalue(), nl=False, err=code == 2)
+        echo(said.getvalue().rstrip("\n"), lines=True, err=code == 2)
     raise typer.Exit(code)

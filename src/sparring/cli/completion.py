@@ -96,7 +96,7 @@ def complete_models(incomplete: str) -> list[str]:
 def complete_runs(incomplete: str) -> list[str]:
     """Return "last", the runs under the folder runs, and paths that begin so."""
     runs = sorted(path.parent.name for path in Path("runs").glob("*/run.json"))
-    return [one for one in ["last", *runs, *_paths(incomplete)] if one.startswith(incomplete)]
+    return [one for one in ["last", *filter(str.isprintable, runs), *_paths(incomplete)] if one.startswith(incomplete)]
 
 
 def _paths(begun: str) -> list[str]:
@@ -105,7 +105,7 @@ def _paths(begun: str) -> list[str]:
     place = Path(f"{folder}/" if begun.startswith("/") or folder else ".")
     if not begun or not place.is_dir():
         return []
-    found = sorted(one for one in place.iterdir() if one.name.startswith(name))
+    found = sorted(one for one in place.iterdir() if one.name.startswith(name) and one.name.isprintable())
     return [f"{begun[: len(begun) - len(name)]}{one.name}{'/' if one.is_dir() else ''}" for one in found]
 
 

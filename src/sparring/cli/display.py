@@ -4,8 +4,10 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sparring.cli.terminal import Terminal, echo
+from sparring.core.visible import visible
 
 
 class Display:
@@ -17,10 +19,10 @@ class Display:
 
     def __init__(self, quiet: bool):
         self.quiet = quiet
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Terminal(stderr=True)
         self.live = self.console.is_terminal and not quiet
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -54,7 +56,7 @@ class Display:
         elif event == "batch":
             self.done += details["samples"]
             rate = self.done / max(1e-9, time.monotonic() - self.began)
-            self.bar.update(self.task, completed=self.done, description=f"{details['case']} · {details['attack']}", rate=f"{rate:,.0f} {self.unit}s/s")
+            self.bar.update(self.task, completed=self.done, description=visible(f"{details['case']} · {details['attack']}"), rate=f"{rate:,.0f} {self.unit}s/s")
             if time.monotonic() - self.last > 10:
                 self.last = time.monotonic()
                 left = (self.total - self.done) / max(rate, 1e-9)
@@ -62,5 +64,5 @@ class Display:
 
     def _line(self, text: str) -> None:
         if not self.live and not self.quiet:
-            sys.stderr.write(text + "\n")
+            echo(text, err=True)
             sys.stderr.flush()

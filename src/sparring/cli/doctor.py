@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sparring.cli.completion import complete_models, complete_plan
+from sparring.cli.terminal import Terminal
 from sparring.cli.words import read_words
 
 
@@ -41,19 +42,8 @@ def command(
       spar doctor zoo:digits-plain data=digits
       spar doctor zoo:digits-plain data=digits threat="linf 0.1" --remedies
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    from sparring.bench.api import reevaluate
     from sparring.bench.plan import Plan
-    from sparring.cli.summary import print_json
     from sparring.core.errors import PlanError
-    from sparring.core.threat import Threat
-    from sparring.data.load import load
-    from sparring.diagnosis.doctor import examine, trust
-    from sparring.models.load import load_model
-    from sparring.threats.balls import Linf
-    from sparring.threats.goals import Untargeted
 
     stray, changes = read_words([*(words or []), *context.args])
     if stray:
@@ -63,6 +53,19 @@ def command(
         raise PlanError("doctor needs samples: add data=digits or data=FILE")
     if (deep or remedies) and len(plan.threat) != 1:
         raise PlanError('--deep and --remedies attack the model, so they need one threat: add threat="linf 0.1", for example')
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from sparring.bench.api import reevaluate
+    from sparring.cli.summary import print_json
+    from sparring.core.threat import Threat
+    from sparring.data.load import load
+    from sparring.diagnosis.doctor import examine, trust
+    from sparring.models.load import load_model
+    from sparring.threats.balls import Linf
+    from sparring.threats.goals import Untargeted
+
     if deep or remedies:
         case = plan.evasion_cases()[0]
         victim, data, threat = case.victim, case.data, case.threat
@@ -77,13 +80,13 @@ def command(
         more = {"reevaluation": {name: value for name, value in look.describe().items() if name != "checks"}} if look else {}
         print_json({"model": victim.describe(), "data": data.describe(), "trust": word, "checks": [one.describe() for one in findings], **more})
     elif not quiet:
-        console = Console(highlight=False)
-        console.print(f"{victim.name}: {victim.domain}; exposes {', '.join(sorted(victim.exposes))}; answers {victim.task}", markup=False)
+        console = Terminal()
+        console.print(f"{victim.name}: {victim.domain}; exposes {', '.join(sorted(victim.exposes))}; answers {victim.task}")
         table = Table(box=None, pad_edge=False, show_header=False)
         for one in findings:
             table.add_row(one.code, one.title, one.verdict, one.finding + (f" {one.cure}" if one.verdict in ("bad", "caution") else ""))
         console.print(table)
         if look:
-            console.print(str(look), markup=False)
+            console.print(Text(str(look)))
         console.print(f"trust in an evaluation of this model: {word}")
     raise typer.Exit(1 if any(one.verdict == "bad" for one in findings) else 0)

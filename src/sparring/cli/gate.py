@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sparring.cli.completion import complete_runs
+from sparring.cli.terminal import echo
 
 
 def command(
@@ -40,5 +41,5 @@ def command(
         print_json(judged)
     elif not quiet:
         for one in judged:
-            typer.echo(f"{'met   ' if one['met'] else 'MISSED'}  {one['rule']}  {judged_line(one)}")
+            echo(f"{'met   ' if one['met'] else 'MISSED'}  {one['rule']}  {judged_line(one)}")
     raise typer.Exit(0 if all(one["met"] for one in judged) else 1)

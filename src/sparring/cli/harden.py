@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from sparring.cli.completion import complete_keys, plan_keys
+from sparring.cli.terminal import echo
 from sparring.cli.words import read_words
 
 KEYS = ("model", "weights", "data", "split", "take", "threat", "recipe", "epochs", "batch", "rate", "radius_schedule", "fresh", "seed", "out")
@@ -41,12 +42,22 @@ def command(
       spar harden model=zoo:digits-plain data=digits threat="linf 0.1" \\
           recipe=ibp epochs=40 out=robust.safetensors
     """
+    from sparring.bench.plan import Plan
+    from sparring.core.errors import PlanError, UnknownName
+
+    stray, given = read_words([*(words or []), *context.args])
+    missing = [name for name in ("model", "data", "threat", "out") if name not in given]
+    if stray or missing:
+        raise PlanError(f"cannot read {stray!r}: write key=value" if stray else f"spar harden needs {', '.join(f'{name}=...' for name in missing)}")
+    file = Path(str(given["out"])).expanduser()
+    if file.suffix != ".safetensors":
+        raise PlanError(f"out={given['out']}: weights are written as safetensors; give a name that ends in .safetensors")
+    case = Plan.of({name: given[name] for name in ("model", "weights", "data", "take", "threat") if name in given} | {"split": given.get("split", "train")})
+
     import safetensors.torch
 
-    from sparring.bench.plan import Plan
     from sparring.cli.process import tune_allocator
     from sparring.cli.summary import print_json
-    from sparring.core.errors import PlanError, UnknownName
     from sparring.core.registry import find
     from sparring.data.load import load
     from sparring.defences.training.harden import RENAMED, harden
@@ -54,23 +65,15 @@ def command(
     from sparring.defences.training.radius_schedule import RadiusSchedule
 
     tune_allocator()
-    stray, given = read_words([*(words or []), *context.args])
-    missing = [name for name in ("model", "data", "threat", "out") if name not in given]
-    if stray or missing:
-        raise PlanError(f"cannot read {stray!r}: write key=value" if stray else f"spar harden needs {', '.join(f'{name}=...' for name in missing)}")
     recipe = str(given.get("recipe", "ibp"))
     known = find("recipe", recipe).defaults
     for old in [name for name in RENAMED if name in given and name not in known]:
-        typer.echo(f"{old} is now {RENAMED[old]}: write {RENAMED[old]}=...", err=True)
+        echo(f"{old} is now {RENAMED[old]}: write {RENAMED[old]}=...", err=True)
         given[RENAMED[old]] = given.pop(old)
     own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if name not in KEYS}
     for name in own:
         if name not in known:
             raise UnknownName("key", name, [*KEYS, *known])
-    file = Path(str(given["out"])).expanduser()
-    if file.suffix != ".safetensors":
-        raise PlanError(f"out={given['out']}: weights are written as safetensors; give a name that ends in .safetensors")
-    case = Plan.of({name: given[name] for name in ("model", "weights", "data", "take", "threat") if name in given} | {"split": given.get("split", "train")})
     threats = [one.threat for one in case.evasion_cases()]
     if len(threats) != 1:
         raise PlanError("spar harden takes one model and one threat; the plan has several")
@@ -85,7 +88,7 @@ def command(
     def listen(event: str, details: dict[str, Any]) -> None:
         told.append(details)
         if not (json or quiet):
-            typer.echo("epoch {epoch} of {epochs}: loss {loss:.4f} at radius {radius:.4g}, {seconds:.1f} s".format(**details), err=True)
+            echo("epoch {epoch} of {epochs}: loss {loss:.4f} at radius {radius:.4g}, {seconds:.1f} s".format(**details), err=True)
 
     module = harden(_module(str(given["model"]), given.get("weights")), data, threats[0], recipe, folder=file.with_suffix(""), listen=listen, **chosen, **own)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +96,7 @@ def command(
     if json:
         print_json({"weights": str(file), "recipe": recipe, "epochs": told})
     elif not quiet:
-        typer.echo(f"{file}: {recipe} at {threats[0].space.label}; evaluate it with model=package.module:factory weights={file}")
+        echo(f"{file}: {recipe} at {threats[0].space.label}; evaluate it with model=package.module:factory weights={file}")
 
 
 def _module(reference: str, weights: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from sparring.cli.listing import KINDS
+from sparring.cli.terminal import Terminal, echo
 
 
 def _kinds(incomplete: str) -> list[str]:
@@ -41,36 +42,37 @@ def command(
       spar ls checks D6
       spar ls runs
     """
-    from sparring.cli.listing import rows_of
-    from sparring.cli.matrix import matrix
-    from sparring.cli.summary import print_json
     from sparring.core.errors import UnknownName
 
     if kind == "rungs":
-        typer.echo("rungs are now called verifiers: spar ls verifiers", err=True)
+        echo("rungs are now called verifiers: spar ls verifiers", err=True)
         kind = "verifiers"
-    rows: list[dict[str, Any]]
-    if tasks and kind in (*KINDS, "runs"):
-        rows = matrix(kind, KINDS.get(kind, kind))
-    elif kind == "runs":
-        rows = _runs(out)
-    elif kind in KINDS:
-        rows = rows_of(kind)
-    else:
+    if kind not in (*KINDS, "runs"):
         raise UnknownName("kind", kind, [*KINDS, "runs"])
+
+    from sparring.cli.listing import rows_of
+    from sparring.cli.matrix import matrix
+    from sparring.cli.summary import print_json
+
+    rows: list[dict[str, Any]]
+    if tasks:
+        rows = matrix(kind, KINDS.get(kind, kind))
+    else:
+        rows = _runs(out) if kind == "runs" else rows_of(kind)
     rows = rows if aim is None else _about(aim, kind, rows)
     rows = [row for row in rows if any(fnmatch.fnmatchcase(row[key], pattern) for key in ("name", "code") if key in row)]
     if json:
         print_json(rows)
     elif quiet:
-        typer.echo("\n".join(row["name"] for row in rows))
+        for row in rows:
+            echo(row["name"])
     elif tasks:
         _print_table([{"name": row["name"], **row["tasks"], "why": row["why"]} for row in rows])
     elif kind != "runs" and len(rows) == 1 and pattern in (rows[0]["name"], rows[0].get("code")):
         _print_one(rows[0])
     else:
         shown = [name for name in ("code", "name") if any(name in row for row in rows)]
-        _print_table(rows if kind == "runs" else [_in_short(row, shown) for row in rows])
+        _print_table(rows if kind == "runs" else [_in_short(row, shown) for row in rows], strange=kind == "runs")
 
 
 def _about(aim: str, kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -91,27 +93,27 @@ def _in_short(row: dict[str, Any], shown: list[str]) -> dict[str, Any]:
     return {**{name: row.get(name, "") for name in shown}, "does": row["does"] + source}
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
+def _print_table(rows: list[dict[str, Any]], *, strange: bool = False) -> None:
+    """Print one line per row; `strange` are values from outside, of which none has lines of its own."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in rows[0] if rows else ["nothing found"]:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(_said(value) for value in row.values()))
-    Console(highlight=False).print(table)
+        table.add_row(*(value if isinstance(value, str) and strange else Text(_said(value)) for value in row.values()))
+    Terminal().print(table)
 
 
 def _print_one(row: dict[str, Any]) -> None:
     """Print one thing in full: what it does, its facts and its settings."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from sparring.cli.listing import without_arguments
 
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(Text(row["name"], style="bold"))
     settings = row.get("settings", {})
     text = without_arguments(row["text"]) if all("does" in one for one in settings.values()) else row["text"]
@@ -154,7 +156,7 @@ def _said(value: Any) -> str:
 
 
 def _runs(out: str) -> list[dict[str, str]]:
-    from sparring.core.errors import RecordError
+    from sparring.core.errors import SparringError
     from sparring.records.record import Record
     from sparring.records.store import Store
 
@@ -164,7 +166,7 @@ def _runs(out: str) -> list[dict[str, str]]:
         if store.exists(f"{name}/run.json"):
             try:
                 header = Record.open(store.inner(name).url).header
-            except RecordError as error:
+            except SparringError as error:
                 found.append({"name": name, "status": "unreadable", "started": "", "cases": str(error)})
                 continue
             cases = ", ".join(case["name"] for case in header["cases"])

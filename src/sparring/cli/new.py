@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sparring.cli.terminal import echo
+
 SKELETONS = files("sparring.cli") / "skeletons"
 """One file per kind: the folder of the package where such things lie, then the text."""
 
@@ -93,4 +95,5 @@ def command(
         print_json({"written": str(path)})
     elif not quiet:
         listing = f"spar ls {plural(kind)} {name}"
-        typer.echo(f"{path}\n" + (f"it is listed by: {listing}" if reads(kind, place) else _to_install(place, listing)))
+        echo(path)
+        echo(f"it is listed by: {listing}" if reads(kind, place) else _to_install(place, listing), lines=True)

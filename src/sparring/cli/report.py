@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sparring.cli.completion import complete_runs
+from sparring.cli.terminal import echo
 
 
 def command(
@@ -28,4 +29,4 @@ def command(
     if json:
         print_json({"report": written})
     elif not quiet:
-        typer.echo(written)
+        echo(written)

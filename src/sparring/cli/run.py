@@ -37,16 +37,20 @@ def command(
       spar run plan.yaml take=100
     """
     from sparring.bench.plan import Plan, meanings
-    from sparring.cli.display import Display
-    from sparring.cli.process import tune_allocator
-    from sparring.cli.summary import print_keys, print_run
 
     if keys:
+        from sparring.cli.summary import print_keys
+
         print_keys(meanings())
         return
-    tune_allocator()
     path, changes = read_words([*(words or []), *context.args])
     plan = Plan.of(changes) if path is None and {"model", "data", "threat", "evaluations", "aim"} & set(changes) else Plan.read(path, changes)
+
+    from sparring.cli.display import Display  # what imports torch comes after the plan, whose slips are answered at once
+    from sparring.cli.process import tune_allocator
+    from sparring.cli.summary import print_run
+
+    tune_allocator()
     with Display(quiet or json) as display:
         run = plan.run(listen=display)
         report = run.report()

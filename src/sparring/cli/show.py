@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sparring.cli.completion import complete_runs
+from sparring.cli.terminal import echo
 
 
 def command(
@@ -36,10 +37,12 @@ def command(
     if json:
         print_json(rows.to_dict("records"))
     elif not quiet:
+        from sparring.core.visible import visible
         from sparring.report.view import View
 
         cases = {case.name: case for case in View.of(found.record).cases}
         for column in ("wanted", "given"):
             rows = rows.assign(**{column: [cases[case].class_name(said) for case, said in zip(rows.case, rows[column], strict=True)]})
         columns = ["case", "attack", "status", "wanted", "given", "quality", "margin", "size", "queries", "note"]
-        typer.echo(rows[columns].to_string(index=False, na_rep="-"))
+        shown = rows[columns].map(lambda one: visible(one) if isinstance(one, str) else one)
+        echo(shown.to_string(index=False, na_rep="-"), lines=True)

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sparring.bench.gate import rules_of
 from sparring.bench.run import Run
-from sparring.core.errors import RecordError
-from sparring.core.expression import parse
+from sparring.cli.terminal import Terminal
+from sparring.core.errors import PlanError, SparringError
+from sparring.core.expression import Expression, parse
 from sparring.records.record import json_text
 from sparring.report.lights import trust
 from sparring.report.view import View
@@ -42,7 +42,7 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
         return code
     if quiet:
         return code
-    console = Console(highlight=False)
+    console = Terminal()
     if not console.is_terminal:
         console.width = max(console.width, 140)
     _print_evasion(console, run)
@@ -52,39 +52,39 @@ def print_run(run: Run, *, as_json: bool, quiet: bool, report: str | None = None
         elif row["of_the_task"]:
             _print_of_the_task(console, row)
     for found in findings(run):
-        console.print(found, markup=False)
+        console.print(found)
     view = View.of(run.record).about("evasion", "")
     if view.cases:
         word, reasons = trust(view)
-        console.print(f"verdict: {word}" + "".join(f"\n  {reason}" for reason in reasons), markup=False)
+        for line in (f"verdict: {word}", *(f"  {reason}" for reason in reasons)):
+            console.print(line)
     for case in run.record.header["cases"]:
         if look := case.get("reevaluation"):
             claimed, best = look["claimed"]["value"], look["best_known"]["value"]
             said = f"re-evaluation   {case['name']}: of {look['clean']['n']} samples, a plain attack leaves {claimed:.1%} and all remedies leave {best:.1%}"
-            console.print(said, markup=False)
+            console.print(said)
     for warning in run.record.header["warnings"]:
-        console.print(f"warning   {warning}", soft_wrap=True, markup=False)
+        console.print(f"warning   {warning}", soft_wrap=True)
     for one in run.record.header["contradictions"]:
         console.print(
             f"CONTRADICTION   {one['case']}: {one['attack']} broke {len(one['ids'])} samples that {one['certificate']} had certified; see {one['file']}",
             style="bold red",
-            markup=False,
         )
     for one in run.record.header["gate"]:
-        console.print(f"gate   {one['rule']}   {judged_line(one)}   {'met' if one['met'] else 'MISSED'}", soft_wrap=True, markup=False)
+        console.print(f"gate   {one['rule']}   {judged_line(one)}   {'met' if one['met'] else 'MISSED'}", soft_wrap=True)
     for rule in unjudged(run):
-        console.print(f"gate   {rule}   not judged, because the run is {run.status}", soft_wrap=True, markup=False)
-    console.print(f"record {run.path}", soft_wrap=True, markup=False)
+        console.print(f"gate   {rule}   not judged, because the run is {run.status}", soft_wrap=True)
+    console.print(f"record {run.path}", soft_wrap=True)
     if report:
-        console.print(f"report {report}", soft_wrap=True, markup=False)
+        console.print(f"report {report}", soft_wrap=True)
     if code == 3:
         for one in run.missing()[:MOST]:
-            console.print(f"missing   {one}", soft_wrap=True, markup=False)
+            console.print(f"missing   {one}", soft_wrap=True)
         console.print(f"incomplete: status {run.status}; run the same command again to continue, or merge the shards with spar merge")
     return code
 
 
-def _print_evasion(console: Console, run: Run) -> None:
+def _print_evasion(console: Terminal, run: Run) -> None:
     """Print one row per evasion case: accuracies, interval, and how many samples each attack broke."""
     rows = [row for row in run.summary() if "measures" not in row]
     if not rows:
@@ -110,9 +110,9 @@ def _print_evasion(console: Console, run: Run) -> None:
     console.print(table)
 
 
-def _print_of_the_task(console: Console, row: dict[str, Any]) -> None:
+def _print_of_the_task(console: Terminal, row: dict[str, Any]) -> None:
     """What the metrics of the task say of a case about evasion."""
-    console.print(row["case"], markup=False)
+    console.print(row["case"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric", overflow="fold")
     for title in ("value", "95 % interval", "of"):
@@ -124,9 +124,9 @@ def _print_of_the_task(console: Console, row: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _print_measures(console: Console, row: dict[str, Any]) -> None:
+def _print_measures(console: Terminal, row: dict[str, Any]) -> None:
     """Print one case of another aim: a row per attack and control, a column per metric."""
-    console.print(f"{row['case']}: {row['aim']}", markup=False)
+    console.print(f"{row['case']}: {row['aim']}")
     metrics = list(dict.fromkeys(one["metric"] for one in row["measures"]))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", overflow="fold")
@@ -174,7 +174,7 @@ def told_apart(attacks: Iterable[str]) -> list[str]:
     >>> told_apart(["odi(steps=20, restarts=2)", "square", "odi(steps=20, restarts=6)"])
     ['odi(restarts=2)', 'square', 'odi(restarts=6)']
     """
-    read = [parse(attack) for attack in attacks]
+    read = [_read(attack) for attack in attacks]
     written = []
     for one in read:
         others = [other.settings for other in read if other.name == one.name]
@@ -183,16 +183,26 @@ def told_apart(attacks: Iterable[str]) -> list[str]:
     return written
 
 
+def _read(attack: str) -> Expression:
+    """An attack as a plan writes it; by its whole text where it is written otherwise."""
+    try:
+        return parse(attack)
+    except PlanError:
+        return Expression(attack, [], {})
+
+
 def findings(run: Run) -> list[str]:
     """Return one line per check that is not ok, once per model."""
     cases = run.record.header["cases"]
-    seen = [(case["model"]["name"], check) for case in cases for check in case["checks"] if check["verdict"] in ("caution", "bad")]
-    return list(dict.fromkeys(f"{check['verdict']}: {model}: {check['code']} {check['finding']} {check['cure']}" for model, check in seen))
+    seen = [(case["model"]["name"], check) for case in cases for check in case["checks"] if check.get("verdict") in ("caution", "bad")]
+    return list(
+        dict.fromkeys(f"{check['verdict']}: {model}: " + " ".join(str(check.get(name) or "") for name in ("code", "finding", "cure")) for model, check in seen)
+    )
 
 
 def print_keys(keys: dict[str, str]) -> None:
     """Print keys and their meaning in two columns as wide as the terminal."""
-    console = Console(highlight=False)
+    console = Terminal()
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -210,7 +220,7 @@ def _started(path: str) -> str:
     """Return when a run began; "" if it cannot be read, so that another one counts as the last."""
     try:
         return Run.open(path).record.header["started"]
-    except RecordError:
+    except SparringError:
         return ""
 
 

@@ -5,13 +5,14 @@ import numbers
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sparring.core.errors import PlanError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS: dict[Any, str] = {bool: "True or False", int: "a whole number of at least 0", float: "a number", str: "a string"}
 """What to give, where a Python type says less than a word."""
@@ -62,7 +63,7 @@ class Signature:
             hint = self.hint(name)
             if isinstance(value, np.generic) and hint is not Any:
                 bound.arguments[name] = value = value.item()
-            elif isinstance(value, list | tuple | np.ndarray) and set(get_args(hint)) == {float, Tensor}:
+            elif isinstance(value, list | tuple | np.ndarray) and {getattr(one, "__name__", "") for one in get_args(hint)} == {"float", "Tensor"}:
                 bound.arguments[name] = value = _numbers(value, f"{self.name}({name}={shown(value)})")
             if not fits(value, hint):
                 raise PlanError(f"{self.name}({name}={shown(value)}): give {said(hint)}")
@@ -113,8 +114,10 @@ def fits(value: Any, hint: Any) -> bool:
     return True
 
 
-def _numbers(values: Any, where: str) -> Tensor:
+def _numbers(values: Any, where: str) -> "Tensor":
     """Return a list or an array of one number per sample as a tensor, float64."""
+    import torch  # here, so that what only names arguments starts at once
+
     try:
         return torch.as_tensor(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError) as error:

@@ -98,5 +98,9 @@ class StorageError(RecordError):
         super().__init__(f"{path} cannot be written ({reason}): free space or choose another folder; the same command continues a run that was begun")
 
 
+class ThreatWarning(UserWarning):
+    """Report a threat that probably does not mean what was meant; the evaluation goes on."""
+
+
 class PluginWarning(UserWarning):
     """Report a plugin that cannot be loaded, in whole or in part; everything else works."""

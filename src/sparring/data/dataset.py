@@ -19,6 +19,7 @@ from sparring.core.errors import InputError, UnknownName, UsageError
 from sparring.core.foreign import in_our_words, ours
 from sparring.core.show import facts_table
 from sparring.core.task import Task
+from sparring.core.visible import in_utf_8
 from sparring.data.torch_sets import collected
 from sparring.tasks.classes import Classes
 
@@ -89,7 +90,9 @@ class Data:
             classes = [str(number) for number in range(task.classes or int(y.max()) + 1)]
             task = Classes(len(classes)) if task.classes is None and len(classes) > 1 else task
         y = y.to(x.device) if isinstance(x, Tensor) else y
-        for name, value in {"ids": _ids(self.ids, len(x), self.name), "x": x, "y": y, "classes": classes, "task": task}.items():
+        ids = [in_utf_8(one) for one in _ids(self.ids, len(x), self.name)]
+        plain = {"name": in_utf_8(self.name), "ids": ids, "x": x, "y": y, "classes": [in_utf_8(one) for one in classes], "task": task}
+        for name, value in plain.items():
             object.__setattr__(self, name, value)
 
     def derived(self, **changes: Any) -> "Data":

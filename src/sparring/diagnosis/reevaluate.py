@@ -11,6 +11,7 @@ from sparring.attacks.attack import Attack
 from sparring.core.rate import Rate
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
+from sparring.core.visible import visible
 from sparring.data.dataset import Data
 from sparring.diagnosis.doctor import MOST, Finding, Subject, look_over, trust
 from sparring.diagnosis.probe import attempt, notable, right
@@ -80,7 +81,7 @@ class Reevaluation:
 
     def __str__(self) -> str:
         """In a few lines."""
-        lines = [f"{self.model}: {_brief(self.claimed)} claimed under {self.plain}, {_brief(self.best_known)} best known: {self.verdict}"]
+        lines = [f"{visible(self.model)}: {_brief(self.claimed)} claimed under {self.plain}, {_brief(self.best_known)} best known: {self.verdict}"]
         lines += [f"  after {one.name}: {one.accuracy:.1%} ({one.newly_broken} more broken)" for one in self.remedies if one.tried]
         return "\n".join([*lines, f"  failed checks: {', '.join(self.fired) or 'none'}"])
 

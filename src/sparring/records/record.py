@@ -14,7 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sparring.core.arguments import shown
 from sparring.core.errors import LoadError, RecordError, StorageError
+from sparring.records.header_schema import check_header, header_of
 from sparring.records.schema_1 import FIRST_ROW, upgraded, upgraded_rows
 from sparring.records.store import Store
 
@@ -95,18 +97,16 @@ class Record:
         store = Store(url)
         if not store.exists("run.json"):
             raise LoadError(f"{store.url} is not a run folder, because it has no run.json: spar ls runs shows the runs")
-        try:
-            header = json.loads(store.read("run.json"))
-        except ValueError as error:
-            raise RecordError(f"{store.url}/run.json is not JSON ({error}): delete it and run the same command again; finished batches are kept") from error
-        if not isinstance(header, dict) or header.get("schema") not in (1, SCHEMA):
-            found = header.get("schema") if isinstance(header, dict) else type(header).__name__
-            raise RecordError(f"{store.url} has schema {found!r}; this version reads 1 and {SCHEMA}: use the version of Sparring that wrote it")
-        _check_header(header, store.url)
+        header = header_of(store)
+        if header.get("schema") not in (1, SCHEMA):
+            raise LoadError(
+                f"{store.url} has schema {shown(header.get('schema'))}; this version reads 1 and {SCHEMA}: use the version of Sparring that wrote it"
+            )
+        _check_sum(header, store.url)
+        check_header(header, store.url)
         if header["schema"] == 1:
             header = upgraded(header)
-        if lacking := [name for name in ("id", "status", "started", "resumed", "cases", "gate") if name not in header]:
-            raise RecordError(f"{store.url}/run.json lacks {', '.join(lacking)}: delete it and run the same command again; finished batches are kept")
+            check_header(header, store.url)
         if header["status"] == "running" and not store.busy():  # its process was killed
             header["status"] = "interrupted"
         return cls(store, header)
@@ -261,7 +261,7 @@ def expected(case: Mapping[str, Any]) -> int:
     return int(case.get("n", case["data"].get("n", 0)))
 
 
-def _check_header(header: dict[str, Any], url: str) -> None:
+def _check_sum(header: dict[str, Any], url: str) -> None:
     """Take the checksum out of a header; raise RecordError where it is not that of the rest. Older headers have none."""
     last = next(reversed(header.values()))
     stamp = header.pop(CHECKSUM, None)

@@ -7,6 +7,7 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from sparring.core.visible import visible
 from sparring.records.record import Record
 from sparring.records.store import Store
 from sparring.report.markup import markup
@@ -43,12 +44,13 @@ def render(record: Record) -> str:
     drawn = [(one, _draw(one, view)) for one in in_order()]
     page = resources.files("sparring.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(page)
-    return template.render(
+    page = template.render(
         view=view,
         title=_title(view),
         style=Markup(resources.files("sparring.report").joinpath("style.css").read_text(encoding="utf-8")),
         sections=[{"name": one.name.replace("_", "-"), "title": one.title, "body": body} for one, body in drawn if body is not None],
     )
+    return visible(page, lines=True)  # marks of direction and the like would turn around what stands beside a name
 
 
 def _draw(one: Section, view: View) -> Markup | None:
@@ -61,7 +63,9 @@ def _draw(one: Section, view: View) -> Markup | None:
     try:
         body = one.draw(own)
     except Exception as error:
-        log.exception("the section %r of the report could not be rendered", one.name)
+        log.warning(
+            "the section %r of the report could not be rendered (%s: %s)", one.name, type(error).__name__, error, exc_info=log.isEnabledFor(logging.DEBUG)
+        )
         return markup('<p class="failed">This section could not be rendered: {kind}: {error}</p>', kind=type(error).__name__, error=error)
     return None if body is None else Markup(body)
 

@@ -134,4 +134,4 @@ def _bounded(case: CaseView) -> Light | None:
     if not case.threat.get("boundless"):
         return None
     finding = "The threat allows any input, however different, so robust accuracy says nothing about small changes."
-    return Light("R5", "The threat allows some inputs only", "caution", finding, "Give a smaller radius.")
+    return Light("R5", "The threat allows some inputs only", "caution", finding, "Give a smaller radius, such as 8/255 for images in [0, 1].")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sparring.core.domain import Domain
-from sparring.core.errors import SparringError, UnknownName
+from sparring.core.errors import SparringError
 from sparring.core.rate import Rate
 from sparring.core.registry import find
 from sparring.core.task import Task
@@ -121,7 +121,7 @@ class CaseView:
         described = self.data.get("task") or {}
         try:
             return find("task", self.task).restore(described)
-        except (UnknownName, SparringError, KeyError, TypeError, IndexError):
+        except (SparringError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             return None
 
     @property
@@ -219,5 +219,5 @@ def _domain(data: dict[str, Any]) -> Domain | None:
     described = data.get("domain") or {}
     try:
         return find("domain", str(described.get("kind"))).restore(described)
-    except UnknownName:
+    except (SparringError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):  # a kind of another installation, or nonsense
         return None

@@ -25,7 +25,7 @@ from sparring.diagnosis.reevaluate import reevaluate
 from sparring.judge.judge import judge
 from sparring.metrics.outcome import CLEAN
 from sparring.records.record import key_of
-from sparring.threats.balls import box
+from sparring.threats.notes import is_boundless, notes_on
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,9 @@ class EvasionCase(Case):
             certifier.check(self.victim, self.threat)
         self.threat.space.check(self.data.x, self.victim.domain)
         self.threat.goal.freeze(self.data.y, self.victim.task, Rng.of(0, self.data.ids))
+
+    def notes(self) -> list[str]:
+        return notes_on(self.threat, self.data.x, self.victim.domain)
 
     def ask_once(self) -> None:
         """Ask the model about two samples, before a record is begun.
@@ -131,20 +134,8 @@ class EvasionCase(Case):
         return {
             "model": self.victim.describe(),
             "data": self.data.describe(),
-            "threat": {**threat, "boundless": True} if self._boundless() else threat,
+            "threat": {**threat, "boundless": True} if is_boundless(self.threat, self.data.x, self.victim.domain) else threat,
         }
-
-    def _boundless(self) -> bool:
-        """Whether the radius of the first sample reaches from one corner of the domain to the opposite one, so that any input is allowed.
-
-        A search for the smallest change may have such a radius, because it measures distances.
-        """
-        x, domain = self.data.x[:1], self.victim.domain
-        if self.threat.minimal or not self.threat.space.by_size:
-            return False
-        low, high = (edge.expand_as(x).contiguous() for edge in box(domain, x))
-        space = self.threat.space.take(torch.tensor([0]))
-        return bool((high - low).isfinite().all()) and bool(space.around(low, domain).inside(high).all())
 
     def _goal(self) -> dict[str, Any]:
         """The goal with the words in which a report tells it."""

@@ -6,26 +6,30 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from sparring.core.address import HIDDEN, SECRET, VARIABLE, is_key, public
 from sparring.core.errors import LoadError, PlanError, UnknownName
 
-SECRET = re.compile(r"key|token|secret|passw|sig|auth|credential", re.IGNORECASE)
-"""Names of query parameters that probably hold a secret."""
+PLACE = re.compile(rf"(?<=[=/]){VARIABLE.pattern}(?=[/&?#]|$)")
+"""A value of the query, or a part of the path, that stands in the environment."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Endpoint:
     """Represent a model behind an address.
 
-    url: where to POST; whatever selects the model belongs here or into `constants`, because both are part of the fingerprint.
+    url: where to POST; whatever selects the model belongs here or into `constants`, because both are part of the fingerprint. A part
+    of the path or a value of the query that is written $NAME is read from the environment. The address is stored and shown
+    without values of the query and keys in the path.
     headers: sent along, for tokens; never written anywhere, and not part of the fingerprint. token: name of an environment
     variable whose value is sent as `Authorization: Bearer ...`.
 
     batch: inputs in one request. single: the input itself stands in the request instead of a list, one in a request.
     requests_per_second, samples_per_second: limits of our own, 0 is none. retries: further tries of a request. pause: seconds
     before the second try, doubled for each further one; Retry-After goes before it. patience: longest pause in seconds; if the
-    endpoint asks for a longer one the run ends. timeout: seconds without a sign of the server.
+    endpoint asks for a longer one the run ends. timeout: seconds for one request, from connecting to the last byte.
+    answer_bytes: the largest answer, as it comes and unpacked.
 
     ledger: file in which answers are remembered, or "none". canary: ask the first sample on opening and compare.
     inputs_field, scores_field, labels_field: names in request and answer; dots lead inward, "result.scores". names: the classes,
@@ -35,7 +39,7 @@ class Endpoint:
     trust instead of the usual ones; they are always verified.
     """
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     token: str = ""
     batch: int = 32
@@ -46,6 +50,7 @@ class Endpoint:
     pause: float = 0.5
     patience: float = 60.0
     timeout: float = 30.0
+    answer_bytes: int = 1 << 25
     ledger: str = "runs/http-ledger.sqlite"
     inputs_field: str = "inputs"
     scores_field: str = "scores"
@@ -60,7 +65,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         self._check_address()
-        for name, least in {"batch": 1, "retries": 0, "requests_per_second": 0, "samples_per_second": 0, "pause": 0, "patience": 0}.items():
+        for name, least in {"batch": 1, "answer_bytes": 1, "retries": 0, "requests_per_second": 0, "samples_per_second": 0, "pause": 0, "patience": 0}.items():
             if not getattr(self, name) >= least:
                 raise PlanError(f"endpoint {self}: {name}={getattr(self, name)!r} must be at least {least}")
         if not self.timeout > 0:
@@ -84,12 +89,18 @@ class Endpoint:
         if parts.scheme not in ("http", "https") or not host or not self.url.isprintable() or " " in self.url:
             raise LoadError(f"{str(self)!r} is not an address of a model: write https://HOST/PATH")
         if parts.username is not None or parts.password is not None:
-            raise LoadError(f"the address of {self} holds a password, which would be written into records: use token=VARIABLE or headers")
-        for name, _ in parse_qsl(parts.query, keep_blank_values=True):
-            if SECRET.search(name):
-                raise LoadError(f"the address of {self} holds {name}=..., which would be written into records: use token=VARIABLE or headers")
+            raise LoadError(f"the address of {self} holds a password, which others can read there: use token=VARIABLE or headers")
+        for name, value in parse_qsl(parts.query, keep_blank_values=True):
+            if SECRET.search(name) and not VARIABLE.fullmatch(value):
+                raise LoadError(
+                    f"the address of {self} holds {name}=..., which others can read there: write {name}=$VARIABLE, or use token=VARIABLE or headers"
+                )
+        if HIDDEN in self.url:
+            raise LoadError(f"the address of {self} holds {HIDDEN}, with which a record replaces what is secret: write the value, or $VARIABLE")
         if parts.fragment:
             raise LoadError(f"the address of {self} has settings after #: use Endpoint.read, or pass the settings by name, Endpoint(url, ...)")
+        if self.token and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.token):
+            raise LoadError(f"token= for {self} is not the name of an environment variable: put the token into one and give its name, token=VARIABLE")
 
     @classmethod
     def read(cls, written: str) -> "Endpoint":
@@ -111,26 +122,37 @@ class Endpoint:
             settings[name] = _plain(name, value, kinds[name])
         return cls(url, **settings)
 
+    def __repr__(self) -> str:
+        changed = [f"{one.name}={value!r}" for one in fields(self) if one.repr and (value := getattr(self, one.name)) != one.default]
+        return f"Endpoint({', '.join([repr(public(self.url)), *changed])})"
+
     def __str__(self) -> str:
         """Return host and path, without anything that may be secret."""
-        return re.sub(r"^\w+://([^/?#]*@)?", "", self.url).partition("#")[0].partition("?")[0]
+        return re.sub(r"^\w+://", "", public(self.url)).partition("#")[0].partition("?")[0]
 
-    def secrets(self) -> dict[str, str]:
+    def address(self) -> str:
+        """Return the address to which requests go, with the values that stand in the environment."""
+        return PLACE.sub(lambda found: quote(self._from_environment(found[0][1:]), safe=""), self.url)
+
+    def sent_headers(self) -> dict[str, str]:
         """Return the headers that are sent, the token read from the environment."""
-        if not self.token:
-            return dict(self.headers)
-        value = os.environ.get(self.token, "")
-        if not (value and value.isascii() and value.isprintable()):
-            raise LoadError(f"the environment variable {self.token} with the token for {self} is not set or is not one line of text: set it")
-        return {**self.headers, "Authorization": f"Bearer {value}"}
+        return {**self.headers, **({"Authorization": f"Bearer {self._from_environment(self.token)}"} if self.token else {})}
 
-    def hide(self, text: str) -> str:
-        """Return a text from outside on one line, shortened and without our secrets."""
-        hidden = " ".join(text.split())
-        for value in self.secrets().values():
-            for part in {value, *value.split()}:
-                hidden = hidden.replace(part, "***") if len(part) > 3 and part != "Bearer" else hidden
-        return hidden if len(hidden) <= 200 else hidden[:200] + "..."
+    def secrets(self) -> list[str]:
+        """Return what must not be stored or shown.
+
+        These are the values of headers and of the query, and keys in the path.
+        """
+        parts = urlsplit(self.address())
+        values = [value for _, _, value in (part.partition("=") for part in parts.query.split("&"))]
+        keys = [part for part, written in zip(parts.path.split("/"), urlsplit(self.url).path.split("/"), strict=True) if part != written or is_key(part)]
+        return [*self.sent_headers().values(), *values, *(unquote(one) for one in keys)]
+
+    def _from_environment(self, name: str) -> str:
+        value = os.environ.get(name, "")
+        if not (value and value.isascii() and value.isprintable()):
+            raise LoadError(f"the environment variable {name} for {self} is not set or is not one line of text: set it")
+        return value
 
 
 def _plain(name: str, value: str, kind: type) -> Any:

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparring.core.arguments import shown
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import AccessError, EndpointError, LoadError
 from sparring.core.fingerprint import digest
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter
+from sparring.models.http.answer import Answer
 from sparring.models.http.endpoint import Endpoint
 from sparring.models.http.form import example_of, outside, written
 from sparring.models.http.ledger import QueryLedger, Reply
-from sparring.models.http.wire import Answer, Refused, Wire
+from sparring.models.http.wire import Refused, Wire
 from sparring.tasks.classes import Classes, label_of
 
 SLACK = 2e-3
@@ -55,15 +57,27 @@ class HttpVictim(Victim):
         shown: Batch = example_of(domain) if example is None else example
         (row,) = written(domain, shown[:1], named_columns=self.endpoint.named_columns)
         with self._wire.line():
-            first = self._wire.ask([row])
-            self.exposes, count = self._learn(first, classes)
-            self.task = Classes(count)
-            self.names_both = first.scores is not None and first.labels is not None
-            self.version = first.version
+            try:
+                first = self._wire.ask([row])
+                self.exposes, count = self._learn(first, classes)
+                self.task = Classes(count)
+                self.names_both = first.scores is not None and first.labels is not None
+                self.version = first.version
+                self._check(first)
+            except BaseException:
+                self._bill_opening()
+                raise
             self.identity = self._identity()
             if self.remembers:
                 self.ledger = QueryLedger(self.endpoint.ledger, self.identity, str(self.endpoint), self.version)
                 self._compare(self.ledger, row, _replies(first)[0])
+
+    def _bill_opening(self) -> None:
+        """Count the queries of an opening that failed; what the endpoint is was not learned, so they have a line of their own in the ledger."""
+        if self.remembers and self._wire.sent:
+            unknown = QueryLedger(self.endpoint.ledger, digest(self.endpoint.url, "not opened"), str(self.endpoint), "")
+            with unknown.line():
+                unknown.count(sent=self._wire.sent)
 
     def _learn(self, first: Answer, classes: int | None) -> tuple[frozenset[str], int]:
         """What is exposed, and how many classes there are."""
@@ -87,8 +101,8 @@ class HttpVictim(Victim):
             known = ledger.recall([key]).get(key)
             if known is None:
                 try:
-                    again = _replies(self._wire.ask([row]))[0]
-                except EndpointError:
+                    again = self._live([row])[0]
+                except BaseException:
                     ledger.count(paid=1, sent=self._wire.sent)
                     raise
                 if not _alike(live, again):
@@ -172,7 +186,7 @@ class HttpVictim(Victim):
             some, before = todo[start : start + self._size], self._wire.sent
             try:
                 replies = dict(zip(some, self._live([missing[key] for key in some]), strict=True))
-            except EndpointError:
+            except BaseException:
                 ledger.count(sent=self._wire.sent - before)
                 raise
             ledger.add(replies, sent=self._wire.sent - before)
@@ -206,7 +220,7 @@ class HttpVictim(Victim):
         if (answer.labels is not None) != (self.names_both or answer.scores is None):
             raise EndpointError(f"{self.name} returns classes with its scores in some answers only: return them always, or ignore them with labels_field=")
         if answer.labels and max(answer.labels) >= self.classes:
-            raise EndpointError(f"{self.name} returned the class {max(answer.labels)}, but the classes are 0 to {self.classes - 1}: give classes=")
+            raise EndpointError(f"{self.name} returned the class {shown(max(answer.labels))}, but the classes are 0 to {self.classes - 1}: give classes=")
 
     @contextlib.contextmanager
     def _line(self) -> Iterator[None]:

@@ -1,23 +1,33 @@
-"""The connection to an endpoint: rate limits, retries, and errors that explain a missing answer."""
+"""The connection to an endpoint: rate limits, deadlines, retries, and errors that explain a missing answer."""
 
 import contextlib
 import datetime
 import email.utils
 import json
+import logging
 import math
+import os
 import re
 import ssl
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from sparring.core.address import public
 from sparring.core.errors import EndpointError, LoadError
+from sparring.models.http.answer import Answer, parsed, read_answer
 from sparring.models.http.endpoint import Endpoint
+from sparring.models.http.redaction import redacted
 
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
 """Status codes after which a retry may succeed."""
+
+EXCERPT = 1 << 16
+"""Bytes of a refusal that are read."""
+
+PACKED = {"gzip": 31, "x-gzip": 31, "deflate": 47}
+"""Encodings of the content that are understood, by the window bits of zlib."""
 
 CURES = {
     401: "it wants a (valid) token: give token=VARIABLE, or headers",
@@ -35,46 +45,66 @@ class Refused(EndpointError):
     """Report an endpoint that does not accept these inputs."""
 
 
-class Answer(NamedTuple):
-    """Represent one request's answer.
+class Response(NamedTuple):
+    """Hold what came back: status, headers and content.
 
-    scores: float64 [n, classes], or None. labels: n whole numbers, or None. version: as declared.
+    headers: of httpx, by name in any case. content: unpacked.
     """
 
-    scores: np.ndarray | None
-    labels: list[int] | None
-    version: str
+    status: int
+    headers: Any
+    content: bytes
+
+    @property
+    def is_page(self) -> bool:
+        """Return whether it is a page for people."""
+        return "html" in self.headers.get("Content-Type", "").lower() or self.content.lstrip()[:1] == b"<"
 
 
 class Wire:
     """Send requests to an endpoint, inside `line()`.
 
-    `sent` counts inputs in all requests, retries included.
+    `sent` counts inputs in all requests, retries included; those that found no server are not counted.
     """
 
     def __init__(self, endpoint: Endpoint):
         try:
+            import anyio.from_thread
             import httpx
         except ImportError as error:
             raise LoadError("models behind an address need httpx: pip install 'sparring[http]'") from error
         self.httpx = httpx
+        self.anyio = anyio
         self.endpoint = endpoint
         self.sent = 0
+        self._address = ""
+        self._secrets: list[str] = []
+        self._portal: Any = None
         self._client: Any = None
         self._free_at = -math.inf  # on the monotonic clock: when the next request may go
 
     @contextlib.contextmanager
     def line(self) -> Iterator[None]:
-        """Keep the connection open inside the context."""
+        """Keep the connection open inside the context.
+
+        It lives in an event loop of its own, because only there can a request be ended at its deadline, whatever it waits for.
+        """
         one, verify = self.endpoint, True
         if one.certificates:
             try:
                 verify = ssl.create_default_context(cafile=one.certificates)
             except (OSError, ssl.SSLError) as error:
                 raise LoadError(f"certificates={one.certificates!r} cannot be read ({error}): give a PEM file") from error
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "sparring", **one.secrets()}
-        with self.httpx.Client(timeout=one.timeout, headers=headers, verify=verify, trust_env=one.trust_env) as self._client:
-            yield
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "sparring"}
+        self._address, self._secrets = one.address(), one.secrets()
+        client = self.httpx.AsyncClient(timeout=None, headers={**headers, **one.sent_headers()}, verify=verify, trust_env=one.trust_env)
+        log = logging.getLogger("httpx")
+        log.addFilter(_says_nothing)
+        try:
+            with self.anyio.from_thread.start_blocking_portal() as self._portal, self._portal.wrap_async_context_manager(client) as self._client:
+                yield
+        finally:
+            log.removeFilter(_says_nothing)
 
     def ask(self, rows: list[bytes]) -> Answer:
         """Return the answer for these inputs, each given as JSON.
@@ -86,27 +116,63 @@ class Wire:
         for turn in range(one.retries + 1):
             self._keep_pace(len(rows))
             self.sent += len(rows)
-            pause = one.pause * 2**turn
+            pause = one.pause * 2.0 ** min(turn, 60)
             try:
-                response = self._client.post(one.url, content=self._body(rows))
-            except self.httpx.TimeoutException:
+                response = self._portal.call(self._post, self._body(rows))
+            except TimeoutError:
                 trouble = f"did not answer within {one.timeout:g} s: give a longer timeout= or a smaller batch="
             except self.httpx.InvalidURL as error:
-                raise LoadError(f"the address of {one} cannot be used ({error}): write https://HOST/PATH") from error
+                raise LoadError(f"the address of {one} cannot be used ({self.hide(str(error))}): write https://HOST/PATH") from error
+            except self.httpx.ConnectError as error:
+                self.sent -= len(rows)
+                trouble = self._say_failure(error)
             except self.httpx.RequestError as error:
                 trouble = self._say_failure(error)
             else:
-                if response.is_success:
+                if 200 <= response.status < 300:
                     return self._read(response, len(rows))
                 trouble = self._say_status(response)
                 asked = retry_after(response.headers.get("Retry-After", ""))
-                if response.status_code not in AGAIN or (asked or 0) > one.patience:
+                if response.status not in AGAIN or (asked or 0) > one.patience:
                     waits = f" (it asks to wait {asked:.0f} s, longer than patience={one.patience:g})" if asked else ""
                     raise EndpointError(f"{one} {trouble}{waits}")
                 pause = pause if asked is None else asked
             if turn < one.retries:
                 time.sleep(min(pause, one.patience))
         raise EndpointError(f"{one} {trouble} ({one.retries + 1} tries)")
+
+    def hide(self, text: str) -> str:
+        """Return a text from the server as it may be stored and shown."""
+        if not text:
+            return text
+        cookies = [cookie.value or "" for cookie in self._client.cookies.jar] if self._client is not None else []
+        return redacted(text, [*self._secrets, *cookies])
+
+    async def _post(self, body: bytes) -> Response:
+        """Send one request and read what comes back; the deadline is for all of it."""
+        with self.anyio.fail_after(self.endpoint.timeout):
+            async with self._client.stream("POST", self._address, content=body) as response:
+                most = self.endpoint.answer_bytes if response.is_success else EXCERPT
+                held = bytearray()
+                async for piece in response.aiter_raw():
+                    held += piece
+                    if len(held) > most:
+                        break
+                return Response(response.status_code, response.headers, self._unpacked(bytes(held), response, most))
+
+    def _unpacked(self, content: bytes, response: Any, most: int) -> bytes:
+        """The content without its encoding; of a refusal the beginning."""
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding in PACKED:
+            try:
+                content = zlib.decompressobj(PACKED[encoding]).decompress(content, most + 1)
+            except zlib.error as error:
+                raise EndpointError(f"{self.endpoint} answered with {encoding} that cannot be unpacked ({error}): check the server") from error
+        elif encoding not in ("identity", "") and response.is_success:
+            raise EndpointError(f"{self.endpoint} answered in the encoding {self.hide(encoding)!r}, which was not asked for: gzip and deflate are understood")
+        if len(content) > most and response.is_success:
+            raise EndpointError(f"{self.endpoint} answered with more than answer_bytes={most}: give a smaller batch=, or a larger answer_bytes=")
+        return content[:most]
 
     def _body(self, rows: list[bytes]) -> bytes:
         one = self.endpoint
@@ -125,82 +191,56 @@ class Wire:
         self._free_at = max(self._free_at, now) + takes
 
     def _say_failure(self, error: Exception) -> str:
-        said = self.endpoint.hide(str(error)) or type(error).__name__
+        cause = _cause(error)
+        known = isinstance(cause, ConnectionError) and cause.errno  # of which asyncio says less than the system
+        said = self.hide(os.strerror(known) if known else str(cause)) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in said:
             raise EndpointError(f"{self.endpoint} shows a certificate that cannot be verified: give certificates=FILE.pem if it is your own ({said})") from None
         if isinstance(error, self.httpx.ConnectError):
             return f"cannot be reached ({said}): is it running, and is the address right?"
         return f"closed the connection ({said}): check the server, or give a smaller batch="
 
-    def _say_status(self, response: Any) -> str:
+    def _say_status(self, response: Response) -> str:
         """What a refusal means and what to do; raises Refused where the inputs are at fault."""
-        code, said = response.status_code, self._excerpt(response)
+        code, said = response.status, self._excerpt(response)
         if code in (400, 422):
             raise Refused(f"{self.endpoint} does not accept the inputs (HTTP {code}: {said}): see docs/http.md for their format")
-        if response.is_redirect:
-            said = "to " + self.endpoint.hide(response.headers.get("Location", "?").partition("?")[0])
+        if 300 <= code < 400 and "Location" in response.headers:
+            said = "to " + self.hide(public(response.headers["Location"]).partition("?")[0])
             return f"redirects to another address (HTTP {code} {said}): give that address if it is the right one"
         cure = CURES.get(code, "the server has failed: look at its log" if code >= 500 else "look up this status in the documentation of the endpoint")
         return f"answered HTTP {code} ({said}): {cure}"
 
-    def _excerpt(self, response: Any) -> str:
+    def _excerpt(self, response: Response) -> str:
         """The beginning of an answer, for a message: the title of a page."""
-        if _is_page(response):
-            title = re.search(r"<title[^>]*>(.*?)</title>", response.text, re.IGNORECASE | re.DOTALL)
-            return "an HTML page" + (f", {self.endpoint.hide(title[1])!r}" if title else "")
-        return self.endpoint.hide(response.text[:2000]) or "nothing more"
+        text = response.content[:EXCERPT].decode(errors="replace")
+        if response.is_page:
+            title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+            return "an HTML page" + (f", {self.hide(title[1])!r}" if title else "")
+        return self.hide(text) or "nothing more"
 
-    def _read(self, response: Any, count: int) -> Answer:
+    def _read(self, response: Response, count: int) -> Answer:
         one = self.endpoint
-        if _is_page(response):
+        if response.is_page:
             raise EndpointError(f"{one} answered with {self._excerpt(response)}, not JSON: check that this is the address of the model and not a login page")
         try:
-            content = json.loads(response.content)
-        except (ValueError, RecursionError) as error:
-            raise EndpointError(f"{one} answered with invalid JSON ({self._excerpt(response)}): check that this is the address of the model") from error
-        scores, labels = _inner(content, one.scores_field), _inner(content, one.labels_field)
-        if scores is None and labels is None:
-            held = f"the fields {', '.join(map(str, content))}" if isinstance(content, dict) else f"a {type(content).__name__}"
-            wanted = f"{one.scores_field!r} nor {one.labels_field!r}"
-            raise EndpointError(f"{one} answered {one.hide(held)}, neither {wanted}: name the right one with scores_field= or labels_field=")
-        if one.single:
-            scores, labels = None if scores is None else [scores], None if labels is None else [labels]
-        version = _inner(content, one.version_field)
-        return Answer(
-            None if scores is None else self._scores(scores, count),
-            None if labels is None else self._labels(labels, count),
-            str(version if version is not None else response.headers.get(one.version_header, "") if one.version_header else ""),
-        )
+            content = parsed(response.content)
+        except ValueError as error:
+            said = f"{self._excerpt(response)}; {self.hide(str(error))}"
+            raise EndpointError(f"{one} answered with invalid JSON ({said}): check that this is the address of the model") from error
+        return read_answer(one, content, count, response.headers.get(one.version_header, "") if one.version_header else "", self.hide)
 
-    def _scores(self, scores: Any, count: int) -> np.ndarray:
-        name = f"{self.endpoint} gave {self.endpoint.scores_field}"
-        if not isinstance(scores, list) or len(scores) != count:
-            found = f"{len(scores)} rows" if isinstance(scores, list) else f"a {type(scores).__name__}"
-            raise EndpointError(f"{name} with {found} for {count} inputs: it must answer one list of scores per input, in the same order")
-        for place, row in enumerate(scores):
-            if not isinstance(row, list) or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in row):
-                raise EndpointError(f"{name} {self.endpoint.hide(repr(row))} for input {place}: return a list of numbers per input, one per class")
-            if len(row) != len(scores[0]) or len(row) < 2:
-                cure = "give a score for every class" if len(row) < 2 else "the classes must be the same for every input"
-                raise EndpointError(f"{name} with {len(row)} classes for input {place} and {len(scores[0])} for input 0: {cure}")
-            if not all(math.isfinite(one) for one in row):
-                raise EndpointError(f"{name} {row} for input {place}: the model returns NaN or infinity and must be fixed first")
-        return np.asarray(scores, dtype=np.float64)
 
-    def _labels(self, labels: Any, count: int) -> list[int]:
-        name = f"{self.endpoint} gave {self.endpoint.labels_field}"
-        if not isinstance(labels, list) or len(labels) != count:
-            held = f"{len(labels)} entries" if isinstance(labels, list) else f"a {type(labels).__name__}"
-            raise EndpointError(f"{name} with {held} for {count} inputs: it must answer one class per input, in the same order")
-        known = {name: number for number, name in enumerate(self.endpoint.names)}
-        found: list[int] = []
-        for place, said in enumerate(labels):
-            one = known.get(said, said) if isinstance(said, str) else said
-            if isinstance(one, bool) or not isinstance(one, int) or one < 0:
-                cure = f"known are {', '.join(known)}" if known else "give Endpoint(names=...) if these are names of classes"
-                raise EndpointError(f"{name} {self.endpoint.hide(repr(one))} for input {place}: classes are numbers from 0; {cure}")
-            found.append(one)
-        return found
+def _says_nothing(record: logging.LogRecord) -> bool:
+    """Keeps httpx from logging whole addresses, in which our secrets may stand."""
+    return False
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What the operating system said first; the errors above it say only that something failed."""
+    while below := error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__:
+        error = below
+    return error
 
 
 def retry_after(said: str) -> float | None:
@@ -208,22 +248,11 @@ def retry_after(said: str) -> float | None:
 
     None where it says nothing that can be read.
     """
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", said):
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", said, re.ASCII):
         return float(said)
     try:
         until = email.utils.parsedate_to_datetime(said)
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     until = until if until.tzinfo else until.replace(tzinfo=datetime.UTC)
     return max(0.0, (until - datetime.datetime.now(datetime.UTC)).total_seconds())
-
-
-def _inner(content: Any, path: str) -> Any:
-    """The field at a path such as result.scores; None where there is none."""
-    for name in path.split(".") if path else [""]:
-        content = content.get(name) if isinstance(content, dict) else None
-    return content
-
-
-def _is_page(response: Any) -> bool:
-    return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
