@@ -137,8 +137,9 @@ def conclude(run: Run, rules: Sequence[str]) -> None:
 
 
 def rules_of(run: Run) -> list[str]:
-    """Return the rules in the plan of a run."""
-    return list((run.record.header.get("plan") or {}).get("gate") or ())
+    """Return the rules in the plan of a run, or where it holds none those that were judged."""
+    planned = (run.record.header.get("plan") or {}).get("gate")
+    return list(planned or dict.fromkeys(one["rule"] for one in run.record.header["gate"]))
 
 
 def _figures(rate: Rate) -> dict[str, float | None]:
