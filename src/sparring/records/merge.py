@@ -13,10 +13,9 @@ from sparring.core.errors import RecordError
 from sparring.records.record import POINTS_LOST, ROW, Record, expected
 from sparring.records.store import Store
 
-KEY = re.compile(r"[0-9a-f]{16}")
 PART = re.compile(r"part-(\d{7,})-(\d{7,})(\.[0-9a-f]{16})?\.parquet")
 CONTRADICTION = re.compile(r"contradictions/[0-9a-f]{16}-part-\d{7,}-\d{7,}\.npz")
-"""Names of cells, parts and files of contradictions."""
+"""Names of parts and of files of contradictions."""
 
 VERDICT = ["position", "wanted", "given", "aimed", "status"]
 """Columns in which two rows of one unit must agree; those of the aim must too, up to rounding."""
@@ -39,8 +38,6 @@ def merge(record: Record, others: Sequence[Record]) -> None:
     for case in record.header["cases"]:
         places: dict[int, tuple[str, str]] = {}
         for cell in (one["key"] for one in case["cells"]):
-            if not KEY.fullmatch(cell):
-                raise RecordError(f"{record.store.url}/run.json names the cell {cell!r}: delete it and run the same command again")
             _refuse_links(record.store, f"cells/{cell}")
             known = record.rows(cell).set_index("id")
             _check_places(known, places, record.store.path(f"cells/{cell}"))
