@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sparring.aims.aim import Aim, Request
@@ -16,10 +15,13 @@ from sparring.aims.evasion.case import EvasionCase
 from sparring.attacks.attack_set import known_sets
 from sparring.bench.evaluate import carry_out
 from sparring.bench.run import Run
+from sparring.core import documents
 from sparring.core.arguments import said, shown
+from sparring.core.documents import parse_yaml
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.events import Listener
 from sparring.core.expression import split_list, unquoted
+from sparring.core.files import read_file
 from sparring.core.fit import read_fit
 from sparring.core.foreign import ours
 from sparring.core.registry import everything, find, read_thing
@@ -122,12 +124,7 @@ class Plan(BaseModel):
         Without a file it is the embedded default.
         """
         file = Path(path) if path is not None else Path(__file__).parent / "default.yaml"
-        try:
-            content = yaml.safe_load(file.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise LoadError(f"plan {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        except yaml.YAMLError as error:
-            raise LoadError(f"plan {file} is not YAML: {' '.join(str(error).split())}") from error
+        content = parse_yaml(read_file(file, f"plan {file}", most=documents.BYTES), f"plan {file}")
         if not isinstance(content, dict):
             raise LoadError(f"plan {file} must hold keys and values, got {type(content).__name__}")
         return cls.of({**content, **(changes or {})})
@@ -194,10 +191,10 @@ class Plan(BaseModel):
 
     def settings(self) -> Settings:
         """Return the settings with which to run the plan."""
-        numbers = self.shard.split("/")
-        if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
-            raise PlanError(f"shard={self.shard!r}: write k/n, 1/4 for the first of four parts")
-        return Settings(self.seed, self.batch, self.cascade, self.points, (int(numbers[0]) - 1, int(numbers[1])), self.self_check)
+        read = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.shard)
+        if read is None:
+            raise PlanError(f"shard={shown(self.shard)}: write k/n, 1/4 for the first of four parts")
+        return Settings(self.seed, self.batch, self.cascade, self.points, (int(read[1]) - 1, int(read[2])), self.self_check)
 
     def resolved(self) -> dict[str, Any]:
         """Return the plan with its defaults filled in and its set named by version.

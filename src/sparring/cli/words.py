@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sparring.core.errors import PlanError
+from sparring.core.errors import LoadError, PlanError
 
 
 def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
@@ -44,10 +44,10 @@ def is_setting(word: str) -> bool:
 
 def _plain(value: str) -> Any:
     """Numbers, true, false, none and [lists] as such; everything else stays a string."""
-    import yaml
+    from sparring.core.documents import parse_yaml
 
     try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError:
+        read = parse_yaml(value, "the value")
+    except LoadError:
         return value
     return read if read is None or isinstance(read, bool | int | float | list) else value

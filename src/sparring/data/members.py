@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sparring.core.errors import InputError, LoadError, SparringError
+from sparring.core.errors import InputError, SparringError
+from sparring.core.files import decoded, read_file
 from sparring.core.task import Task
 from sparring.data.load import load
 
@@ -34,10 +35,8 @@ def read_members(written: str, source: str, *, target: str | None = None, deploy
                 f"members={written!r} is neither a file nor a split of {source} ({error}): give a text file with one id a line, or a split such as train"
             ) from error
     path = Path(written).expanduser()
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"members={written!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    where = f"members={written!r}"
+    lines = decoded(read_file(path, where), where).splitlines()
     found = frozenset(line.strip() for line in lines if line.strip())
     if not found:
         raise InputError(f"members={written!r} lists no id: write the id of one training sample a line")

@@ -1,6 +1,5 @@
 """ONNX files as networks, read from their protobuf."""
 
-import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparring.core.errors import LoadError
+from sparring.core.files import read_file, unpacked
 from sparring.graph.agreement import SPREADS, check_agreement
 from sparring.graph.builder import Builder, Built, Edge, Unsupported, Value
 from sparring.graph.external_data import with_external_data
@@ -82,20 +82,10 @@ def _import(proto: Any, source: Source, runtime: Any, name: str, dtype: torch.dt
 
 def read_content(model: str | Path | bytes) -> bytes:
     """Return the bytes of the file, unpacked, with the weights that it keeps in files beside it."""
-    if isinstance(model, bytes):
-        content = model
-    else:
-        path = Path(model)
-        if not path.is_file():
-            raise LoadError(f"{path} does not exist")
-        content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is a damaged gzip file ({error}): copy it again") from error
+    where = "the file" if isinstance(model, bytes) else str(model)
+    content = unpacked(model if isinstance(model, bytes) else read_file(Path(model)), where)
     if not content:
-        raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is empty: give an ONNX file")
+        raise LoadError(f"{where} is empty: give an ONNX file")
     return content if isinstance(model, bytes) else with_external_data(content, Path(model))
 
 
