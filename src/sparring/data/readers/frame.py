@@ -255,7 +255,16 @@ def _parquet(path: Path) -> pd.DataFrame:
         file = pq.ParquetFile(io.BytesIO(content))
         _check_parquet(file, len(content), str(path))
         rows = file.read().to_pandas()
-    except (pyarrow.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError) as error:  # its metadata may hold anything
+    except (
+        pyarrow.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as error:  # its metadata may hold anything
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise LoadError(f"{path} is not a valid Parquet file ({said[:200]}): write it again") from error
     rows.columns = [str(name) for name in rows.columns]
@@ -272,7 +281,9 @@ def _check_parquet(file: Any, size: int, where: str) -> None:
         raise LoadError(f"{where} is said to hold {about.num_rows:,} rows, its groups {rows:,}: write it again")
     claimed = sum(group.total_byte_size for group in groups)
     if max(claimed, rows * about.num_columns) > allowed(size):
-        raise LoadError(f"{where} unpacks to {max(claimed, rows * about.num_columns):,} bytes from {size:,}: write it again without compression if you trust it")
+        raise LoadError(
+            f"{where} unpacks to {max(claimed, rows * about.num_columns):,} bytes from {size:,}: write it again without compression if you trust it"
+        )
     for field in file.schema_arrow:
         if not any(fits(field.type) for fits in (*PLAIN, types.is_dictionary)):
             raise LoadError(f"{where}: column {field.name[:80]!r} holds {str(field.type)[:80]}: keep columns of numbers, booleans and words")
