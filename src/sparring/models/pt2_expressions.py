@@ -3,11 +3,9 @@
 import ast
 import re
 
-FUNCTIONS = frozenset(
-    """
-    Add Mul Max Min Mod PythonMod FloorDiv CleanDiv CeilDiv CeilToInt FloorToInt IntTrueDiv FloatTrueDiv TruncToInt TruncToFloat RoundToInt ToFloat Identity
-    ModularIndexing Where Eq Ne Le Lt Ge Gt Equality Unequality LessThan StrictLessThan GreaterThan StrictGreaterThan And Or Not
-    """.split()
+FUNCTIONS = re.compile(
+    r"Add|Mul|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|CeilToInt|FloorToInt|IntTrueDiv|FloatTrueDiv|TruncToInt|TruncToFloat|RoundToInt|ToFloat|Identity"
+    r"|ModularIndexing|Where|Eq|Ne|Le|Lt|Ge|Gt|Equality|Unequality|LessThan|StrictLessThan|GreaterThan|StrictGreaterThan|And|Or|Not"
 )
 NUMBERS = frozenset({"Integer", "Float", "Rational"})
 POWERS = frozenset({"Pow", "PowByNatural", "FloatPow"})
@@ -64,7 +62,7 @@ def _plain(node: ast.AST) -> bool:
         case ast.Attribute(attr=name):
             return name in MEASURES
         case ast.Name(id=name):
-            return name in FUNCTIONS or name in NUMBERS or name in POWERS or name == "Symbol" or NAMES.fullmatch(name) is not None
+            return any(known.fullmatch(name) for known in (FUNCTIONS, NAMES)) or name in NUMBERS or name in POWERS or name == "Symbol"
         case ast.Constant(value=bool() | int() | float() as value):
             return abs(value) < 2**64
         case ast.Constant(value=str(name)):  # of a symbol or an argument, or a decimal
