@@ -52,11 +52,9 @@ def _plain(node: ast.AST) -> bool:
         case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))], keywords=words):
             return NAMES.fullmatch(name) is not None and all(isinstance(word.value, ast.Constant) and isinstance(word.value.value, bool) for word in words)
         case ast.Call(func=ast.Name(id=name), keywords=words):
-            return (
-                (name in FUNCTIONS or name in POWERS)
-                and not words
-                or (name in NUMBERS and all(isinstance(one, ast.Constant | ast.UnaryOp) for one in node.args))
-            )
+            if name in NUMBERS:
+                return all(isinstance(one, ast.Constant | ast.UnaryOp) for one in node.args)
+            return (FUNCTIONS.fullmatch(name) is not None or name in POWERS) and not words
         case ast.Call(func=ast.Attribute(attr=name), args=[], keywords=[]):
             return name in MEASURES
         case ast.Attribute(attr=name):

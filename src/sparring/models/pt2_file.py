@@ -42,9 +42,8 @@ PICKLES = {"data/weights/model.pt", "data/constants/model.pt"}
 """Tensors as torch 2.8 writes them, a state dict, which is opened without unpickling anything else."""
 
 SAMPLE = "data/sample_inputs/model.pt"
-KEPT = re.compile(
-    rf"archive_format|archive_version|byteorder|\.data/\w+|data/(weights/weight|constants/tensor)_\d+|{'|'.join(map(re.escape, [PROGRAM, *CONFIGS, *PICKLES]))}"
-)
+KEPT = re.compile(r"archive_format|archive_version|byteorder|\.data/\w+|data/(weights/weight|constants/tensor)_\d+")
+"""What is taken over as it is, beside the parts named above."""
 
 WORD = re.compile(r"[\w.+:/ *<>=!-]{0,500}", re.ASCII)
 """Strings of a program that are no expressions: names, versions, kinds."""
@@ -83,7 +82,7 @@ def _written_anew(content: bytes, where: str) -> io.BytesIO:
         if PROGRAM not in members:
             raise LoadError(f"{where} does not hold an exported program: write it with torch.export.save of torch 2.8 or later")
         for name, member in members.items():
-            if KEPT.fullmatch(name):
+            if KEPT.fullmatch(name) or name in (PROGRAM, *CONFIGS, *PICKLES):
                 part = given.read(member)
                 made.writestr(f"archive/{name}", _checked(name, part, members, where) if name.endswith(".json") else part)
         made.writestr(f"archive/{SAMPLE}", b"")

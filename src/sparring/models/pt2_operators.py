@@ -25,11 +25,10 @@ def is_pure(target: str) -> bool:
         return len(home) == 1 and last in _listed().get(home[0], ())
     if len(home) != 4 or home[3] not in _listed().get(home[2], ()):
         return False
-    library, *names = home[2], home[3], last
-    packet = getattr(getattr(torch.ops, library), names[0], None)
-    if packet is None or names[1] not in packet.overloads():
+    packet = getattr(getattr(torch.ops, home[2]), home[3], None)
+    if packet is None or last not in packet.overloads():
         return False
-    schema = getattr(packet, names[1])._schema
+    schema = getattr(packet, last)._schema
     return not any(one.is_out for one in schema.arguments) and (
         all(_bare(one.type) in PLAIN for one in schema.arguments) and all(_bare(one.type) in ANSWERS for one in schema.returns)
     )

@@ -1,5 +1,6 @@
 """Word edits: replace words by listed substitutes, at most a given share of the sentence."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
