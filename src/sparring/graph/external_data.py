@@ -1,10 +1,10 @@
 """Weights that an ONNX file keeps in files beside it, as torch writes them, put into its content."""
 
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sparring.core.errors import LoadError
+from sparring.graph.onnx_session import tensors
 
 LARGEST = 2**31 - 1
 """Bytes that a network may have: protobuf, in which ONNX files are written, holds no more in one message."""
@@ -33,7 +33,7 @@ def with_external_data(content: bytes, path: Path) -> bytes:
         proto = onnx.load_from_string(content)
     except DecodeError:
         return content  # who reads it says what is wrong
-    outside = [one for one in _tensors(proto.graph) if one.data_location == onnx.TensorProto.EXTERNAL]
+    outside = [one for one in tensors(proto) if one.data_location == onnx.TensorProto.EXTERNAL]
     if not outside:
         return content
     room = LARGEST - len(content)
@@ -44,20 +44,6 @@ def with_external_data(content: bytes, path: Path) -> bytes:
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
     return proto.SerializeToString()
-
-
-def _tensors(graph: Any) -> Iterator[Any]:
-    """All constants of a graph, those of its attributes and inner graphs included."""
-    waiting = [graph]
-    while waiting:
-        one = waiting.pop()
-        yield from one.initializer
-        for sparse in one.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        for node in one.node:
-            for attribute in node.attribute:
-                yield from (attribute.t, *attribute.tensors)
-                waiting += [attribute.g, *attribute.graphs] if attribute.g.node or attribute.graphs else []
 
 
 def _read(tensor: Any, path: Path, room: int) -> bytes:

@@ -73,7 +73,9 @@ def _check_predictor(tree: Any, source: str) -> None:
         raise LoadError(f"{source} has a tree without nodes: save the model again")
     check_structure(feature, nodes["left"].astype(np.int64), nodes["right"].astype(np.int64), np.zeros(1, dtype=np.int64), 1 << 31, source)
     categorical = nodes[nodes["is_categorical"].astype(bool) & ~leaf]
-    check_range(categorical["bitset_idx"].astype(np.int64), 0, min(len(tree.raw_left_cat_bitsets), len(tree.binned_left_cat_bitsets)), f"{source} has the bitset")
+    check_range(
+        categorical["bitset_idx"].astype(np.int64), 0, min(len(tree.raw_left_cat_bitsets), len(tree.binned_left_cat_bitsets)), f"{source} has the bitset"
+    )
 
 
 def _check_support(machine: Any, source: str) -> None:

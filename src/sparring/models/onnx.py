@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +17,8 @@ from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.domains.image import Image
 from sparring.graph.builder import Built
-from sparring.graph.from_onnx import import_onnx, read_content, start
+from sparring.graph.from_onnx import import_onnx, read_content
+from sparring.graph.onnx_session import Session, TooLarge
 from sparring.models.adapter import adapter
 from sparring.models.differentiate import DifferentiableVictim
 from sparring.tasks.classes import Classes
@@ -72,7 +74,7 @@ class OnnxVictim(DifferentiableVictim):
     ):  # fmt: skip
         path, self.task = Path(model), task or Classes()
         self.content = read_content(path)
-        self.runtime = start(self.content, str(path))
+        self.runtime = Session(self.content, str(path))
         inputs = self.runtime.get_inputs()
         if len(inputs) != 1:
             raise LoadError(f"{path} has {len(inputs)} inputs ({', '.join(one.name for one in inputs)}): give a network with one input")
@@ -85,6 +87,7 @@ class OnnxVictim(DifferentiableVictim):
         self.output = _chosen(self.runtime.get_outputs(), output, str(path))
         rows = self.input.shape[0] if self.input.shape else None
         self.rows = rows if isinstance(rows, int) else None
+        self.most = sys.maxsize
         self.order = _order(self.input.shape[1:], domain, layout, self.name)
         self.maps = isinstance(self.task, Mask)
         self.shape: tuple[int, ...] = ()
@@ -151,8 +154,18 @@ class OnnxVictim(DifferentiableVictim):
     def _answers(self, x: Batch) -> np.ndarray:
         """What the file returns for inputs of the domain, [n, ...]."""
         fed = self._fed(x)
-        size = self.rows or max(1, len(fed))
-        return np.concatenate([self._ask(fed[start : start + size], size) for start in range(0, len(fed), size)])
+        answers, start = [], 0
+        while start < len(fed):
+            size = self.rows or min(self.most, len(fed) - start)
+            try:
+                answers.append(self._ask(fed[start : start + size], size))
+            except TooLarge:
+                if size == 1 or self.rows:
+                    raise
+                self.most = size // 2
+                continue
+            start += size
+        return np.concatenate(answers)
 
     def _fed(self, x: Batch) -> np.ndarray:
         """Inputs of the domain as the file takes them."""
@@ -186,10 +199,7 @@ class OnnxVictim(DifferentiableVictim):
     def _ask(self, fed: np.ndarray, size: int) -> np.ndarray:
         missing = size - len(fed) if self.rows else 0
         full = np.concatenate([fed, np.repeat(fed[:1], missing, axis=0)]) if missing else fed
-        try:
-            (given,) = self.runtime.run([self.output.name], {self.input.name: full})
-        except Exception as error:  # onnxruntime's errors share no base class
-            raise LoadError(f"{self.name} cannot take {self.domain}: {str(error).splitlines()[0]}") from error
+        (given,) = self.runtime.run([self.output.name], {self.input.name: full})
         answer = self._of_maps(given) if self.output.holds == "maps" else np.asarray(given)
         alone = len(full) == 1 and answer.ndim == 3 and len(answer) > 1  # the file has no axis for the batch
         inner = answer.shape if alone else answer.shape[1:]
