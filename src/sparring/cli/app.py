@@ -13,6 +13,7 @@ from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, 
 from sparring.cli.completion import in_bash
 from sparring.cli.process import tame_threads
 from sparring.core.errors import PluginWarning, SparringError
+from sparring.models.user_folder import leave_path
 
 app = typer.Typer(
     name="spar",
@@ -62,7 +63,7 @@ def main() -> None:
     Exit codes: 0 done and gate met, 1 gate missed, 2 wrong use, 3 incomplete or failed, 130 interrupted.
     """
     tame_threads()
-    sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
+    leave_path()
     try:
         if os.environ.get("_SPAR_COMPLETE") == "complete_bash" and "COMP_WORDS" in os.environ:
             in_bash(lambda: app(sys.argv[1:], prog_name="spar", complete_var="_SPAR_COMPLETE"))
