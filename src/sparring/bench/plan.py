@@ -21,7 +21,7 @@ from sparring.core.documents import parse_yaml
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.events import Listener
 from sparring.core.expression import split_list, unquoted
-from sparring.core.files import read_file
+from sparring.core.files import is_there, read_file
 from sparring.core.fit import read_fit
 from sparring.core.foreign import ours
 from sparring.core.registry import everything, find, read_thing
@@ -238,7 +238,7 @@ def meanings() -> dict[str, str]:
 
 def _listed(name: str, written: str) -> list[str]:
     """Return the items of a list that is written with commas; a file whose path has commas is one of them."""
-    if name in ("model", "source") and Path(written).expanduser().exists():
+    if name in ("model", "source") and is_there(written):
         return [written]
     items = split_list(written)
     if name != "threat" or len(items) < 2:
@@ -247,7 +247,7 @@ def _listed(name: str, written: str) -> list[str]:
     threats: list[str] = []
     for item in items:
         joined = [f"{threats[-1]}{comma}{item}" for comma in (",", ", ")] if threats and re.split(r"[\s(]", item)[0] not in known else []
-        whole = next((one for one in joined if Path(one.partition(" ")[2]).expanduser().exists()), None)
+        whole = next((one for one in joined if is_there(one.partition(" ")[2])), None)
         if whole is None:
             threats.append(item)
         else:  # the item was the rest of a path

@@ -1,5 +1,6 @@
 """Reads files from strangers: regular files only, unpacked within limits, never trusted about their own sizes."""
 
+import os
 import stat
 import zipfile
 import zlib
@@ -49,6 +50,23 @@ def read_file(path: Path, where: str = "", *, most: int | None = None) -> bytes:
     if not content:
         raise LoadError(f"{where} is empty: copy it again")
     return content
+
+
+def path_of(written: str | os.PathLike[str]) -> Path:
+    """Return the path that a user wrote, with ~ for the own folder; one of nobody's folder is taken as it is."""
+    path = Path(written)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def is_there(written: str | os.PathLike[str]) -> bool:
+    """Return whether a path exists; False for a name that no file can have."""
+    try:
+        return path_of(written).exists()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
 
 
 def unpacked(content: bytes, where: str) -> bytes:

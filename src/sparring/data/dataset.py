@@ -24,6 +24,9 @@ from sparring.tasks.classes import Classes
 EXTRA = ("ids", "licence", "source")
 """Further fields that `Data.of` passes on."""
 
+MOST_SAMPLES = 5_000_000
+"""Samples that data may have, each with an id: four times ImageNet, and more than any attack gets through."""
+
 SHOWN = 20
 """Classes that a notebook shows."""
 
@@ -117,6 +120,7 @@ class Data:
             count = len(batch)
             if count == 0:
                 raise InputError("there are no samples: give at least one")
+            refuse_many(count, "the data")
             if task is not None and not isinstance(task, Task):
                 raise InputError(f"the task is {task!r}: give a Task, such as sparring.tasks.classes.Classes(10), or leave it out")
             task = task or Classes(len(classes) if classes and len(classes) > 1 else None)
@@ -273,3 +277,9 @@ class Data:
             "licence": self.licence,
             "source": self.source,
         }
+
+
+def refuse_many(count: int, where: str) -> None:
+    """Raise InputError for more samples than data may have; asked before they are read."""
+    if count > MOST_SAMPLES:
+        raise InputError(f"{where} has {count:,} samples, the limit is {MOST_SAMPLES:,}: give a part of them")

@@ -30,7 +30,6 @@ from sparring.graph.operators import (
 from sparring.graph.places import padded
 from sparring.graph.simplify import simplify
 
-
 MOST_NUMBERS = 1 << 27
 """Numbers that a value may have per input; a map of a large segmentation network has a quarter."""
 

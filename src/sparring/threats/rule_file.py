@@ -2,7 +2,6 @@
 
 import os
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sparring.core import documents
 from sparring.core.documents import parse_yaml
 from sparring.core.errors import LoadError, UnknownName
-from sparring.core.files import read_file
+from sparring.core.files import is_there, path_of, read_file
 
 PACKAGED = files("sparring.threats") / "rule_files"
 """The folder of the packaged rule files."""
@@ -75,11 +74,11 @@ def read_rule_file(name_or_path: str | os.PathLike[str]) -> RuleFile:
     something wrong, UnknownName for an unknown name or key.
     """
     packaged = {one.name.removesuffix(".yaml"): one for one in PACKAGED.iterdir() if one.name.endswith(".yaml")}
-    path = Path(name_or_path).expanduser()
+    path = path_of(name_or_path)
     written: str | bytes
     if isinstance(name_or_path, str) and name_or_path in packaged:
         written, where = packaged[name_or_path].read_text("utf-8"), f"packaged rules {name_or_path}"
-    elif not path.exists() and not path.suffix and len(path.parts) == 1:
+    elif not is_there(path) and not path.suffix and len(path.parts) == 1:
         raise UnknownName("rules (and no such path)", str(name_or_path), packaged)
     else:
         where = f"rule file {path}"

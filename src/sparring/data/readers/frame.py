@@ -18,7 +18,7 @@ from sparring.core.errors import InputError, LoadError, UnknownName
 from sparring.core.expression import split_list, unquoted
 from sparring.core.files import allowed
 from sparring.core.task import Task
-from sparring.data.dataset import Data
+from sparring.data.dataset import Data, refuse_many
 from sparring.data.readers.content import number_classes, read_bytes, read_text, stem_of, suffix_of
 from sparring.data.readers.reader import Options, reader
 from sparring.data.readers.sentences import LABELS, TEXTS, from_columns
@@ -166,6 +166,7 @@ def targets_of(columns: list[str], asked: str | None, task: Task | None, where: 
 
 def _csv(path: Path, options: Options) -> pd.DataFrame:
     content = read_text(path, options.encoding)
+    refuse_many(content.count("\n"), str(path))
     line = next((line for line in _lines(content) if line.strip()), "")
     mark = max(",;\t", key=line.count)
     try:
@@ -212,14 +213,18 @@ def _has_header(begin: list[list[str]], target: str | None) -> bool:
 
 def _refuse_second_header(rows: pd.DataFrame, header: list[str], path: Path) -> None:
     """Refuse a name that two columns have, of which one would be renamed, and a header among the rows, as in files that were put together."""
-    if twice := [name for name, times in Counter(header).items() if times > 1]:
-        raise InputError(f"{path}: two columns are named {twice[0]!r}: give each column a name of its own")
+    _refuse_same_names(header, path)
     if len(header) != rows.shape[1]:
         return
     alike = np.flatnonzero(rows.iloc[:, 0].astype(str) == header[0])
     again = next((int(row) for row in alike if [str(value) for value in rows.iloc[row]] == header), None)
     if again is not None:
         raise InputError(f"{path}: row {again} repeats the header: leave it out")
+
+
+def _refuse_same_names(names: list[str], path: Path) -> None:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"{path}: two columns are named {twice[0]!r}: give each column a name of its own")
 
 
 def _refuse_numbers_as_words(column: pd.Series, where: str) -> None:
@@ -247,27 +252,22 @@ def _is_number(cell: str) -> bool:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    import pyarrow
     import pyarrow.parquet as pq
 
     content = read_bytes(path)
     try:
         file = pq.ParquetFile(io.BytesIO(content))
         _check_parquet(file, len(content), str(path))
-        rows = file.read().to_pandas()
-    except (
-        pyarrow.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-    ) as error:  # its metadata may hold anything
+        held = file.read()
+        held.validate(full=True)
+        rows = held.to_pandas()
+    except LoadError:
+        raise
+    except Exception as error:  # metadata may hold anything, and pandas follows it
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise LoadError(f"{path} is not a valid Parquet file ({said[:200]}): write it again") from error
     rows.columns = [str(name) for name in rows.columns]
+    _refuse_same_names(list(rows.columns), path)
     return rows.reset_index(drop=True)
 
 
@@ -279,6 +279,7 @@ def _check_parquet(file: Any, size: int, where: str) -> None:
     rows = sum(group.num_rows for group in groups)
     if rows != about.num_rows or min((group.num_rows for group in groups), default=0) < 0:
         raise LoadError(f"{where} is said to hold {about.num_rows:,} rows, its groups {rows:,}: write it again")
+    refuse_many(rows, where)
     claimed = sum(group.total_byte_size for group in groups)
     if max(claimed, rows * about.num_columns) > allowed(size):
         raise LoadError(

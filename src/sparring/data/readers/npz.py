@@ -3,6 +3,8 @@
 import io
 import lzma
 import math
+import sys
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -95,7 +97,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
     content = archive.read(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
     try:
         return np.lib.format.read_array(io.BytesIO(_sound(content, name, path)), allow_pickle=False)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise LoadError(f"{path}: {name} cannot be read ({str(error)[:200]}): write it again with np.savez") from error
 
 
@@ -111,6 +113,8 @@ def _sound(content: bytes, name: str, path: Path) -> bytes:
     if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != len(content) - stream.tell():
         said = " x ".join(map(str, shape)) or "one"
         raise LoadError(f"{path}: {name} is said to hold {said[:80]} of {kind}, but has {len(content) - stream.tell():,} bytes: write it again with np.savez")
+    if kind.kind == "U" and (np.frombuffer(content, kind.byteorder.replace("|", "=") + "u4", offset=stream.tell()) > sys.maxunicode).any():
+        raise LoadError(f"{path}: {name} holds strings with characters that do not exist: write it again with np.savez")
     return content
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from sparring.core.documents import parse_json
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import LoadError
-from sparring.core.files import decoded, read_file
+from sparring.core.files import decoded, path_of, read_file
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.core.victim import Victim
@@ -85,7 +85,7 @@ class TreeVictim(Victim):
 
 def open_trees(path: Path, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
     """Return the trees in a file; LoadError where it holds none."""
-    path = path.expanduser()
+    path = path_of(path)
     return read_trees(decoded(read_file(path), str(path)), path.stem, domain, classes=classes, base=base, first=first)
 
 
@@ -110,9 +110,13 @@ def _against_xgboost(parsed: xgboost.Parsed, source: str, features: int) -> Ense
     if importlib.util.find_spec("xgboost") is None:
         return ensemble
     from xgboost import Booster, DMatrix
+    from xgboost.core import XGBoostError
 
     booster = Booster()
-    booster.load_model(bytearray(xgboost_json(parsed).encode()))
+    try:
+        booster.load_model(bytearray(xgboost_json(parsed).encode()))
+    except XGBoostError as error:
+        raise LoadError(f"{source} cannot be read by XGBoost ({str(error).splitlines()[0][:200]}): save the model again") from error
 
     def scores(rows: np.ndarray) -> np.ndarray:
         return booster.predict(DMatrix(rows[:, : parsed.features]), output_margin=True, validate_features=False)
@@ -126,8 +130,12 @@ def _against_lightgbm(parsed: lightgbm.Parsed, source: str, features: int) -> En
     if importlib.util.find_spec("lightgbm") is None:
         return ensemble
     from lightgbm import Booster
+    from lightgbm.basic import LightGBMError
 
-    booster = Booster(model_str=lightgbm_text(parsed))
+    try:
+        booster = Booster(model_str=lightgbm_text(parsed))
+    except LightGBMError as error:
+        raise LoadError(f"{source} cannot be read by LightGBM ({str(error).splitlines()[0][:200]}): save the model again") from error
 
     def scores(rows: np.ndarray) -> np.ndarray:
         return np.asarray(booster.predict(rows[:, : parsed.features], raw_score=not ensemble.numeric))

@@ -76,7 +76,7 @@ def parse_text(content: str, source: str) -> Parsed:
             raise LoadError(f"{source} was trained on {features} columns, the limit is {MOST_COLUMNS:,}: save the model again")
         written = [_fields(block) for block in blocks]
         check_numbers(sum(2 * tree["leaf_value"].count(" ") + 1 for tree in written), classes, source)
-        trees = [_tree(tree, 0 if numeric else 1 if outputs == 1 else place % outputs, classes, source) for place, tree in enumerate(written)]
+        trees = [_tree(tree, 0 if numeric else 1 if outputs == 1 else place % outputs, classes, features, source) for place, tree in enumerate(written)]
         averaged = re.search(r"^average_output$", head, re.MULTILINE) is not None
         return Parsed(trees, outputs, classes, numeric, averaged, features, fields.get("feature_names", "").split())
     except (ArithmeticError, LookupError, ValueError) as error:
@@ -93,7 +93,7 @@ def _numbers(text: str, kind: type) -> np.ndarray:
     return np.array(text.split(), dtype=kind)
 
 
-def _tree(fields: dict[str, str], place: int, classes: int, source: str) -> Tree:
+def _tree(fields: dict[str, str], place: int, classes: int, features: int, source: str) -> Tree:
     """Inner nodes first, then the leaves; LightGBM numbers leaf k as -(k + 1). (Forests take the mean of the leaves, which decides as the sum.)"""
     if int(fields.get("is_linear", "0")):
         raise LoadError(f"{source} has linear trees, whose leaves are not constant: train with linear_tree=false")
@@ -114,6 +114,7 @@ def _tree(fields: dict[str, str], place: int, classes: int, source: str) -> Tree
     if {len(one) for one in (left, right, feature, edge, kinds)} != {inner}:
         raise LoadError(f"{source} has a tree of {count} leaves that does not hold {inner} splits: save the model again")
     blank = np.full(count, -1)
+    check_range(feature, 0, features, f"{source} splits on column")
     for side in (left, right):
         check_range(side, -count, inner, f"{source} has the child")
     left, right = (np.concatenate([np.where(side >= 0, side, inner - side - 1), blank]) for side in (left, right))

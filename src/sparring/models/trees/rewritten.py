@@ -10,12 +10,12 @@ from sparring.models.trees import xgboost_json as xgboost
 from sparring.models.trees.ensemble import Tree
 
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "multi:softmax": {"softmax_multiclass_param": {"num_class": "0"}},
-    "multi:softprob": {"softmax_multiclass_param": {"num_class": "0"}},
     "reg:pseudohubererror": {"pseudo_huber_param": {"huber_slope": "1"}},
     "reg:quantileerror": {"quantile_loss_param": {"quantile_alpha": "[0.5]"}},
 }
-"""Settings of XGBoost's objectives, which matter for training alone; the others have `reg_loss_param`."""
+"""Settings of XGBoost's objectives, which matter for training alone; those of several classes have their number."""
+
+USUAL = {"reg_loss_param": {"scale_pos_weight": "1"}}
 
 
 def xgboost_json(parsed: xgboost.Parsed) -> str:
@@ -23,6 +23,7 @@ def xgboost_json(parsed: xgboost.Parsed) -> str:
     count, objective = len(parsed.trees), parsed.objective
     base_score = str(parsed.base_score[0]) if len(parsed.base_score) == 1 else f"[{','.join(map(str, parsed.base_score))}]"
     numbers = {"base_score": base_score, "num_class": str(parsed.outputs if parsed.outputs > 1 else 0), "num_feature": str(parsed.features)}
+    settings = {"softmax_multiclass_param": {"num_class": numbers["num_class"]}} if parsed.outputs > 1 else PARAMETERS.get(objective, USUAL)
     outputs = parsed.places if parsed.outputs > 1 else [0] * count
     model = {
         "cats": {"enc": [], "feature_segments": [], "sorted_idx": []},
@@ -37,7 +38,7 @@ def xgboost_json(parsed: xgboost.Parsed) -> str:
         "feature_types": [],
         "gradient_booster": {"name": "gbtree", "model": model},
         "learner_model_param": {**numbers, "boost_from_average": "1", "num_target": "1"},
-        "objective": {"name": objective, **PARAMETERS.get(objective, {"reg_loss_param": {"scale_pos_weight": "1"}})},
+        "objective": {"name": objective, **settings},
     }
     return json.dumps({"learner": learner, "version": [3, 0, 0]})
 

@@ -97,7 +97,7 @@ def parse_model(content: dict[str, Any], source: str) -> Parsed:
         check_numbers(len(written), outputs, source)
         places = [1] * end if objective in ONE_SCORE else [0] * end if objective in VALUES else [int(place) for place in model["tree_info"][:end]]
         check_range(np.array(places, dtype=np.int64), 0, classes, f"{source} has a tree for class")
-        read = [_model_tree(tree, place, classes, source) for tree, place in zip(written, places, strict=True)]
+        read = [_model_tree(tree, place, classes, features, source) for tree, place in zip(written, places, strict=True)]
         base_score = [float(one) for one in str(parameters["base_score"]).strip("[]").split(",")]
         if len(base_score) not in (1, classes) or (len(base_score) > 1 and outputs == 1):
             raise LoadError(f"{source} has {len(base_score)} base scores for {outputs} outputs: save the model again")
@@ -114,7 +114,7 @@ def best_round(attributes: dict[str, Any]) -> int | None:
     return int(attributes["best_iteration"]) if "best_iteration" in attributes else None
 
 
-def _model_tree(tree: dict[str, Any], place: int, classes: int, source: str) -> tuple[Tree, np.ndarray]:
+def _model_tree(tree: dict[str, Any], place: int, classes: int, features: int, source: str) -> tuple[Tree, np.ndarray]:
     if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
         raise LoadError(f"{source} has leaves that hold vectors (multi_output_tree): train with one tree per output")
     if any(tree.get("split_type", [])) or tree.get("categories_nodes"):
@@ -125,6 +125,7 @@ def _model_tree(tree: dict[str, Any], place: int, classes: int, source: str) -> 
         raise LoadError(f"{source} has a tree with {len(left)} left and {len(right)} right children and {len(conditions)} conditions: save the model again")
     if not (np.isfinite(conditions) & (np.abs(conditions) <= np.finfo(np.float32).max)).all():
         raise LoadError(f"{source} has a leaf value or a threshold that is NaN or infinite, so it cannot be certified")
+    check_range(split[left >= 0], 0, features, f"{source} splits on column")
     leaf, conditions = left < 0, conditions.astype(np.float32)
     return Tree(np.where(leaf, -1, split), below_single(conditions), left, right, column(np.where(leaf, conditions, 0.0), place, classes)), conditions
 
