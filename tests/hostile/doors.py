@@ -82,7 +82,7 @@ def command(*words: str) -> None:
     except SystemExit as end:
         if "Traceback" in said.getvalue():
             raise AssertionError(said.getvalue()[-1500:]) from end
-        if end.code not in (0, 2, 3):
+        if end.code not in (0, 1, 2, 3):
             raise AssertionError(f"exit code {end.code}: {said.getvalue()[-500:]}") from end
     finally:
         sys.argv = before

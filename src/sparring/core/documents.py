@@ -12,13 +12,13 @@ from sparring.core.files import decoded
 DEPTH = 100
 """Levels that a YAML document may be nested; a plan has five."""
 
-NODES = 100_000
-"""Values that a YAML document may come to, repeated ones counted each time."""
+NODES = 30_000
+"""Values that a YAML document may come to, repeated ones counted each time; rules for thousands of columns come to that."""
 
 TOO_MANY = f"more than {NODES:,} values"
 
 BYTES = 4 << 20
-"""Bytes that a YAML document may have; the largest list of rules has some ten thousand."""
+"""Bytes that a YAML document may have; rules for thousands of columns have a tenth."""
 
 WHOLE = 2**63
 """Beyond it a whole number is none that a plan, a record or a model holds."""

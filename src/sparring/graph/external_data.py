@@ -4,6 +4,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sparring.core.errors import LoadError
+from sparring.core.files import is_there
 from sparring.graph.onnx_session import tensors
 
 LARGEST = 2**31 - 1
@@ -54,10 +55,12 @@ def _read(tensor: Any, path: Path, room: int) -> bytes:
     if not location or written.is_absolute() or ".." in written.parts or ":" in location:
         raise LoadError(f"{said} is kept in {location[:80]!r}, outside the folder of the network: save the network again")
     file = path.parent / written
+    if not is_there(file):
+        raise LoadError(f"{said} is kept in {location[:80]!r}, which does not exist: copy it beside the network")
     if file.is_symlink() or not file.resolve().is_relative_to(path.parent.resolve()):
         raise LoadError(f"{said} is kept in {location[:80]!r}, which leads out of the folder of the network: copy the file there")
     if not file.is_file():
-        raise LoadError(f"{said} is kept in {location[:80]!r}, which does not exist: copy it beside the network")
+        raise LoadError(f"{said} is kept in {location[:80]!r}, which is no file: copy it beside the network")
     try:
         start, size = int(entries.get("offset") or 0), file.stat().st_size
         length = int(entries["length"]) if entries.get("length") else size - start

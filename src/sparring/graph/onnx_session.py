@@ -1,14 +1,16 @@
 """ONNX files in onnxruntime, within limits: what a file claims is checked first, memory is bounded, and a loop without end is ended."""
 
 import math
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from sparring.core.errors import LoadError
+from sparring.graph.onnx_arithmetic import check_arithmetic
 
 NODES = 20_000
 """Operators that a network may have, those of inner graphs and functions counted each time; the largest networks in use have some ten thousand."""
@@ -16,15 +18,30 @@ NODES = 20_000
 MEMORY = 3 << 29
 """Bytes that the values of one call may take, weights aside. Batches that need more are asked in pieces (see `TooLarge`)."""
 
-SECONDS = 8.0
+SECONDS = 6.0
 """For the first answer to one input, and for every answer of a network with loops. It depends on the machine."""
 
 LOOPS = frozenset({"Loop", "Scan"})
+FOLDED = re.compile(
+    "Abs|Add|And|Cast|Ceil|Clip|Cos|DequantizeLinear|Div|Equal|Exp|Flatten|Floor|Greater|Identity|Less|Max|Min|Mod|Mul|Neg|Not|Or|Pow|QuantizeLinear|Reciprocal"
+    "|ReduceMean|ReduceProd|ReduceSum|Relu|Reshape|Round|Shape|Sigmoid|Sign|Sin|Size|Slice|Split|Sqrt|Squeeze|Sub|Tanh|Transpose|Unsqueeze|Where|Gather|Concat"
+)
+MOST_FOLDED = 2000
+"""Operators on constants, none larger than its inputs, that onnxruntime computes when it opens a file; with others it computes them for every call."""
+
 WITHIN = ("Available memory of", "Failed to allocate", "bad allocation", "bad_alloc", "MemoryError")
 
 
 class TooLarge(LoadError):
     """Report a call that needs more memory than `MEMORY`; a smaller batch may not."""
+
+
+class Place(NamedTuple):
+    """Represent an input or an output: its name, its type as onnxruntime writes it, and its sides (numbers, names, None)."""
+
+    name: str
+    type: str
+    shape: list[Any]
 
 
 class Session:
@@ -33,18 +50,23 @@ class Session:
     def __init__(self, content: bytes, name: str):
         proto = parse(content, name)
         _check(proto, name)
+        check_arithmetic(proto, _nodes(proto), name)
         self.name = name
         self.loops = any(node.op_type in LOOPS for node in _nodes(proto))
         self.answered = False
-        self.inner = _session(content, name)
+        self.inner = _session(content, name, _foldable(proto))
+        try:
+            self.inputs, self.outputs = ([Place(one.name, one.type, one.shape) for one in ones] for ones in (self.inner.get_inputs(), self.inner.get_outputs()))
+        except UnicodeDecodeError as error:
+            raise LoadError(f"{name} has an input or an output whose name is not text: export it again") from error
 
-    def get_inputs(self) -> Sequence[Any]:
+    def get_inputs(self) -> Sequence["Place"]:
         """Return the inputs with name, type and shape."""
-        return self.inner.get_inputs()
+        return self.inputs
 
-    def get_outputs(self) -> Sequence[Any]:
+    def get_outputs(self) -> Sequence["Place"]:
         """Return the outputs with name, type and shape."""
-        return self.inner.get_outputs()
+        return self.outputs
 
     def run(self, outputs: list[str] | None, feeds: dict[str, Any]) -> list[Any]:
         """Return the outputs for these inputs.
@@ -86,7 +108,20 @@ def _ending(seconds: float) -> tuple[Any, threading.Timer]:
     return options, clock
 
 
-def _session(content: bytes, name: str) -> Any:
+def _foldable(proto: Any) -> bool:
+    """Whether what follows from constants alone may be computed when the file is opened, which nothing can interrupt: little of it, and nothing that grows."""
+    known, count = {"", *(tensor.name for tensor in proto.graph.initializer)}, 0
+    for node in proto.graph.node:
+        if known.issuperset(node.input) and node.op_type != "Constant":
+            count += 1
+            if not FOLDED.fullmatch(node.op_type) or count > MOST_FOLDED:
+                return False
+        if known.issuperset(node.input):
+            known.update(node.output)
+    return True
+
+
+def _session(content: bytes, name: str, foldable: bool) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -98,7 +133,8 @@ def _session(content: bytes, name: str) -> Any:
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # weights do not count
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        left_out = None if foldable else ["ConstantFolding"]
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], disabled_optimizers=left_out)
     except Exception as error:  # onnxruntime's errors share no base class
         raise LoadError(f"{name} is not an ONNX network that onnxruntime can read: {str(error).splitlines()[0][:300]}") from error
 

@@ -16,7 +16,7 @@ from sparring.core.errors import AccessError, LoadError
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.domains.image import Image
-from sparring.graph.builder import Built
+from sparring.graph.builder import MOST_NUMBERS, Built
 from sparring.graph.from_onnx import import_onnx, read_content
 from sparring.graph.onnx_session import Session, TooLarge
 from sparring.models.adapter import adapter
@@ -87,6 +87,8 @@ class OnnxVictim(DifferentiableVictim):
         self.output = _chosen(self.runtime.get_outputs(), output, str(path))
         rows = self.input.shape[0] if self.input.shape else None
         self.rows = rows if isinstance(rows, int) else None
+        if (self.rows or 1) * math.prod(getattr(domain, "shape", ())) > MOST_NUMBERS:
+            raise LoadError(f"{path} takes batches of {self.rows:,} inputs, which do not fit into the memory: export it with an open batch size")
         self.most = sys.maxsize
         self.order = _order(self.input.shape[1:], domain, layout, self.name)
         self.maps = isinstance(self.task, Mask)

@@ -40,7 +40,7 @@ def _is_power(node: ast.AST) -> bool:
 def _low(node: ast.AST) -> bool:
     """Whether the exponent of a power is a small number."""
     exponent = node.right if isinstance(node, ast.BinOp) else node.args[1] if isinstance(node, ast.Call) and len(node.args) == 2 else None
-    if isinstance(exponent, ast.Call) and exponent.args:  # Integer(2)
+    if isinstance(exponent, ast.Call) and getattr(exponent.func, "id", "") in NUMBERS and exponent.args:
         exponent = exponent.args[0]
     if isinstance(exponent, ast.UnaryOp):
         exponent = exponent.operand
