@@ -13,9 +13,9 @@ from hostile import models, networks, programs, tables
 from hostile.writer import Writer
 
 
-def make(folder: Path) -> list[str]:
-    """Write all files into the folder, and return their names."""
-    writer = Writer(folder)
+def make(folder: Path, wanted: tuple[str, ...] = ("",)) -> list[str]:
+    """Write the files whose names begin so into the folder, and return their names."""
+    writer = Writer(folder, wanted)
     for room in (tables, models, networks, programs):
         room.write(writer)
     return writer.names

@@ -23,7 +23,8 @@ def write(writer) -> None:
     lightgbm(writer)
     estimators(writer)
     weights(writer)
-    proofs(writer)
+    if writer.wants("proof"):
+        proofs(writer)
     for suffix in (".pkl", ".joblib", ".ubj", ".cbm", ".h5", ".pt", ".mat"):
         writer.add("refused", "pickle", pickle.dumps(_Trap()), suffix)
 
@@ -100,7 +101,9 @@ def xgboost(writer) -> None:
     )  # fmt: skip
     tree("deep-chain", **chain)
     writer.add("trees", "xgboost-deep-json", '{"learner": ' + '{"a": ' * 100_000, ".json")
-    writer.add("trees", "xgboost-best-round", json.dumps(honest).replace('"attributes": {}', '"attributes": {"best_iteration": "999999999999999999999"}'), ".json")
+    writer.add(
+        "trees", "xgboost-best-round", json.dumps(honest).replace('"attributes": {}', '"attributes": {"best_iteration": "999999999999999999999"}'), ".json"
+    )
     writer.add("trees", "xgboost-best-negative", json.dumps(honest).replace('"attributes": {}', '"attributes": {"best_iteration": "-5"}'), ".json")
     writer.add("trees", "xgboost-names", json.dumps(honest).replace('"feature_names": []', '"feature_names": ["\\u001b[31m", 1, null, {}]'), ".json")
 
@@ -111,7 +114,14 @@ def dumps(writer) -> None:
     writer.documents("dump", [stump, stump], ".json", 20)
     nested: dict = leaf
     for number in range(300):
-        nested = {"nodeid": number + 2, "split": "f0", "split_condition": 0.5, "yes": number + 1 if number else 1, "no": 10**6, "children": [nested, {"nodeid": 10**6, "leaf": 1}]}
+        nested = {
+            "nodeid": number + 2,
+            "split": "f0",
+            "split_condition": 0.5,
+            "yes": number + 1 if number else 1,
+            "no": 10**6,
+            "children": [nested, {"nodeid": 10**6, "leaf": 1}],
+        }
     for name, content in {
         "circle": [{**stump, "yes": 0}], "same-child": [{**stump, "no": 1}], "same-ids": [{**stump, "children": [leaf, leaf]}], "nowhere": [{**stump, "yes": 99}],
         "feature": [{**stump, "split": "f" + "9" * 400}], "superscript": [{**stump, "split": "f²"}], "feature-negative": [{**stump, "split": -3}], "feature-large": [{**stump, "split": 10**9}],
@@ -167,7 +177,13 @@ def estimators(writer) -> None:
         honest = skops.io.dumps(model.fit(x, y))
         writer.bent(f"skops-{name}", honest, ".skops", cuts=2, flips=2)
         schema = json.loads(zipfile.ZipFile(io.BytesIO(honest)).read("schema.json"))
-        writer.documents(f"skops-{name}-schema", schema, ".skops", 10, lambda text, honest=honest: repacked(honest, lambda name, part: text if name == "schema.json" else part))
+        writer.documents(
+            f"skops-{name}-schema",
+            schema,
+            ".skops",
+            10,
+            lambda text, honest=honest: repacked(honest, lambda name, part: text if name == "schema.json" else part),
+        )
         rng = np.random.default_rng(0)
         for number in range(10):
 
@@ -181,15 +197,21 @@ def estimators(writer) -> None:
                     body[rng.integers(len(body))] = rng.integers(256) if number % 2 else 255
                 return part[:head] + bytes(body)
 
-            writer.add(f"skops-{name}", f"arrays-{number}", repacked(honest, wild), ".skops")
+            writer.add(f"skops-{name}", f"arrays-{number}", lambda wild=wild, honest=honest: repacked(honest, wild), ".skops")
         first = next(one for one in zipfile.ZipFile(io.BytesIO(honest)).namelist() if one.endswith(".npy"))
-        for lie, content in {"terabyte": npy((2**40,), "<f8", b""), "negative": npy((-4,), "<f8", bytes(32)), "objects": npy((4,), "|O", pickle.dumps([_Trap()] * 4))}.items():
-            writer.add(f"skops-{name}", lie, repacked(honest, lambda member, part, content=content, first=first: content if member == first else part), ".skops")
+        for lie, content in {
+            "terabyte": npy((2**40,), "<f8", b""),
+            "negative": npy((-4,), "<f8", bytes(32)),
+            "objects": npy((4,), "|O", pickle.dumps([_Trap()] * 4)),
+        }.items():
+            writer.add(
+                f"skops-{name}", lie, repacked(honest, lambda member, part, content=content, first=first: content if member == first else part), ".skops"
+            )
     schema["__module__"], schema["__class__"] = "os", "system"
     writer.add("skops", "system", repacked(honest, lambda member, part: json.dumps(schema).encode() if member == "schema.json" else part), ".skops")
-    writer.add("skops", "bomb", repacked(honest, lambda member, part: part, {"big.npy": bytes(1 << 30)}, compressed=True), ".skops")
+    writer.add("skops", "bomb", lambda: repacked(honest, lambda member, part: part, {"big.npy": bytes(1 << 28)}, compressed=True), ".skops")
     writer.add("skops", "deep", repacked(honest, lambda member, part: b'{"a":' * 100_000 if member == "schema.json" else part), ".skops")
-    writer.add("skops", "many-members", repacked(honest, lambda member, part: part, {f"{place}": b"" for place in range(120_000)}), ".skops")
+    writer.add("skops", "many-members", lambda: repacked(honest, lambda member, part: part, {f"{place}": b"" for place in range(120_000)}), ".skops")
 
 
 def weights(writer) -> None:
@@ -208,7 +230,13 @@ def weights(writer) -> None:
     packed = io.BytesIO()
     torch.save(state, packed)
     writer.bent("weights-pth", packed.getvalue(), ".pth", flips=8)
-    for name, content in {"trap": _Trap(), "list": [1, 2], "nested": {"state_dict": {"model": {"state_dict": {}}}}, "names": {1: torch.zeros(1)}, "text": {"1.weight": "x", "1.bias": "y"}}.items():
+    for name, content in {
+        "trap": _Trap(),
+        "list": [1, 2],
+        "nested": {"state_dict": {"model": {"state_dict": {}}}},
+        "names": {1: torch.zeros(1)},
+        "text": {"1.weight": "x", "1.bias": "y"},
+    }.items():
         made = io.BytesIO()
         torch.save(content, made)
         writer.add("weights", name, made.getvalue(), ".pth")
@@ -240,7 +268,12 @@ def proofs(writer) -> None:
     writer.bent("proof", honest, ".proof", flips=8)
     header = json.loads(zipfile.ZipFile(io.BytesIO(honest)).read("header.json"))
     writer.documents("proof", header, ".proof", 20, lambda text: repacked(honest, lambda name, part: text if name == "header.json" else part))
-    writer.add("proof", "bomb", repacked(honest, lambda name, part: npy((2**30,), "<f8", bytes(1 << 30)) if name == "a1.npy" else part, compressed=True), ".proof")
+    writer.add(
+        "proof",
+        "bomb",
+        lambda: repacked(honest, lambda name, part: npy((2**30,), "<f8", bytes(300 << 20)) if name == "a1.npy" else part, compressed=True),
+        ".proof",
+    )
     writer.add("proof", "terabyte", repacked(honest, lambda name, part: npy((2**40,), "<f8", b"") if name == "a1.npy" else part), ".proof")
     writer.add("proof", "deep", repacked(honest, lambda name, part: b"[" * 100_000 if name == "header.json" else part), ".proof")
     writer.add("proof", "objects", repacked(honest, lambda name, part: npy((1,), "|O", pickle.dumps(_Trap())) if name == "a1.npy" else part), ".proof")

@@ -20,7 +20,11 @@ def constant(name: str, value: object, kind: object = np.int64) -> TensorProto:
 def network(nodes: list, constants: list = (), *, columns: int = 4, opset: int = 17, functions: list = (), outputs: tuple = ("y",)) -> onnx.ModelProto:
     """Return a network from x [n, columns] to y."""
     graph = helper.make_graph(
-        list(nodes), "g", [helper.make_tensor_value_info("x", FLOAT, ["n", columns])], [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs], list(constants)
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, ["n", columns])],
+        [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
+        list(constants),
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("local", 1), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=list(functions))
@@ -106,6 +110,9 @@ def grown() -> dict[str, onnx.ModelProto]:
             ("Conv", ["k"], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "dilations": [0, 0], "group": 0, "kernel_shape": [0, 0]}), ("MaxPool", [], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "dilations": [0, 0], "kernel_shape": [0, 0]}),
             ("AveragePool", [], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "kernel_shape": [0, -1]}), ("ConvTranspose", ["k"], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "group": 0}), ("DepthToSpace", [], {"blocksize": 1}, {"blocksize": 0}), ("SpaceToDepth", [], {"blocksize": 1}, {"blocksize": 0}), ("LRN", [], {"size": 1}, {"size": 0}),
         ) for key, value in keys.items()},
+        "concat-constants": added([node("Concat", ["one", "one"], ["a0"], axis=0), *[node("Concat", [f"a{k}"] * 2, [f"a{k + 1}"], axis=0) for k in range(31)], node("ReduceMax", ["a31"], ["r"], keepdims=0)], [one]),
+        "outer": added([node("Add", ["p", "q"], ["big"]), *top], [constant("p", np.ones((2**15, 1)), np.float32), constant("q", np.ones((1, 2**16)), np.float32)]),
+        "gather-constants": added([node("Gather", ["p", "i"], ["big"]), *top], [constant("p", np.ones((1, 2**14)), np.float32), constant("i", np.zeros(2**17))]),
         "mod-zero": added([node("Mod", ["a", "z"], ["q"]), node("Cast", ["q"], ["r"], to=1)], [constant("a", 1), constant("z", 0)]),
         "mod-smallest": added([node("Mod", ["a", "z"], ["q"]), node("Cast", ["q"], ["r"], to=1)], [constant("a", -(2**63)), constant("z", -1)]),
         "divide-by-input": network([node("Cast", ["x"], ["i"], to=7), node("Div", ["i", "i"], ["q"]), node("Cast", ["q"], ["y"], to=1)]),

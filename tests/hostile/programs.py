@@ -52,20 +52,33 @@ def write(writer) -> None:
     def put(member: str, content: bytes) -> bytes:
         return repacked(honest, lambda name, part: content if name == f"{root}/{member}" else part)
 
-    for member, document in (("models/model.json", program), ("data/weights/model_weights_config.json", weights), ("data/constants/model_constants_config.json", constants)):
-        writer.documents(f"pt2-{member.split('/')[-1].split('.')[0]}", document, ".pt2", 20 if "models/" in member else 10, lambda text, member=member: put(member, text))
+    for member, document in (
+        ("models/model.json", program),
+        ("data/weights/model_weights_config.json", weights),
+        ("data/constants/model_constants_config.json", constants),
+    ):
+        writer.documents(
+            f"pt2-{member.split('/')[-1].split('.')[0]}", document, ".pt2", 20 if "models/" in member else 10, lambda text, member=member: put(member, text)
+        )
 
     def changed(name: str, change: Callable[[dict], object]) -> None:
         copy = json.loads(json.dumps(program))
         change(copy)
-        writer.add("pt2", name, put("models/model.json", json.dumps(copy).encode()), ".pt2")
+        writer.add("pt2", name, lambda: put("models/model.json", json.dumps(copy).encode()), ".pt2")
 
     def graph(one: dict) -> dict:
         return one["graph_module"]["graph"]
 
     def node(target: str, inputs: list[dict], output: str = "extra") -> dict:
         arguments = [{"name": name, "arg": arg, "kind": 1} for one in inputs for name, arg in one.items()]
-        return {"target": target, "inputs": arguments, "outputs": [{"as_tensor": {"name": output}}], "metadata": {}, "is_hop_single_tensor_return": None, "name": output}
+        return {
+            "target": target,
+            "inputs": arguments,
+            "outputs": [{"as_tensor": {"name": output}}],
+            "metadata": {},
+            "is_hop_single_tensor_return": None,
+            "name": output,
+        }
 
     def extra(target: str, *inputs: dict, sizes: tuple[int, ...] = (4,)) -> Callable[[dict], None]:
         def change(one: dict) -> None:
@@ -75,7 +88,9 @@ def write(writer) -> None:
 
         return change
 
-    changed("from-file", extra("torch.ops.aten.from_file.default", {"filename": {"as_string": "CANARY"}}, {"shared": {"as_bool": True}}, {"size": {"as_int": 4}}))
+    changed(
+        "from-file", extra("torch.ops.aten.from_file.default", {"filename": {"as_string": "CANARY"}}, {"shared": {"as_bool": True}}, {"size": {"as_int": 4}})
+    )
     for target in (
         "torch.ops.aten.set_.source_Storage", "torch.ops.aten.resize_.default", "torch.ops.aten.add.str", "torch.ops.aten.mul.left_t", "torch.ops.aten.relu.out", "torch.ops.higher_order.cond", "torch.ops.load_library",
         "torch.ops.aten.__class__.__base__", "torch.hub.load", "torch.load", "torch.serialization.os.system", "torch.ops.inductor.resize_storage_bytes_.default", "torch.ops.prim.Print.default", "_operator.attrgetter", "_operator.pow",
@@ -106,7 +121,15 @@ def write(writer) -> None:
     ):  # fmt: skip
         changed(f"grows-{name}", extra(target, *inputs))
     changed("nodes", lambda one: graph(one)["nodes"].extend(graph(one)["nodes"][:1] * 60_000))
-    changed("metadata", lambda one: [each.update(metadata={"nn_module_stack": injected, "source_fn_stack": f"a,{CODE}", "stack_trace": injected, "from_node": "[" * 10**5, "custom": "{"}) for each in graph(one)["nodes"]])
+    changed(
+        "metadata",
+        lambda one: [
+            each.update(
+                metadata={"nn_module_stack": injected, "source_fn_stack": f"a,{CODE}", "stack_trace": injected, "from_node": "[" * 10**5, "custom": "{"}
+            )
+            for each in graph(one)["nodes"]
+        ],
+    )
     changed("device", lambda one: _first(one, "type", "evil"))
     changed("huge-meta", lambda one: _first(one, "as_int", 2**62))
 
@@ -115,8 +138,16 @@ def write(writer) -> None:
     meta = weights["config"][first]["tensor_meta"]
 
     def config(member: str, name: str, more: dict[str, bytes] | None = None, **payload: object) -> None:
-        document = {"config": {"x" if "constants" in member else first: {"path_name": "weight_0", "is_param": False, "use_pickle": False, "tensor_meta": meta, **payload}}}
-        content = repacked(honest, lambda one, part: json.dumps(document).encode() if one.endswith(member) else part, {f"{root}/data/{key}": value for key, value in (more or {}).items()})
+        document = {
+            "config": {
+                "x" if "constants" in member else first: {"path_name": "weight_0", "is_param": False, "use_pickle": False, "tensor_meta": meta, **payload}
+            }
+        }
+        content = repacked(
+            honest,
+            lambda one, part: json.dumps(document).encode() if one.endswith(member) else part,
+            {f"{root}/data/{key}": value for key, value in (more or {}).items()},
+        )
         writer.add("pt2", name, content, ".pt2")
 
     config("model_constants_config.json", "opaque-object", {"constants/opaque_obj_0": pickled}, path_name="opaque_obj_0")
@@ -124,7 +155,13 @@ def write(writer) -> None:
     config("model_constants_config.json", "constant-pickle", {"constants/tensor_9": pickled}, path_name="tensor_9", use_pickle=True)
     config("model_weights_config.json", "weight-pickle", {"weights/weight_0p": pickled}, path_name="weight_0p", use_pickle=True)
     config("model_weights_config.json", "weight-path", path_name="../../../models/model.json")
-    config("model_weights_config.json", "weight-of-petabytes", {"weights/weight_77": b""}, path_name="weight_77", tensor_meta={**meta, "sizes": [{"as_int": 2**50}], "strides": [{"as_int": 0}]})
+    config(
+        "model_weights_config.json",
+        "weight-of-petabytes",
+        {"weights/weight_77": b""},
+        path_name="weight_77",
+        tensor_meta={**meta, "sizes": [{"as_int": 2**50}], "strides": [{"as_int": 0}]},
+    )
     config("model_weights_config.json", "weight-expanded", tensor_meta={**meta, "sizes": [{"as_int": 2**40}], "strides": [{"as_int": 0}]})
     config("model_weights_config.json", "weight-outside", tensor_meta={**meta, "storage_offset": {"as_int": 2**40}})
     config("model_weights_config.json", "weight-negative", tensor_meta={**meta, "sizes": [{"as_int": -1}], "strides": [{"as_int": -1}]})
@@ -142,11 +179,17 @@ def write(writer) -> None:
         ("other-root", {"evil/models/model.json": text}, lambda one, part: part),
     ):  # fmt: skip
         writer.add("pt2", f"archive-{name}", repacked(honest, change, more), ".pt2")
-    writer.add("pt2", "archive-bomb", repacked(honest, lambda one, part: bytes(1 << 30) if one.endswith("weight_0") else part, compressed=True), ".pt2")
+    writer.add("pt2", "archive-bomb", lambda: repacked(honest, lambda one, part: bytes(1 << 28) if one.endswith("weight_0") else part, compressed=True), ".pt2")
     writer.add("pt2", "archive-deep", put("models/model.json", b'{"a":' * 10**5), ".pt2")
     old = io.BytesIO()
     with zipfile.ZipFile(old, "w") as made:
-        for name, part in {"version": b"8.0", "serialized_exported_program.json": text, "serialized_state_dict.pt": pickled, "serialized_constants.pt": pickled, "serialized_example_inputs.pt": pickled}.items():
+        for name, part in {
+            "version": b"8.0",
+            "serialized_exported_program.json": text,
+            "serialized_state_dict.pt": pickled,
+            "serialized_constants.pt": pickled,
+            "serialized_example_inputs.pt": pickled,
+        }.items():
             made.writestr(name, part)
     writer.add("pt2", "archive-of-2-7", old.getvalue(), ".pt2")
 

@@ -52,7 +52,7 @@ def arrays(writer) -> None:
         "label-2-62": pair(y=npy((20,), "<i8", (np.arange(20) * 2**57).tobytes())), "label-1e8": pair(y=npy((20,), "<i8", (np.arange(20) * 10**7).tobytes())),
         "label-1e30": pair(y=npy((20,), "<f8", np.full(20, 1e30).tobytes())), "label-nan": pair(y=npy((20,), "<f8", np.full(20, np.nan).tobytes())),
         "label-negative": pair(y=npy((20,), "<i8", (-np.arange(20)).tobytes())), "label-uint64": pair(y=npy((20,), "<u8", np.full(20, 2**64 - 1, np.uint64).tobytes())),
-        "bomb": pair(npy((1, 2**31), "|u1", bytes(2**28)), compressed=True), "wide": pair(npy((1, 2**21), "<f4", bytes(2**23)), npy((1,), "<i8", bytes(8)), compressed=True),
+        "bomb": lambda: pair(npy((1, 2**31), "|u1", bytes(2**28)), compressed=True), "wide": lambda: pair(npy((1, 2**21), "<f4", bytes(2**23)), npy((1,), "<i8", bytes(8)), compressed=True),
         "infinite": pair(npy((20, 4), "<f8", np.full((20, 4), np.inf).tobytes())), "complex": pair(npy((20, 4), "<c16", bytes(1280))),
         "void": pair(npy((20,), "|V64", bytes(1280))), "strings": pair(npy((20,), "<U2000000000", b"")), "dates": pair(npy((20, 4), "<M8[s]", bytes(640))),
         "classes-objects": pair(**{"classes.npy": npy((2**50,), "<U8", b"")}), "no-numbers": pair(npy((20, 0), "<f8", b"")),
@@ -154,9 +154,19 @@ def parquet(writer) -> None:
     }  # fmt: skip
     for name, column in odd.items():
         writer.add("parquet", f"column-{name}", written({"a": column, "target": target}), ".parquet")
-    writer.add("parquet", "wide", written({f"c{place}": [1] for place in range(40_000)}, compression="zstd"), ".parquet")
-    writer.add("parquet", "bomb", written({"a": pa.array(np.zeros(100_000_000, np.int64)), "target": pa.array(np.zeros(100_000_000, np.int8))}, compression="zstd"), ".parquet")
-    writer.add("parquet", "bomb-words", written({"a": pa.array(["x" * 1000] * 500_000), "target": pa.array(np.zeros(500_000, np.int8))}, compression="zstd"), ".parquet")
+    writer.add("parquet", "wide", lambda: written({f"c{place}": [1] for place in range(31_000)}, compression="zstd"), ".parquet")
+    writer.add(
+        "parquet",
+        "bomb",
+        lambda: written({"a": pa.array(np.zeros(20_000_000, np.int64)), "target": pa.array(np.zeros(20_000_000, np.int8))}, compression="zstd"),
+        ".parquet",
+    )
+    writer.add(
+        "parquet",
+        "bomb-words",
+        lambda: written({"a": pa.array(["x" * 1000] * 500_000), "target": pa.array(np.zeros(500_000, np.int8))}, compression="zstd"),
+        ".parquet",
+    )
     writer.add("parquet", "empty", written({"a": pa.array([], pa.int64()), "target": pa.array([], pa.int64())}), ".parquet")
     same = pa.Table.from_arrays([target, target, target], names=["a", "a", "target"])
     writer.add("parquet", "same-names", written(same), ".parquet")
@@ -182,9 +192,13 @@ def pictures(writer) -> None:
     huge = bytearray(made.getvalue())
     huge[16:24] = struct.pack(">II", 2**30, 2**30)
     writer.add("picture", "huge-claim", bytes(huge), ".png")
-    large = io.BytesIO()
-    Image.new("1", (30_000, 30_000)).save(large, "png")
-    writer.add("picture", "bomb", large.getvalue(), ".png")
+
+    def large() -> bytes:
+        packed = io.BytesIO()
+        Image.new("1", (16_000, 16_000)).save(packed, "png")
+        return packed.getvalue()
+
+    writer.add("picture", "bomb", large, ".png")
 
 
 def documents(writer) -> None:

@@ -1,13 +1,13 @@
 """Ways to bend honest files, and a folder to write them into."""
 
 import copy
-import gzip
 import io
 import json
 import random
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,19 +17,29 @@ VALUES = (-1, 0, 2**31, 2**62, -(2**62), 10**400, 1e308, float("nan"), float("in
 
 
 class Writer:
-    """Represent a folder that is being filled; `add` takes the reader, a short name and the suffix."""
+    """Represent a folder that is being filled; `add` takes the reader, a short name and the suffix.
 
-    def __init__(self, folder: Path):
+    wanted: beginnings of the names that are written; all by default.
+    """
+
+    def __init__(self, folder: Path, wanted: tuple[str, ...] = ("",)):
         self.folder = folder
+        self.wanted = wanted
         self.names: list[str] = []
 
-    def add(self, reader: str, name: str, content: bytes | str, suffix: str) -> Path:
-        """Write one file, and return its path."""
-        path = self.folder / f"{reader}--{name}{suffix}"
-        assert path.name not in self.names, path.name
-        path.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
-        self.names.append(path.name)
-        return path
+    def wants(self, reader: str) -> bool:
+        """Return whether any file of a reader is wanted."""
+        return any(one.startswith(reader) or reader.startswith(one) for one in self.wanted)
+
+    def add(self, reader: str, name: str, content: bytes | str | Callable[[], bytes | str], suffix: str) -> None:
+        """Write one file; what takes long to make is a function, and made only where it is wanted."""
+        full = f"{reader}--{name}{suffix}"
+        if not full.startswith(self.wanted):
+            return
+        assert full not in self.names, full
+        made = content() if callable(content) else content
+        (self.folder / full).write_bytes(made.encode("utf-8", "surrogateescape") if isinstance(made, str) else made)
+        self.names.append(full)
 
     def bent(self, reader: str, content: bytes, suffix: str, *, cuts: int = 4, flips: int = 8) -> None:
         """Write an honest file as it is, cut at several places, with bits flipped, and with a piece twice."""
@@ -55,7 +65,7 @@ class Writer:
             holder, key = rng.choice(places)
             holder[key] = rng.choice(VALUES) if not isinstance(holder[key], list) or rng.random() < 0.5 else holder[key] * 3 + [rng.choice(VALUES)]
             with _long_numbers():
-                self.add(reader, f"value-{number}", packed(json.dumps(changed).encode()), suffix)
+                self.add(reader, f"value-{number}", lambda changed=changed: packed(json.dumps(changed).encode()), suffix)
 
 
 def _places(node: object) -> Iterator[tuple]:
@@ -96,9 +106,7 @@ def npy(shape: tuple[int, ...], kind: str, data: bytes) -> bytes:
 
 
 def bomb(size: int, piece: bytes = b"\0") -> bytes:
-    """Return so many bytes, gzipped."""
-    made = io.BytesIO()
-    with gzip.GzipFile(fileobj=made, mode="wb", mtime=0) as packed:
-        for _ in range(size // (1 << 20)):
-            packed.write(piece * ((1 << 20) // len(piece)))
-    return made.getvalue()
+    """Return so many bytes, gzipped in one stream; the sum at its end is wrong, which no reader should come to see."""
+    packer = zlib.compressobj(9, wbits=-15)
+    block = packer.compress(piece * ((1 << 20) // len(piece))) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08\0\0\0\0\0\2\xff" + block * (size >> 20) + packer.flush() + bytes(8)

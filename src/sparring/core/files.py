@@ -53,7 +53,7 @@ def read_file(path: Path, where: str = "", *, most: int | None = None) -> bytes:
 
 
 def path_of(written: str | os.PathLike[str]) -> Path:
-    """Return the path that a user wrote, with ~ for the own folder; one of nobody's folder is taken as it is."""
+    """Return the path that a user wrote, with ~ for the user's own folder."""
     path = Path(written)
     try:
         return path.expanduser()
@@ -70,7 +70,7 @@ def is_there(written: str | os.PathLike[str]) -> bool:
 
 
 def unpacked(content: bytes, where: str) -> bytes:
-    """Return content without gzip, which is recognised by its first bytes; other content as it is.
+    """Return content without gzip, recognised by its first bytes; other content as it is.
 
     Raises:
         LoadError: For a damaged or truncated stream, and for one that unpacks to more than `ROOM` and `RATIO` allow.
@@ -103,7 +103,7 @@ def unpacked(content: bytes, where: str) -> bytes:
 
 
 def decoded(content: bytes, where: str) -> str:
-    """Return bytes as UTF-8 text without a byte order mark; LoadError names the byte that is none."""
+    """Return bytes as UTF-8 text; LoadError names the byte that is none."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

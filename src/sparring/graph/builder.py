@@ -239,7 +239,7 @@ class Builder:
 
     @staticmethod
     def check_room(shape: Sequence[int]) -> None:
-        """Raise Unsupported for a value of more numbers per input than fit; asked before their places are written down."""
+        """Raise Unsupported for a value of more numbers per input than fit."""
         if math.prod(shape) > MOST_NUMBERS:
             raise Unsupported(f"{written(shape)} are more numbers per input than {MOST_NUMBERS:,}")
 

@@ -13,7 +13,7 @@ AT_LEAST_ONE = frozenset({"strides", "dilations", "kernel_shape", "group", "bloc
 
 
 def check_arithmetic(proto: Any, nodes: Iterable[Any], name: str) -> None:
-    """Refuse divisions of whole numbers by anything but positive constants, and settings of 0 by which operators divide.
+    """Refuse divisions of whole numbers that would end the process.
 
     Args:
         proto: The file.

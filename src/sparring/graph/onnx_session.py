@@ -37,7 +37,10 @@ class TooLarge(LoadError):
 
 
 class Place(NamedTuple):
-    """Represent an input or an output: its name, its type as onnxruntime writes it, and its sides (numbers, names, None)."""
+    """Represent an input or an output.
+
+    type: as onnxruntime writes it. shape: numbers, names of open sides, None.
+    """
 
     name: str
     type: str
@@ -219,7 +222,7 @@ def _graphs(proto: Any) -> Iterator[Any]:
 
 
 def tensors(proto: Any) -> Iterator[Any]:
-    """Yield all constants of a network, those of attributes, inner graphs and functions included."""
+    """Yield all constants of a network, those of attributes and inner graphs included."""
     for graph in _graphs(proto):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:

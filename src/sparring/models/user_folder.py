@@ -10,7 +10,9 @@ _kept = False
 
 
 def leave_path() -> None:
-    """Take the current folder off the path, where `python -m` has put it first, until the user names a module of it.
+    """Take the current folder off the path until the user names a module of it.
+
+    `python -m` has put it there, before everything else.
 
     For the entry point of a program: a file json.py that lies around would else be imported instead of the library of that name.
     From then on a folder stays on the path once it was needed, since the user's code may import its neighbours later.
@@ -23,7 +25,7 @@ def leave_path() -> None:
 
 @contextlib.contextmanager
 def on_path() -> Iterator[None]:
-    """Put the current folder last on the import path, so that it hides no library, while the user's module is imported."""
+    """Put the current folder last on the import path, so that it hides no library."""
     here = str(Path.cwd())
     there = here in sys.path
     if not there:

@@ -30,9 +30,9 @@ def is_dump(content: Any) -> bool:
 
 
 class Parsed(NamedTuple):
-    """Represent the content of a model, checked: its trees up to the best round, and what else decides its answers.
+    """Represent the content of a model that decides its answers, checked.
 
-    conditions: float32 [nodes] per tree, thresholds and leaf values as they stand in the file. places: the class that each tree counts for.
+    trees: up to the best round. conditions: float32 [nodes] per tree, thresholds and leaf values as they stand in the file. places: the class that each tree counts for.
     outputs: trees of one round, without those that are grown in parallel. base_score: as it stands in the file, one number or one per class.
     """
 
