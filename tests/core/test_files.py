@@ -6,8 +6,8 @@ import os
 import zipfile
 
 import pytest
-
 from hostile.writer import bomb
+
 from sparring.core import files
 from sparring.core.errors import LoadError
 from sparring.core.files import check_members, is_there, path_of, read_file, unpacked
@@ -18,9 +18,14 @@ def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "large").write_bytes(bytes(100))
     for path, sentence in (
-        (tmp_path / "pipe", "pipe or a device"), ("/dev/zero", "pipe or a device"), (tmp_path, "is a folder"), (tmp_path / "none", "does not exist"), (tmp_path / "empty", "is empty"),
-        (tmp_path / ("x" * 300), "cannot be read"), (tmp_path / "large", "at most 99"),
-    ):  # fmt: skip
+        (tmp_path / "pipe", "pipe or a device"),
+        ("/dev/zero", "pipe or a device"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none", "does not exist"),
+        (tmp_path / "empty", "is empty"),
+        (tmp_path / ("x" * 300), "cannot be read"),
+        (tmp_path / "large", "at most 99"),
+    ):
         with pytest.raises(LoadError, match=sentence):
             read_file(path_of(path), most=99)
     (tmp_path / "link").symlink_to(tmp_path / "large")
@@ -44,7 +49,7 @@ def test_more_than_the_limit_is_refused_and_at_the_limit_not(monkeypatch):
     monkeypatch.setattr(files, "ROOM", 10_000_000)
     monkeypatch.setattr(files, "RATIO", 1)
     assert len(unpacked(gzip.compress(bytes(10_000_000)), "it")) == 10_000_000
-    with pytest.raises(LoadError, match="unpacks to more than 10,000,000 bytes .* unpack it with gunzip"):
+    with pytest.raises(LoadError, match=r"unpacks to more than 10,000,000 bytes .* unpack it with gunzip"):
         unpacked(gzip.compress(bytes(10_000_001)), "it")
 
 

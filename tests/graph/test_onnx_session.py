@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
-
 from hostile import networks
 from hostile.networks import added, constant, network
+from onnx import helper, numpy_helper
+
 from sparring.core.errors import LoadError
 from sparring.domains.table import table
 from sparring.graph import onnx_session

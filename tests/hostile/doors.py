@@ -129,10 +129,33 @@ def _proof(path: Path) -> None:
 
 
 DOORS: dict[str, Callable[[Path], None]] = {
-    "npz": _data, "idx": _data, "labels": lambda path: None, "csv": _data, "parquet": _data, "lines": _data, "picture": _picture, "plan": _plan, "rules": _rules, "neighbours": _neighbours, "members": _members,
-    "vnnlib": _property, "instances": _instances, "trees": _model(_rows), "trees-json": _model(_rows), "trees-text": _model(_rows), "xgboost": _model(_rows), "lightgbm": _model(_rows), "dump": _model(_rows),
-    "skops": _model(_rows), "weights": _weights, "weights-pth": _weights, "proof": _proof, "onnx": _onnx, "pt2": _model(_images), "refused": _model(_rows),
-}  # fmt: skip
+    "npz": _data,
+    "idx": _data,
+    "labels": lambda path: None,
+    "csv": _data,
+    "parquet": _data,
+    "lines": _data,
+    "picture": _picture,
+    "plan": _plan,
+    "rules": _rules,
+    "neighbours": _neighbours,
+    "members": _members,
+    "vnnlib": _property,
+    "instances": _instances,
+    "trees": _model(_rows),
+    "trees-json": _model(_rows),
+    "trees-text": _model(_rows),
+    "xgboost": _model(_rows),
+    "lightgbm": _model(_rows),
+    "dump": _model(_rows),
+    "skops": _model(_rows),
+    "weights": _weights,
+    "weights-pth": _weights,
+    "proof": _proof,
+    "onnx": _onnx,
+    "pt2": _model(_images),
+    "refused": _model(_rows),
+}
 
 
 def door(name: str) -> Callable[[Path], None]:

@@ -9,14 +9,14 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hostile import models, networks, programs, tables
+from hostile import models, networks, programs, tables, texts
 from hostile.writer import Writer
 
 
 def make(folder: Path, wanted: tuple[str, ...] = ("",)) -> list[str]:
     """Write the files whose names begin so into the folder, and return their names."""
     writer = Writer(folder, wanted)
-    for room in (tables, models, networks, programs):
+    for room in (tables, texts, models, networks, programs):
         room.write(writer)
     return writer.names
 

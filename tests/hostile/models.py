@@ -10,7 +10,6 @@ import zipfile
 import numpy as np
 import safetensors.torch
 import torch
-
 from hostile.writer import SEED, npy, repacked
 
 NUMBERS = ("-1", "1000000000", "4611686018427387904", "9" * 400, "nan", "inf", "-inf", "1e308", "x", "", "0.5", "1 " * 5000, "-2147483649")
@@ -93,12 +92,14 @@ def xgboost(writer) -> None:
     tree("default-left", default_left=[10**9] * 3)
     tree("weights", base_weights=[])
     deep = 200_000
-    chain = dict(
-        left_children=[place + 1 if place % 2 == 0 and place + 2 < deep else -1 for place in range(deep)],
-        right_children=[place + 2 if place % 2 == 0 and place + 2 < deep else -1 for place in range(deep)], split_indices=[0] * deep, split_conditions=[0.5] * deep,
-        base_weights=[0.0] * deep, sum_hessian=[0.0] * deep, loss_changes=[0.0] * deep, default_left=[0] * deep, split_type=[0] * deep, parents=[0] * deep,
-        tree_param={**first["tree_param"], "num_nodes": str(deep)},
-    )  # fmt: skip
+    inner = [place % 2 == 0 and place + 2 < deep for place in range(deep)]
+    chain = {
+        "left_children": [place + 1 if one else -1 for place, one in enumerate(inner)],
+        "right_children": [place + 2 if one else -1 for place, one in enumerate(inner)],
+        **dict.fromkeys(("split_indices", "default_left", "split_type", "parents"), [0] * deep),
+        **dict.fromkeys(("split_conditions", "base_weights", "sum_hessian", "loss_changes"), [0.5] * deep),
+        "tree_param": {**first["tree_param"], "num_nodes": str(deep)},
+    }
     tree("deep-chain", **chain)
     writer.add("trees", "xgboost-deep-json", '{"learner": ' + '{"a": ' * 100_000, ".json")
     writer.add(
@@ -123,11 +124,23 @@ def dumps(writer) -> None:
             "children": [nested, {"nodeid": 10**6, "leaf": 1}],
         }
     for name, content in {
-        "circle": [{**stump, "yes": 0}], "same-child": [{**stump, "no": 1}], "same-ids": [{**stump, "children": [leaf, leaf]}], "nowhere": [{**stump, "yes": 99}],
-        "feature": [{**stump, "split": "f" + "9" * 400}], "superscript": [{**stump, "split": "f²"}], "feature-negative": [{**stump, "split": -3}], "feature-large": [{**stump, "split": 10**9}],
-        "leaf-text": [{"nodeid": 0, "leaf": "x"}], "leaf-list": [{"nodeid": 0, "leaf": []}], "nan": [{"nodeid": 0, "leaf": float("nan")}], "nested": [nested], "many": [{"nodeid": 0, "leaf": 0.0}] * 200_000,
-        "empty": [], "numbers": [1, 2], "null-children": [{**stump, "children": None}],
-    }.items():  # fmt: skip
+        "circle": [{**stump, "yes": 0}],
+        "same-child": [{**stump, "no": 1}],
+        "same-ids": [{**stump, "children": [leaf, leaf]}],
+        "nowhere": [{**stump, "yes": 99}],
+        "feature": [{**stump, "split": "f" + "9" * 400}],
+        "superscript": [{**stump, "split": "f²"}],
+        "feature-negative": [{**stump, "split": -3}],
+        "feature-large": [{**stump, "split": 10**9}],
+        "leaf-text": [{"nodeid": 0, "leaf": "x"}],
+        "leaf-list": [{"nodeid": 0, "leaf": []}],
+        "nan": [{"nodeid": 0, "leaf": float("nan")}],
+        "nested": [nested],
+        "many": [{"nodeid": 0, "leaf": 0.0}] * 200_000,
+        "empty": [],
+        "numbers": [1, 2],
+        "null-children": [{**stump, "children": None}],
+    }.items():
         writer.add("dump", name, json.dumps(content), ".json")
 
 
@@ -150,15 +163,32 @@ def lightgbm(writer) -> None:
         changed[place] = f"{key}={' '.join(words)}"
         writer.add("lightgbm", f"value-{number}", "\n".join(changed), ".txt")
     for name, (pattern, new) in {
-        "leaves": (r"num_leaves=\d+", "num_leaves=1000000000"), "one-leaf": (r"num_leaves=\d+", "num_leaves=1"), "outputs": (r"num_tree_per_iteration=\d+", "num_tree_per_iteration=100000"),
-        "no-outputs": (r"num_tree_per_iteration=\d+", "num_tree_per_iteration=0"), "class": (r"num_class=\d+", "num_class=1000000000"), "columns": (r"max_feature_idx=\d+", "max_feature_idx=1000000000"),
-        "no-columns": (r"max_feature_idx=\d+", "max_feature_idx=-5"), "self-child": (r"left_child=.*", "left_child=0 0 0"), "child-outside": (r"right_child=.*", "right_child=99 99 99"),
-        "child-negative": (r"left_child=.*", "left_child=-99 -99 -99"), "leaf-twice": (r"right_child=.*", "right_child=-1 -1 -1"), "categories": (r"num_cat=0", "num_cat=1000000000"),
-        "decision": (r"decision_type=.*", "decision_type=1 1 1"), "decision-large": (r"decision_type=.*", "decision_type=255 255 255"), "features": (r"split_feature=.*", "split_feature=99 99 99"),
-        "short": (r"threshold=.*", "threshold=0.5"), "sizes": (r"tree_sizes=.*", "tree_sizes=1000000000"), "linear": (r"is_linear=0", "is_linear=1"), "objective": (r"objective=.*", "objective=" + "x" * 10_000),
-        "nothing": (r"objective=.*", "objective="), "names": (r"feature_names=.*", "feature_names=" + "a " * 10**5), "infos": (r"feature_infos=.*", "feature_infos=" + "x" * 10**6), "version": ("version=v4", "version=v999"),
-        "nan": (r"threshold=.*", "threshold=nan nan nan"), "huge": (r"leaf_value=.*", "leaf_value=1e400 1e400 1e400 1e400"),
-    }.items():  # fmt: skip
+        "leaves": (r"num_leaves=\d+", "num_leaves=1000000000"),
+        "one-leaf": (r"num_leaves=\d+", "num_leaves=1"),
+        "outputs": (r"num_tree_per_iteration=\d+", "num_tree_per_iteration=100000"),
+        "no-outputs": (r"num_tree_per_iteration=\d+", "num_tree_per_iteration=0"),
+        "class": (r"num_class=\d+", "num_class=1000000000"),
+        "columns": (r"max_feature_idx=\d+", "max_feature_idx=1000000000"),
+        "no-columns": (r"max_feature_idx=\d+", "max_feature_idx=-5"),
+        "self-child": (r"left_child=.*", "left_child=0 0 0"),
+        "child-outside": (r"right_child=.*", "right_child=99 99 99"),
+        "child-negative": (r"left_child=.*", "left_child=-99 -99 -99"),
+        "leaf-twice": (r"right_child=.*", "right_child=-1 -1 -1"),
+        "categories": (r"num_cat=0", "num_cat=1000000000"),
+        "decision": (r"decision_type=.*", "decision_type=1 1 1"),
+        "decision-large": (r"decision_type=.*", "decision_type=255 255 255"),
+        "features": (r"split_feature=.*", "split_feature=99 99 99"),
+        "short": (r"threshold=.*", "threshold=0.5"),
+        "sizes": (r"tree_sizes=.*", "tree_sizes=1000000000"),
+        "linear": (r"is_linear=0", "is_linear=1"),
+        "objective": (r"objective=.*", "objective=" + "x" * 10_000),
+        "nothing": (r"objective=.*", "objective="),
+        "names": (r"feature_names=.*", "feature_names=" + "a " * 10**5),
+        "infos": (r"feature_infos=.*", "feature_infos=" + "x" * 10**6),
+        "version": ("version=v4", "version=v999"),
+        "nan": (r"threshold=.*", "threshold=nan nan nan"),
+        "huge": (r"leaf_value=.*", "leaf_value=1e400 1e400 1e400 1e400"),
+    }.items():
         writer.add("trees", f"lightgbm-{name}", re.sub(pattern, new, honest), ".txt")
     writer.add("trees", "lightgbm-many", honest.split("\nTree=")[0] + "\nTree=0\nnum_leaves=1\nleaf_value=1\n" * 100_000, ".txt")
     writer.add("trees", "lightgbm-text", "just words\n" * 100, ".txt")
@@ -172,8 +202,11 @@ def estimators(writer) -> None:
 
     x, y = rows()
     for name, model in {
-        "forest": RandomForestClassifier(2, max_depth=2, random_state=0), "svm": SVC(), "boosting": HistGradientBoostingClassifier(max_iter=2), "linear": LogisticRegression(),
-    }.items():  # fmt: skip
+        "forest": RandomForestClassifier(2, max_depth=2, random_state=0),
+        "svm": SVC(),
+        "boosting": HistGradientBoostingClassifier(max_iter=2),
+        "linear": LogisticRegression(),
+    }.items():
         honest = skops.io.dumps(model.fit(x, y))
         writer.bent(f"skops-{name}", honest, ".skops", cuts=2, flips=2)
         schema = json.loads(zipfile.ZipFile(io.BytesIO(honest)).read("schema.json"))

@@ -5,9 +5,8 @@ import random
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-
 from hostile.writer import SEED, bomb
+from onnx import TensorProto, helper, numpy_helper
 
 FLOAT = TensorProto.FLOAT
 
@@ -67,12 +66,30 @@ def grown() -> dict[str, onnx.ModelProto]:
     """Return networks that compute values without end."""
     node = helper.make_node
     inner = helper.make_graph(
-        [node("Identity", ["going"], ["on"]), node("Identity", ["value"], ["same"])], "body",
-        [helper.make_tensor_value_info("turn", TensorProto.INT64, []), helper.make_tensor_value_info("going", TensorProto.BOOL, []), helper.make_tensor_value_info("value", FLOAT, None)],
+        [node("Identity", ["going"], ["on"]), node("Identity", ["value"], ["same"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", FLOAT, None),
+        ],
         [helper.make_tensor_value_info("on", TensorProto.BOOL, []), helper.make_tensor_value_info("same", FLOAT, None)],
-    )  # fmt: skip
+    )
     turns, yes, one = constant("turns", 2**62), constant("yes", True, np.bool_), constant("one", [1.0], np.float32)
-    calls = [helper.make_function("local", f"f{k}", ["i"], ["o"], [node(f"f{k - 1}" if k else "Relu", ["i" if j == 0 else f"t{j}"], ["o" if j == 9 else f"t{j + 1}"], domain="local" if k else "") for j in range(10)], [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]) for k in range(9)]  # fmt: skip
+    calls = [
+        helper.make_function(
+            "local",
+            f"f{k}",
+            ["i"],
+            ["o"],
+            [
+                node(f"f{k - 1}" if k else "Relu", ["i" if j == 0 else f"t{j}"], ["o" if j == 9 else f"t{j + 1}"], domain="local" if k else "")
+                for j in range(10)
+            ],
+            [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)],
+        )
+        for k in range(9)
+    ]
     itself = helper.make_function("local", "me", ["i"], ["o"], [node("me", ["i"], ["o"], domain="local")], [helper.make_opsetid("local", 1)])
     deep: onnx.GraphProto | None = None
     for level in range(40):
@@ -85,13 +102,36 @@ def grown() -> dict[str, onnx.ModelProto]:
         "constant-of-shape": added([node("ConstantOfShape", ["s"], ["big"]), *top], [constant("s", [2**30])]),
         "constant-of-shape-2-62": added([node("ConstantOfShape", ["s"], ["big"]), *top], [constant("s", [2**31, 2**31])]),
         "expand": added([node("Expand", ["one", "s"], ["big"]), *top], [one, constant("s", [2**30])]),
-        "expand-input": network([node("Unsqueeze", ["x", "a"], ["u"]), node("Expand", ["u", "s"], ["big"]), node("ReduceMax", ["big"], ["y"], axes=[2], keepdims=0)], [constant("a", [2]), constant("s", [1, 1, 2**28])]),
-        "range": added([node("Range", ["a", "b", "d"], ["big"]), node("ReduceSum", ["big"], ["q"], keepdims=0), node("Cast", ["q"], ["r"], to=1)], [constant("a", 0), constant("b", 2**40), constant("d", 1)]),
-        "range-by-input": added([node("ReduceSum", ["x"], ["q"], keepdims=0), node("Mul", ["q", "z"], ["p"]), node("Add", ["p", "k"], ["e"]), node("Cast", ["e"], ["b"], to=7), node("Range", ["a", "b", "d"], ["big"]), node("ReduceSum", ["big"], ["t"], keepdims=0), node("Cast", ["t"], ["r"], to=1)], [constant("z", 0, np.float32), constant("k", 2**30, np.float32), constant("a", 0), constant("d", 1)]),
+        "expand-input": network(
+            [node("Unsqueeze", ["x", "a"], ["u"]), node("Expand", ["u", "s"], ["big"]), node("ReduceMax", ["big"], ["y"], axes=[2], keepdims=0)],
+            [constant("a", [2]), constant("s", [1, 1, 2**28])],
+        ),
+        "range": added(
+            [node("Range", ["a", "b", "d"], ["big"]), node("ReduceSum", ["big"], ["q"], keepdims=0), node("Cast", ["q"], ["r"], to=1)],
+            [constant("a", 0), constant("b", 2**40), constant("d", 1)],
+        ),
+        "range-by-input": added(
+            [
+                node("ReduceSum", ["x"], ["q"], keepdims=0),
+                node("Mul", ["q", "z"], ["p"]),
+                node("Add", ["p", "k"], ["e"]),
+                node("Cast", ["e"], ["b"], to=7),
+                node("Range", ["a", "b", "d"], ["big"]),
+                node("ReduceSum", ["big"], ["t"], keepdims=0),
+                node("Cast", ["t"], ["r"], to=1),
+            ],
+            [constant("z", 0, np.float32), constant("k", 2**30, np.float32), constant("a", 0), constant("d", 1)],
+        ),
         "tile": added([node("Tile", ["one", "s"], ["big"]), *top], [one, constant("s", [2**30])]),
         "tile-input": network([node("Tile", ["x", "s"], ["big"]), node("ReduceMax", ["big"], ["y"], axes=[1])], [constant("s", [1, 2**27])]),
         "pad": network([node("Pad", ["x", "s"], ["big"]), node("ReduceMax", ["big"], ["y"], axes=[1])], [constant("s", [0, 0, 0, 2**30])]),
-        "concat": network([node("Concat", ["x", "x"], ["a0"], axis=1), *[node("Concat", [f"a{k}"] * 2, [f"a{k + 1}"], axis=1) for k in range(30)], node("ReduceMax", ["a30"], ["y"], axes=[1])]),
+        "concat": network(
+            [
+                node("Concat", ["x", "x"], ["a0"], axis=1),
+                *[node("Concat", [f"a{k}"] * 2, [f"a{k + 1}"], axis=1) for k in range(30)],
+                node("ReduceMax", ["a30"], ["y"], axes=[1]),
+            ]
+        ),
         "sums": network([node("Add", ["x", "x"], ["a0"]), *[node("Add", [f"a{k}"] * 2, [f"a{k + 1}" if k < 999 else "y"]) for k in range(1000)]]),
         "chain": network([node("Relu", ["x" if k == 0 else f"v{k}"], [f"v{k + 1}" if k < 59_999 else "y"]) for k in range(60_000)]),
         "chain-allowed": network([node("Relu" if k % 2 else "Neg", ["x" if k == 0 else f"v{k}"], [f"v{k + 1}" if k < 9_999 else "y"]) for k in range(10_000)]),
@@ -100,32 +140,77 @@ def grown() -> dict[str, onnx.ModelProto]:
         "if-nested": network([node("If", ["yes"], ["y"], then_branch=deep, else_branch=deep)], [yes]),
         "functions": network([node("f8", ["x"], ["y"], domain="local")], functions=calls),
         "function-itself": network([node("me", ["x"], ["y"], domain="local")], functions=[itself]),
-        "matmul": added([node("ConstantOfShape", ["s"], ["big"], value=numpy_helper.from_array(np.ones(1, np.float32))), *[node("MatMul", ["big" if k == 0 else f"m{k}", "big"], [f"m{k + 1}"]) for k in range(900)], node("ReduceMax", ["m900"], ["r"], keepdims=0)], [constant("s", [2000, 2000])]),
-        "one-hot": network([node("Cast", ["x"], ["i"], to=7), node("OneHot", ["i", "depth", "values"], ["big"]), node("ReduceMax", ["big"], ["y"], axes=[2], keepdims=0)], [constant("depth", 2**30), constant("values", [0, 1], np.float32)]),
-        "resize": network([node("Unsqueeze", ["x", "a"], ["u"]), node("Resize", ["u", "", "k"], ["big"]), node("ReduceMax", ["big"], ["y"], axes=[2, 3], keepdims=0)], [constant("a", [1, 2]), constant("k", [1, 1, 1e5, 1e5], np.float32)]),
+        "matmul": added(
+            [
+                node("ConstantOfShape", ["s"], ["big"], value=numpy_helper.from_array(np.ones(1, np.float32))),
+                *[node("MatMul", ["big" if k == 0 else f"m{k}", "big"], [f"m{k + 1}"]) for k in range(900)],
+                node("ReduceMax", ["m900"], ["r"], keepdims=0),
+            ],
+            [constant("s", [2000, 2000])],
+        ),
+        "one-hot": network(
+            [node("Cast", ["x"], ["i"], to=7), node("OneHot", ["i", "depth", "values"], ["big"]), node("ReduceMax", ["big"], ["y"], axes=[2], keepdims=0)],
+            [constant("depth", 2**30), constant("values", [0, 1], np.float32)],
+        ),
+        "resize": network(
+            [node("Unsqueeze", ["x", "a"], ["u"]), node("Resize", ["u", "", "k"], ["big"]), node("ReduceMax", ["big"], ["y"], axes=[2, 3], keepdims=0)],
+            [constant("a", [1, 2]), constant("k", [1, 1, 1e5, 1e5], np.float32)],
+        ),
         "eye": added([node("ConstantOfShape", ["s"], ["o"]), node("EyeLike", ["o"], ["big"], dtype=1), *top], [constant("s", [2**15, 2**15])]),
         "random": added([node("RandomNormal", [], ["big"], shape=[2**30]), *top]),
-        "pool-pads": network([node("Unsqueeze", ["x", "a"], ["u"]), node("MaxPool", ["u"], ["w"], kernel_shape=[1, 2**31 - 1], pads=[0, 2**30, 0, 2**30]), node("ReduceMax", ["w"], ["y"], axes=[2, 3], keepdims=0)], [constant("a", [1, 2])]),
-        **{f"zero-{key}-{kind}": network([node("Unsqueeze", ["x", "a"], ["u"]), node(kind, ["u", *more], ["w"], **{**usual, key: value}), node("Flatten", ["w"], ["y"])], [constant("a", [1, 2]), constant("k", np.ones((1, 1, 1, 1)), np.float32), constant("c", [1.0], np.float32)]) for kind, more, usual, keys in (
-            ("Conv", ["k"], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "dilations": [0, 0], "group": 0, "kernel_shape": [0, 0]}), ("MaxPool", [], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "dilations": [0, 0], "kernel_shape": [0, 0]}),
-            ("AveragePool", [], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "kernel_shape": [0, -1]}), ("ConvTranspose", ["k"], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "group": 0}), ("DepthToSpace", [], {"blocksize": 1}, {"blocksize": 0}), ("SpaceToDepth", [], {"blocksize": 1}, {"blocksize": 0}), ("LRN", [], {"size": 1}, {"size": 0}),
-        ) for key, value in keys.items()},
-        "concat-constants": added([node("Concat", ["one", "one"], ["a0"], axis=0), *[node("Concat", [f"a{k}"] * 2, [f"a{k + 1}"], axis=0) for k in range(31)], node("ReduceMax", ["a31"], ["r"], keepdims=0)], [one]),
-        "outer": added([node("Add", ["p", "q"], ["big"]), *top], [constant("p", np.ones((2**15, 1)), np.float32), constant("q", np.ones((1, 2**16)), np.float32)]),
-        "gather-constants": added([node("Gather", ["p", "i"], ["big"]), *top], [constant("p", np.ones((1, 2**14)), np.float32), constant("i", np.zeros(2**17))]),
+        "pool-pads": network(
+            [
+                node("Unsqueeze", ["x", "a"], ["u"]),
+                node("MaxPool", ["u"], ["w"], kernel_shape=[1, 2**31 - 1], pads=[0, 2**30, 0, 2**30]),
+                node("ReduceMax", ["w"], ["y"], axes=[2, 3], keepdims=0),
+            ],
+            [constant("a", [1, 2])],
+        ),
+        **{
+            f"zero-{key}-{kind}": network(
+                [node("Unsqueeze", ["x", "a"], ["u"]), node(kind, ["u", *more], ["w"], **{**usual, key: value}), node("Flatten", ["w"], ["y"])],
+                [constant("a", [1, 2]), constant("k", np.ones((1, 1, 1, 1)), np.float32), constant("c", [1.0], np.float32)],
+            )
+            for kind, more, usual, keys in (
+                ("Conv", ["k"], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "dilations": [0, 0], "group": 0, "kernel_shape": [0, 0]}),
+                ("MaxPool", [], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "dilations": [0, 0], "kernel_shape": [0, 0]}),
+                ("AveragePool", [], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "kernel_shape": [0, -1]}),
+                ("ConvTranspose", ["k"], {"kernel_shape": [1, 1]}, {"strides": [0, 0], "group": 0}),
+                ("DepthToSpace", [], {"blocksize": 1}, {"blocksize": 0}),
+                ("SpaceToDepth", [], {"blocksize": 1}, {"blocksize": 0}),
+                ("LRN", [], {"size": 1}, {"size": 0}),
+            )
+            for key, value in keys.items()
+        },
+        "concat-constants": added(
+            [
+                node("Concat", ["one", "one"], ["a0"], axis=0),
+                *[node("Concat", [f"a{k}"] * 2, [f"a{k + 1}"], axis=0) for k in range(31)],
+                node("ReduceMax", ["a31"], ["r"], keepdims=0),
+            ],
+            [one],
+        ),
+        "outer": added(
+            [node("Add", ["p", "q"], ["big"]), *top], [constant("p", np.ones((2**15, 1)), np.float32), constant("q", np.ones((1, 2**16)), np.float32)]
+        ),
+        "gather-constants": added(
+            [node("Gather", ["p", "i"], ["big"]), *top], [constant("p", np.ones((1, 2**14)), np.float32), constant("i", np.zeros(2**17))]
+        ),
         "mod-zero": added([node("Mod", ["a", "z"], ["q"]), node("Cast", ["q"], ["r"], to=1)], [constant("a", 1), constant("z", 0)]),
         "mod-smallest": added([node("Mod", ["a", "z"], ["q"]), node("Cast", ["q"], ["r"], to=1)], [constant("a", -(2**63)), constant("z", -1)]),
         "divide-by-input": network([node("Cast", ["x"], ["i"], to=7), node("Div", ["i", "i"], ["q"]), node("Cast", ["q"], ["y"], to=1)]),
         "einsum": network([node("Einsum", ["x", "x"], ["y"], equation="ab,cd->" + "abcd" * 1000)]),
         "gather": network([node("Gather", ["x", "i"], ["y"], axis=1)], [constant("i", [2**62, -(2**62), 0])]),
-        "slice": network([node("Slice", ["x", "s", "e", "a", "t"], ["y"])], [constant("s", [-(2**62)]), constant("e", [2**62]), constant("a", [1]), constant("t", [2**62])]),
+        "slice": network(
+            [node("Slice", ["x", "s", "e", "a", "t"], ["y"])], [constant("s", [-(2**62)]), constant("e", [2**62]), constant("a", [1]), constant("t", [2**62])]
+        ),
         "split": network([node("Split", ["x", "s"], ["y"], axis=1)], [constant("s", [2**62])]),
         "reshape": network([node("Reshape", ["x", "s"], ["y"])], [constant("s", [2**62, -1])]),
         "cumsum": network([node("CumSum", ["x", "a"], ["y"])], [constant("a", 2**31)]),
         "divide-by-zero": network([node("Cast", ["x"], ["i"], to=7), node("Div", ["i", "z"], ["q"]), node("Cast", ["q"], ["y"], to=1)], [constant("z", 0)]),
         "divide-constants": added([node("Div", ["a", "z"], ["q"]), node("Cast", ["q"], ["r"], to=1)], [constant("a", 1), constant("z", 0)]),
         "divide-smallest": added([node("Div", ["a", "z"], ["q"]), node("Cast", ["q"], ["r"], to=1)], [constant("a", -(2**63)), constant("z", -1)]),
-    }  # fmt: skip
+    }
 
 
 def lying() -> dict[str, onnx.ModelProto]:
@@ -189,9 +274,22 @@ def outside(writer) -> None:
         if not (writer.folder / link).is_symlink():
             (writer.folder / link).symlink_to(to)
     for name, entries in {
-        "honest": {"location": "beside.bin"}, "parent": {"location": "../beside.bin"}, "absolute": {"location": "/etc/passwd"}, "device": {"location": "/dev/zero"}, "link": {"location": "link.bin"},
-        "folder-link": {"location": "folder/passwd"}, "itself": {"location": "."}, "missing": {"location": "nowhere.bin"}, "nul": {"location": "beside.bin\0x"}, "empty": {"location": ""},
-        "offset": {"location": "beside.bin", "offset": "9" * 400}, "negative": {"location": "beside.bin", "offset": "-4", "length": "4"}, "length": {"location": "beside.bin", "length": str(2**62)},
-        "backslash": {"location": "..\\beside.bin"}, "address": {"location": "http://127.0.0.1:9/x"}, "long": {"location": "x" * 10_000}, "superscript": {"location": "beside.bin", "offset": "²"},
-    }.items():  # fmt: skip
+        "honest": {"location": "beside.bin"},
+        "parent": {"location": "../beside.bin"},
+        "absolute": {"location": "/etc/passwd"},
+        "device": {"location": "/dev/zero"},
+        "link": {"location": "link.bin"},
+        "folder-link": {"location": "folder/passwd"},
+        "itself": {"location": "."},
+        "missing": {"location": "nowhere.bin"},
+        "nul": {"location": "beside.bin\0x"},
+        "empty": {"location": ""},
+        "offset": {"location": "beside.bin", "offset": "9" * 400},
+        "negative": {"location": "beside.bin", "offset": "-4", "length": "4"},
+        "length": {"location": "beside.bin", "length": str(2**62)},
+        "backslash": {"location": "..\\beside.bin"},
+        "address": {"location": "http://127.0.0.1:9/x"},
+        "long": {"location": "x" * 10_000},
+        "superscript": {"location": "beside.bin", "offset": "²"},
+    }.items():
         kept(name, **entries)

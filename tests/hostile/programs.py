@@ -7,9 +7,8 @@ import zipfile
 from collections.abc import Callable
 
 import torch
-from torch import nn
-
 from hostile.writer import repacked
+from torch import nn
 
 CODE = "__import__('os').system('touch CANARY')"
 
@@ -92,15 +91,51 @@ def write(writer) -> None:
         "from-file", extra("torch.ops.aten.from_file.default", {"filename": {"as_string": "CANARY"}}, {"shared": {"as_bool": True}}, {"size": {"as_int": 4}})
     )
     for target in (
-        "torch.ops.aten.set_.source_Storage", "torch.ops.aten.resize_.default", "torch.ops.aten.add.str", "torch.ops.aten.mul.left_t", "torch.ops.aten.relu.out", "torch.ops.higher_order.cond", "torch.ops.load_library",
-        "torch.ops.aten.__class__.__base__", "torch.hub.load", "torch.load", "torch.serialization.os.system", "torch.ops.inductor.resize_storage_bytes_.default", "torch.ops.prim.Print.default", "_operator.attrgetter", "_operator.pow",
-        "_operator.lshift", "math.factorial", "#triton:os.system", "builtins.eval", "os.system", "torch.ops.aten.relu", "torch.sym_sqrt", "torch.ops..", "torch",
-    ):  # fmt: skip
+        "torch.ops.aten.set_.source_Storage",
+        "torch.ops.aten.resize_.default",
+        "torch.ops.aten.add.str",
+        "torch.ops.aten.mul.left_t",
+        "torch.ops.aten.relu.out",
+        "torch.ops.higher_order.cond",
+        "torch.ops.load_library",
+        "torch.ops.aten.__class__.__base__",
+        "torch.hub.load",
+        "torch.load",
+        "torch.serialization.os.system",
+        "torch.ops.inductor.resize_storage_bytes_.default",
+        "torch.ops.prim.Print.default",
+        "_operator.attrgetter",
+        "_operator.pow",
+        "_operator.lshift",
+        "math.factorial",
+        "#triton:os.system",
+        "builtins.eval",
+        "os.system",
+        "torch.ops.aten.relu",
+        "torch.sym_sqrt",
+        "torch.ops..",
+        "torch",
+    ):
         changed(f"target-{target.replace('#', '').replace(':', '-')}", lambda one, target=target: graph(one)["nodes"][0].update(target=target))
     for name, expression in {
-        "exec": CODE, "chr": "exec(chr(49))", "power": "9**9**9**9", "powers": "((((((((9**9)**9)**9)**9)**9)**9)**9)**9)", "pow": "Pow(9, Pow(9, Pow(9, 9)))", "pow-integer": "Pow(Integer(9), Integer(999999999))", "long": "1+" * 10**6 + "1",
-        "deep": "(" * 10**5, "lambda": "(lambda: 1)()", "attribute": "s0.__class__", "factorial": "factorial(99999)", "digits": "9" * 10**5, "nul": "s0\0", "f-string": "f'{open(1)}'", "walrus": "(a := 1)", "shift": "1 << 999999999", "list": "[0] * 999999999",
-    }.items():  # fmt: skip
+        "exec": CODE,
+        "chr": "exec(chr(49))",
+        "power": "9**9**9**9",
+        "powers": "((((((((9**9)**9)**9)**9)**9)**9)**9)**9)",
+        "pow": "Pow(9, Pow(9, Pow(9, 9)))",
+        "pow-integer": "Pow(Integer(9), Integer(999999999))",
+        "long": "1+" * 10**6 + "1",
+        "deep": "(" * 10**5,
+        "lambda": "(lambda: 1)()",
+        "attribute": "s0.__class__",
+        "factorial": "factorial(99999)",
+        "digits": "9" * 10**5,
+        "nul": "s0\0",
+        "f-string": "f'{open(1)}'",
+        "walrus": "(a := 1)",
+        "shift": "1 << 999999999",
+        "list": "[0] * 999999999",
+    }.items():
         changed(f"expression-{name}", lambda one, text=expression: _first(one, "expr_str", text))
         changed(f"guard-{name}", lambda one, text=expression: one.update(guards_code=[text]))
     injected = "x):\n    open('CANARY', 'w')\n    return x\ndef other(self"
@@ -115,10 +150,15 @@ def write(writer) -> None:
     changed("range-of-symbols", lambda one: one.update(range_constraints={"u999999999": {"min_val": 0, "max_val": 5}}))
     changed("range-name", lambda one: one.update(range_constraints={CODE: {"min_val": 0, "max_val": 5}}))
     for name, target, *inputs in (
-        ("full", "torch.ops.aten.full.default", {"size": {"as_ints": [2**40]}}, {"fill_value": {"as_float": 1.0}}), ("ones", "torch.ops.aten.ones.default", {"size": {"as_ints": [2**31, 2**31]}}),
-        ("arange", "torch.ops.aten.arange.default", {"end": {"as_int": 2**40}}), ("eye", "torch.ops.aten.eye.default", {"n": {"as_int": 2**20}}), ("zeros-16", "torch.ops.aten.zeros.default", {"size": {"as_ints": [2**31]}}),
-        ("rand", "torch.ops.aten.rand.default", {"size": {"as_ints": [2**33]}}), ("tril", "torch.ops.aten.tril_indices.default", {"row": {"as_int": 2**31}}, {"col": {"as_int": 2**31}}), ("hann", "torch.ops.aten.hann_window.default", {"window_length": {"as_int": 2**35}}),
-    ):  # fmt: skip
+        ("full", "torch.ops.aten.full.default", {"size": {"as_ints": [2**40]}}, {"fill_value": {"as_float": 1.0}}),
+        ("ones", "torch.ops.aten.ones.default", {"size": {"as_ints": [2**31, 2**31]}}),
+        ("arange", "torch.ops.aten.arange.default", {"end": {"as_int": 2**40}}),
+        ("eye", "torch.ops.aten.eye.default", {"n": {"as_int": 2**20}}),
+        ("zeros-16", "torch.ops.aten.zeros.default", {"size": {"as_ints": [2**31]}}),
+        ("rand", "torch.ops.aten.rand.default", {"size": {"as_ints": [2**33]}}),
+        ("tril", "torch.ops.aten.tril_indices.default", {"row": {"as_int": 2**31}}, {"col": {"as_int": 2**31}}),
+        ("hann", "torch.ops.aten.hann_window.default", {"window_length": {"as_int": 2**35}}),
+    ):
         changed(f"grows-{name}", extra(target, *inputs))
     changed("nodes", lambda one: graph(one)["nodes"].extend(graph(one)["nodes"][:1] * 60_000))
     changed(
@@ -170,14 +210,19 @@ def write(writer) -> None:
     _first(evil, "expr_str", CODE)
     text = json.dumps(evil).encode()
     for name, more, change in (
-        ("other-suffix", {f"{root}/models/model.jsox": text}, lambda one, part: part), ("second-model", {f"{root}/models/other.json": text}, lambda one, part: part),
+        ("other-suffix", {f"{root}/models/model.jsox": text}, lambda one, part: part),
+        ("second-model", {f"{root}/models/other.json": text}, lambda one, part: part),
         ("other-suffix-alone", {f"{root}/models/model.jsox": text}, lambda one, part: None if one.endswith("models/model.json") else part),
-        ("sample-inputs", {}, lambda one, part: pickled if "sample_inputs" in one else part), ("legacy-weights", {f"{root}/data/weights/model.pt": pickled}, lambda one, part: part),
-        ("legacy-constants", {f"{root}/data/constants/model.pt": pickled}, lambda one, part: part), ("compiled", {f"{root}/data/aotinductor/model/model.so": b"\x7fELF"}, lambda one, part: part),
-        ("compiled-elsewhere", {f"{root}/data/aotinductor/model/wrapper.json": b"{}"}, lambda one, part: part), ("path", {"../../CANARY": b"x"}, lambda one, part: part),
-        ("version", {}, lambda one, part: b"\xff" if one.endswith("archive_version") else part), ("byteorder", {}, lambda one, part: b"big" if one.endswith("byteorder") else part),
+        ("sample-inputs", {}, lambda one, part: pickled if "sample_inputs" in one else part),
+        ("legacy-weights", {f"{root}/data/weights/model.pt": pickled}, lambda one, part: part),
+        ("legacy-constants", {f"{root}/data/constants/model.pt": pickled}, lambda one, part: part),
+        ("compiled", {f"{root}/data/aotinductor/model/model.so": b"\x7fELF"}, lambda one, part: part),
+        ("compiled-elsewhere", {f"{root}/data/aotinductor/model/wrapper.json": b"{}"}, lambda one, part: part),
+        ("path", {"../../CANARY": b"x"}, lambda one, part: part),
+        ("version", {}, lambda one, part: b"\xff" if one.endswith("archive_version") else part),
+        ("byteorder", {}, lambda one, part: b"big" if one.endswith("byteorder") else part),
         ("other-root", {"evil/models/model.json": text}, lambda one, part: part),
-    ):  # fmt: skip
+    ):
         writer.add("pt2", f"archive-{name}", repacked(honest, change, more), ".pt2")
     writer.add("pt2", "archive-bomb", lambda: repacked(honest, lambda one, part: bytes(1 << 28) if one.endswith("weight_0") else part, compressed=True), ".pt2")
     writer.add("pt2", "archive-deep", put("models/model.json", b'{"a":' * 10**5), ".pt2")

@@ -32,13 +32,13 @@ def warm() -> None:
     import onnxruntime  # noqa: F401
     import skops.io  # noqa: F401
     import torch
-    import torch.export.pt2_archive._package  # noqa: F401
+    import torch.export.pt2_archive._package
     import vnnlib  # noqa: F401
     import xgboost  # noqa: F401
+    from hostile import doors  # noqa: F401
 
     import sparring.bench.plan
     import sparring.models.load  # noqa: F401
-    from hostile import doors  # noqa: F401
     from sparring.core.registry import everything
 
     for kind in ("reader", "adapter", "attack", "space", "goal", "task", "aim", "dataset", "model"):
@@ -83,6 +83,7 @@ def opened(path: Path, folder: Path) -> dict[str, Any]:
 
 def _try(path: Path) -> dict[str, Any]:
     from hostile.doors import door
+
     from sparring.core.errors import SparringError
 
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -133,17 +134,15 @@ def main() -> int:
         return 0
     for one in found:
         if one["outcome"] not in GOOD or os.environ.get("HOSTILE_ALL"):
-            print(
-                f"{one['outcome']:12} {one['seconds']:6.2f} s {one['peak'] >> 20:6} MB  {one['file']}  {one['said'].strip()[-int(os.environ.get('HOSTILE_WIDTH', '300')) :]}"
-            )
+            said = one["said"].strip()[-int(os.environ.get("HOSTILE_WIDTH", "300")) :]
+            print(f"{one['outcome']:12} {one['seconds']:6.2f} s {one['peak'] >> 20:6} MB  {one['file']}  {said}")
     readers: dict[str, Counter[str]] = {}
     for one in found:
         readers.setdefault(one["file"].split("--")[0], Counter())[one["outcome"]] += 1
     for reader, counts in sorted(readers.items()):
         print(f"{reader:24} {sum(counts.values()):4}  {', '.join(f'{count} {outcome}' for outcome, count in counts.items())}")
-    print(
-        f"{'together':24} {len(found):4}  slowest {max((one['seconds'] for one in found), default=0):.1f} s, largest {max((one['peak'] for one in found), default=0) >> 20} MB"
-    )
+    slowest, largest = max((one["seconds"] for one in found), default=0), max((one["peak"] for one in found), default=0)
+    print(f"{'together':24} {len(found):4}  slowest {slowest:.1f} s, largest {largest >> 20} MB")
     return int(any(one["outcome"] not in GOOD for one in found))
 
 

@@ -24,8 +24,14 @@ def spar(folder, *words):
 
 @pytest.mark.parametrize(
     "words",
-    [("ls", "attacks", "pgd"), pytest.param(("run", "model=zoo:digits-plain", "data=digits", "take=4", "threat=linf 0.1", "attacks=fgsm", "certify=none", "self_check=false"), marks=pytest.mark.slow)],
-)  # fmt: skip
+    [
+        ("ls", "attacks", "pgd"),
+        pytest.param(
+            ("run", "model=zoo:digits-plain", "data=digits", "take=4", "threat=linf 0.1", "attacks=fgsm", "certify=none", "self_check=false"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
 def test_hostile_modules_are_not_imported(tmp_path, words):
     folder = tmp_path / "here"
     folder.mkdir()

@@ -5,6 +5,8 @@ from collections.abc import Hashable
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from sparring.core.errors import LoadError
 from sparring.core.files import decoded
@@ -72,9 +74,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.level += 1
         if self.level > DEPTH:
-            raise yaml.composer.ComposerError(None, None, f"nested more than {DEPTH} levels deep", self.peek_event().start_mark)
+            raise ComposerError(None, None, f"nested more than {DEPTH} levels deep", self.peek_event().start_mark)
         if len(self.sizes) > NODES:
-            raise yaml.composer.ComposerError(None, None, TOO_MANY, self.peek_event().start_mark)
+            raise ComposerError(None, None, TOO_MANY, self.peek_event().start_mark)
         repeated = self.check_event(yaml.AliasEvent)
         node = super().compose_node(parent, index)
         self.level -= 1
@@ -83,7 +85,7 @@ class _Loader(yaml.SafeLoader):
         if not repeated:
             self.sizes[id(node)] = self._size(node)
         elif id(node) not in self.sizes:
-            raise yaml.composer.ComposerError(None, None, "a value that contains itself", node.start_mark)
+            raise ComposerError(None, None, "a value that contains itself", node.start_mark)
         return node
 
     def _size(self, node: yaml.Node) -> int:
@@ -93,7 +95,7 @@ class _Loader(yaml.SafeLoader):
         parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         total = 1 + sum(self.sizes[id(part)] for part in parts)
         if total > NODES:
-            raise yaml.composer.ComposerError(None, None, TOO_MANY, node.start_mark)
+            raise ComposerError(None, None, TOO_MANY, node.start_mark)
         return total
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -103,16 +105,16 @@ class _Loader(yaml.SafeLoader):
                 continue
             key = self.construct_object(written, deep=True)
             if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is a list or a mapping", written.start_mark)
+                raise ConstructorError(None, None, "a key that is a list or a mapping", written.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", written.start_mark)
+                raise ConstructorError(None, None, f"the key {key!r} is given twice", written.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def _number(loader: _Loader, node: yaml.ScalarNode) -> int:
     if len(node.value) > 40 or not -WHOLE <= (number := loader.construct_yaml_int(node)) < WHOLE:
-        raise yaml.constructor.ConstructorError(None, None, f"the whole number {node.value[:20]}... is beyond 64 bits", node.start_mark)
+        raise ConstructorError(None, None, f"the whole number {node.value[:20]}... is beyond 64 bits", node.start_mark)
     return number
 
 

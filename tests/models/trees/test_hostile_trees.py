@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-
 from hostile import models
 from hostile.writer import Writer
+
 from sparring.core.errors import LoadError
 from sparring.domains.table import table
 from sparring.models.trees.files import open_trees
@@ -29,13 +29,37 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("xgboost-self-children.json", "ways lead to node"), ("xgboost-child-outside.json", "has the child 1000000"), ("xgboost-child-2-31.json", "has the child 2147483647"), ("xgboost-short-arrays.json", "conditions"), ("xgboost-long-arrays.json", "children"), ("xgboost-no-nodes.json", "left and"),
-        ("xgboost-feature-outside.json", "splits on column 1000000"), ("xgboost-feature-negative.json", "splits on column -5"), ("xgboost-many-classes.json", "for 1,000,000,000 classes"), ("xgboost-many-columns.json", "1000000000 columns"), ("xgboost-many-parallel.json", "1000000000 parallel"),
-        ("xgboost-places.json", "for class 1000000"), ("xgboost-place-negative.json", "for class -1"), ("xgboost-nan-conditions.json", "NaN or infinite"), ("xgboost-huge-conditions.json", "NaN or infinite"), ("xgboost-base-score.json", "100001 base scores"), ("xgboost-deep-chain.json", f"more than {DEPTH} levels"),
-        ("xgboost-deep-json.json", "nested too deep"), ("lightgbm-leaves.txt", "1000000000 leaves"), ("lightgbm-outputs.txt", "100000 per round"), ("lightgbm-no-outputs.txt", "0 per round"), ("lightgbm-self-child.txt", "twice or never"), ("lightgbm-child-outside.txt", "has the child 99"),
-        ("lightgbm-child-negative.txt", "has the child -99"), ("lightgbm-leaf-twice.txt", "twice or never"), ("lightgbm-features.txt", "splits on column 99"), ("lightgbm-short.txt", "does not hold 3 splits"), ("lightgbm-columns.txt", "1000000001 columns"), ("lightgbm-nan.txt", "NaN or infinite"),
+        ("xgboost-self-children.json", "ways lead to node"),
+        ("xgboost-child-outside.json", "has the child 1000000"),
+        ("xgboost-child-2-31.json", "has the child 2147483647"),
+        ("xgboost-short-arrays.json", "conditions"),
+        ("xgboost-long-arrays.json", "children"),
+        ("xgboost-no-nodes.json", "left and"),
+        ("xgboost-feature-outside.json", "splits on column 1000000"),
+        ("xgboost-feature-negative.json", "splits on column -5"),
+        ("xgboost-many-classes.json", "for 1,000,000,000 classes"),
+        ("xgboost-many-columns.json", "1000000000 columns"),
+        ("xgboost-many-parallel.json", "1000000000 parallel"),
+        ("xgboost-places.json", "for class 1000000"),
+        ("xgboost-place-negative.json", "for class -1"),
+        ("xgboost-nan-conditions.json", "NaN or infinite"),
+        ("xgboost-huge-conditions.json", "NaN or infinite"),
+        ("xgboost-base-score.json", "100001 base scores"),
+        ("xgboost-deep-chain.json", f"more than {DEPTH} levels"),
+        ("xgboost-deep-json.json", "nested too deep"),
+        ("lightgbm-leaves.txt", "1000000000 leaves"),
+        ("lightgbm-outputs.txt", "100000 per round"),
+        ("lightgbm-no-outputs.txt", "0 per round"),
+        ("lightgbm-self-child.txt", "twice or never"),
+        ("lightgbm-child-outside.txt", "has the child 99"),
+        ("lightgbm-child-negative.txt", "has the child -99"),
+        ("lightgbm-leaf-twice.txt", "twice or never"),
+        ("lightgbm-features.txt", "splits on column 99"),
+        ("lightgbm-short.txt", "does not hold 3 splits"),
+        ("lightgbm-columns.txt", "1000000001 columns"),
+        ("lightgbm-nan.txt", "NaN or infinite"),
     ],
-)  # fmt: skip
+)
 def test_lies_are_refused(folder, name, sentence):
     with pytest.raises(LoadError, match=sentence):
         open_trees(folder / f"trees--{name}", DOMAIN)
@@ -73,9 +97,14 @@ def test_structure():
     checked([0, -1, -1, -1], [1, -1, -1, -1], [2, -1, -1, -1], [0, 3])
     checked([0, -1, -1, 1, -1, -1], [1, -1, -1, 4, -1, -1], [2, -1, -1, 5, -1, -1])  # nodes that were pruned away stay behind
     for feature, left, right, sentence in (
-        ([0, -1, -1], [0, -1, -1], [2, -1, -1], "ways lead"), ([0, -1, -1], [1, -1, -1], [1, -1, -1], "ways lead"), ([0, -1, -1], [1, -1, -1], [3, -1, -1], "child 3"), ([0, -1, -1], [-1, -1, -1], [2, -1, -1], "child -1"),
-        ([2, -1, -1], [1, -1, -1], [2, -1, -1], "column 2"), ([-2, -1, -1], [1, -1, -1], [2, -1, -1], "column -2"), ([0, -1], [1, -1, -1], [2, -1, -1], "one of each"),
-    ):  # fmt: skip
+        ([0, -1, -1], [0, -1, -1], [2, -1, -1], "ways lead"),
+        ([0, -1, -1], [1, -1, -1], [1, -1, -1], "ways lead"),
+        ([0, -1, -1], [1, -1, -1], [3, -1, -1], "child 3"),
+        ([0, -1, -1], [-1, -1, -1], [2, -1, -1], "child -1"),
+        ([2, -1, -1], [1, -1, -1], [2, -1, -1], "column 2"),
+        ([-2, -1, -1], [1, -1, -1], [2, -1, -1], "column -2"),
+        ([0, -1], [1, -1, -1], [2, -1, -1], "one of each"),
+    ):
         with pytest.raises(LoadError, match=sentence):
             checked(feature, left, right)
 

@@ -32,8 +32,9 @@ def is_dump(content: Any) -> bool:
 class Parsed(NamedTuple):
     """Represent the content of a model that decides its answers, checked.
 
-    trees: up to the best round. conditions: float32 [nodes] per tree, thresholds and leaf values as they stand in the file. places: the class that each tree counts for.
-    outputs: trees of one round, without those that are grown in parallel. base_score: as it stands in the file, one number or one per class.
+    trees: up to the best round. conditions: float32 [nodes] per tree, thresholds and leaf values as they stand in the file.
+    places: the class that each tree counts for. outputs: trees of one round, without those that are grown in parallel. base_score: as it stands in the
+    file, one number or one per class.
     """
 
     trees: list[Tree]
