@@ -13,7 +13,7 @@ from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, 
 from sparring.cli.completion import in_bash
 from sparring.cli.process import tame_threads
 from sparring.core.errors import PluginWarning, SparringError
-from sparring.models.user_folder import leave_path
+from sparring.models.user_folder import kept, leave_path
 
 app = typer.Typer(
     name="spar",
@@ -64,6 +64,12 @@ def main() -> None:
     """
     tame_threads()
     leave_path()
+    with kept():
+        sys.exit(_ran())
+
+
+def _ran() -> int:
+    """Run the command of `sys.argv`, and return the exit code."""
     try:
         if os.environ.get("_SPAR_COMPLETE") == "complete_bash" and "COMP_WORDS" in os.environ:
             in_bash(lambda: app(sys.argv[1:], prog_name="spar", complete_var="_SPAR_COMPLETE"))
@@ -87,7 +93,7 @@ def main() -> None:
         code = SparringError.exit_code
     if code == INTERRUPTED:
         sys.stderr.write("interrupted: the record is valid; run the same command again to continue\n")
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _telling_of_plugins(show: Any) -> Any:

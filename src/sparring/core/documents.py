@@ -32,8 +32,9 @@ def parse_json(text: str | bytes, where: str) -> Any:
     Raises:
         LoadError: For text that is no JSON, is nested too deep, or holds whole numbers beyond 64 bits.
     """
+    written = text if isinstance(text, str) else decoded(text, where)
     try:
-        return json.loads(text if isinstance(text, str) else decoded(text, where), parse_int=_whole)
+        return json.loads(written, parse_int=_whole)
     except RecursionError as error:
         raise LoadError(f"{where} is JSON nested too deep: write it again") from error
     except ValueError as error:
@@ -55,8 +56,9 @@ def parse_yaml(text: str | bytes, where: str) -> Any:
     """
     if len(text) > BYTES:
         raise LoadError(f"{where} has {len(text):,} bytes, the limit is {BYTES:,}: check that it is the right file")
+    written = text if isinstance(text, str) else decoded(text, where)
     try:
-        return yaml.load(text if isinstance(text, str) else decoded(text, where), _Loader)
+        return yaml.load(written, _Loader)
     except RecursionError as error:
         raise LoadError(f"{where} is nested more than {DEPTH} levels deep: write it flatter") from error
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # the last five for values that belie their tag

@@ -15,12 +15,23 @@ def leave_path() -> None:
     `python -m` has put it there, before everything else.
 
     For the entry point of a program: a file json.py that lies around would else be imported instead of the library of that name.
-    From then on a folder stays on the path once it was needed, since the user's code may import its neighbours later.
+    """
+    if sys.path and sys.path[0] in ("", str(Path.cwd())):
+        del sys.path[0]
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Keep the folder on the path once it was needed, until the program ends.
+
+    The user's code may import its neighbours later, while it runs.
     """
     global _kept
     _kept = True
-    if sys.path and sys.path[0] in ("", str(Path.cwd())):
-        del sys.path[0]
+    try:
+        yield
+    finally:
+        _kept = False
 
 
 @contextlib.contextmanager
