@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
+from sparring.bench.plan import Plan
 from sparring.core.documents import DEPTH, NODES, parse_json, parse_yaml
-from sparring.core.errors import LoadError
+from sparring.core.errors import LoadError, PlanError
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{','.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(9))
 
@@ -70,3 +71,9 @@ def test_json():
     ):
         with pytest.raises(LoadError, match=sentence):
             parse_json(text, "it")
+
+
+@pytest.mark.parametrize("written", ["²/³", "١/٢", "1/" + "9" * 400, "1/2/3", "/2", "-1/2", "1/2\n"])
+def test_shards_are_written_in_plain_digits(written):
+    with pytest.raises(PlanError, match="write k/n, 1/4 for the first of four parts"):
+        Plan.of({"shard": written}).settings()
