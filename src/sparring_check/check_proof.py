@@ -25,7 +25,7 @@ import numpy as np
 FORMAT = "sparring proof 1"
 EPS = 2.0**-52  # 2 u
 TINY = 1e-280  # more than all products that underflow can lose, by unit of what they are multiplied with
-LIMIT = 1 << 33  # bytes that a file may unpack to
+ROOM, RATIO = 1 << 28, 100  # bytes that a file may unpack to, or how many times its own
 BLOCK = 1 << 22  # numbers in one array of a block
 AFFINE = ("Linear", "Conv", "ConvTranspose", "Scale", "Reshape", "Select")
 
@@ -61,9 +61,11 @@ class File:
     """
 
     def __init__(self, path: str):
+        need(Path(path).is_file() or not Path(path).exists(), "it is a folder, a pipe or a device")
         self.zip = zipfile.ZipFile(path)
         sizes = {entry.filename: entry.file_size for entry in self.zip.infolist()}
-        need(len(sizes) == len(self.zip.infolist()) and sum(sizes.values()) <= LIMIT, f"an entry twice, or it unpacks to more than {LIMIT >> 30} GiB")
+        limit = max(ROOM, RATIO * Path(path).stat().st_size)
+        need(len(sizes) == len(self.zip.infolist()) and sum(sizes.values()) <= limit, f"an entry twice, or it unpacks to more than {limit:,} bytes")
         self.header = json.loads(self.zip.read("header.json"))
         need(self.header["format"] == FORMAT, f"its format is {self.header['format']!r}, not {FORMAT!r}")
 
