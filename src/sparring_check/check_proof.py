@@ -539,8 +539,10 @@ def check(path: str, network: str | None = None) -> list[str]:
         need(hashlib.sha256(Path(network).read_bytes()).hexdigest() == file.header["source"]["sha256"], f"it was not made from {network}")
     with np.errstate(all="ignore"):
         if "trees" in file.header:
-            names = ("feature", "edge", "left", "right", "value", "root", "base")
-            trees = {name: file.array(file.header["trees"][name], "<f8" if name in ("edge", "value", "base") else "<i8") for name in names}
+            trees = {
+                name: file.array(file.header["trees"][name], "<f8" if name in ("edge", "value", "base") else "<i8")
+                for name in "feature edge left right value root base".split()
+            }
             name = "trees with sha256 " + hashlib.sha256(b"".join(array.tobytes() for array in trees.values())).hexdigest()
             found = [check_trees(file, sample, trees) for sample in file.header["samples"]]
         else:
@@ -556,9 +558,8 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check a proof file. Exit code 0: verified, 1: rejected, 2: it cannot be read.")
     parser.add_argument("proof")
     parser.add_argument("--network", help="the ONNX file that it is about")
-    asked = parser.parse_args(given)
     try:
-        said, code = ["verified:", *check(asked.proof, asked.network)], 0
+        said, code = ["verified:", *check(*vars(parser.parse_args(given)).values())], 0
     except Exception as error:
         said, code = ([f"REJECTED: {error}"], 1) if isinstance(error, Rejected) else ([f"cannot be read: {type(error).__name__}: {error}"], 2)
     print("\n".join("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line) for line in said))  # names control no terminal

@@ -195,7 +195,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def folded(proto: Any, node: Any, inputs: list[Any], where: str) -> list[Tensor]:
-    """Return the outputs of a node whose inputs are all constant, by onnxruntime within its limits."""
+    """Return the outputs of a node of constants, by onnxruntime within its limits."""
     from onnx import helper, numpy_helper
 
     feeds = {key: value.numpy() for key, value in zip(node.input, inputs, strict=True) if key}

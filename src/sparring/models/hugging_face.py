@@ -197,9 +197,7 @@ def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
         _refuse_other_sizes(path, kind, transformers.AutoConfig.from_pretrained(str(path), **local))
         model, found = kind.from_pretrained(str(path), use_safetensors=True, output_loading_info=True, **local)
         if lacking := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
-            raise LoadError(
-                f"{path} lacks the weights of {len(lacking)} tensors, such as {lacking[0]}, which would be random: save the trained classifier"
-            )
+            raise LoadError(f"{path} lacks the weights of {len(lacking)} tensors, such as {lacking[0]}, which would be random: save the trained classifier")
         if domain.kind == "text":
             return (model.eval(), transformers.AutoTokenizer.from_pretrained(str(path), **local)), {}
     except LoadError:
