@@ -64,8 +64,7 @@ class File:
         need(Path(path).is_file() or not Path(path).exists(), "it is a folder, a pipe or a device")
         self.zip = zipfile.ZipFile(path)
         sizes = {entry.filename: entry.file_size for entry in self.zip.infolist()}
-        limit = max(ROOM, RATIO * Path(path).stat().st_size)
-        need(len(sizes) == len(self.zip.infolist()) and sum(sizes.values()) <= limit, f"an entry twice, or it unpacks to more than {limit:,} bytes")
+        need(len(sizes) == len(self.zip.infolist()) and sum(sizes.values()) <= max(ROOM, RATIO * Path(path).stat().st_size), "an entry twice, or too large")
         self.header = json.loads(self.zip.read("header.json"))
         need(self.header["format"] == FORMAT, f"its format is {self.header['format']!r}, not {FORMAT!r}")
 
@@ -539,10 +538,8 @@ def check(path: str, network: str | None = None) -> list[str]:
         need(hashlib.sha256(Path(network).read_bytes()).hexdigest() == file.header["source"]["sha256"], f"it was not made from {network}")
     with np.errstate(all="ignore"):
         if "trees" in file.header:
-            trees = {
-                name: file.array(file.header["trees"][name], "<f8" if name in ("edge", "value", "base") else "<i8")
-                for name in "feature edge left right value root base".split()
-            }
+            names = ("feature", "edge", "left", "right", "value", "root", "base")
+            trees = {name: file.array(file.header["trees"][name], "<f8" if name in ("edge", "value", "base") else "<i8") for name in names}
             name = "trees with sha256 " + hashlib.sha256(b"".join(array.tobytes() for array in trees.values())).hexdigest()
             found = [check_trees(file, sample, trees) for sample in file.header["samples"]]
         else:
