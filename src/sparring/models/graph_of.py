@@ -11,8 +11,9 @@ from sparring.graph.builder import Unsupported
 from sparring.graph.from_onnx import from_onnx
 from sparring.graph.from_torch import from_torch
 from sparring.graph.network import Network, Node
-from sparring.graph.operators import Input, Linear, Operator, Reshape, Scale, Select, Shape
+from sparring.graph.operators import Input, Linear, Operator, Reshape, Scale, Select, Shape, Sigmoid
 from sparring.models.onnx import OnnxVictim
+from sparring.models.outputs import Adapted
 from sparring.models.torch import TorchVictim
 
 _known: "WeakKeyDictionary[Victim, tuple[str, Network]]" = WeakKeyDictionary()
@@ -30,7 +31,10 @@ def network_of(victim: Victim) -> Network:
         return known[1]
     if isinstance(victim, TorchVictim):
         with victim.session():
-            network = from_torch(victim.program or victim.module, shape_of(victim.domain))
+            module = victim.program or victim.module
+            if isinstance(module, Adapted) and module.probability:
+                module = module.as_given()
+            network = from_torch(module, shape_of(victim.domain))
     elif isinstance(victim, OnnxVictim):
         network = from_onnx(victim.content, shape=victim.inner(shape_of(victim.domain)), output=victim.output.name)
     else:
@@ -51,6 +55,8 @@ def shape_of(domain: Domain) -> Shape:
 def _fitted(network: Network, victim: Victim) -> Network:
     """From the inputs of the domain (normalised, in its shape and order), and with the score 0 of class 0 where the model gives only that of class 1."""
     nodes, shape = list(network.nodes), shape_of(victim.domain)
+    if getattr(victim, "probability", False):  # of which the victim takes the logit
+        nodes = _before_sigmoid(nodes)
     order, normalisation = getattr(victim, "order", None), getattr(victim, "normalisation", None)
     first: list[Operator] = [] if normalisation is None else [Scale(*normalisation.factor_and_shift())]
     if order is not None:
@@ -64,3 +70,13 @@ def _fitted(network: Network, victim: Victim) -> Network:
         column: Tensor = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
         nodes.append(Node(Linear(column), (len(nodes) - 1,)))
     return Network(tuple(nodes), network.notes)
+
+
+def _before_sigmoid(nodes: list[Node]) -> list[Node]:
+    """The nodes of a network that ends in a sigmoid, without it."""
+    place = len(nodes) - 1
+    while isinstance(nodes[place].operator, Reshape):
+        (place,) = nodes[place].inputs
+    if not isinstance(nodes[place].operator, Sigmoid) or nodes[place].inputs != (place - 1,):
+        raise Unsupported("the probability that the network returns cannot be read as the logit: leave out the sigmoid at its end")
+    return nodes[:place]

@@ -20,10 +20,11 @@ from sparring.domains.image import Image
 from sparring.graph.builder import MOST_NUMBERS, Built
 from sparring.graph.from_onnx import import_onnx, read_content
 from sparring.graph.onnx_module import OnnxFunction, differentiable
-from sparring.graph.onnx_session import Session, TooLarge
+from sparring.graph.onnx_session import Session, TooLarge, parse
 from sparring.models.adapter import adapter
 from sparring.models.differentiate import DifferentiableVictim
 from sparring.models.normalisation import Layout, Normalisation, Numbers, layout_of
+from sparring.models.outputs import logit
 from sparring.tasks.classes import Classes
 from sparring.tasks.mask import Mask
 
@@ -35,6 +36,9 @@ SLACK = 1e-3
 FLOATS = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(float16)": "f2"}
 WHOLE = {"tensor(uint8)": "u1", "tensor(int8)": "i1", "tensor(int32)": "i4", "tensor(int64)": "i8"}
 """Types of tensors in ONNX and in NumPy."""
+
+SHAPES = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"})
+"""Operators that change the shape or type of an output only."""
 
 MAPS = "seq(map("
 """Begins the type of an output of probabilities by the name of their class, as the converters of scikit-learn write it."""
@@ -100,11 +104,13 @@ class OnnxVictim(DifferentiableVictim):
         self.shape: tuple[int, ...] = ()
         self.class_names: list[str] = []
         self._network: Built | OnnxFunction | None = None
+        self.probability = False
         if self.output.holds == "labels":
             self.no_gradients = f"its output {self.output.name} holds class numbers, not scores"
             self.task = self._of_labels(classes)
             self.exposes, self.exact, self.slack = frozenset({"labels"}), True, math.inf
             return
+        self.probability = isinstance(self.task, Classes) and self._answers(self._example()).size == (self.rows or 1) and self._ends_in_sigmoid()
         self.task = self.task.fitted(self.scores(self._example()), self.name)
         self._network, self.no_gradients = self._imported()
         self.exposes = frozenset({"scores", "labels"} | ({"gradients"} if self._network else set()))
@@ -132,6 +138,14 @@ class OnnxVictim(DifferentiableVictim):
             log.info("%s provides no gradients: %s", self.name, error)
             return None, str(error)
 
+    def _ends_in_sigmoid(self) -> bool:
+        """Whether the output is a sigmoid, perhaps in another shape."""
+        made = {name: node for node in parse(self.content, self.name).graph.node for name in node.output}
+        node = made.get(self.output.name)
+        while node is not None and node.op_type in SHAPES:
+            node = made.get(node.input[0])
+        return node is not None and node.op_type == "Sigmoid"
+
     def _spread(self) -> tuple[float, float]:
         """Middle and half width of what the file is fed, as far as that is bounded."""
         shape = tuple(self._example().shape[1:])
@@ -155,7 +169,8 @@ class OnnxVictim(DifferentiableVictim):
     def scores(self, x: Batch) -> Tensor:
         if self.output.holds == "labels":
             raise AccessError(f"{self.name} exposes labels, not scores")
-        return self.task.scores(torch.from_numpy(self._answers(x)).float(), self.name)
+        found = torch.from_numpy(self._answers(x)).float()
+        return self.task.scores(logit(found) if self.probability else found, self.name)
 
     def answer(self, x: Batch) -> Tensor:
         if self.output.holds != "labels":
@@ -210,7 +225,8 @@ class OnnxVictim(DifferentiableVictim):
         given = self._scaled(x.to("cpu", self.kind))
         given = given if self.order is None else given.flatten(1)[:, self.order.flatten()]
         answer = self._network.answer(given.reshape(-1, *self._network.input_shape))
-        return self.task.scores(answer.reshape(len(answer), *self.shape), self.name)
+        found = answer.reshape(len(answer), *self.shape)
+        return self.task.scores(logit(found) if self.probability else found, self.name)
 
     def search_scores(self, x: Batch) -> Tensor:
         return self.scores(x) if self._network is None else super().search_scores(x)

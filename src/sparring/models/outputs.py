@@ -86,17 +86,48 @@ def _said(value: Any) -> str:
     return f"{str(getattr(value, 'dtype', '')).removeprefix('torch.')} [{', '.join(map(str, shape))}]"
 
 
+SHAPES = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Clone", "Alias", "ToCopy")
+"""Beginnings of the names of torch's operators that change the shape of an output only."""
+
+
+def is_probability(output: Any) -> bool:
+    """Return whether an output is one probability per input, because a sigmoid comes last.
+
+    It is read as the logit then: a score is above 0 for class 1, a probability above 0.5.
+
+    Args:
+        output: What a module returned while gradients were on.
+    """
+    if not isinstance(output, Tensor) or output.numel() != len(output):
+        return False
+    step = output.grad_fn
+    while step is not None and step.name().startswith(SHAPES):
+        step = next((before for before, _ in step.next_functions if before is not None), None)
+    return step is not None and step.name().startswith("SigmoidBackward")
+
+
+def logit(probability: Tensor) -> Tensor:
+    """Return the logit, finite also where the probability is 0 or 1."""
+    return torch.logit(probability, eps=torch.finfo(probability.dtype).eps)
+
+
 class Adapted(torch.nn.Module):
     """Put what a domain holds into a module, and take the scores out of what it returns.
 
     model: the module. feed: from inputs to what the module takes, or None. output: which output holds the scores. name: of the model, for messages.
+    probability: whether it is one probability, of which the logit is taken.
     """
 
-    def __init__(self, model: torch.nn.Module, feed: torch.nn.Module | None, output: str | int | None, name: str):
+    def __init__(self, model: torch.nn.Module, feed: torch.nn.Module | None, output: str | int | None, name: str, probability: bool = False):
         super().__init__()
-        self.model, self.feed, self.output, self.called = model, feed, output, name
+        self.model, self.feed, self.output, self.called, self.probability = model, feed, output, name, probability
         self.training = model.training
+
+    def as_given(self) -> "Adapted":
+        """Return the same module, with a probability as the module gives it."""
+        return Adapted(self.model, self.feed, self.output, self.called)
 
     def forward(self, x: Tensor) -> Any:
         """Return the scores for a batch of the domain."""
-        return scores_in(self.model(x if self.feed is None else self.feed(x)), self.output, self.called)
+        scores = scores_in(self.model(x if self.feed is None else self.feed(x)), self.output, self.called)
+        return logit(scores) if self.probability else scores

@@ -19,7 +19,7 @@ from sparring.models.class_names import names_in_config
 from sparring.models.differentiate import DifferentiableVictim
 from sparring.models.misfit import misfit
 from sparring.models.normalisation import Layout, Normalisation, Numbers
-from sparring.models.outputs import Adapted
+from sparring.models.outputs import Adapted, is_probability
 from sparring.models.prepare import prepare
 from sparring.models.state import State
 from sparring.tasks.classes import Classes
@@ -40,7 +40,7 @@ class TorchVictim(DifferentiableVictim):
     Mode, parameters, `.grad` and hooks are as before afterwards. Of a compiled module the original is asked: it is the same function up to rounding,
     and need not be compiled for every batch size.
 
-    task: what it answers, classes if left out. output: the key, field or place of the scores, where the module returns several outputs. mean, std,
+    task: what it answers, classes if left out; one score is that of class 1 against 0, and where a sigmoid comes last its logit. output: the key, field or place of the scores, where the module returns several outputs. mean, std,
     scale, layout: the module gets (x * scale - mean) / std, with channels last if so asked; see `Normalisation`.
 
     search: how gradients are taken. "fast": on a private copy prepared for speed and checked against the original; "bfloat16": a private copy in low
@@ -76,8 +76,17 @@ class TorchVictim(DifferentiableVictim):
         self.class_names = names_in_config(model) if isinstance(self.task, Classes) else []
         feed = Normalisation.of(domain, mean=mean, std=std, scale=scale, layout=layout)
         feed = feed and feed.to(self.device, self.dtype)
-        if feed is not None or output is not None or not self._returns_a_tensor():
-            self.module, self.program = Adapted(self.module, feed, output, self.name), None
+        plain = feed is None and output is None
+        tried = self.module if plain else Adapted(self.module, feed, output, self.name)
+        given = self._tried(tried)
+        if plain and not isinstance(given, Tensor | None):
+            tried = Adapted(self.module, None, None, self.name)
+            given = self._tried(tried)
+        self.probability = isinstance(self.task, Classes) and is_probability(given)
+        if self.probability:
+            tried = Adapted(self.module, feed, output, self.name, probability=True)
+        if tried is not self.module:
+            self.module, self.program = tried, None
         with self.session():
             self.writes = self._writes()
             self.task = self.task.fitted(self.scores(self._example()), self.name)
@@ -98,13 +107,13 @@ class TorchVictim(DifferentiableVictim):
         if any(one.is_meta for one in (*self.module.parameters(), *self.module.buffers())):
             raise LoadError(f"{self.name} has weights on the meta device, which holds no numbers: load them, model.to_empty(device='cpu').load_state_dict(...)")
 
-    def _returns_a_tensor(self) -> bool:
-        """Whether the module returns one tensor, not several outputs; True also where it cannot take the inputs, which is told later."""
-        with self.session(), torch.no_grad():
+    def _tried(self, module: nn.Module) -> Any:
+        """What a module returns about an example; None where it cannot take it, which is told later."""
+        with evaluating(module), super().session(), torch.enable_grad():
             try:
-                return isinstance(self.module(self._example()), Tensor)
+                return module(self._example().requires_grad_(True))
             except Exception:  # a foreign module may raise anything
-                return True
+                return None
 
     def _writes(self) -> bool:
         """Whether the module changes its input in place."""

@@ -19,6 +19,9 @@ def probabilities(subject: Subject) -> Opinion:
     assert scores is not None  # granted by `needs`
     if isinstance(subject.task, Labels):
         return _of_labels(subject.task.unshifted(scores), subject.task.probabilities)
+    if scores.ndim == 2 and scores.shape[1] == 2 and not bool(scores[:, 0].any()) and bool(((scores >= 0) & (scores <= 1)).all()):
+        seen = "The one score lies in [0, 1] for every sample, as a probability does, but it is read as a logit: every score above 0 is class 1."
+        return Opinion("bad", seen, "Return two columns, the probabilities of class 0 and class 1, or the logit.", 1.0, 1.0)
     found = subject.decisions(scores)
     assert found is not None  # granted by `tasks`
     largest = float((found.scores.double().sum(1) - 1).abs().max())
