@@ -40,8 +40,9 @@ class TorchVictim(DifferentiableVictim):
     Mode, parameters, `.grad` and hooks are as before afterwards. Of a compiled module the original is asked: it is the same function up to rounding,
     and need not be compiled for every batch size.
 
-    task: what it answers, classes if left out; one score is that of class 1 against 0, and where a sigmoid comes last its logit. output: the key, field or place of the scores, where the module returns several outputs. mean, std,
-    scale, layout: the module gets (x * scale - mean) / std, with channels last if so asked; see `Normalisation`.
+    task: what it answers, classes if left out; one score is that of class 1 against 0, and where a sigmoid comes last its logit. output: the key, field
+    or place of the scores, where the module returns several outputs. mean, std, scale, layout: the module gets (x * scale - mean) / std, with channels
+    last if so asked; see `Normalisation`.
 
     search: how gradients are taken. "fast": on a private copy prepared for speed and checked against the original; "bfloat16": a private copy in low
     precision; "plain": on the module itself. Whatever the search, success is confirmed by the module as it is.
@@ -109,7 +110,7 @@ class TorchVictim(DifferentiableVictim):
 
     def _tried(self, module: nn.Module) -> Any:
         """What a module returns about an example; None where it cannot take it, which is told later."""
-        with evaluating(module), super().session(), torch.enable_grad():
+        with frozen(module), evaluating(module), super().session(), torch.enable_grad():
             try:
                 return module(self._example().requires_grad_(True))
             except Exception:  # a foreign module may raise anything
