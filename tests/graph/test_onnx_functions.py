@@ -149,3 +149,38 @@ def test_unknown_operators_are_named(tmp_path):
     content = path.read_bytes()
     with pytest.raises(LoadError, match=r"operator Det \(node y, 1 of 1\) is not supported"):
         differentiable(content, "det.onnx", Session(content, "det.onnx"))
+
+
+def saved(path, nodes, rows, tensors=(), kind=TensorProto.FLOAT, width=3):
+    ends = [helper.make_tensor_value_info("x", kind, [rows, 1, 6, 6])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, width])]
+    graph = helper.make_graph(nodes, "net", *ends, [numpy_helper.from_array(value, name) for name, value in tensors])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_a_fixed_batch_whose_inputs_are_mixed_has_no_gradients(tmp_path):
+    """The second row is answered from the first."""
+    weight = np.random.default_rng(0).normal(size=(36, 3)).astype("f4")
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("MatMul", ["f", "W"], ["s"]),
+        helper.make_node("GatherND", ["s", "where"], ["y"]),
+    ]
+    path = saved(tmp_path / "mixed.onnx", nodes, 2, [("W", weight), ("where", np.array([[0], [0]]))])
+    victim = sp.victim(path, sp.image(6, 6))
+    assert "gradients" not in victim.exposes
+    assert victim.no_gradients
+
+
+def test_whole_numbers_other_than_bytes_need_a_scale(tmp_path):
+    weight = np.random.default_rng(0).normal(size=(36, 3)).astype("f4")
+    nodes = [
+        helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["c"], ["f"]),
+        helper.make_node("MatMul", ["f", "W"], ["y"]),
+    ]
+    path = saved(tmp_path / "whole.onnx", nodes, "n", [("W", weight)], TensorProto.INT64)
+    with pytest.raises(LoadError, match=r"takes whole numbers \(tensor\(int64\)\), the values of the images are in \[0, 1\]: say scale=255"):
+        sp.victim(path, sp.image(6, 6))
+    scores = sp.victim(path, sp.image(6, 6), scale=255).scores(X)
+    assert np.allclose(scores.numpy(), (X.flatten(1).numpy() * 255).round() @ weight, atol=1e-2)

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -141,3 +142,23 @@ def test_numbers_in_plans(written, read):
 def test_a_plan_tells_what_it_cannot_read():
     with pytest.raises(PlanError, match="plan key 'std' = True: give a number, or a list of numbers"):
         Plan.of({"std": True})
+
+
+def test_numbers_by_the_names_of_columns(network):
+    """A series or mapping is matched by name, whatever its order."""
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [10.0, 30.0]})
+    inner, x = nn.Linear(2, 2), torch.tensor([[1.0, 10.0]])
+    table = sp.table(["a", "b"])
+    plain = sp.victim(inner, table, mean=[1.5, 20.0]).scores(x)
+    for given in (frame.mean(), frame.mean()[::-1], {"b": 20.0, "a": 1.5}, frame.mean().to_numpy()):
+        assert torch.equal(sp.victim(inner, table, mean=given).scores(x), plain)
+    with pytest.raises(LoadError, match="mean names a, c, the inputs have a, b"):
+        sp.victim(inner, table, mean={"a": 1, "c": 2})
+
+
+def test_channels_last_are_contiguous(network):
+    class Viewed(ChannelsLast):
+        def forward(self, x):
+            return x.view(len(x), -1)[:, :5]
+
+    assert sp.victim(Viewed(network), DOMAIN, layout="channels last").classes == 5

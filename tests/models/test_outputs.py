@@ -27,6 +27,7 @@ Pair = namedtuple("Pair", "features, values")
 
 FORMS = {
     "tuple of one": lambda h, y: (y,),
+    "nested": lambda h, y: ((y,),),
     "tuple with a loss": lambda h, y: (h.mean(), y),
     "list with labels": lambda h, y: [y, y.argmax(1)],
     "mapping": lambda h, y: {"hidden": h, "logits": y},

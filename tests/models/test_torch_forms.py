@@ -124,3 +124,19 @@ def test_a_rounding_beyond_the_bounds_is_no_error():
 def test_images_in_another_range_get_the_right_cure(x, cure):
     with pytest.raises(sp.errors.SparringError, match=re.escape(cure)):
         sp.Data.of(x, [0] * 7, DOMAIN)
+
+
+def test_a_module_in_training_mode_is_asked_as_deployed_and_left_alone():
+    """Outside a session too: batch statistics decide nothing, and running ones, counters and modes stay."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 4)).train()
+    net(X * 3)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    victim = sp.victim(net, DOMAIN)
+    scores = victim.scores(X)
+    assert torch.allclose(victim.scores(X[:1]), scores[:1], atol=1e-6)
+    victim.gradient(X, first)
+    victim.label(X)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(part.training for part in net.modules())
+    assert torch.allclose(scores, net.eval()(X), atol=1e-6)

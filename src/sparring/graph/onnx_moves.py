@@ -212,8 +212,9 @@ def _constant(node: Application) -> Tensor:
 def _one_hot(node: Application) -> Tensor:
     depth, (off, on) = int(node.at(1)), node.at(2).flatten()
     index = node.x.long()
-    known = F.one_hot(torch.where(index < 0, index + depth, index), depth).movedim(-1, node.settings.get("axis", -1))
-    return torch.where(known.bool(), on, off)
+    index = torch.where(index < 0, index + depth, index)
+    axis = int(node.settings.get("axis", -1))
+    return torch.where((index[..., None] == torch.arange(depth)).movedim(-1, axis), on, off)
 
 
 @computes("NonZero")

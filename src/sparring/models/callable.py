@@ -68,7 +68,10 @@ class CallableVictim(Victim):
     def answer(self, x: Batch) -> Tensor:
         if "scores" in self.exposes:
             return super().answer(x)
-        answers = self.task.answers_of(torch.as_tensor(np.asarray(self._answer(x))), self.name)
+        given = np.asarray(self._answer(x))
+        if given.dtype.kind not in "iufb":
+            raise LoadError(f"{self.name} returned {given.dtype} such as {given.ravel()[:1].tolist()}: return the numbers of the classes, from 0 on")
+        answers = self.task.answers_of(torch.as_tensor(given), self.name)
         if len(answers) != len(x):
             raise LoadError(f"{self.name} returned {len(answers)} answers for {len(x)} inputs: return one per input")
         return answers

@@ -1,7 +1,7 @@
 """Normalisation and layout: how inputs of a domain become the numbers that a model was trained on."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -93,7 +93,7 @@ class Normalisation(nn.Module):
             x = x - self.mean.to(x)
         if self.std is not None:
             x = x / self.std.to(x)
-        return x.permute(0, 2, 3, 1) if self.last else x
+        return x.permute(0, 2, 3, 1).contiguous() if self.last else x
 
     def factor_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return the normalisation as x * factor + shift, float64."""
@@ -107,6 +107,16 @@ class Normalisation(nn.Module):
         return ", ".join([*(f"{name}={value}" for name, value in written.items()), *["channels last"] * self.last])
 
 
+def _by_name(name: str, given: dict[Any, Any], domain: Domain) -> list[Any]:
+    """The numbers of a mapping or a series from columns, in the order of the table; places count where there are no names."""
+    wanted = list(getattr(domain, "names", ())) or list(range(domain.shape[0]))  # type: ignore[attr-defined]
+    if set(given) != set(wanted):
+        raise LoadError(
+            f"{name} names {', '.join(map(str, list(given)[:5]))}, the inputs have {', '.join(map(str, wanted[:5]))}: give one number for each of them"
+        )
+    return [given[one] for one in wanted]
+
+
 def _numbers(name: str, value: Any, domain: Domain) -> Tensor:
     """The numbers of a setting, float64, with a shape that broadcasts against one input."""
     shape = tuple(getattr(domain, "shape", ()))
@@ -114,9 +124,11 @@ def _numbers(name: str, value: Any, domain: Domain) -> Tensor:
         raise LoadError(f"{name}={shown(value)} has no meaning for {domain}: leave it out")
     wanted = shape[0]
     what = f"{wanted} {'channel' if isinstance(domain, Image) else 'column'}{'s' * (wanted > 1)}"
+    if isinstance(value, Mapping) or (hasattr(value, "index") and hasattr(value, "items")):
+        value = _by_name(name, dict(value.items()), domain)
     try:
         listed = list(value) if isinstance(value, Iterable) and not isinstance(value, str | Tensor | np.ndarray) else value
-        numbers = torch.as_tensor(listed, dtype=torch.float64).detach().cpu().flatten()
+        numbers = torch.as_tensor(np.array(listed) if isinstance(listed, np.ndarray) else listed, dtype=torch.float64).detach().cpu().flatten()
     except (TypeError, ValueError, RuntimeError) as error:
         raise LoadError(f"{name}={shown(value)}: give a number, or one for each of the {what}") from error
     if len(numbers) not in (1, wanted):

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ SHAPES = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "C
 
 MAPS = "seq(map("
 """Begins the type of an output of probabilities by the name of their class, as the converters of scikit-learn write it."""
+
+
+Imported = TypeVar("Imported", Built, OnnxFunction)
 
 
 class Output(NamedTuple):
@@ -100,6 +103,14 @@ class OnnxVictim(DifferentiableVictim):
         self.order = _order(self.input.shape[1:], domain, layout_of(layout, domain), self.name)
         self.kind = torch.float64 if self.type == np.dtype("f8") else torch.float32
         self.normalisation = (found := Normalisation.of(domain, mean=mean, std=std, scale=scale)) and found.to(self.kind)
+        if (
+            isinstance(domain, Image)
+            and self.type.kind in "iu"
+            and self.type != np.dtype("u1")
+            and self.normalisation is None
+            and domain.high - domain.low <= 2
+        ):
+            raise LoadError(f"{path} takes whole numbers ({self.input.type}), the values of the images are in [{domain.low:g}, {domain.high:g}]: say scale=255")
         self.maps = isinstance(self.task, Mask)
         self.shape: tuple[int, ...] = ()
         self.class_names: list[str] = []
@@ -131,12 +142,19 @@ class OnnxVictim(DifferentiableVictim):
             return None, f"its output {self.output.name} holds maps from class to probability: convert the model with zipmap=False"
         inner, output = self.inner(tuple(self._example().shape[1:])), self.output.name
         with contextlib.suppress(LoadError):
-            return import_onnx(self.content, shape=inner, dtype=self.kind, runtime=self.runtime, thorough=False, maps=self.maps, output=output), ""
+            given = import_onnx(self.content, shape=inner, dtype=self.kind, runtime=self.runtime, thorough=False, maps=self.maps, output=output)
+            return self._one_by_one(given), ""
         try:
-            return differentiable(self.content, self.name, self.runtime, shape=inner, output=output, spread=self._spread()), ""
+            return self._one_by_one(differentiable(self.content, self.name, self.runtime, shape=inner, output=output, spread=self._spread())), ""
         except LoadError as error:
             log.info("%s provides no gradients: %s", self.name, error)
             return None, str(error)
+
+    def _one_by_one(self, found: Imported) -> Imported:
+        """A network that takes one input of the domain at a time; LoadError for one whose inputs are whole batches."""
+        if math.prod(found.input_shape) != math.prod(self._example().shape[1:]):
+            raise LoadError(f"{self.name} does not treat the inputs of a batch each by itself: export it for a batch of 1, or with an open batch size")
+        return found
 
     def _ends_in_sigmoid(self) -> bool:
         """Whether the output is a sigmoid, perhaps in another shape."""

@@ -28,6 +28,8 @@ def scores_in(output: Any, asked: str | int | None, name: str) -> Any:
         >>> scores_in({"loss": torch.tensor(0.3), "logits": torch.zeros(2, 10)}, None, "net").shape
         torch.Size([2, 10])
     """
+    while asked is None and isinstance(output, tuple | list) and len(output) == 1 and not isinstance(output[0], int | float):
+        output = output[0]
     if asked is None and not _several(output):
         return output
     found = dict(_parts(output))

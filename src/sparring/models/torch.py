@@ -68,6 +68,7 @@ class TorchVictim(DifferentiableVictim):
         self.exact = self.search == "plain"
         self.slack = SLACK if self.search == "fast" else math.inf
         self._copy: nn.Module | None = None
+        self._open = 0  # sessions
         self.rows = _fixed_rows(model) if isinstance(model, ExportedProgram) else None
         self._refuse_meta()
         first = next(self.module.parameters(), None)
@@ -94,7 +95,7 @@ class TorchVictim(DifferentiableVictim):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle, without the private copy, which is made again if needed."""
-        return {**self.__dict__, "_copy": None}
+        return {**self.__dict__, "_copy": None, "_open": 0}
 
     def _example(self) -> Tensor:
         shape = getattr(self.domain, "shape", None)
@@ -139,13 +140,23 @@ class TorchVictim(DifferentiableVictim):
             raise LoadError(f"{self.name} cannot take {self.domain}: {misfit(module, self.domain, error)}") from error
 
     def scores(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), self._as_deployed():
             return self._call(self.module, x.clone()).to(x.device)  # a model may write into its input
 
     def _search(self, x: Tensor) -> Tensor:
         if self.search != "plain" and self._copy is None:
             self._copy = prepare(self.module, self._example(), precision="bfloat16" if self.search == "bfloat16" else "exact")
-        return self._call(self.module if self._copy is None else self._copy, x.clone() if self.writes else x)
+        with self._as_deployed():
+            return self._call(self.module if self._copy is None else self._copy, x.clone() if self.writes else x)
+
+    @contextlib.contextmanager
+    def _as_deployed(self) -> Iterator[None]:
+        """Ask in evaluation mode, also outside a session, and leave modes and buffers as they were."""
+        if self._open or self.exported:
+            yield
+        else:
+            with evaluating(self.module):
+                yield
 
     @contextlib.contextmanager
     def session(self, seed: int = 0) -> Iterator[None]:
@@ -154,7 +165,11 @@ class TorchVictim(DifferentiableVictim):
                 yield
             return
         with frozen(self.module), evaluating(self.module), super().session(seed):
-            yield
+            self._open += 1
+            try:
+                yield
+            finally:
+                self._open -= 1
 
     @property
     def fingerprint(self) -> str:

@@ -91,10 +91,11 @@ class Classes(Task):
     def scores(self, output: Any, name: str) -> Tensor:
         """Return scores [n, classes]; one column (or none) is the score of class 1 against 0."""
         scores = output if isinstance(output, Tensor) else torch.as_tensor(output)
+        if scores.ndim not in (1, 2) or not scores.is_floating_point():
+            cure = "" if scores.is_floating_point() else "; where a function returns class numbers, say labels_only=True"
+            raise LoadError(f"{name} returned {scores.dtype} {tuple(scores.shape)}: scores must be floating point [n, classes]{cure}")
         if scores.ndim == 1:
             scores = scores[:, None]
-        if scores.ndim != 2 or not scores.is_floating_point():
-            raise LoadError(f"{name} returned {scores.dtype} {tuple(scores.shape)}: scores must be floating point [n, classes]")
         return torch.cat([torch.zeros_like(scores), scores], 1) if scores.shape[1] == 1 else scores
 
     def fitted(self, scores: Tensor, name: str) -> "Classes":
@@ -106,7 +107,10 @@ class Classes(Task):
         return label_of(scores)
 
     def answers_of(self, output: Any, name: str) -> Tensor:
-        return torch.as_tensor(output).to(torch.int64).reshape(-1)
+        answers = torch.as_tensor(output).to(torch.int64).reshape(-1)
+        if self.classes is not None and len(answers) and int(answers.max()) >= self.classes:
+            raise LoadError(f"{name} answered class {int(answers.max())}, but has {self.classes} classes, numbered from 0: correct classes=, or its answers")
+        return answers
 
     def answered(self, answer: Tensor) -> Tensor:
         return answer >= 0
