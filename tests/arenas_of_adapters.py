@@ -157,3 +157,27 @@ def embedding_text(name: str) -> Arena:
 
     x = Strings.of(SENTENCES)
     return Arena(name, as_victim(model, Text(), name=name), x, _labels(own, x, 2), Threat(Words(0.34, SUBSTITUTES), Untargeted()), own, words_allow)
+
+
+@arena("hugging-face", attacks=("greedy", "noise"), certifiers={})
+def hugging_face(name: str) -> Arena:
+    """A small BERT with a tokenizer of words; the user's own model is asked about one sentence at a time."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    words = sorted({*SUBSTITUTES, *(one for others in SUBSTITUTES.values() for one in others), "the", "was", "and", "with", "a"})
+    inner = Tokenizer(models.WordLevel({word: place for place, word in enumerate(["[PAD]", "[UNK]", *words])}, unk_token="[UNK]"))
+    inner.normalizer, inner.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16)
+    settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 16}
+    torch.manual_seed(3)
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(vocab_size=len(words) + 2, initializer_range=0.5, **settings)).eval()
+
+    def own(sentences) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.cat([model(**tokenizer([sentence], return_tensors="pt")).logits.argmax(1) for sentence in sentences])
+
+    x = Strings.of(SENTENCES)
+    return Arena(
+        name, as_victim((model, tokenizer), Text(), name=name), x, _labels(own, x, 2), Threat(Words(0.34, SUBSTITUTES), Untargeted()), own, words_allow
+    )

@@ -25,7 +25,7 @@ import numpy as np
 FORMAT = "sparring proof 1"
 EPS = 2.0**-52  # 2 u
 TINY = 1e-280  # more than all products that underflow can lose, by unit of what they are multiplied with
-LIMIT = 1 << 33  # bytes that a file may unpack to
+ROOM, RATIO = 1 << 28, 100  # bytes that a file may unpack to, or how many times its own
 BLOCK = 1 << 22  # numbers in one array of a block
 AFFINE = ("Linear", "Conv", "ConvTranspose", "Scale", "Reshape", "Select")
 
@@ -61,9 +61,10 @@ class File:
     """
 
     def __init__(self, path: str):
+        need(Path(path).is_file() or not Path(path).exists(), "it is a folder, a pipe or a device")
         self.zip = zipfile.ZipFile(path)
         sizes = {entry.filename: entry.file_size for entry in self.zip.infolist()}
-        need(len(sizes) == len(self.zip.infolist()) and sum(sizes.values()) <= LIMIT, f"an entry twice, or it unpacks to more than {LIMIT >> 30} GiB")
+        need(len(sizes) == len(self.zip.infolist()) and sum(sizes.values()) <= max(ROOM, RATIO * Path(path).stat().st_size), "an entry twice, or too large")
         self.header = json.loads(self.zip.read("header.json"))
         need(self.header["format"] == FORMAT, f"its format is {self.header['format']!r}, not {FORMAT!r}")
 
@@ -554,9 +555,8 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check a proof file. Exit code 0: verified, 1: rejected, 2: it cannot be read.")
     parser.add_argument("proof")
     parser.add_argument("--network", help="the ONNX file that it is about")
-    asked = parser.parse_args(given)
     try:
-        said, code = ["verified:", *check(asked.proof, asked.network)], 0
+        said, code = ["verified:", *check(*vars(parser.parse_args(given)).values())], 0
     except Exception as error:
         said, code = ([f"REJECTED: {error}"], 1) if isinstance(error, Rejected) else ([f"cannot be read: {type(error).__name__}: {error}"], 2)
     print("\n".join("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line) for line in said))  # names control no terminal

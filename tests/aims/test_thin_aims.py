@@ -349,7 +349,7 @@ def test_the_model_itself_is_a_perfect_copy(tmp_path):
         ({"aim": "membership", "model": "zoo:digits-plain"}, PlanError, "the training samples of digits-plain are not known"),
         ({"aim": "membership", "members": "train"}, PlanError, "add model="),
         ({"aim": "membership", "model": "zoo:digits-plain", "members": "trian"}, InputError, "neither a file nor a split"),
-        ({"aim": "membership", "model": "zoo:digits-plain", "members": "nowhere.txt"}, LoadError, "cannot be read"),
+        ({"aim": "membership", "model": "zoo:digits-plain", "members": "nowhere.txt"}, LoadError, "does not exist"),
         ({"aim": "membership", "model": "zoo:digits-plain", "members": "train", "split": "test"}, InputError, "0 are members"),
         ({"aim": "membership", "model": "zoo:digits-plain", "members": "train", "split": "train"}, InputError, "0 are not"),
         ({"aim": "extraction", "model": "zoo:digits-plain", "members": "train"}, PlanError, "does not apply to aim=extraction"),

@@ -120,12 +120,14 @@ def test_an_interrupted_evaluation(tmp_path):
 
 def test_a_shard_keeps_what_another_one_found(small, tmp_path):
     """Contradictions, warnings and the re-evaluation of one that ended before or while it ran."""
+    rate = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 8}
+    looked = {"plain": "unreliable", "clean": rate, "claimed": rate, "best_known": rate, "remedies": []}
     found = {"case": "c", "certificate": "n", "attack": "a", "ids": ["x"], "file": "f"}
 
     def write(event, details):
         if event == "batch" and not other.record.header["contradictions"]:
             other.record.header["contradictions"].append(found)
-            other.record.header["cases"][0]["reevaluation"] = {"verdict": "unreliable"}
+            other.record.header["cases"][0]["reevaluation"] = looked
             other.record.save_header()
 
     other = small(out=str(tmp_path), shard="1/3").run()
@@ -133,5 +135,5 @@ def test_a_shard_keeps_what_another_one_found(small, tmp_path):
     other.record.save_header()
     header = small(out=str(tmp_path), shard="2/3").run(listen=write).record.header
     assert (header["warnings"], header["contradictions"], header["status"]) == (["before"], [found], "contradicted")
-    assert header["cases"][0]["reevaluation"] == {"verdict": "unreliable"}
+    assert header["cases"][0]["reevaluation"] == looked
     assert small(out=str(tmp_path), shard="3/3").run().status == "contradicted"

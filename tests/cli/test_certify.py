@@ -94,11 +94,11 @@ def test_an_instance_that_cannot_be_used(spar, files):
     [
         ((), "spar certify takes"),
         (("absolute.onnx",), "spar certify takes"),
-        (("absolute.onnx", "none.vnnlib"), "none.vnnlib cannot be read"),
+        (("absolute.onnx", "none.vnnlib"), "none.vnnlib does not exist"),
         (("none.onnx", "safe.vnnlib"), "none.onnx does not exist"),
         (("safe.vnnlib", "absolute.onnx"), "safe.vnnlib"),
         (("--instances", "instances.csv"), "needs --out"),
-        (("--instances", "none.csv", "--out", "results.csv"), "none.csv cannot be read"),
+        (("--instances", "none.csv", "--out", "results.csv"), "none.csv does not exist"),
         (("--instances", "instances.csv", "--out", "results.csv", "--workers", "0"), "--workers"),
         (("absolute.onnx", "safe.vnnlib", "--timeout", "-1"), "positive number of seconds"),
         (("absolute.onnx", "safe.vnnlib", "--timeout", "soon"), "--timeout"),

@@ -447,7 +447,7 @@ SLIPS = {
     "run model=zoo:digits-plain data=digits thraet=x": "unknown plan key 'thraet': did you mean threat",
     "run take=many": "plan key 'take' = 'many': give a whole number",
     "run seed=-1": "plan key 'seed' = -1: give a whole number of at least 0",
-    "run none.yaml": "plan none.yaml cannot be read",
+    "run none.yaml": "plan none.yaml does not exist",
     "run eps=8": "unknown plan key 'eps'",
     "doctor zoo:digits-plain dtaa=digits": "unknown plan key 'dtaa'",
     "certify mdoel=x": "unknown plan key 'mdoel'",

@@ -13,9 +13,9 @@ from torch import nn
 import sparring as sp
 from sparring.core.errors import LoadError
 from sparring.graph.builder import Unsupported
-from sparring.graph.from_onnx import start
 from sparring.graph.onnx_functions import FUNCTIONS
 from sparring.graph.onnx_module import Step, differentiable
+from sparring.graph.onnx_session import Session
 
 OTHERWISE = {"test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners"}
 """Cases in which onnxruntime, with whose answers ours must agree, differs from the reference implementation."""
@@ -148,4 +148,4 @@ def test_unknown_operators_are_named(tmp_path):
     onnx.save(helper.make_model(helper.make_graph([node], "det", *ends), opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     content = path.read_bytes()
     with pytest.raises(LoadError, match=r"operator Det \(node y, 1 of 1\) is not supported"):
-        differentiable(content, "det.onnx", start(content, "det.onnx"))
+        differentiable(content, "det.onnx", Session(content, "det.onnx"))

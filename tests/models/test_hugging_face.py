@@ -149,3 +149,30 @@ def test_folders_without_safe_weights_are_refused(pair, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "unheard of"}')
     with pytest.raises(LoadError, match="cannot be read as a classifier of text inputs by transformers"):
         load_model(str(tmp_path), sp.Data.of(TEXTS, [0, 1, 2, 0], sp.text()))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("num_hidden_layers", 10**9, "num_hidden_layers=1,000,000,000, the limit is 256"),
+        ("vocab_size", 10**12, "vocab_size=1,000,000,000,000, the limit is"),
+        ("hidden_size", 2**22, "describes .* weights, the files hold"),
+        ("num_hidden_layers", 2, "lacks the weights of 16 tensors, such as bert.encoder.layer.1"),
+        ("id2label", {"0": "a", "1": "b"}, "lacks the weights of 2 tensors, such as|ignore_mismatched_sizes|size mismatch"),
+        ("auto_map", {"AutoModelForSequenceClassification": "code.Model"}, None),
+    ],
+)
+def test_configurations_that_do_not_belong_to_the_weights(pair, tmp_path, key, value, said):
+    """And no code beside them is run."""
+    for part in pair:
+        part.save_pretrained(tmp_path)
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'CANARY')!r}, 'w')\nclass Model: pass\n")
+    held = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**held, key: value}))
+    data = sp.Data.of(TEXTS, [0, 1, 2, 0], sp.text())
+    if said is None:
+        assert load_model(str(tmp_path), data).classes == 3
+    else:
+        with pytest.raises(LoadError, match=said):
+            load_model(str(tmp_path), data)
+    assert not (tmp_path / "CANARY").exists()

@@ -97,7 +97,7 @@ def test_killed_and_resumed_it_gives_the_same_record(moment, here, whole, tmp_pa
     with killer(PLAN, here) as kill:
         kill(tmp_path, rng.randint(1, most - 2))
     (folder,) = tmp_path.iterdir()
-    assert Record.open(folder).header["status"] == "running"
+    assert Record.open(folder).header["status"] == "interrupted"
     run = Plan.of({**PLAN, "out": str(tmp_path)}).run()
     assert (run.status, run.record.header["resumed"]) == ("done", 1)
     assert_same(run, whole)

@@ -233,7 +233,7 @@ class Threshold(nn.Module):
         scores = torch.cat([x - 0.5, 0.5 - x], 1)
         return {
             "plain": scores, "out": {"out": scores, "aux": scores[:, :1]}, "one": 0.5 - x, "flat": (0.5 - x)[:, 0], "small": scores[..., ::2, ::2],
-            "other": {"masks": scores}, "argmax": scores.argmax(1), "pooled": scores.mean((2, 3)), "three": scores.repeat(1, 2, 1, 1)[:, :3],
+            "other": {"masks": scores, "edges": scores}, "argmax": scores.argmax(1), "pooled": scores.mean((2, 3)), "three": scores.repeat(1, 2, 1, 1)[:, :3],
         }[self.form]  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def test_a_torch_module_answers_masks(form):
 @pytest.mark.parametrize(
     ("form", "task", "words"),
     [
-        ("other", mask(2), 'dictionary with masks: give the scores under "out"'),
+        ("other", mask(2), "several outputs that may hold scores, 'masks'"),
         ("argmax", mask(2), "give the logits and not their argmax"),
         ("pooled", mask(2), r"\(2, 2\): scores must be floating point \[n, classes, height, width\]"),
         ("three", mask(2), "3 scores per pixel, but the task has 2 classes"),

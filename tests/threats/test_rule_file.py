@@ -59,7 +59,7 @@ WRONG = {
     "no columns": ("radius: 1\ncolumns: {}", LoadError, "columns is {}"),
     "twice": ("radius: 1\ncolumns:\n  age: {reach: 1}\n  age: {reach: 2}", LoadError, "the key 'age' is given twice"),
     "list": ("- 1", LoadError, "expected keys and values .*got list"),
-    "empty": ("", LoadError, "got NoneType"),
+    "empty": ("", LoadError, "is empty"),
     "yaml": ("radius: [", LoadError, "not valid YAML"),
     "code": ("radius: !!python/object/apply:os.getcwd []\ncolumns: {age: {}}", LoadError, "not valid YAML: could not determine a constructor"),
 }
@@ -75,7 +75,7 @@ def test_wrong_files_say_what_to_do(case, tmp_path):
 def test_names_and_paths_that_are_not_there(tmp_path):
     with pytest.raises(UnknownName, match="did you mean breast-cancer"):
         read_rules("brest-cancer")
-    with pytest.raises(LoadError, match="do not exist"):
+    with pytest.raises(LoadError, match="does not exist"):
         read_rules(tmp_path / "no.yaml")
     with pytest.raises(LoadError, match="cannot be read"):
         read_rules(tmp_path)

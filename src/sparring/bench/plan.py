@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sparring.core import documents
 from sparring.core.arguments import said, shown
+from sparring.core.documents import parse_yaml
 from sparring.core.errors import LoadError, PlanError, UnknownName
 from sparring.core.events import Listener
 from sparring.core.expression import numbers_of, split_list, unquoted
+from sparring.core.files import is_there, read_file
 from sparring.core.foreign import ours
 from sparring.core.registry import everything, find
 
@@ -137,12 +139,7 @@ class Plan(BaseModel):
         Without a file it is the embedded default.
         """
         file = Path(path) if path is not None else Path(__file__).parent / "default.yaml"
-        try:
-            content = yaml.safe_load(file.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise LoadError(f"plan {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        except yaml.YAMLError as error:
-            raise LoadError(f"plan {file} is not YAML: {' '.join(str(error).split())}") from error
+        content = parse_yaml(read_file(file, f"plan {file}", most=documents.BYTES), f"plan {file}")
         if not isinstance(content, dict):
             raise LoadError(f"plan {file} must hold keys and values, got {type(content).__name__}")
         return cls.of({**content, **(changes or {})})
@@ -184,10 +181,10 @@ class Plan(BaseModel):
         """Return the settings with which to run the plan."""
         from sparring.aims.case import Settings
 
-        numbers = self.shard.split("/")
-        if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
-            raise PlanError(f"shard={self.shard!r}: write k/n, 1/4 for the first of four parts")
-        return Settings(self.seed, self.batch, self.cascade, self.points, (int(numbers[0]) - 1, int(numbers[1])), self.self_check)
+        read = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.shard)
+        if read is None:
+            raise PlanError(f"shard={shown(self.shard)}: write k/n, 1/4 for the first of four parts")
+        return Settings(self.seed, self.batch, self.cascade, self.points, (int(read[1]) - 1, int(read[2])), self.self_check)
 
     def resolved(self) -> dict[str, Any]:
         """Return the plan with its defaults filled in and its set named by version.
@@ -237,7 +234,7 @@ def meaning(key: str) -> str:
 
 def _listed(name: str, written: str) -> list[str]:
     """Return the items of a list that is written with commas; a file whose path has commas is one of them."""
-    if name in ("model", "source") and Path(written).expanduser().exists():
+    if name in ("model", "source") and is_there(written):
         return [written]
     items = split_list(written)
     if name != "threat" or len(items) < 2:
@@ -246,7 +243,7 @@ def _listed(name: str, written: str) -> list[str]:
     threats: list[str] = []
     for item in items:
         joined = [f"{threats[-1]}{comma}{item}" for comma in (",", ", ")] if threats and re.split(r"[\s(]", item)[0] not in known else []
-        whole = next((one for one in joined if Path(one.partition(" ")[2]).expanduser().exists()), None)
+        whole = next((one for one in joined if is_there(one.partition(" ")[2])), None)
         if whole is None:
             threats.append(item)
         else:  # the item was the rest of a path

@@ -18,6 +18,7 @@ from sparring.cli.process import stop_on_signals, tame_threads
 from sparring.cli.terminal import Visibly, echo
 from sparring.core.errors import PluginWarning, SparringError, ThreatWarning
 from sparring.core.visible import visible
+from sparring.models.user_folder import kept, leave_path
 
 app = typer.Typer(
     name="spar",
@@ -73,7 +74,13 @@ def main() -> None:
     stopped = stop_on_signals()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Visibly())
-    sys.path.insert(0, os.getcwd())  # factories such as mypackage.models:make are looked for here, as `python -m` does
+    leave_path()
+    with kept():
+        sys.exit(_ran(stopped))
+
+
+def _ran(stopped: list[str]) -> int:
+    """Run the command of `sys.argv`, and return the exit code; stopped: names of signals that came meanwhile."""
     try:
         if os.environ.get("_SPAR_COMPLETE") == "complete_bash" and "COMP_WORDS" in os.environ:
             in_bash(lambda: app(sys.argv[1:], prog_name="spar", complete_var="_SPAR_COMPLETE"))
@@ -104,7 +111,7 @@ def main() -> None:
     if code == INTERRUPTED:
         _say(f"{f'stopped by {stopped[0]}' if stopped else 'interrupted'}: the record is valid; run the same command again to continue")
         code = SparringError.exit_code if stopped else code
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _say(sentence: str) -> None:

@@ -1,10 +1,10 @@
 """Plan keys on the command line: key=value, --key value or --key=value."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from sparring.core.errors import PlanError
+from sparring.core.errors import LoadError, PlanError
+from sparring.core.files import is_there
 
 
 def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
@@ -39,15 +39,15 @@ def read_words(words: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
 
 def is_setting(word: str) -> bool:
     """Return whether a word of a command is key=value or an option; a file that exists is none."""
-    return word.startswith("-") or ("=" in word and word.split("=", 1)[0].isidentifier() and not Path(word).exists())
+    return word.startswith("-") or ("=" in word and word.split("=", 1)[0].isidentifier() and not is_there(word))
 
 
 def _plain(value: str) -> Any:
     """Numbers, true, false, none and [lists] as such; everything else stays a string."""
-    import yaml
+    from sparring.core.documents import parse_yaml
 
     try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError:
+        read = parse_yaml(value, "the value")
+    except LoadError:
         return value
     return read if read is None or isinstance(read, bool | int | float | list) else value

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sparring.core.errors import PlanError, PluginWarning, SparringError, UnknownName
 from sparring.core.expression import WORDS, parse
+from sparring.core.files import is_there
 
 Thing = TypeVar("Thing")
 
@@ -154,10 +155,12 @@ def read_thing(kind: str, written: str, maker: str = "") -> Any:
 def _with_paths_quoted(written: str) -> str:
     """Return `rules my folder/rules.yaml` with quotes around the path with blanks, if there is such a file."""
     words = WORDS.findall(written)
+    if len(words) > 100:  # no path: all parts of it would be looked for
+        return written
     for start in range(1, len(words) - 1):
         for end in range(len(words), start + 1, -1):
             path = " ".join(words[start:end])
-            if '"' not in path and Path(path).expanduser().exists():
+            if '"' not in path and is_there(path):
                 return " ".join([*words[:start], f'"{path}"', *words[end:]])
     return written
 

@@ -27,6 +27,8 @@ EXTRA = ("ids", "licence", "source")
 """Further fields that `Data.of` passes on."""
 
 DOMAINS = "describe the inputs with domain=sp.image(28, 28), sp.table(frame) or sp.text()"
+MOST_SAMPLES = 5_000_000
+"""Samples that data may have, each with an id: four times ImageNet, and more than any attack gets through."""
 
 SHOWN = 20
 """Classes that a notebook shows."""
@@ -82,6 +84,7 @@ class Data:
             x = self.domain.check(self.x)
             if len(x) == 0:
                 raise InputError("there are no samples: give at least one")
+            refuse_many(len(x), "the data")
             y = task.check(self.y, len(x))
             task = task.measured(y)
         except UsageError as error:
@@ -328,3 +331,9 @@ def _ids(given: Any, count: int, name: str) -> list[str]:
         twice = next(one for one, times in Counter(ids).items() if times > 1)
         raise InputError(f"{name}: the sample id {twice!r} occurs twice: give every sample its own")
     return ids
+
+
+def refuse_many(count: int, where: str) -> None:
+    """Raise InputError for more samples than data may have; asked before they are read."""
+    if count > MOST_SAMPLES:
+        raise InputError(f"{where} has {count:,} samples, the limit is {MOST_SAMPLES:,}: give a part of them")

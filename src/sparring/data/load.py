@@ -9,11 +9,15 @@ from typing import Any
 from sparring.core.arguments import shown
 from sparring.core.errors import InputError, LoadError, UnknownName
 from sparring.core.expression import split_list, unquoted
+from sparring.core.files import is_there, path_of
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import ask_tolerantly, everything, read_thing
 from sparring.core.task import Task
 from sparring.data.dataset import Data
 from sparring.data.readers.reader import Options, Reader
+
+LONGEST = 255
+"""Characters that the name of a file may have."""
 
 
 @in_our_words
@@ -74,7 +78,7 @@ def _loaded(source: str | os.PathLike[str], options: Options) -> Data:
         return _answering(sets[source](options.split or "test"), options.task)
     if not os.fspath(source):
         raise LoadError(f"the source of the data is an empty name: give a path or one of {', '.join(sets)}")
-    path = Path(source).expanduser()
+    path = path_of(source)
     reader = _reader_of(path, sets, isinstance(source, str))
     options.check(reader.takes, reader.files)
     return reader.read(path, options)
@@ -99,7 +103,9 @@ def _answering(data: Data, task: Task | None) -> Data:
 
 
 def _reader_of(path: Path, sets: dict[str, object], named: bool) -> Reader:
-    if not path.exists() and "*" not in path.name:
+    if "*" not in path.name and not is_there(path):
+        if len(path.name) > LONGEST:
+            raise LoadError(f"{path.name[:60]!r}... is no path and no data set: give a shorter name")
         if named and not path.suffix and len(path.parts) == 1:
             raise UnknownName("data set (and no such path)", path.name, sets)
         beside = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []

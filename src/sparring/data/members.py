@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from sparring.core.errors import InputError, LoadError, SparringError
+from sparring.core.errors import InputError, SparringError
+from sparring.core.files import decoded, is_there, path_of, read_file
 from sparring.core.task import Task
 from sparring.data.load import load
 
 
 def is_list(written: str) -> bool:
     """Return whether members are written as a file of ids, not as the name of a split."""
-    return Path(written).expanduser().suffix != "" or Path(written).expanduser().exists()
+    return Path(written).suffix != "" or is_there(written)
 
 
 def read_members(written: str, source: str, *, target: str | None = None, deployed: str | None = None, task: Task | str | None = None) -> frozenset[str]:
@@ -33,11 +34,9 @@ def read_members(written: str, source: str, *, target: str | None = None, deploy
             raise InputError(
                 f"members={written!r} is neither a file nor a split of {source} ({error}): give a text file with one id a line, or a split such as train"
             ) from error
-    path = Path(written).expanduser()
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"members={written!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    path = path_of(written)
+    where = f"members={written!r}"
+    lines = decoded(read_file(path, where), where).splitlines()
     found = frozenset(line.strip() for line in lines if line.strip())
     if not found:
         raise InputError(f"members={written!r} lists no id: write the id of one training sample a line")

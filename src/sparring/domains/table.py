@@ -1,6 +1,7 @@
 """Table rows: float64 [n, columns], each column a real number, a whole number or a category."""
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,6 +16,9 @@ from sparring.core.domain import Domain
 from sparring.core.errors import InputError, PlanError
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import register
+
+MOST_COLUMNS = 30_000
+"""Columns that a table may have: measurements of genes, the widest tables of the field, have some twenty thousand."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ class Table(Domain):
         names = [column.name for column in self.columns]
         if not names:
             raise PlanError("the table has no columns: give names, Columns or a data frame, such as sp.table(['age', 'height'])")
-        if twice := {name for name in names if names.count(name) > 1}:
+        refuse_wide(len(names), "the table")
+        if twice := {name for name, times in Counter(names).items() if times > 1}:
             raise PlanError(f"several columns of the table are named {', '.join(sorted(twice))}: give each column a name of its own")
 
     @property
@@ -242,8 +247,15 @@ def table(columns: Sequence[Column | str] | pd.DataFrame) -> Table:
         'table rows of 2 columns (2 real)'
     """
     if isinstance(columns, pd.DataFrame):
+        refuse_wide(columns.shape[1], "the table")
         return Table(tuple(_infer(str(name), columns[name]) for name in columns.columns))
     return Table(tuple(column if isinstance(column, Column) else Column(column) for column in columns))
+
+
+def refuse_wide(count: int, where: str) -> None:
+    """Raise PlanError for more columns than a table may have; asked before they are read."""
+    if count > MOST_COLUMNS:
+        raise PlanError(f"{where} has {count:,} columns, the limit is {MOST_COLUMNS:,}: choose the columns that matter")
 
 
 def _infer(name: str, values: pd.Series) -> Column:

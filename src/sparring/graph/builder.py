@@ -30,6 +30,9 @@ from sparring.graph.operators import (
 from sparring.graph.places import padded
 from sparring.graph.simplify import simplify
 
+MOST_NUMBERS = 1 << 27
+"""Numbers that a value may have per input; a map of a large segmentation network has a quarter."""
+
 
 class Unsupported(LoadError):
     """Report a network with a part that cannot be bounded."""
@@ -239,6 +242,12 @@ class Builder:
             return list(shape)
         return [shape[0] // self.rows, *shape[1:]]
 
+    @staticmethod
+    def check_room(shape: Sequence[int]) -> None:
+        """Raise Unsupported for a value of more numbers per input than fit."""
+        if math.prod(shape) > MOST_NUMBERS:
+            raise Unsupported(f"{written(shape)} are more numbers per input than {MOST_NUMBERS:,}")
+
     def pick(self, edge: Edge, how: Callable[[Tensor], Tensor]) -> Edge:
         """Return the edge with its numbers moved, repeated or left out as `how` does with places.
 
@@ -256,6 +265,7 @@ class Builder:
         """Return the edge repeated to this shape."""
         if edge.shape == shape:
             return edge
+        self.check_room(shape)
         return self.pick(edge, lambda places: places.expand(shape))
 
     def pad(self, edge: Edge, margins: Sequence[tuple[int, int]], value: float = 0.0) -> Edge:
@@ -264,6 +274,7 @@ class Builder:
             raise Unsupported(f"{len(margins)} margins for {written(edge.shape)}")
         if not any(map(any, margins)):
             return edge
+        self.check_room([side + max(0, before) + max(0, after) for side, (before, after) in zip(edge.shape, margins, strict=True)])
         out = self.pick(edge, lambda places: padded(places, margins))
         if value:
             filled = padded(torch.zeros(edge.shape, dtype=torch.int64), margins) < 0
@@ -278,6 +289,7 @@ class Builder:
         axis %= len(edges[0].shape)
         shape = list(edges[0].shape)
         shape[axis] = sum(edge.shape[axis] for edge in edges)
+        self.check_room(shape)
         if any(edge.shape[:axis] + edge.shape[axis + 1 :] != edges[0].shape[:axis] + edges[0].shape[axis + 1 :] for edge in edges):
             raise Unsupported(f"{', '.join(written(edge.shape) for edge in edges)} cannot be concatenated along axis {axis}")
         dropped = len(edges[0].shape) - len(natural(tuple(shape))) if axis else 0

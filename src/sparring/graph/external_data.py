@@ -1,10 +1,11 @@
 """Weights that an ONNX file keeps in files beside it, as torch writes them, put into its content."""
 
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sparring.core.errors import LoadError
+from sparring.core.files import is_there
+from sparring.graph.onnx_session import tensors
 
 LARGEST = 2**31 - 1
 """Bytes that a network may have: protobuf, in which ONNX files are written, holds no more in one message."""
@@ -33,7 +34,7 @@ def with_external_data(content: bytes, path: Path) -> bytes:
         proto = onnx.load_from_string(content)
     except DecodeError:
         return content  # who reads it says what is wrong
-    outside = [one for one in _tensors(proto.graph) if one.data_location == onnx.TensorProto.EXTERNAL]
+    outside = [one for one in tensors(proto) if one.data_location == onnx.TensorProto.EXTERNAL]
     if not outside:
         return content
     room = LARGEST - len(content)
@@ -46,20 +47,6 @@ def with_external_data(content: bytes, path: Path) -> bytes:
     return proto.SerializeToString()
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """All constants of a graph, those of its attributes and inner graphs included."""
-    waiting = [graph]
-    while waiting:
-        one = waiting.pop()
-        yield from one.initializer
-        for sparse in one.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        for node in one.node:
-            for attribute in node.attribute:
-                yield from (attribute.t, *attribute.tensors)
-                waiting += [attribute.g, *attribute.graphs] if attribute.g.node or attribute.graphs else []
-
-
 def _read(tensor: Any, path: Path, room: int) -> bytes:
     """The bytes of one tensor from its file."""
     entries = {one.key: one.value for one in tensor.external_data}
@@ -68,10 +55,12 @@ def _read(tensor: Any, path: Path, room: int) -> bytes:
     if not location or written.is_absolute() or ".." in written.parts or ":" in location:
         raise LoadError(f"{said} is kept in {location[:80]!r}, outside the folder of the network: save the network again")
     file = path.parent / written
+    if not is_there(file):
+        raise LoadError(f"{said} is kept in {location[:80]!r}, which does not exist: copy it beside the network")
     if file.is_symlink() or not file.resolve().is_relative_to(path.parent.resolve()):
         raise LoadError(f"{said} is kept in {location[:80]!r}, which leads out of the folder of the network: copy the file there")
     if not file.is_file():
-        raise LoadError(f"{said} is kept in {location[:80]!r}, which does not exist: copy it beside the network")
+        raise LoadError(f"{said} is kept in {location[:80]!r}, which is no file: copy it beside the network")
     try:
         start, size = int(entries.get("offset") or 0), file.stat().st_size
         length = int(entries["length"]) if entries.get("length") else size - start

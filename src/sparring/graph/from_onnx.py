@@ -1,6 +1,5 @@
 """ONNX files as networks, read from their protobuf."""
 
-import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,19 +9,21 @@ import torch
 from torch import Tensor
 
 from sparring.core.errors import LoadError
+from sparring.core.files import read_file, unpacked
 from sparring.graph.agreement import SPREADS, check_agreement
 from sparring.graph.builder import Builder, Built, Edge, Unsupported, Value
 from sparring.graph.external_data import with_external_data
 from sparring.graph.network import Network
 from sparring.graph.onnx_operators import READERS, Call
+from sparring.graph.onnx_session import MEMORY, Session, parse
 from sparring.graph.operators import Shape
 
 TOLERANCE = 1e-4
 """How far the network may be from onnxruntime in float32, as a share of the largest answer."""
 
 
-FLOATING = ("tensor(float)", "tensor(double)", "tensor(float16)")
-WHOLE = ("tensor(uint8)",)
+TYPES = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tensor(float16)": torch.float16}
+WHOLE = {"tensor(uint8)": torch.uint8}
 
 
 class Source(NamedTuple):
@@ -52,19 +53,19 @@ def from_onnx(model: str | Path | bytes, *, shape: Shape | None = None, dtype: t
 
 
 def import_onnx(
-    model: str | Path | bytes, *, shape: Shape | None = None, dtype: torch.dtype = torch.float64, runtime: Any = None, thorough: bool = True,
+    model: str | Path | bytes, *, shape: Shape | None = None, dtype: torch.dtype = torch.float64, runtime: Session | None = None, thorough: bool = True,
     maps: bool = False, output: str | None = None,
 ) -> Built:  # fmt: skip
     """Read an ONNX file as `from_onnx` does, and return also what was omitted at the end.
 
-    runtime: an onnxruntime session of the same file, if there is one.
+    runtime: a session of the same file, if there is one.
     thorough: compare on all ranges of inputs, not on the first only.
     maps: the output may have more axes than [n, k]; it is flattened to one row per input.
     output: the name of the output to read, where the file has several; the others are left out.
     """
     name = "the ONNX network" if isinstance(model, bytes) else Path(model).name
     content = read_content(model)
-    runtime = runtime or start(content, name)
+    runtime = runtime or Session(content, name)
     proto = parse(content, name)
     refused: list[LoadError] = []
     for source in sources(proto, runtime, name, shape, output):
@@ -72,13 +73,16 @@ def import_onnx(
             return _import(proto, source, runtime, name, dtype, SPREADS if thorough else SPREADS[:1], maps)
         except LoadError as error:
             refused.append(error)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            refused.append(Unsupported(f"{name} cannot be read as a network ({type(error).__name__}: {str(error)[:200]}): export it again"))
     raise refused[0]
 
 
-def _import(proto: Any, source: Source, runtime: Any, name: str, dtype: torch.dtype, spreads: Sequence[tuple[float, float]], maps: bool) -> Built:
+def _import(proto: Any, source: Source, runtime: Session, name: str, dtype: torch.dtype, spreads: Sequence[tuple[float, float]], maps: bool) -> Built:
+    ask(runtime, source, torch.zeros(1, *source.shape, dtype=TYPES[source.kind]))  # within limits, before anything is computed here
     with torch.no_grad():
         built = _build(proto, source, name, dtype, maps)
-    kind = {"tensor(double)": torch.float64, "tensor(float16)": torch.float16}.get(source.kind, torch.float32)
+    kind = TYPES[source.kind]
     tolerance = 0.02 if kind == torch.float16 else TOLERANCE
     check_agreement(built, lambda x: ask(runtime, source, x), tolerance=tolerance, name=name, dtype=kind, spreads=spreads)
     return built
@@ -86,57 +90,14 @@ def _import(proto: Any, source: Source, runtime: Any, name: str, dtype: torch.dt
 
 def read_content(model: str | Path | bytes) -> bytes:
     """Return the bytes of the file, unpacked, with the weights that it keeps in files beside it."""
-    if isinstance(model, bytes):
-        content = model
-    else:
-        path = Path(model)
-        if not path.is_file():
-            raise LoadError(f"{path} does not exist")
-        content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is a damaged gzip file ({error}): copy it again") from error
+    where = "the file" if isinstance(model, bytes) else str(model)
+    content = unpacked(model if isinstance(model, bytes) else read_file(Path(model)), where)
     if not content:
-        raise LoadError(f"{'the file' if isinstance(model, bytes) else model} is empty: give an ONNX file")
+        raise LoadError(f"{where} is empty: give an ONNX file")
     return content if isinstance(model, bytes) else with_external_data(content, Path(model))
 
 
-def start(content: bytes, name: str) -> Any:
-    """Return an onnxruntime session on the processor."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise LoadError("ONNX files need onnxruntime: pip install 'sparring[onnx]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no base class
-        raise LoadError(f"{name} is not an ONNX network that onnxruntime can read: {str(error).splitlines()[0]}") from error
-
-
-def parse(content: bytes, name: str) -> Any:
-    """Return the file as onnx.ModelProto."""
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise LoadError("reading ONNX files needs onnx: pip install 'sparring[onnx]'") from error
-    try:
-        proto = onnx.load_from_string(content)
-    except DecodeError as error:
-        raise LoadError(f"{name} is not an ONNX file: {error}") from error
-    if not proto.graph.node:
-        raise LoadError(f"{name} has no operators: export the network again")
-    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in proto.graph.initializer):
-        raise LoadError(f"{name} keeps its weights in other files: save it as one file")
-    return proto
-
-
-def sources(proto: Any, runtime: Any, name: str, shape: Shape | None, output: str | None = None, *, whole: bool = False) -> list[Source]:
+def sources(proto: Any, runtime: Session, name: str, shape: Shape | None, output: str | None = None, *, whole: bool = False) -> list[Source]:
     """Return the possible meanings of the first axis of the input, the likeliest first.
 
     whole: whether the input may hold whole numbers.
@@ -148,7 +109,7 @@ def sources(proto: Any, runtime: Any, name: str, shape: Shape | None, output: st
         if len(names) != 1:
             raise Unsupported(f"{name} has {len(names)} {what} ({', '.join(names)}): one is supported")
     taken = next(one for one in runtime.get_inputs() if one.name == inputs[0])
-    if taken.type not in (*FLOATING, *(WHOLE if whole else ())):
+    if taken.type not in {**TYPES, **(WHOLE if whole else {})}:
         raise Unsupported(f"{name} takes {taken.type}: floating point tensors are supported")
     sides = [side if isinstance(side, int) and side > 0 else None for side in taken.shape]
     first_out = next((one.shape or [None])[0] for one in runtime.get_outputs() if one.name == outputs[0])
@@ -178,7 +139,7 @@ def _build(proto: Any, source: Source, name: str, dtype: torch.dtype, maps: bool
     opset = next((one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")), 1)
     values: dict[str, Value | None] = {one.name: _tensor(numpy_helper.to_array(one)) for one in proto.graph.initializer}
     values |= {source.input: builder.input, "": None}
-    total, needed = len(proto.graph.node), needed_nodes(proto, source.output)
+    total, needed, held = len(proto.graph.node), needed_nodes(proto, source.output), 0
     for place, node in enumerate(proto.graph.node, 1):
         if place - 1 not in needed:
             continue
@@ -192,7 +153,10 @@ def _build(proto: Any, source: Source, name: str, dtype: torch.dtype, maps: bool
         if node.op_type == "Shape" and isinstance(inputs[0], Edge):
             found: Any = torch.tensor(inputs[0].shape)[slice(settings.get("start", 0), settings.get("end"))]
         elif not any(isinstance(each, Edge) for each in inputs):
-            found = _folded(proto, node, inputs, where)
+            found = folded(proto, node, inputs, where)
+            held += sum(value.numel() * value.element_size() for value in found)
+            if held > MEMORY:
+                raise Unsupported(f"its constants take more than {MEMORY:,} bytes ({where}): export it with its constants folded")
         elif node.op_type not in READERS:
             raise Unsupported(f"operator {node.op_type} ({where}) has no bound: supported are {', '.join(sorted(READERS))}")
         else:
@@ -230,35 +194,32 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def _folded(proto: Any, node: Any, inputs: list[Any], where: str) -> list[Tensor]:
-    """The outputs of a node whose inputs are all constant, by onnx's criterion evaluator."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
+def folded(proto: Any, node: Any, inputs: list[Any], where: str) -> list[Tensor]:
+    """Return the outputs of a node of constants, by onnxruntime within its limits."""
+    from onnx import helper, numpy_helper
 
     feeds = {key: value.numpy() for key, value in zip(node.input, inputs, strict=True) if key}
+    known = [numpy_helper.from_array(feeds.pop(key), key) for key in node.input[1:2] if key in feeds and key != node.input[0]]  # a divisor must be known
     taken = [helper.make_tensor_value_info(key, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape) for key, value in feeds.items()]
     given = [helper.make_empty_tensor_value_info(each) for each in node.output if each]
     try:
-        model = helper.make_model(helper.make_graph([node], "constant", taken, given), opset_imports=proto.opset_import, ir_version=proto.ir_version)
-        return [_tensor(np.asarray(value)) for value in ReferenceEvaluator(model).run(None, feeds)]
-    except Exception as error:  # whatever the criterion implementation of the operator raises
-        raise Unsupported(f"constant operator {node.op_type} ({where}) cannot be computed: {str(error).splitlines()[0]}") from error
+        model = helper.make_model(helper.make_graph([node], "constant", taken, given, known), opset_imports=proto.opset_import, ir_version=proto.ir_version)
+        return [_tensor(np.asarray(value)) for value in Session(model.SerializeToString(), "it").run(None, feeds)]
+    except LoadError as error:
+        raise Unsupported(f"constant operator {node.op_type} ({where}) cannot be computed: {error}") from error
 
 
-def ask(runtime: Any, source: Source, x: Tensor) -> Tensor:
+def ask(runtime: Session, source: Source, x: Tensor) -> Tensor:
     """Return onnxruntime's answers [n, ...], in pieces of the batch size that the file fixes."""
     return torch.cat(list(_answers(runtime, source, x.numpy())))
 
 
-def _answers(runtime: Any, source: Source, x: np.ndarray) -> Iterator[Tensor]:
+def _answers(runtime: Session, source: Source, x: np.ndarray) -> Iterator[Tensor]:
     size = (source.rows or len(x)) if source.batched else 1
     for start_at in range(0, len(x), size):
         part = x[start_at : start_at + size]
         full = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)]) if len(part) < size else part
-        try:
-            answer = np.asarray(runtime.run([source.output], {source.input: full if source.batched else full[0]})[0])
-        except Exception as error:  # onnxruntime's errors share no base class
-            raise LoadError(f"onnxruntime cannot answer an input {full.shape}: {str(error).splitlines()[0]}") from error
+        answer = np.asarray(runtime.run([source.output], {source.input: full if source.batched else full[0]})[0])
         if not source.batched or size == 1:
             yield torch.from_numpy(answer.reshape(1, -1).copy())
         else:

@@ -10,8 +10,9 @@ import sparring.graph.onnx_moves  # noqa: F401  (enters its operators)
 from sparring.core.errors import LoadError
 from sparring.graph.agreement import SPREADS, agree
 from sparring.graph.builder import Unsupported
-from sparring.graph.from_onnx import TOLERANCE, Source, ask, needed_nodes, parse, sources
+from sparring.graph.from_onnx import TOLERANCE, TYPES, WHOLE, Source, ask, folded, needed_nodes, sources
 from sparring.graph.onnx_functions import FUNCTIONS, Application
+from sparring.graph.onnx_session import MEMORY, Session, parse
 from sparring.graph.operators import Shape
 
 
@@ -68,8 +69,12 @@ class OnnxFunction:
 
     def _run(self, x: Tensor) -> Tensor:
         values: dict[str, Tensor | None] = {**self._constants, self.source.input: x, "": None}
+        held = 0
         for step in self._steps:
             step.run(values)
+            held += sum(value.numel() * value.element_size() for name in step.outputs if (value := values.get(name)) is not None)
+            if held > MEMORY * max(1, len(x)):
+                raise Unsupported(f"an input takes more than {MEMORY:,} bytes up to {step.operator} ({step.where})")
         output = values[self.source.output]
         if output is None:
             raise Unsupported("the output is never computed")
@@ -85,9 +90,9 @@ def _read(proto: Any, source: Source, name: str, dtype: torch.dtype) -> tuple[di
         return array.to(dtype) if array.dtype in (torch.float16, torch.float32, torch.float64) else array
 
     opset = next((one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")), 1)
-    constants: dict[str, Tensor | None] = {one.name: tensor(one) for one in proto.graph.initializer}
-    constants[""] = None
+    constants: dict[str, Tensor] = {one.name: tensor(one) for one in proto.graph.initializer}
     steps: list[Step] = []
+    held = 0
     moving, total, needed = {source.input}, len(proto.graph.node), needed_nodes(proto, source.output)
     for place, node in enumerate(proto.graph.node):
         if place not in needed:
@@ -95,7 +100,7 @@ def _read(proto: Any, source: Source, name: str, dtype: torch.dtype) -> tuple[di
         where = f"node {node.name or node.output[0]}, {place + 1} of {total}"
         if node.domain not in ("", "ai.onnx") or node.op_type not in FUNCTIONS:
             raise Unsupported(f"operator {node.domain + '.' if node.domain else ''}{node.op_type} ({where}) is not supported")
-        if missing := [each for each in node.input if each not in constants and each not in moving]:
+        if missing := [each for each in node.input if each and each not in constants and each not in moving]:
             raise LoadError(f"{name}: {node.op_type} ({where}) takes {missing[0]}, which is neither a weight nor computed before")
         settings = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         settings = {key: tensor(value) if isinstance(value, TensorProto) else value for key, value in settings.items()}
@@ -106,19 +111,23 @@ def _read(proto: Any, source: Source, name: str, dtype: torch.dtype) -> tuple[di
             steps.append(step)
             moving |= set(node.output)
         else:
-            step.run(constants)
-    return {key: value for key, value in constants.items() if value is not None}, steps
+            found = folded(proto, node, [constants[each] if each else None for each in node.input], where)
+            held += sum(value.numel() * value.element_size() for value in found)
+            if held > MEMORY:
+                raise Unsupported(f"its constants take more than {MEMORY:,} bytes ({where}): export it with its constants folded")
+            constants |= {key: value.to(dtype) if value.is_floating_point() else value for key, value in zip(node.output, found, strict=False)}
+    return constants, steps
 
 
 def differentiable(
-    content: bytes, name: str, runtime: Any, *, shape: Shape | None = None, output: str | None = None, spread: tuple[float, float] = SPREADS[0]
+    content: bytes, name: str, runtime: Session, *, shape: Shape | None = None, output: str | None = None, spread: tuple[float, float] = SPREADS[0]
 ) -> OnnxFunction:
     """Return an ONNX file as a function of torch that agrees with onnxruntime.
 
     Args:
         content: The bytes of the file.
         name: For messages.
-        runtime: An onnxruntime session of it.
+        runtime: The same file in onnxruntime.
         shape: Of one input without the batch, where the file leaves it open.
         output: The name of the output, where the file has several.
         spread: Middle and half width of the range from which the inputs of the comparison are drawn.
@@ -137,11 +146,12 @@ def differentiable(
     raise refused[0]
 
 
-def _checked(proto: Any, source: Source, runtime: Any, name: str, spread: tuple[float, float]) -> OnnxFunction:
-    dtype = torch.float64 if source.kind == "tensor(double)" else torch.float32
+def _checked(proto: Any, source: Source, runtime: Session, name: str, spread: tuple[float, float]) -> OnnxFunction:
+    kind = {**TYPES, **WHOLE}[source.kind]
+    ask(runtime, source, torch.zeros(1, *source.shape, dtype=kind))  # within limits, before anything is computed here
+    dtype = torch.float64 if kind == torch.float64 else torch.float32
     with torch.no_grad():
         found = OnnxFunction(proto, source, name, dtype)
-    kind = {"tensor(double)": torch.float64, "tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}.get(source.kind, torch.float32)
     agree(
         lambda x: found.answer(x.to(dtype)).flatten(1),
         lambda x: ask(runtime, source, x),

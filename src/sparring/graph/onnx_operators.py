@@ -232,6 +232,7 @@ def _gather(call: Call) -> Value:
     if index is None:
         raise Unsupported("its index is missing")
     axis = call.settings.get("axis", 0) % len(edge.shape)
+    call.builder.check_room([*edge.shape[:axis], *index.shape, *edge.shape[axis + 1 :]])
     where = torch.where(index < 0, index + edge.shape[axis], index).long()
 
     def gather(places: Tensor) -> Tensor:
@@ -261,6 +262,7 @@ def _expand(call: Call) -> Value:
 @reads("Tile")
 def _tile(call: Call) -> Value:
     repeats = call.numbers(1, "repeats") or []
+    call.builder.check_room([*call.edge().shape, *repeats])
     return call.builder.pick(call.edge(), lambda places: places.repeat(*repeats))
 
 
@@ -283,6 +285,8 @@ def _pad(call: Call) -> Value:
         return call.builder.pad(edge, margins, call.settings.get("value", 0.0) if value is None else float(value))
     if mode not in ("reflect", "edge"):
         raise Unsupported(f"mode {mode} is not supported")
+
+    call.builder.check_room([side + max(0, before) + max(0, after) for side, (before, after) in zip(edge.shape, margins, strict=True)])
 
     def around(places: Tensor) -> Tensor:
         for axis, (before, after) in enumerate(margins):

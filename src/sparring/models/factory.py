@@ -1,11 +1,9 @@
 """Models made by the user's code: package.module:factory."""
 
-import contextlib
 import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,16 +12,17 @@ from torch import nn
 
 from sparring.core.errors import LoadError, SparringError, UnknownName
 from sparring.core.victim import Victim
+from sparring.models.user_folder import on_path
 
 
 def made_by(module_name: str, factory_name: str) -> Any:
-    """Import the module, with the current folder on the path, and call the factory.
+    """Import the module, with the current folder last on the path, and call the factory.
 
     A name that stands for a torch module, a fitted estimator or a Victim is taken as it is. LoadError or
     UnknownName for what cannot be imported, is not there, needs arguments or fails.
     """
     where = f"{module_name}:{factory_name}"
-    with _current_folder():
+    with on_path():
         module = _imported(module_name)
         if not hasattr(module, factory_name):
             known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
@@ -49,7 +48,9 @@ def made_by(module_name: str, factory_name: str) -> Any:
 
 def _imported(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        _refuse_hidden(name.partition(".")[0])
+        return module
     except ModuleNotFoundError as error:
         missing = error.name or name
         if name != missing and not name.startswith(missing + "."):
@@ -63,6 +64,14 @@ def _imported(name: str) -> ModuleType:
         raise LoadError(f"importing {name} failed: {type(error).__name__}: {error}") from error
     except SystemExit as error:
         raise LoadError(f"importing {name} ended the program: move its script code under if __name__ == '__main__'") from error
+
+
+def _refuse_hidden(name: str) -> None:
+    """LoadError where a module of the current folder has the name of a library, which was imported instead."""
+    own = next((path for path in (Path(f"{name}.py"), Path(name) / "__init__.py") if path.is_file()), None)
+    found = getattr(sys.modules.get(name), "__file__", None)
+    if own is not None and (found is None or not Path(found).resolve().samefile(own)):
+        raise LoadError(f"{own} has the name of a library ({found or 'a part of Python'}), which was imported instead: rename it")
 
 
 def _modules() -> list[str]:
@@ -81,16 +90,3 @@ def _needed(factory: Any) -> list[str]:
         return []
     free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [one.name for one in parameters if one.default is one.empty and one.kind not in free]
-
-
-@contextlib.contextmanager
-def _current_folder() -> Iterator[None]:
-    """The current folder first on the import path, as it is for `python -m`."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(here)

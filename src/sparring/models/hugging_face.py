@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sparring.core.documents import parse_json
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
 from sparring.core.evaluating import evaluating, frozen
+from sparring.core.files import read_file
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.core.victim import Objective, Victim
@@ -25,6 +28,9 @@ from sparring.tasks.classes import Classes
 
 ROWS = 64
 """Sentences per pass."""
+
+LAYERS, LARGEST, SMALL = 256, 1 << 24, 1 << 20
+"""Layers and other numbers that a configuration may have, twice those of the largest models and more; weights that need not be in the files."""
 
 PREPARED = "preprocessor_config.json"
 """The file in which processors of images keep their normalisation."""
@@ -185,10 +191,17 @@ def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     shown = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
+    kind = getattr(transformers, kinds[domain.kind])
+    _refuse_huge_numbers(path)
     try:
-        model = getattr(transformers, kinds[domain.kind]).from_pretrained(str(path), use_safetensors=True, **local)
+        _refuse_other_sizes(path, kind, transformers.AutoConfig.from_pretrained(str(path), **local))
+        model, found = kind.from_pretrained(str(path), use_safetensors=True, output_loading_info=True, **local)
+        if lacking := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
+            raise LoadError(f"{path} lacks the weights of {len(lacking)} tensors, such as {lacking[0]}, which would be random: save the trained classifier")
         if domain.kind == "text":
             return (model.eval(), transformers.AutoTokenizer.from_pretrained(str(path), **local)), {}
+    except LoadError:
+        raise
     except Exception as error:  # transformers raises anything
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LoadError(f"{path} cannot be read as a classifier of {domain.kind} inputs by transformers {transformers.__version__}: {said}") from error
@@ -198,16 +211,39 @@ def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
     return model.eval(), _normalisation(path, domain)
 
 
+def _refuse_huge_numbers(path: Path) -> None:
+    """Refuse a configuration whose numbers no model has, before a model of that size is begun."""
+    held = parse_json(read_file(path / "config.json"), str(path / "config.json"))
+    for name, value in held.items() if isinstance(held, dict) else ():
+        most = LAYERS if "layers" in name else LARGEST
+        if isinstance(value, int) and value > most:
+            raise LoadError(f"{path}/config.json has {name}={value:,}, the limit is {most:,}: save the model again, or build it in a factory")
+
+
+def _refuse_other_sizes(path: Path, kind: Any, config: Any) -> None:
+    """Refuse a configuration of a larger model than the one whose weights are there."""
+    from safetensors import safe_open
+
+    held = 0
+    for file in path.glob("*.safetensors"):
+        with safe_open(str(file), framework="pt") as tensors:
+            held += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118  (no mapping)
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in kind.from_config(config).parameters())
+    if wanted > 2 * held + SMALL:
+        raise LoadError(f"{path}/config.json describes {wanted:,} weights, the files hold {held:,}: they belong to another model")
+
+
 def _normalisation(path: Path, domain: Domain) -> dict[str, Any]:
     """The normalisation that a processor of images wrote beside the model, for images whose values begin at 0."""
     file = path / PREPARED
     if not file.is_file() or not isinstance(domain, Image):
         return {}
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
+        held = parse_json(read_file(file), str(file))
         normalised = {"mean": held["image_mean"], "std": held["image_std"]} if held.get("do_normalize") else {}
         factor = float(held.get("rescale_factor", 1 / 255)) if held.get("do_rescale", True) else 1.0
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LoadError(f"{file} does not say how images are normalised ({type(error).__name__}: {error}): give mean= and std=, or mend the file") from error
     scale = factor * 255 / (domain.high - domain.low)  # the factor is for whole numbers from 0 to 255
     return {**normalised, **({} if scale == 1 else {"scale": scale})}

@@ -11,6 +11,7 @@ from torch import nn
 from sparring.core.arguments import shown
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, LoadError, UnknownName
+from sparring.core.files import is_there, path_of
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import everything, find
 from sparring.core.victim import Victim
@@ -88,9 +89,11 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
         return _wrapped(endpoint, str(endpoint), data, settings)
     suffix = Path(ref).suffix.lower()
     if suffix in FILES:
-        path = Path(ref).expanduser()
+        path = path_of(ref)
+        if not is_there(path):
+            raise LoadError(f"{str(path)[:300]} does not exist")
         if not path.is_file():
-            raise LoadError(f"{path} does not exist" if not path.exists() else f"{path} is a folder, not a file")
+            raise LoadError(f"{path} is a folder, a pipe or a device, not a file")
         return _wrapped(FILES[suffix](path), path.stem, data, settings)
     _refuse_file(ref, suffix)
     if is_folder(folder := Path(ref).expanduser()):

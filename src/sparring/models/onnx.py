@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,9 +17,10 @@ from sparring.core.errors import AccessError, LoadError
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.domains.image import Image
-from sparring.graph.builder import Built
-from sparring.graph.from_onnx import import_onnx, read_content, start
+from sparring.graph.builder import MOST_NUMBERS, Built
+from sparring.graph.from_onnx import import_onnx, read_content
 from sparring.graph.onnx_module import OnnxFunction, differentiable
+from sparring.graph.onnx_session import Session, TooLarge
 from sparring.models.adapter import adapter
 from sparring.models.differentiate import DifferentiableVictim
 from sparring.models.normalisation import Layout, Normalisation, Numbers, layout_of
@@ -75,7 +77,7 @@ class OnnxVictim(DifferentiableVictim):
     ):  # fmt: skip
         path, self.task = Path(model), task or Classes()
         self.content = read_content(path)
-        self.runtime = start(self.content, str(path))
+        self.runtime = Session(self.content, str(path))
         inputs = self.runtime.get_inputs()
         if len(inputs) != 1:
             raise LoadError(f"{path} has {len(inputs)} inputs ({', '.join(one.name for one in inputs)}): give a network with one input")
@@ -88,6 +90,9 @@ class OnnxVictim(DifferentiableVictim):
         self.output = _chosen(self.runtime.get_outputs(), output, str(path))
         rows = self.input.shape[0] if self.input.shape else None
         self.rows = rows if isinstance(rows, int) else None
+        if (self.rows or 1) * math.prod(getattr(domain, "shape", ())) > MOST_NUMBERS:
+            raise LoadError(f"{path} takes batches of {self.rows:,} inputs, which do not fit into the memory: export it with an open batch size")
+        self.most = sys.maxsize
         self.order = _order(self.input.shape[1:], domain, layout_of(layout, domain), self.name)
         self.kind = torch.float64 if self.type == np.dtype("f8") else torch.float32
         self.normalisation = (found := Normalisation.of(domain, mean=mean, std=std, scale=scale)) and found.to(self.kind)
@@ -163,8 +168,18 @@ class OnnxVictim(DifferentiableVictim):
     def _answers(self, x: Batch) -> np.ndarray:
         """What the file returns for inputs of the domain, [n, ...]."""
         fed = self._fed(x)
-        size = self.rows or max(1, len(fed))
-        return np.concatenate([self._ask(fed[start : start + size], size) for start in range(0, len(fed), size)])
+        answers, start = [], 0
+        while start < len(fed):
+            size = self.rows or min(self.most, len(fed) - start)
+            try:
+                answers.append(self._ask(fed[start : start + size], size))
+            except TooLarge:
+                if size == 1 or self.rows:
+                    raise
+                self.most = size // 2
+                continue
+            start += size
+        return np.concatenate(answers)
 
     def _fed(self, x: Batch) -> np.ndarray:
         """Inputs of the domain as the file takes them."""
@@ -203,10 +218,7 @@ class OnnxVictim(DifferentiableVictim):
     def _ask(self, fed: np.ndarray, size: int) -> np.ndarray:
         missing = size - len(fed) if self.rows else 0
         full = np.concatenate([fed, np.repeat(fed[:1], missing, axis=0)]) if missing else fed
-        try:
-            (given,) = self.runtime.run([self.output.name], {self.input.name: full})
-        except Exception as error:  # onnxruntime's errors share no base class
-            raise LoadError(f"{self.name} cannot take {self.domain}: {str(error).splitlines()[0]}") from error
+        (given,) = self.runtime.run([self.output.name], {self.input.name: full})
         answer = self._of_maps(given) if self.output.holds == "maps" else np.asarray(given)
         alone = len(full) == 1 and answer.ndim == 3 and len(answer) > 1  # the file has no axis for the batch
         inner = answer.shape if alone else answer.shape[1:]

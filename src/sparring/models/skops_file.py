@@ -1,11 +1,14 @@
 """Scikit-learn models in .skops files, of types known to be harmless."""
 
+import io
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from sparring.core.errors import LoadError
+from sparring.core.files import check_members, read_file
+from sparring.models.native_arrays import check_arrays
 
 TRUSTED = frozenset(
     {
@@ -17,6 +20,7 @@ TRUSTED = frozenset(
         "sklearn.gaussian_process.kernels.ConstantKernel",
         "sklearn.gaussian_process.kernels.Product",
         "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.utils._bunch.Bunch",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     }
 )
@@ -31,17 +35,22 @@ def read_skops(path: Path) -> Any:
     """
     import skops.io
 
+    content = read_file(path)
     try:
-        found = skops.io.get_untrusted_types(file=path)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            check_members(archive, len(content), str(path))
+        found = skops.io.get_untrusted_types(data=content)
         if strange := sorted(set(found) - TRUSTED):
             cure = "if you trust the file, load it in your own factory, package.module:factory"
             raise LoadError(f"{path} holds types that may run code when opened: {', '.join(strange)}: {cure}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # skops warns of other scikit-learn versions; the record names ours
-            return skops.io.load(path, trusted=found)
+            model = skops.io.loads(content, trusted=found)
+        check_arrays(model, str(path))
+        return model
     except LoadError:
         raise
     except zipfile.BadZipFile as error:
         raise LoadError(f"{path} is not a valid skops file: write it with skops.io.dump(model, ...)") from error
     except Exception as error:  # skops and the foreign objects raise anything
-        raise LoadError(f"{path} cannot be read by skops: {type(error).__name__}: {error}") from error
+        raise LoadError(f"{path} cannot be read by skops: {type(error).__name__}: {str(error)[:300]}") from error

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.core.errors import LoadError
+from sparring.core.files import is_there, path_of
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts keep the state dict."""
@@ -24,15 +25,17 @@ def put_weights(model: Any, weights: str | Path | None, where: str) -> Any:
         return model
     if not isinstance(model, nn.Module):
         raise LoadError(f"{where} made a {type(model).__name__}: weights={str(weights)!r} can only be loaded into a torch module")
-    path = Path(weights).expanduser()
+    path = path_of(weights)
     _fit(model, read_weights(path), path, type(model).__name__)
     return model
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Name -> tensor. LoadError for a missing or broken file, and for one that needs unpickling."""
-    if not path.is_file():
+    if not is_there(path):
         raise LoadError(f"weights {path} do not exist")
+    if not path.is_file():
+        raise LoadError(f"weights {path} are no file: give a .safetensors or .pth file")
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         try:
@@ -47,14 +50,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise LoadError(
             f"weights {path} are damaged or hold more than tensors, which could run code: save them with torch.save(net.state_dict(), ...)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise LoadError(f"weights {path} are not a valid torch file ({str(error).splitlines()[0]}): save them again") from error
+    except (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise LoadError(f"weights {path} are not a valid torch file ({(str(error).splitlines() or [type(error).__name__])[0]}): save them again") from error
     for key in NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         seen = f"a dictionary of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise LoadError(f"weights {path} hold {seen}, not a state dict: save it with torch.save(net.state_dict(), ...)")
+    odd = next((name for name, value in content.items() if not isinstance(name, str) or value.layout != torch.strided or value.is_meta), None)
+    if odd is not None:
+        raise LoadError(f"weights {path} hold {str(odd)[:80]!r}, which is no plain tensor under a name: save dense tensors, as net.state_dict() gives them")
     return content
 
 
@@ -68,7 +74,10 @@ def _fit(model: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> N
         parallel = unexpected and all(key.startswith("module.") for key in state)
         cure = "they were saved from a DataParallel wrapper: save net.module.state_dict()" if parallel else "build the network as it was when they were saved"
         raise LoadError(f"weights {path} do not fit {name}: {'; '.join(faults)}: {cure}")
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise LoadError(f"weights {path} do not fit {name}: {str(error).splitlines()[-1].strip()[:300]}") from error
 
 
 def _some(keys: list[str], most: int = 5) -> str:

@@ -13,6 +13,9 @@ from sparring.core.goal import Criterion
 from sparring.core.registry import register
 from sparring.core.task import Task
 
+MOST_CLASSES = 1 << 20
+"""Classes that a data set may have: the largest of the field, of faces, have less than a million, and every class has a name in memory."""
+
 
 class ClassCriterion(NamedTuple):
     """Represent the success of leaving a class, or of reaching one.
@@ -125,11 +128,15 @@ class Classes(Task):
             raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot){several}")
         if len(labels) != count:
             raise InputError(f"{len(labels)} labels for {count} samples: give one class per sample")
+        if labels.is_floating_point() and count and not bool((labels.abs() < 2.0**63).all()):
+            raise InputError(f"labels must be whole numbers of at most 64 bits, got {labels[~(labels.abs() < 2.0**63)][:3].tolist()}: number classes from 0 on")
         whole = labels.to(torch.int64)
         if labels.is_complex() or not bool((whole == labels).all()):
             raise InputError(f"labels must be whole numbers, got {labels.dtype} such as {labels[whole != labels][:3].tolist()}: number classes from 0 on")
         if count and int(whole.min()) < 0:
             raise InputError(f"labels must be at least 0, got {int(whole.min())}: number the classes from 0 on")
+        if count and self.classes is None and int(whole.max()) >= MOST_CLASSES:
+            raise InputError(f"labels reach {int(whole.max())}, the limit is {MOST_CLASSES:,} classes: number the classes from 0 on, without gaps")
         if count and self.classes is not None and int(whole.max()) >= self.classes:
             least, most = int(whole.min()), int(whole.max())
             raise InputError(f"labels lie in [{least}, {most}] but the classes are 0 to {self.classes - 1}: correct the labels or that number")

@@ -1,15 +1,15 @@
 """Rule files for table rows: YAML, packaged or written by the user."""
 
 import os
-from collections.abc import Hashable
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sparring.core import documents
+from sparring.core.documents import parse_yaml
 from sparring.core.errors import LoadError, UnknownName
+from sparring.core.files import is_there, path_of, read_file
 
 PACKAGED = files("sparring.threats") / "rule_files"
 """The folder of the packaged rule files."""
@@ -74,41 +74,20 @@ def read_rule_file(name_or_path: str | os.PathLike[str]) -> RuleFile:
     something wrong, UnknownName for an unknown name or key.
     """
     packaged = {one.name.removesuffix(".yaml"): one for one in PACKAGED.iterdir() if one.name.endswith(".yaml")}
-    path = Path(name_or_path).expanduser()
+    path = path_of(name_or_path)
+    written: str | bytes
     if isinstance(name_or_path, str) and name_or_path in packaged:
         written, where = packaged[name_or_path].read_text("utf-8"), f"packaged rules {name_or_path}"
-    elif not path.exists() and not path.suffix and len(path.parts) == 1:
+    elif not is_there(path) and not path.suffix and len(path.parts) == 1:
         raise UnknownName("rules (and no such path)", str(name_or_path), packaged)
     else:
-        written, where = _read(path), f"rules {path}"
+        where = f"rule file {path}"
+        written = read_file(path, where, most=documents.BYTES)
     return _validated(_parsed(written, where), where)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError as error:
-        raise LoadError(f"rules {path} do not exist: check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"rules {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML loader that refuses repeated keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.value[place][0].start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _parsed(written: str, where: str) -> dict[str, Any]:
-    try:
-        content = yaml.load(written, _Loader)
-    except (yaml.YAMLError, TypeError) as error:
-        raise LoadError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+def _parsed(written: str | bytes, where: str) -> dict[str, Any]:
+    content = parse_yaml(written, where)
     if not isinstance(content, dict):
         raise LoadError(f"{where}: expected keys and values ({', '.join(RuleFile.model_fields)}), got {type(content).__name__}")
     return content

@@ -1,6 +1,5 @@
 """Word edits: replace words by listed substitutes, at most a given share of the sentence."""
 
-import gzip
 import json
 import os
 from collections.abc import Mapping
@@ -11,8 +10,10 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
+from sparring.core.documents import parse_json
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError, NeedsError, PlanError
+from sparring.core.files import read_file, unpacked
 from sparring.core.registry import register
 from sparring.core.rng import Rng, number_of
 from sparring.core.space import Region, Space, check_radius
@@ -142,13 +143,8 @@ def _share(old: str, new: str) -> float:
 def read_neighbours(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     """Return a neighbour table from JSON (word -> list of words), plain or gzipped."""
     file = Path(path)
-    try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        table = json.loads(content)
-    except FileNotFoundError as error:
-        raise LoadError(f"neighbour table {file} does not exist: check the path") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise LoadError(f"neighbour table {file} cannot be read ({error}): write it as JSON, an object from words to lists of words") from error
+    where = f"neighbour table {file}"
+    table = parse_json(unpacked(read_file(file, where), where), where)
     if not isinstance(table, dict) or not all(isinstance(others, list) for others in table.values()):
         raise LoadError(f'neighbour table {file} is no JSON object from words to lists of words: write it like {{"good": ["fine", "nice"]}}')
     return {str(word).lower(): tuple(str(one) for one in others if one) for word, others in table.items() if others}

@@ -18,7 +18,8 @@ from sparring.certification.networks.proof.form import ReluLeaf, ReluProof
 from sparring.certification.networks.proof.sample import SampleProof
 from sparring.certification.networks.query import Query
 from sparring.certification.proof.file import write_proof
-from sparring.graph.from_onnx import import_onnx, start
+from sparring.graph.from_onnx import import_onnx
+from sparring.graph.onnx_session import Session
 from sparring_check import check_network
 
 
@@ -73,7 +74,7 @@ def pooled(path):
 def proof_of(source, path):
     """A file that holds its network; what it proves is of no matter here."""
     content = source.read_bytes()
-    network = import_onnx(content, runtime=start(content, source.name)).network
+    network = import_onnx(content, runtime=Session(content, source.name)).network
     point = torch.zeros(1, *network.input_shape, dtype=torch.float64)
     asked = Query.robustness(network, InputSet(point, point), torch.tensor([0]))
     write_proof(path, [SampleProof(asked, ReluProof((ReluLeaf(0, np.eye(2)[0]),)))], source)

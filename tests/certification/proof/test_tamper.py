@@ -748,8 +748,8 @@ def test_files_that_are_no_proofs(tmp_path, folder, monkeypatch, capsys):
         file.writestr("header.json", json.dumps(header))
     assert check_proof.main([str(path)]) == 1
     pack(path, header, {**arrays, "zeros": np.zeros(1 << 20)})  # small when packed
-    monkeypatch.setattr(check_proof, "LIMIT", 1 << 22)
+    monkeypatch.setattr(check_proof, "ROOM", 1 << 22)
     assert path.stat().st_size < 1 << 16
     capsys.readouterr()
     assert check_proof.main([str(path)]) == 1
-    assert "unpacks to more than" in capsys.readouterr().out
+    assert "too large" in capsys.readouterr().out

@@ -233,7 +233,7 @@ def test_misfits_say_why(iris):
         certify(sp.victim(model, domain), x, y, Linf(0.1))
     named = Table((Column("c", "category", levels=("a", "b")),))
     with pytest.raises(NeedsError, match="whole numbers"):
-        certify(TreeVictim(read_dump([stump(-1.0, 1.0)], 1), named), [[0.0]], [0], Linf(0.1))
+        certify(TreeVictim(read_dump([{"nodeid": 0, "leaf": 1.0}], 1), named), [[0.0]], [0], Linf(0.1))
 
 
 @pytest.mark.shared

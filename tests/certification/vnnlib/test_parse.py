@@ -294,7 +294,7 @@ def test_wrong_files(tmp_path):
     half.write_bytes(gzip.compress(HEAD.encode())[:-9])
     binary = tmp_path / "binary.vnnlib"
     binary.write_bytes(b"\xff\xfe\x00(")
-    for path, message in ((tmp_path / "none.vnnlib", "No such file"), (tmp_path, "cannot be read"), (half, "damaged gzip"), (binary, "byte 0")):
+    for path, message in ((tmp_path / "none.vnnlib", "does not exist"), (tmp_path, "is a folder"), (half, "truncated gzip"), (binary, "byte 0")):
         with pytest.raises(LoadError, match=message):
             read_property(path)
 

@@ -23,7 +23,8 @@ from sparring.certification.vnnlib.parse import read_property
 from sparring.certification.vnnlib.property import TOLERANCE, Case, Property
 from sparring.core.errors import InputError
 from sparring.graph.builder import Unsupported
-from sparring.graph.from_onnx import import_onnx, read_content, start
+from sparring.graph.from_onnx import import_onnx, read_content
+from sparring.graph.onnx_session import Session
 
 KEPT = 16
 """Networks and properties that are kept for the next instance."""
@@ -156,7 +157,7 @@ def _stamp(path: str) -> tuple[int, int]:
 @lru_cache(KEPT)
 def _network(path: str, stamp: tuple[int, int]) -> Deployed:
     content = read_content(path)
-    runtime = start(content, Path(path).name)
+    runtime = Session(content, Path(path).name)
     built = import_onnx(content, runtime=runtime)
     if built.head:
         raise Unsupported(f"{path} ends in {built.head}, whose outputs cannot be bounded: remove the last operator")

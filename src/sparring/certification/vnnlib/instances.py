@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sparring.core.errors import LoadError, SparringError
+from sparring.core.files import decoded, read_file
 
 if TYPE_CHECKING:
     from sparring.certification.vnnlib.instance import InstanceAnswer
@@ -62,11 +63,12 @@ def read_instances(path: str | Path) -> list[Instance]:
     Raises:
         LoadError: Names the line that cannot be read.
     """
+    text = decoded(read_file(Path(path)), str(path))
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            lines = [(number, [word.strip() for word in line]) for number, line in enumerate(csv.reader(file), 1) if any(word.strip() for word in line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LoadError(f"{path} cannot be read: {error}") from error
+        rows = enumerate(csv.reader(text.splitlines(keepends=True)), 1)
+        lines = [(number, [word.strip() for word in line]) for number, line in rows if any(word.strip() for word in line)]
+    except csv.Error as error:
+        raise LoadError(f"{path} is not a list of instances ({error}): write lines network.onnx,property.vnnlib,seconds") from error
     if not lines:
         raise LoadError(f"{path} has no instances: write lines network.onnx,property.vnnlib,seconds")
     return [_instance(path, number, words) for number, words in lines]
@@ -90,7 +92,7 @@ def read_results(path: str | Path) -> list[Row]:
     """
     if not Path(path).exists():
         return []
-    text = Path(path).read_text(encoding="utf-8")
+    text = decoded(read_file(Path(path)), str(path)) if Path(path).stat().st_size else ""
     lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     if lines and tuple(lines[0]) not in (COLUMNS, EARLIER):
         raise LoadError(f"{path} is not a table of results ({','.join(COLUMNS)}): write to another file")

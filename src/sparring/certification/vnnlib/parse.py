@@ -1,8 +1,6 @@
 """Parses VNN-LIB files: properties of networks in the syntax of SMT-LIB."""
 
-import gzip
 import re
-import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
@@ -27,6 +25,7 @@ from sparring.certification.vnnlib.formula import (
 )
 from sparring.certification.vnnlib.property import Case, Clause, Property
 from sparring.core.errors import InputError, LoadError, UsageError
+from sparring.core.files import decoded, read_file, unpacked
 
 __all__ = ["Case", "Clause", "Property", "parse_property", "read_property", "read_text"]
 
@@ -54,16 +53,7 @@ def read_property(path: str | Path) -> Property:
 
 def read_text(path: str | Path) -> str:
     """Return the text of a file that may be packed by gzip."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise LoadError(f"{path} is a damaged gzip file ({error}): copy it again") from error
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{path} is not text: byte {error.start} is not UTF-8") from error
+    return decoded(unpacked(read_file(Path(path)), str(path)), str(path))
 
 
 def parse_property(text: str, name: str = "property") -> Property:

@@ -1,8 +1,6 @@
 """Reads bytes, text and classes from files, with errors that name the file."""
 
 import codecs
-import gzip
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from sparring.core.errors import InputError, LoadError, UnknownName
+from sparring.core.files import GZIP, read_file, unpacked
+from sparring.tasks.classes import MOST_CLASSES
 
 GAPS = 10
 """Numbers of classes up to so many times the count of classes that a file holds may be their numbers; a file may lack some classes."""
@@ -26,25 +26,14 @@ def stem_of(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content, decompressed if the name ends in .gz.
+    """Return the content, decompressed where it is gzipped.
 
-    LoadError for a missing, truncated or empty file.
+    LoadError for a missing, truncated, empty or special file, and for one that unpacks to too much.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
-    except FileNotFoundError as error:
-        raise LoadError(f"{path} does not exist: check the path") from error
-    except EOFError as error:
-        raise LoadError(f"{path} is a truncated gzip file ({path.stat().st_size} bytes): copy it again") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise LoadError(f"{path} is not a valid gzip file ({error}): copy it again, or remove .gz from the name if it is not compressed") from error
-    except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror or error}: check the path and its permissions") from error
-    if not content:
-        raise LoadError(f"{path} is empty: copy it again")
-    return content
+    content = read_file(path)
+    if path.suffix.lower() == ".gz" and content[:2] != GZIP:
+        raise LoadError(f"{path} is not a valid gzip file: copy it again, or remove .gz from the name if it is not compressed")
+    return unpacked(content, str(path))
 
 
 def read_text(path: Path, encoding: str | None) -> str:
@@ -93,8 +82,12 @@ def number_classes(values: Any, where: str) -> tuple[np.ndarray, list[str]]:
         if not np.isfinite(array).all() or (array != np.round(array)).any():
             wrong = array[~np.isfinite(array) | (array != np.round(array))]
             raise InputError(f"{where} holds {wrong[0]:g}, not a class: give the column with the classes, target=...")
+        if len(array) and np.abs(array).max() >= 2.0**63:
+            raise InputError(f"{where} holds {array[np.abs(array).argmax()]:g}, not a class: give the column with the classes, target=...")
         array = array.astype(np.int64)
     names, numbers = np.unique(array if array.dtype.kind in "iub" else array.astype(str), return_inverse=True)
+    if len(names) > MOST_CLASSES:
+        raise InputError(f"{where} holds {len(names):,} classes, the limit is {MOST_CLASSES:,}: give the column with the classes, target=...")
     if len(array) > 40 and len(names) > len(array) / 2:
         seen = f"{len(names)} different values in {len(array)} rows, such as {str(names[0])!r}"
         raise InputError(f"{where} holds {seen}: give the column with the classes, target=...")

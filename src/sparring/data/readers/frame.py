@@ -4,20 +4,25 @@ import csv
 import io
 import itertools
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyarrow import types
 
 from sparring.core.errors import InputError, LoadError, UnknownName
 from sparring.core.expression import split_list, unquoted
+from sparring.core.files import allowed
 from sparring.core.task import Task
-from sparring.data.dataset import Data
+from sparring.data.dataset import Data, refuse_many
 from sparring.data.readers.content import number_classes, read_bytes, read_text, stem_of, suffix_of
 from sparring.data.readers.reader import Options, reader
 from sparring.data.readers.sentences import LABELS, TEXTS, from_columns
-from sparring.domains.table import table
+from sparring.domains.table import refuse_wide, table
 from sparring.domains.text import text
 from sparring.tasks.labels import Labels
 from sparring.tasks.values import Values
@@ -36,6 +41,9 @@ MISSING_MARKS = {"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "missi
 
 FOREIGN = re.compile(r"[-+]?(\d+,\d+|\d{1,3}([.,' \u00a0]\d{3})+([.,]\d+)?)")
 """Numbers with a decimal comma or with marks between thousands."""
+
+PLAIN = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string, types.is_decimal, types.is_temporal, types.is_null)
+"""Types of Arrow that a column of a table may have."""
 
 SUFFIXES = {".csv": "CSV", ".parquet": "Parquet", ".pq": "Parquet"}
 
@@ -158,15 +166,17 @@ def targets_of(columns: list[str], asked: str | None, task: Task | None, where: 
 
 def _csv(path: Path, options: Options) -> pd.DataFrame:
     content = read_text(path, options.encoding)
-    line = next((line for line in content.splitlines() if line.strip()), "")
+    refuse_many(content.count("\n"), str(path))
+    line = next((line for line in _lines(content) if line.strip()), "")
     mark = max(",;\t", key=line.count)
     try:
-        begin = list(itertools.islice((row for row in csv.reader(io.StringIO(content), delimiter=mark, skipinitialspace=True) if row), LOOKED_AT))
+        begin = list(itertools.islice((row for row in csv.reader(_lines(content), delimiter=mark, skipinitialspace=True) if row), LOOKED_AT))
     except csv.Error as error:
         raise LoadError(f"{path} is not a CSV file ({error}): write it again") from error
+    refuse_wide(max(map(len, begin), default=0), str(path))
     bare = not _has_header(begin, options.target)
     try:
-        rows = pd.read_csv(io.StringIO(content), sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
+        rows = pd.read_csv(io.BytesIO(content.encode("utf-8", "surrogatepass")), sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise LoadError(f"{path} is not a CSV file with the same columns in every line ({str(error).strip()}): fix that line") from error
     rows.columns = [f"column {place}" if bare else str(name).strip() for place, name in enumerate(rows.columns)]
@@ -175,6 +185,15 @@ def _csv(path: Path, options: Options) -> pd.DataFrame:
     for name in rows.columns:
         _refuse_numbers_as_words(rows[name], f"{path}: column {name!r}")
     return rows
+
+
+def _lines(content: str) -> Iterator[str]:
+    """The lines of a text with their ends, one after the other."""
+    start = 0
+    while start < len(content):
+        end = content.find("\n", start) + 1 or len(content)
+        yield content[start:end]
+        start = end
 
 
 def _has_header(begin: list[list[str]], target: str | None) -> bool:
@@ -194,11 +213,18 @@ def _has_header(begin: list[list[str]], target: str | None) -> bool:
 
 def _refuse_second_header(rows: pd.DataFrame, header: list[str], path: Path) -> None:
     """Refuse a name that two columns have, of which one would be renamed, and a header among the rows, as in files that were put together."""
-    if twice := [name for name in header if header.count(name) > 1]:
+    _refuse_same_names(header, path)
+    if len(header) != rows.shape[1]:
+        return
+    alike = np.flatnonzero(rows.iloc[:, 0].astype(str) == header[0])
+    again = next((int(row) for row in alike if [str(value) for value in rows.iloc[row]] == header), None)
+    if again is not None:
+        raise InputError(f"{path}: row {again} repeats the header: leave it out")
+
+
+def _refuse_same_names(names: list[str], path: Path) -> None:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise InputError(f"{path}: two columns are named {twice[0]!r}: give each column a name of its own")
-    again = (rows.astype(str).to_numpy() == np.array(header)[None]).all(1) if len(header) == rows.shape[1] else np.zeros(len(rows), dtype=bool)
-    if again.any():
-        raise InputError(f"{path}: row {int(again.argmax())} repeats the header: leave it out")
 
 
 def _refuse_numbers_as_words(column: pd.Series, where: str) -> None:
@@ -226,11 +252,39 @@ def _is_number(cell: str) -> bool:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    import pyarrow
+    import pyarrow.parquet as pq
 
+    content = read_bytes(path)
     try:
-        rows = pd.read_parquet(io.BytesIO(read_bytes(path)))
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise LoadError(f"{path} is not a valid Parquet file ({str(error).splitlines()[0]}): write it again") from error
+        file = pq.ParquetFile(io.BytesIO(content))
+        _check_parquet(file, len(content), str(path))
+        held = file.read()
+        held.validate(full=True)
+        rows = held.to_pandas()
+    except LoadError:
+        raise
+    except Exception as error:  # metadata may hold anything, and pandas follows it
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise LoadError(f"{path} is not a valid Parquet file ({said[:200]}): write it again") from error
     rows.columns = [str(name) for name in rows.columns]
+    _refuse_same_names(list(rows.columns), path)
     return rows.reset_index(drop=True)
+
+
+def _check_parquet(file: Any, size: int, where: str) -> None:
+    """Refuse what a Parquet file claims and cannot hold, and columns that are no numbers or words."""
+    about = file.metadata
+    refuse_wide(about.num_columns, where)
+    groups = [about.row_group(place) for place in range(about.num_row_groups)]
+    rows = sum(group.num_rows for group in groups)
+    if rows != about.num_rows or min((group.num_rows for group in groups), default=0) < 0:
+        raise LoadError(f"{where} is said to hold {about.num_rows:,} rows, its groups {rows:,}: write it again")
+    refuse_many(rows, where)
+    claimed = sum(group.total_byte_size for group in groups)
+    if max(claimed, rows * about.num_columns) > allowed(size):
+        raise LoadError(
+            f"{where} unpacks to {max(claimed, rows * about.num_columns):,} bytes from {size:,}: write it again without compression if you trust it"
+        )
+    for field in file.schema_arrow:
+        if not any(fits(field.type) for fits in (*PLAIN, types.is_dictionary)):
+            raise LoadError(f"{where}: column {field.name[:80]!r} holds {str(field.type)[:80]}: keep columns of numbers, booleans and words")

@@ -1,6 +1,10 @@
 """NumPy archives: arrays x and y, or x_train, y_train, x_test, y_test."""
 
 import io
+import lzma
+import math
+import sys
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,6 +15,7 @@ import pandas as pd
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, LoadError
+from sparring.core.files import check_members
 from sparring.data.dataset import Data
 from sparring.data.readers.content import number_classes, pick_split, read_bytes
 from sparring.data.readers.pixels import as_images
@@ -18,6 +23,7 @@ from sparring.data.readers.reader import Options, reader
 from sparring.domains.image import image
 from sparring.domains.table import table
 from sparring.domains.text import text
+from sparring.tasks.classes import MOST_CLASSES
 
 INPUTS = ("x", "X", "images", "data")
 LABELS = ("y", "Y", "labels", "targets", "target", "mask", "masks")
@@ -44,14 +50,16 @@ def npz(path: Path, options: Options) -> Data:
     if not zipfile.is_zipfile(content):
         raise LoadError(f"{path} is not a valid .npz archive ({len(content.getvalue())} bytes): copy it again, or write it with np.savez")
     try:
-        with np.load(content, allow_pickle=False) as archive:
-            pairs = _pairs(archive.files, path)
+        with zipfile.ZipFile(content) as archive:
+            check_members(archive, len(content.getvalue()), str(path))
+            names = [one.removesuffix(".npy") for one in archive.namelist()]
+            pairs = _pairs(names, path)
             split = pick_split(options.split, [*pairs, *(["all"] if len(pairs) > 1 else [])], path)
             chosen = list(pairs) if split == "all" else [split]
             parts = {one: _array(archive, pairs[one].inputs, path) for one in chosen}
             labels = {one: _array(archive, pair.labels, path) for one, pair in pairs.items()}
-            named = [str(one) for one in _array(archive, "classes", path)] if "classes" in archive.files else None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+            named = [str(one) for one in _array(archive, "classes", path)] if "classes" in names else None
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
         raise LoadError(f"{path} is not a valid .npz archive ({error}): copy it again") from error
     for one, array in parts.items():
         if array.ndim == 0 or len(array) != len(labels[one]):
@@ -85,16 +93,29 @@ def _pairs(names: list[str], path: Path) -> dict[str, Pair]:
     return {split: pair for split, pair in found.items() if split} or found
 
 
-def _array(archive: Any, name: str, path: Path) -> np.ndarray:
+def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
+    content = archive.read(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
     try:
-        array = archive[name]
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise LoadError(f"{path}: {name} holds pickled Python objects, which can run code when opened: save numbers or strings of type str") from error
-        raise LoadError(f"{path}: {name} cannot be read ({error}): write it again with np.savez") from error
-    if not isinstance(array, np.ndarray):
-        raise LoadError(f"{path}: {name} is not a valid NumPy array: write it again with np.savez")
-    return array
+        return np.lib.format.read_array(io.BytesIO(_sound(content, name, path)), allow_pickle=False)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
+        raise LoadError(f"{path}: {name} cannot be read ({str(error)[:200]}): write it again with np.savez") from error
+
+
+def _sound(content: bytes, name: str, path: Path) -> bytes:
+    """The content of a .npy file that holds as many numbers as its header says, none of them objects."""
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) == (1, 0):
+        shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, _, kind = np.lib.format.read_array_header_2_0(stream)
+    if kind.hasobject:
+        raise LoadError(f"{path}: {name} holds pickled Python objects, which can run code when opened: save numbers or strings of type str")
+    if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != len(content) - stream.tell():
+        said = " x ".join(map(str, shape)) or "one"
+        raise LoadError(f"{path}: {name} is said to hold {said[:80]} of {kind}, but has {len(content) - stream.tell():,} bytes: write it again with np.savez")
+    if kind.kind == "U" and (np.frombuffer(content, kind.byteorder.replace("|", "=") + "u4", offset=stream.tell()) > sys.maxunicode).any():
+        raise LoadError(f"{path}: {name} holds strings with characters that do not exist: write it again with np.savez")
+    return content
 
 
 def _classes(labels: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
@@ -102,6 +123,8 @@ def _classes(labels: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
         several = f"; where a sample may have several labels, write task=labels({labels.shape[1]})" if labels.ndim == 2 else ""
         raise InputError(f"{where} has shape {labels.shape}: give one class per sample, [n] (not one-hot){several}")
     if labels.dtype.kind in "iu" and len(labels) and int(labels.min()) >= 0:
+        if int(labels.max()) >= MOST_CLASSES:
+            raise InputError(f"{where} reaches {labels.max()}, the limit is {MOST_CLASSES:,} classes: number the classes from 0 on, without gaps")
         numbers = labels.astype(np.int64)
         return numbers, [str(number) for number in range(int(numbers.max()) + 1)]
     return number_classes(labels, where)

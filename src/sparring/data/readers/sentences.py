@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparring.core.errors import InputError, LoadError, UnknownName
-from sparring.data.dataset import Data
+from sparring.data.dataset import Data, refuse_many
 from sparring.data.readers.content import number_classes, read_text, stem_of, suffix_of
 from sparring.data.readers.reader import Options, reader
 from sparring.domains.text import text
@@ -66,7 +66,9 @@ def lines(path: Path, options: Options) -> Data:
     `target` names the column of the classes, or is its place ("0" or "1"); without it the header tells, else the column with
     fewer different values. Quotes are letters like any other. Ids hold the line, counted from 0 after the header.
     """
-    rows = [line.split("\t") for line in read_text(path, options.encoding).split("\n")]
+    content = read_text(path, options.encoding)
+    refuse_many(content.count("\n"), str(path))
+    rows = [line.split("\t") for line in content.split("\n")]
     rows = [[cell.strip() for cell in row] for row in rows]
     while rows and rows[-1] == [""]:
         rows.pop()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparring.core.errors import LoadError
+from sparring.models.trees.structure import check_range, check_structure
 
 DOUBLE = 2.0**-52
 SINGLE = 2.0**-23
@@ -66,8 +67,7 @@ class Ensemble:
             raise LoadError(f"{self.source or 'the ensemble'} has no trees: train it first")
         if not (np.isfinite(self.value).all() and np.isfinite(self.base).all()) or np.isnan(self.edge[inner]).any():
             raise LoadError(f"{self.source or 'the ensemble'} has a leaf value, threshold or base score that is NaN or infinite, so it cannot be certified")
-        if inner.any() and int(self.feature.max()) >= self.features:
-            raise LoadError(f"{self.source or 'the ensemble'} splits on column {int(self.feature.max())}, but rows have the columns 0 to {self.features - 1}")
+        check_structure(self.feature, self.left, self.right, self.root, self.features, self.source or "the ensemble")
 
     @property
     def classes(self) -> int:
@@ -236,6 +236,14 @@ def gather(trees: Sequence[Tree], base: ArrayLike, features: int, *, unit: float
     if not trees:
         raise LoadError(f"{source} has no trees: train it first")
     sizes = [len(tree.feature) for tree in trees]
+    if wrong := next((tree for tree in trees if len({len(part) for part in tree}) > 1), None):
+        raise LoadError(f"{source} has a tree with lists of {', '.join(str(len(part)) for part in wrong)} nodes: save the model again")
+    own = np.repeat(sizes, sizes)
+    for side in ("left", "right"):
+        inner = np.concatenate([tree.feature for tree in trees]) >= 0
+        child = np.concatenate([getattr(tree, side) for tree in trees])
+        if (lost := inner & ((child < 0) | (child >= own))).any():
+            check_range(child[lost], 0, int(own[lost][0]), f"{source} has the child")
     root = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     left, right = (
         np.concatenate([np.where(tree.feature >= 0, side + start, -1) for tree, side, start in zip(trees, sides, root, strict=True)])

@@ -1,7 +1,6 @@
 """Files of trees as victims: XGBoost models and dumps (.json), LightGBM models (.txt)."""
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparring.core.documents import parse_json
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import LoadError
+from sparring.core.files import decoded, path_of, read_file
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.models.adapter import adapter
 from sparring.models.columns import named, places_of
 from sparring.models.http.form import example_of
+from sparring.models.trees import lightgbm_text as lightgbm
+from sparring.models.trees import xgboost_json as xgboost
 from sparring.models.trees.ensemble import Ensemble, agree
-from sparring.models.trees.lightgbm_text import is_text, read_text
-from sparring.models.trees.xgboost_json import best_round, is_dump, is_model, read_dump, read_model
+from sparring.models.trees.lightgbm_text import is_text
+from sparring.models.trees.rewritten import lightgbm_text, xgboost_json
+from sparring.models.trees.xgboost_json import is_dump, is_model, read_dump
 from sparring.tasks.classes import Classes
 from sparring.tasks.values import Values
 
@@ -93,56 +97,69 @@ def _refuse_categories(ensemble: Ensemble, domain: Domain, name: str) -> None:
 
 def open_trees(path: Path, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
     """Return the trees in a file; LoadError where it holds none."""
-    try:
-        text = path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"{path} cannot be read: {error}") from error
-    return read_trees(text, path.stem, domain, classes=classes, base=base, first=first)
+    path = path_of(path)
+    return read_trees(decoded(read_file(path), str(path)), path.stem, domain, classes=classes, base=base, first=first)
 
 
 def read_trees(text: str, source: str, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
     """Return the trees in the text of a model; LoadError where it holds none."""
     names = tuple(getattr(domain, "names", ()))
     if is_text(text):
-        return _against_lightgbm(read_text(text, source, features=len(names)), text)
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise LoadError(f"{source} holds neither JSON nor a LightGBM model: {error}") from error
+        return _against_lightgbm(lightgbm.parse_text(text, source), source, len(names))
+    if text.lstrip()[:1] not in ("{", "["):
+        raise LoadError(f"{source} holds neither JSON nor a LightGBM model: give what save_model wrote")
+    content = parse_json(text, source)
     if is_model(content):
-        return _against_xgboost(read_model(content, source, features=len(names)), text)
+        return _against_xgboost(xgboost.parse_model(content, source), source, len(names))
     if is_dump(content):
         return read_dump(content, len(names), classes=classes, base=base, first=first, source=source, names=names)
     raise LoadError(f"{source} holds no trees: expected what XGBoost's save_model or dump_model(dump_format='json') writes, or LightGBM's save_model")
 
 
-def _against_xgboost(ensemble: Ensemble, text: str) -> Ensemble:
+def _against_xgboost(parsed: xgboost.Parsed, source: str, features: int) -> Ensemble:
+    """The ensemble, compared with XGBoost's answers on a document that was written anew: its own reader trusts what a file says about itself."""
+    ensemble = _of_width(xgboost.ensemble_of(parsed, source, features=features), features)
     if importlib.util.find_spec("xgboost") is None:
         return ensemble
-    import xgboost
+    from xgboost import Booster, DMatrix
+    from xgboost.core import XGBoostError
 
-    booster = xgboost.Booster()
-    booster.load_model(bytearray(text.encode()))
-    best = best_round(booster.attributes())
+    booster = Booster()
+    try:
+        booster.load_model(bytearray(xgboost_json(parsed).encode()))
+    except XGBoostError as error:
+        raise LoadError(f"{source} cannot be read by XGBoost ({str(error).splitlines()[0][:200]}): save the model again") from error
 
     def scores(rows: np.ndarray) -> np.ndarray:
-        given = xgboost.DMatrix(rows[:, : booster.num_features()])
-        return booster.predict(given, output_margin=True, validate_features=False, iteration_range=(0, 0 if best is None else best + 1))
+        return booster.predict(DMatrix(rows[:, : parsed.features]), output_margin=True, validate_features=False)
 
     return agree(ensemble, "xgboost", lambda rows: _winner(scores(rows)), scores)
 
 
-def _against_lightgbm(ensemble: Ensemble, text: str) -> Ensemble:
+def _against_lightgbm(parsed: lightgbm.Parsed, source: str, features: int) -> Ensemble:
+    """The ensemble, compared with LightGBM's answers on a text that was written anew."""
+    ensemble = _of_width(lightgbm.ensemble_of(parsed, source, features=features), features)
     if importlib.util.find_spec("lightgbm") is None:
         return ensemble
-    import lightgbm
+    from lightgbm import Booster
+    from lightgbm.basic import LightGBMError
 
-    booster = lightgbm.Booster(model_str=text)
+    try:
+        booster = Booster(model_str=lightgbm_text(parsed))
+    except LightGBMError as error:
+        raise LoadError(f"{source} cannot be read by LightGBM ({str(error).splitlines()[0][:200]}): save the model again") from error
 
     def scores(rows: np.ndarray) -> np.ndarray:
-        return np.asarray(booster.predict(rows[:, : booster.num_feature()], raw_score=not ensemble.numeric))
+        return np.asarray(booster.predict(rows[:, : parsed.features], raw_score=not ensemble.numeric))
 
     return agree(ensemble, "lightgbm", lambda rows: _winner(scores(rows)), scores)
+
+
+def _of_width(ensemble: Ensemble, features: int) -> Ensemble:
+    """The ensemble, refused where it takes more columns than rows have."""
+    if ensemble.features > features > 0:
+        raise LoadError(f"{ensemble.source} takes {ensemble.features} columns, the inputs have {features}: give the data that it was trained on")
+    return ensemble
 
 
 def _winner(scores: np.ndarray) -> np.ndarray:

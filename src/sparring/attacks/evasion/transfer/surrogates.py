@@ -4,7 +4,6 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from sparring.attacks.evasion.transfer.change import unit
 from sparring.core.domain import Domain
+from sparring.core.files import is_there, path_of
 from sparring.core.fingerprint import digest
 from sparring.core.goal import Criterion
 from sparring.core.problem import Loss
@@ -51,8 +51,8 @@ def identity_of(criterion: str) -> str:
     kind, _, rest = criterion.partition(":")
     if kind == "zoo":
         return load_model(criterion).fingerprint
-    path = Path(criterion).expanduser()
-    if path.is_file():
+    path = path_of(criterion)
+    if is_there(path) and path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
     if not rest:
         load_model(criterion)  # raises an error that says what is wrong
