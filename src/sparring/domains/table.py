@@ -159,18 +159,7 @@ class Table(Domain):
         missing = [name for name in self.names if name not in frame.columns]
         if missing:
             raise InputError(f"the frame lacks the columns {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}: add them")
-        encoded = []
-        for column in self.columns:
-            values = frame[column.name]
-            if column.kind == "category":
-                codes = pd.Categorical(values.astype(str).where(values.notna()), categories=column.levels).codes
-                if (unknown := (codes < 0) & values.notna()).any():
-                    raise InputError(f"column {column.name!r} has the unknown category {values[unknown].iloc[0]!r}; known: {', '.join(column.levels)}")
-                values = pd.Series(codes, dtype=np.float64).where(codes >= 0)
-            try:
-                encoded.append(values.to_numpy(dtype=np.float64, na_value=np.nan))
-            except (TypeError, ValueError) as error:
-                raise InputError(f"column {column.name!r} does not hold numbers ({error}): convert it") from error
+        encoded = [(_codes if column.kind == "category" else _floats)(column, frame[column.name]) for column in self.columns]
         return torch.from_numpy(np.stack(encoded, axis=1))
 
     def deploy(self, x: Tensor, origin: Tensor) -> Tensor:
@@ -220,6 +209,25 @@ class Table(Domain):
         return f'<div class="shown"><table class="changes"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def _codes(column: Column, values: pd.Series) -> np.ndarray:
+    """The places of categories among the levels, NaN where one is missing."""
+    known = values.dropna()
+    codes = pd.Categorical(known.astype(str), categories=column.levels).codes
+    if (codes < 0).any():
+        raise InputError(f"column {column.name!r} has the unknown category {known[codes < 0].iloc[0]!r}; known: {', '.join(column.levels)}")
+    places = np.full(len(values), np.nan)
+    places[values.notna()] = codes
+    return places
+
+
+def _floats(column: Column, values: pd.Series) -> np.ndarray:
+    """The numbers of a column, NaN where one is missing."""
+    try:
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"column {column.name!r} does not hold numbers ({error}): convert it") from error
+
+
 def _numbers(x: Any) -> Tensor:
     try:
         array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
@@ -264,7 +272,7 @@ def _infer(name: str, values: pd.Series) -> Column:
         return Column(name, missing=True)
     if isinstance(values.dtype, pd.CategoricalDtype):
         levels = values.cat.categories
-        inner = "" if pd.api.types.is_string_dtype(levels) else f"[{levels.dtype}]"
+        inner = "" if pd.api.types.is_string_dtype(levels) else f"[{_plain(levels.dtype)}]"
         return Column(name, "category", levels=tuple(map(str, levels)), dtype=f"category{inner}", missing=gaps)
     if pd.api.types.is_bool_dtype(values) or (gaps and pd.api.types.is_bool_dtype(known.infer_objects())):
         dtype = "bool" if not gaps else "boolean" if pd.api.types.is_bool_dtype(values) else "object"
@@ -272,5 +280,10 @@ def _infer(name: str, values: pd.Series) -> Column:
     if not pd.api.types.is_numeric_dtype(values):
         return Column(name, "category", levels=tuple(sorted(known.astype(str).unique())), missing=gaps)
     whole = pd.api.types.is_integer_dtype(values)
-    dtype = getattr(values.dtype, "numpy_dtype", values.dtype)  # nullable types are named after those of NumPy
-    return Column(name, "integer" if whole else "real", float(known.min()), float(known.max()), dtype="float64" if whole and gaps else str(dtype), missing=gaps)
+    dtype = "float64" if whole and gaps else _plain(values.dtype)
+    return Column(name, "integer" if whole else "real", float(known.min()), float(known.max()), dtype=dtype, missing=gaps)
+
+
+def _plain(dtype: Any) -> str:
+    """Return the name of NumPy's type for the numbers of a column, also where pandas has one of its own for numbers with gaps."""
+    return str(getattr(dtype, "numpy_dtype", dtype))
