@@ -74,7 +74,9 @@ class Space(ABC):
     def check(self, x: Batch, domain: Domain) -> None:
         """Raise an error if the space does not apply to these inputs, or cannot be meant for them."""
         if not self.keeps_gaps and has_gaps(x):
-            raise NeedsError(f"{self.label} changes every value, but the data has missing ones: give rules, which leave these as they are, or fill or drop them")
+            raise NeedsError(
+                f"{self.label} changes every value, but the data has missing ones: give rules, which leave these as they are, or fill or drop them"
+            )
         self.around(x, domain)
 
     def describe(self) -> dict[str, Any]:

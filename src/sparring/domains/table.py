@@ -70,7 +70,7 @@ class Column:
         if not self.missing:
             return levels[codes]
         known = np.where(gaps, np.nan, levels.astype(object)[codes])
-        return pd.array(known, dtype="boolean") if self.dtype == "boolean" else known
+        return pd.Series(known, dtype=self.dtype or pd.Series(self.levels).dtype).array  # type: ignore[arg-type]
 
     def write(self, value: float) -> str:
         """Return a value as a person reads it."""
