@@ -66,7 +66,7 @@ class Column:
         gaps = np.isnan(values)
         codes = np.where(gaps, -1, values).astype(np.int64)
         if packed:
-            return pd.Categorical.from_codes(codes, categories=list(levels))
+            return pd.Categorical.from_codes(codes.tolist(), dtype=pd.CategoricalDtype(list(levels)))
         if not self.missing:
             return levels[codes]
         known = np.where(gaps, np.nan, levels.astype(object)[codes])

@@ -82,7 +82,7 @@ def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
     if isinstance(domain, Table) and not getattr(chosen.wrap, "takes_gaps", False) and bool(domain.missing.any()):
         gapped = next(column.name for column in domain.columns if column.missing)
         raise LoadError(
-            f"{chosen.wrap.__name__} takes no missing values, but column {gapped!r} may have some: "
+            f"{settings.get('name') or type(model).__name__} takes no missing values here, but column {gapped!r} may have some: "
             "fill or drop them, or give a fitted estimator (XGBClassifier, LGBMClassifier, a pipeline with an imputer) or a function, which get NaN"
         )
     known = list(inspect.signature(chosen.wrap).parameters)[2:]

@@ -78,11 +78,11 @@ def fed(model: Any, domain: Table, x: Tensor, names: Sequence[str] | None, place
 
 def _for_boosters(model: Any, rows: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """Return rows in the types that boosters take: words are categories where they were in training, truth values with gaps are no objects."""
-    words = {name: column for name, column in zip(rows, columns, strict=True) if column.kind == "category" and not column.dtype}
-    truths = [name for name, column in zip(rows, columns, strict=True) if column.dtype == "object"]
+    words = {name: column for name, column in zip(map(str, rows), columns, strict=True) if column.kind == "category" and not column.dtype}
+    truths = [name for name, column in zip(map(str, rows), columns, strict=True) if column.dtype == "object"]
     types: dict[str, Any] = dict.fromkeys(truths, "boolean") if truths and _home(model) in ("xgboost", "lightgbm") else {}
     if words and _wants_categories(model):
-        types |= {name: pd.CategoricalDtype(column.levels) if column.missing else "category" for name, column in words.items()}  # rows may lack all of them
+        types |= {name: pd.CategoricalDtype(list(column.levels)) if column.missing else "category" for name, column in words.items()}
     return rows.astype(types) if types else rows
 
 

@@ -127,7 +127,7 @@ class EstimatorVictim(Victim):
                 raise
             getattr(self.model, what)(self._fed(example_of(self.domain)))
             gapped = cast(Table, self.domain).names[int(x.isnan().any(0).nonzero()[0])]
-            said = (str(error).strip().splitlines() or [""])[0]
+            said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
             raise LoadError(
                 f"{self.name} takes no missing values, but column {gapped!r} has some ({type(error).__name__}: {said}): "
                 "put an imputer into the pipeline, or fill or drop these rows"
