@@ -164,7 +164,7 @@ class Table(Domain):
 
     def deploy(self, x: Tensor, origin: Tensor) -> Tensor:
         nearest = origin + torch.trunc(x - origin + 1e-9 * torch.sign(x - origin))
-        return torch.where(self.whole, nearest, x)
+        return torch.where(self.whole & ~origin.isnan(), nearest, x)
 
     def valid(self, x: Tensor) -> np.ndarray:
         whole = ~self.whole | (x == x.round())
@@ -206,7 +206,9 @@ class Table(Domain):
                 lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
         head = "".join(f'<th scope="col">{title}</th>' for title in ("column", "before", "after", "change", "unit"))
         body = "".join(lines) or '<tr><td colspan="5">nothing changed</td></tr>'
-        return f'<div class="shown"><table class="changes"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        gaps = ", ".join(column.name for column, old in zip(self.columns, before[0].tolist(), strict=True) if np.isnan(old))
+        note = f"<p>missing: {html.escape(gaps)}</p>" if gaps else ""
+        return f'<div class="shown"><table class="changes"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}</div>'
 
 
 def _codes(column: Column, values: pd.Series) -> np.ndarray:
