@@ -350,7 +350,6 @@ WRONG = {
     "csv empty": (put("t.csv"), {}, LoadError, "t.csv is empty"),
     "csv header": (put("t.csv", b"a,b\n"), {}, LoadError, "has no rows"),
     "csv target": (put("t.csv", b"age,labell\n1,x\n"), {"target": "label"}, UnknownName, "did you mean labell"),
-    "csv missing": (put("t.csv", b"age,size,label\n1,2,x\n,2,y\n"), {}, InputError, "column 'age' has 1 missing values: fill or drop them"),
     "csv class missing": (put("t.csv", b"age,size,label\n1,2,x\n3,2,\n"), {}, InputError, "has no class in 1 rows"),
     "csv real target": (put("t.csv", b"age,price\n1,2.5\n3,4.5\n"), {}, InputError, "column 'price' holds 2.5, not a class"),
     "csv many classes": (put("t.csv", b"age,name\n" + b"".join(b"1,n%d\n" % one for one in range(60))), {}, InputError, "60 different values in 60 rows"),

@@ -14,6 +14,7 @@ from sparring.core.errors import InputError, NeedsError, PlanError
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import ask_tolerantly, everything, find
 from sparring.core.rng import Rng
+from sparring.core.space import has_gaps
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.models.wanted import threat_of, victim_of
@@ -107,22 +108,24 @@ def certify(
     y = victim.task.check(y, len(x))
     if not len(x):
         raise InputError("there are no samples to certify, because x has no rows: give at least one")
-    threat.space.check(x, victim.domain)
+    gapped = x.isnan().flatten(1).any(1).tolist() if has_gaps(x) else [False] * len(x)
+    whole = [row for row, gaps in enumerate(gapped) if not gaps]
+    if whole:
+        threat.space.check(x[whole] if len(whole) < len(x) else x, victim.domain)
     rng = Rng.of(seed, range(len(x))) if rng is None else rng
-    found: list[Certificate] = []
+    found = {row: Certificate(Verdict.UNKNOWN, reason="the row has a missing value, about which nothing is proved") for row, gaps in enumerate(gapped) if gaps}
     with victim.session():
         for one in chosen:
-            rows = torch.tensor([row for row in range(len(x)) if not found or found[row].verdict is Verdict.UNKNOWN], dtype=torch.int64)
+            rows = torch.tensor([row for row in whole if row not in found or found[row].verdict is Verdict.UNKNOWN], dtype=torch.int64)
             if len(rows):
                 began = time.monotonic()
                 answers = one(victim, x[rows], y[rows], threat.take(rows), rng.take(rows), seconds=seconds)
                 spent = (time.monotonic() - began) / len(rows)
                 named = [dataclasses.replace(each, method=each.method or one.name, seconds=spent) for each in answers]
-                found = found or named
                 for row, each in zip(rows.tolist(), named, strict=True):
-                    if each.verdict is not Verdict.UNKNOWN or each.radius >= found[row].radius:
+                    if row not in found or each.verdict is not Verdict.UNKNOWN or each.radius >= found[row].radius:
                         found[row] = each
-    return Certificates(found)
+    return Certificates(found[row] for row in range(len(x)))
 
 
 @in_our_words

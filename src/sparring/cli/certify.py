@@ -126,15 +126,20 @@ def _model(changes: dict[str, Any], timeout: float | None, out: str | None, proo
 
     plan = Plan.of(changes)
 
+    from dataclasses import replace
+
     import pandas as pd
 
     from sparring.certification.certify import certify
+    from sparring.core.space import has_gaps
 
     if proof is not None and len(plan.evasion_cases()) > 1:
         raise PlanError(f"--proof {proof}: a proof file holds one model and threat, but the plan has {len(plan.evasion_cases())} cases: name one")
     tables, kept = {}, 0
     for case in plan.evasion_cases():
-        case.check()
+        x = case.data.x
+        whole = case.data.rows((~x.isnan().any(1)).nonzero().squeeze(1)) if has_gaps(x) else case.data  # other rows are unknown under any threat
+        replace(case, data=whole).check()
         settings: dict[str, Any] = {} if proof is None else {"proofs": True}
         answers = certify(case.victim, case.data.x, case.data.y, case.threat, case.certifiers or None, seconds=timeout, seed=plan.seed, **settings)
         if proof is not None and bool(answers.proved.any()):

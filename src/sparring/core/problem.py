@@ -335,8 +335,9 @@ class Problem:
         """Write the chosen points, the highest-ranked one per row; return those written."""
         if isinstance(x, Tensor) and len(chosen):
             sums = x.detach().index_select(0, chosen).flatten(1).sum(1)
-            if not bool(torch.isfinite(sums).all()):  # a point that is no number, whatever the model makes of it
-                chosen = chosen[torch.isfinite(x.detach()[chosen]).flatten(1).all(1)]
+            if not bool(torch.isfinite(sums).all()):  # a point that is no number, whatever the model makes of it; but missing values stay missing
+                points, gaps = x.detach()[chosen], self.ledger.best[rows[chosen]].isnan()
+                chosen = chosen[torch.where(gaps, points.isnan(), torch.isfinite(points)).flatten(1).all(1)]
         if not len(chosen):
             return chosen
         if len(x) != len(self) or rows is not self.rows:  # several points may belong to one row: the best comes last

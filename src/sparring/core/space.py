@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
-from sparring.core.errors import InputError
+from sparring.core.errors import InputError, NeedsError
 
 
 class Region(ABC):
@@ -62,6 +62,9 @@ class Space(ABC):
     by_size: ClassVar[bool] = False
     """Whether the size alone limits a change, so that a large radius allows every input."""
 
+    keeps_gaps: ClassVar[bool] = False
+    """Whether the space leaves missing values (NaN) of an input as they are, so that it applies to data with some."""
+
     radius: float | Tensor
 
     @abstractmethod
@@ -70,6 +73,10 @@ class Space(ABC):
 
     def check(self, x: Batch, domain: Domain) -> None:
         """Raise an error if the space does not apply to these inputs, or cannot be meant for them."""
+        if not self.keeps_gaps and has_gaps(x):
+            raise NeedsError(
+                f"{self.label} changes every value, but the data has missing ones: give rules, which leave these as they are, or fill or drop them"
+            )
         self.around(x, domain)
 
     def describe(self) -> dict[str, Any]:
@@ -109,6 +116,11 @@ class Space(ABC):
         if radius.ndim and len(radius) != count:
             raise InputError(f"{len(radius)} radii for {count} samples: give one radius, or one per sample")
         return radius.expand(count)
+
+
+def has_gaps(x: Batch) -> bool:
+    """Return whether a value of a batch is missing (NaN)."""
+    return isinstance(x, Tensor) and x.is_floating_point() and bool(x.isnan().any())
 
 
 def check_radius(radius: float | Tensor) -> None:

@@ -6,7 +6,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -72,6 +72,8 @@ class Victim(ABC):
     domain: Domain
     task: Task
     exposes: frozenset[str]
+    takes_gaps: ClassVar[bool] = False
+    """Whether inputs may have missing values (NaN), about which the model is then asked as it is."""
     exact: bool = True
     price: int = 1
     """Passes of the model per query: more than one where answers are averaged."""

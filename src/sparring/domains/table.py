@@ -27,7 +27,8 @@ class Column:
 
     kind: "real", "integer" or "category". low, high: bounds in the column's own unit (None: unbounded). levels: names of
     the categories; a category is stored as its place in them. dtype: the pandas type with which a model gets the values, such as "float32", "bool" or
-    "category"; "category[int64]" where categories are whole numbers. Empty: categories are strings, other values float64.
+    "category"; "category[int64]" where categories are whole numbers. Empty: categories are strings, other values float64. missing: whether the column
+    may lack values, which are stored as NaN and reach a model as the missing value of that type.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Column:
     unit: str = ""
     levels: tuple[str, ...] = ()
     dtype: str = ""
+    missing: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("real", "integer", "category"):
@@ -59,13 +61,25 @@ class Column:
             between = self.dtype.lstrip("u").startswith("int") and not np.array_equal(values, np.round(values))
             return values if between or not self.dtype else values.astype(self.dtype)
         packed, inner = self.dtype.startswith("category"), self.dtype.removeprefix("category").strip("[]")
+        inner = "bool" if inner in ("boolean", "object") else inner
         levels = np.array([one == "True" for one in self.levels]) if inner == "bool" else np.array(self.levels).astype(inner or str)
-        codes = values.astype(np.int64)
-        return pd.Categorical(levels[codes], categories=list(levels)) if packed else levels[codes]
+        gaps = np.isnan(values)
+        codes = np.where(gaps, -1, values).astype(np.int64)
+        if packed:
+            return pd.Categorical.from_codes(codes.tolist(), dtype=pd.CategoricalDtype(list(levels)))
+        if not self.missing:
+            return levels[codes]
+        known = np.where(gaps, np.nan, levels.astype(object)[codes])
+        return pd.Series(known, dtype=self.dtype or pd.Series(self.levels).dtype).array  # type: ignore[arg-type]
 
     def write(self, value: float) -> str:
         """Return a value as a person reads it."""
+        if np.isnan(value):
+            return "missing"
         return self.levels[int(value)] if self.kind == "category" else f"{value:.6g}"
+
+
+MISSING_CURE = "fill or drop it, or let the column have gaps, Column(..., missing=True), as sp.table(frame) does for a frame with gaps"
 
 
 @register("domain", "table")
@@ -114,13 +128,20 @@ class Table(Domain):
         """Return columns that hold whole numbers, bool [columns]."""
         return torch.tensor([column.kind != "real" for column in self.columns])
 
+    @cached_property
+    def missing(self) -> Tensor:
+        """Return columns that may lack values, bool [columns]."""
+        return torch.tensor([column.missing for column in self.columns])
+
     def check(self, x: Any) -> Tensor:
         batch = self._encode(x) if isinstance(x, pd.DataFrame) else _numbers(x)
         if batch.ndim != 2 or batch.shape[1] != len(self.columns):
             raise InputError(f"x has shape {tuple(batch.shape)} but the table has {len(self.columns)} columns: give [n, {len(self.columns)}]")
-        if not bool(torch.isfinite(batch).all()):
-            place = (~torch.isfinite(batch)).nonzero()[0].tolist()
-            raise InputError(f"x has a missing or infinite value in row {place[0]}, column {self.names[place[1]]!r}: fill or drop it")
+        gaps = batch.isnan() & self.missing
+        if bool((wrong := ~(torch.isfinite(batch) | gaps)).any()):
+            row, place = wrong.nonzero()[0].tolist()
+            what, cure = ("no value", MISSING_CURE) if bool(batch[row, place].isnan()) else ("an infinite value", "correct or drop it")
+            raise InputError(f"x has {what} in row {row}, column {self.names[place]!r}: {cure}")
         slack = 2 * torch.finfo(torch.float32).eps * torch.maximum(self.low.abs(), self.high.abs()) * ~self.whole
         outside = (batch < self.low - slack.nan_to_num(0.0, 0.0)) | (batch > self.high + slack.nan_to_num(0.0, 0.0))
         if bool(outside.any()):
@@ -128,7 +149,7 @@ class Table(Domain):
             column = self.columns[place]
             low, high = column.bounds
             raise InputError(f"row {row}, column {column.name!r} is {batch[row, place]:g}, outside [{low:g}, {high:g}]: correct it, or the column")
-        broken = self.whole & (batch != batch.round())
+        broken = self.whole & (batch != batch.round()) & ~gaps
         if bool(broken.any()):
             row, place = broken.nonzero()[0].tolist()
             raise InputError(f"row {row}, column {self.names[place]!r} is {batch[row, place]:g}, not a whole number: round it")
@@ -138,27 +159,16 @@ class Table(Domain):
         missing = [name for name in self.names if name not in frame.columns]
         if missing:
             raise InputError(f"the frame lacks the columns {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}: add them")
-        encoded = []
-        for column in self.columns:
-            values = frame[column.name]
-            if column.kind == "category":
-                codes = pd.Categorical(values.astype(str), categories=column.levels).codes
-                if (codes < 0).any():
-                    raise InputError(f"column {column.name!r} has the unknown category {values[codes < 0].iloc[0]!r}; known: {', '.join(column.levels)}")
-                values = codes
-            try:
-                encoded.append(np.asarray(values, dtype=np.float64))
-            except (TypeError, ValueError) as error:
-                raise InputError(f"column {column.name!r} does not hold numbers ({error}): convert it") from error
+        encoded = [(_codes if column.kind == "category" else _floats)(column, frame[column.name]) for column in self.columns]
         return torch.from_numpy(np.stack(encoded, axis=1))
 
     def deploy(self, x: Tensor, origin: Tensor) -> Tensor:
         nearest = origin + torch.trunc(x - origin + 1e-9 * torch.sign(x - origin))
-        return torch.where(self.whole, nearest, x)
+        return torch.where(self.whole & ~origin.isnan(), nearest, x)
 
     def valid(self, x: Tensor) -> np.ndarray:
         whole = ~self.whole | (x == x.round())
-        return ((x >= self.low) & (x <= self.high) & whole).all(1).numpy()
+        return ((x >= self.low) & (x <= self.high) & whole | x.isnan() & self.missing).all(1).numpy()
 
     def native(self, x: Tensor) -> np.ndarray | pd.DataFrame:
         """Return a NumPy array, or a data frame with the names of categories where there are any."""
@@ -190,13 +200,34 @@ class Table(Domain):
     def show(self, before: Tensor, after: Tensor) -> str:
         lines = []
         for column, old, new in zip(self.columns, before[0].tolist(), after[0].tolist(), strict=True):
-            if old != new:
+            if old != new and not np.isnan([old, new]).all():
                 change = "" if column.kind == "category" else f"{new - old:+.4g}"
                 cells = (column.name, column.write(old), column.write(new), change, column.unit)
                 lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
         head = "".join(f'<th scope="col">{title}</th>' for title in ("column", "before", "after", "change", "unit"))
         body = "".join(lines) or '<tr><td colspan="5">nothing changed</td></tr>'
-        return f'<div class="shown"><table class="changes"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        gaps = ", ".join(column.name for column, old in zip(self.columns, before[0].tolist(), strict=True) if np.isnan(old))
+        note = f"<p>missing: {html.escape(gaps)}</p>" if gaps else ""
+        return f'<div class="shown"><table class="changes"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}</div>'
+
+
+def _codes(column: Column, values: pd.Series) -> np.ndarray:
+    """The places of categories among the levels, NaN where one is missing."""
+    known = values.dropna()
+    codes = pd.Categorical(known.astype(str), categories=column.levels).codes
+    if (codes < 0).any():
+        raise InputError(f"column {column.name!r} has the unknown category {known[codes < 0].iloc[0]!r}; known: {', '.join(column.levels)}")
+    places = np.full(len(values), np.nan)
+    places[values.notna()] = codes
+    return places
+
+
+def _floats(column: Column, values: pd.Series) -> np.ndarray:
+    """The numbers of a column, NaN where one is missing."""
+    try:
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"column {column.name!r} does not hold numbers ({error}): convert it") from error
 
 
 def _numbers(x: Any) -> Tensor:
@@ -212,14 +243,14 @@ def table(columns: Sequence[Column | str] | pd.DataFrame) -> Table:
     """Return the domain of table rows.
 
     Args:
-        columns: `Column`s, names of unbounded real columns, or a data frame, from whose types and values kinds, bounds and categories are read.
+        columns: `Column`s, names of unbounded real columns, or a data frame, from whose types and values kinds, bounds and categories are read. Columns
+            in which it has gaps may lack values.
 
     Returns:
         The `Domain`, to be given to `victim` and `Data.of`; its batches are float64 [n, columns].
 
     Raises:
         PlanError: For no columns, two of one name, or what is no column.
-        InputError: For a data frame with missing values.
 
     Example:
         >>> str(table(["age", "height"]))
@@ -238,15 +269,23 @@ def refuse_wide(count: int, where: str) -> None:
 
 
 def _infer(name: str, values: pd.Series) -> Column:
-    if values.isna().any():
-        raise InputError(f"column {name!r} has {int(values.isna().sum())} missing values: fill or drop them")
+    known, gaps = values.dropna(), bool(values.isna().any())
+    if known.empty:
+        return Column(name, missing=True)
     if isinstance(values.dtype, pd.CategoricalDtype):
         levels = values.cat.categories
-        inner = "" if pd.api.types.is_string_dtype(levels) else f"[{levels.dtype}]"
-        return Column(name, "category", levels=tuple(map(str, levels)), dtype=f"category{inner}")
-    if pd.api.types.is_bool_dtype(values):
-        return Column(name, "category", levels=("False", "True"), dtype="bool")
+        inner = "" if pd.api.types.is_string_dtype(levels) else f"[{_plain(levels.dtype)}]"
+        return Column(name, "category", levels=tuple(map(str, levels)), dtype=f"category{inner}", missing=gaps)
+    if pd.api.types.is_bool_dtype(values) or (gaps and pd.api.types.is_bool_dtype(known.infer_objects())):
+        dtype = "bool" if not gaps else "boolean" if pd.api.types.is_bool_dtype(values) else "object"
+        return Column(name, "category", levels=("False", "True"), dtype=dtype, missing=gaps)
     if not pd.api.types.is_numeric_dtype(values):
-        return Column(name, "category", levels=tuple(sorted(values.astype(str).unique())))
-    kind = "integer" if pd.api.types.is_integer_dtype(values) else "real"
-    return Column(name, kind, float(values.min()), float(values.max()), dtype=str(values.dtype))
+        return Column(name, "category", levels=tuple(sorted(known.astype(str).unique())), missing=gaps)
+    whole = pd.api.types.is_integer_dtype(values)
+    dtype = "float64" if whole and gaps else _plain(values.dtype)
+    return Column(name, "integer" if whole else "real", float(known.min()), float(known.max()), dtype=dtype, missing=gaps)
+
+
+def _plain(dtype: Any) -> str:
+    """Return the name of NumPy's type for the numbers of a column, also where pandas has one of its own for numbers with gaps."""
+    return str(getattr(dtype, "numpy_dtype", dtype))

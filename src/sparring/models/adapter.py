@@ -10,6 +10,7 @@ from sparring.core.foreign import ours
 from sparring.core.registry import ask_tolerantly, everything, register
 from sparring.core.task import Task
 from sparring.core.victim import Victim
+from sparring.domains.table import Table
 
 Kind = TypeVar("Kind", bound=type[Victim])
 
@@ -77,6 +78,12 @@ def victim(model: Any, domain: Domain, **settings: Any) -> Victim:
         raise LoadError(
             f"cannot attack a {type(model).__module__}.{type(model).__name__}: give a torch module, an exported program, "
             "an .onnx path, a scikit-learn estimator or a callable that returns scores [n, classes]"
+        )
+    if isinstance(domain, Table) and not getattr(chosen.wrap, "takes_gaps", False) and bool(domain.missing.any()):
+        gapped = next(column.name for column in domain.columns if column.missing)
+        raise LoadError(
+            f"{settings.get('name') or type(model).__name__} takes no missing values here, but column {gapped!r} may have some: "
+            "fill or drop them, or give a fitted estimator (XGBClassifier, LGBMClassifier, a pipeline with an imputer) or a function, which get NaN"
         )
     known = list(inspect.signature(chosen.wrap).parameters)[2:]
     if task is not None and "task" not in known:

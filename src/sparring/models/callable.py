@@ -23,7 +23,7 @@ from sparring.tasks.classes import Classes
 class CallableVictim(Victim):
     """Wrap a function from a batch in its native form to scores or classes.
 
-    The batch is a NumPy array, a data frame or a list of strings. Scores are [n, classes], or classes [n] where `labels_only`.
+    The batch is a NumPy array, a data frame or a list of strings; what is missing is NaN. Scores are [n, classes], or classes [n] where `labels_only`.
 
     classes: number of classes, if the function has no attribute of that name. task: what it answers, where that is no class. output: the key, field or
     place of the scores, where the function returns several outputs. mean, std, scale, layout: the function gets (x * scale - mean) / std, with channels
@@ -31,6 +31,8 @@ class CallableVictim(Victim):
     fingerprint: what identifies the model behind the function; by default its code and all that it holds: closures, attributes, globals, the object of a
     method. Give one where the function asks something outside the process.
     """
+
+    takes_gaps = True
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
-from sparring.domains.table import Table
+from sparring.domains.table import Column, Table
 
 NO_NAMES = re.compile(r"(f|Column_|column )\d+")
 """Names that XGBoost, LightGBM and our reader of CSV files give to columns that have none."""
@@ -69,23 +69,29 @@ def fed(model: Any, domain: Table, x: Tensor, names: Sequence[str] | None, place
     """
     if names is None:
         return domain.native(x)
-    rows = domain.frame(x)
+    rows, columns = domain.frame(x), domain.columns
     if places is not None:
-        rows = rows.iloc[:, list(places)]
+        rows, columns = rows.iloc[:, list(places)], [columns[place] for place in places]
     rows.columns = list(names)
-    return _with_categories(model, rows)
+    return _for_boosters(model, rows, columns)
 
 
-def _with_categories(model: Any, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows whose words have the categorical type, if the model is one that was fitted on that type and takes no other."""
-    words = [name for name, one in rows.dtypes.items() if pd.api.types.is_string_dtype(one)]
+def _for_boosters(model: Any, rows: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """Return rows in the types that boosters take: words are categories where they were in training, truth values with gaps are no objects."""
+    words = {name: column for name, column in zip(map(str, rows), columns, strict=True) if column.kind == "category" and not column.dtype}
+    truths = [name for name, column in zip(map(str, rows), columns, strict=True) if column.dtype == "object"]
+    types: dict[str, Any] = dict.fromkeys(truths, "boolean") if truths and _home(model) in ("xgboost", "lightgbm") else {}
     if words and _wants_categories(model):
-        return rows.astype(dict.fromkeys(words, "category"))
-    return rows
+        types |= {name: pd.CategoricalDtype(list(column.levels)) if column.missing else "category" for name, column in words.items()}
+    return rows.astype(types) if types else rows
+
+
+def _home(model: Any) -> str:
+    return type(model).__module__.partition(".")[0]
 
 
 def _wants_categories(model: Any) -> bool:
-    home = type(model).__module__.partition(".")[0]
+    home = _home(model)
     if home == "xgboost":
         booster = model.get_booster()
         if wanted := "c" in (booster.feature_types or ()):

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import LoadError
 from sparring.core.fingerprint import digest
+from sparring.core.space import has_gaps
 from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.domains.table import Table
@@ -34,6 +35,8 @@ class EstimatorVictim(Victim):
 
     task: of a regressor, as the data measured it; without a tolerance if left out. Of an estimator of several labels, `Labels`.
     """
+
+    takes_gaps = True
 
     def __init__(self, model: Any, domain: Domain, *, name: str | None = None, labels_only: bool = False, task: Task | None = None):
         self.model = model
@@ -81,14 +84,14 @@ class EstimatorVictim(Victim):
 
     def _predicted(self, x: Batch) -> Tensor:
         """What a regressor predicts, float64 [n, outputs]."""
-        values = torch.from_numpy(np.asarray(self.model.predict(self._fed(x)), dtype=np.float64))
+        values = torch.from_numpy(np.asarray(self._asked("predict", x), dtype=np.float64))
         return values[:, None] if values.ndim == 1 else values
 
     def scores(self, x: Batch) -> Tensor:
         if self.numeric:
             return self._predicted(x)
         with np.errstate(all="ignore"):
-            given = getattr(self.model, str(self._ask))(self._fed(x))
+            given = self._asked(str(self._ask), x)
         if isinstance(self.task, Labels):
             return self.task.shifted(label_scores(given, str(self._ask), getattr(self.model, "classes_", [])))
         scores = np.asarray(given, dtype=np.float64)
@@ -99,7 +102,7 @@ class EstimatorVictim(Victim):
             return self.task.answer(self._predicted(x))
         if isinstance(self.task, Labels) and self.task.threshold is not None:
             return self.task.answer(self.scores(x))
-        predicted = self.model.predict(self._fed(x))
+        predicted = self._asked("predict", x)
         if isinstance(self.task, Labels):
             return sets_of(predicted, self.task, self.name)
         places = np.searchsorted(self.model.classes_, np.asarray(predicted))
@@ -114,6 +117,21 @@ class EstimatorVictim(Victim):
             return self.task.answer(scores)
         known = torch.isfinite(scores).all(1)
         return self.answer(x).where(known[:, None] if isinstance(self.task, Labels) else known, -1)
+
+    def _asked(self, what: str, x: Batch) -> Any:
+        """Return what a method of the estimator answers; LoadError where it fails about rows with missing values, but not about others."""
+        try:
+            return getattr(self.model, what)(self._fed(x))
+        except Exception as error:  # the estimator may raise anything
+            if not has_gaps(x):
+                raise
+            getattr(self.model, what)(self._fed(example_of(self.domain)))
+            gapped = cast(Table, self.domain).names[int(x.isnan().any(0).nonzero()[0])]
+            said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+            raise LoadError(
+                f"{self.name} takes no missing values, but column {gapped!r} has some ({type(error).__name__}: {said}): "
+                "put an imputer into the pipeline, or fill or drop these rows"
+            ) from error
 
     def _fed(self, x: Batch) -> Any:
         if isinstance(self.domain, Table):

@@ -72,7 +72,8 @@ class Rules(Space):
         radius: The total cost allowed; the file's if left out.
 
     There is one rule for every column that may change; the others are immutable. In a group of one-hot columns exactly one is 1. Relations are
-    linear, between columns; a clean row that violates one may not violate it more.
+    linear, between columns; a clean row that violates one may not violate it more. A missing value stays missing; relations and one-hot groups with one
+    do not apply to its row, and the rest of such a group stays as it is.
     """
 
     radius: float | Tensor
@@ -81,6 +82,7 @@ class Rules(Space):
     one_hot: tuple[tuple[str, ...], ...] = field(default=())
 
     kind: ClassVar[str] = "rules"
+    keeps_gaps: ClassVar[bool] = True
     region: ClassVar[type[Region]]
 
     def __post_init__(self) -> None:
@@ -180,9 +182,15 @@ class _Matrix:
             groups=tuple(torch.tensor([place(name) for name in group]) for group in space.one_hot),
         )
 
+    def excess(self, x: Tensor, relations: slice = slice(None)) -> Tensor:
+        """[n, r]: the sum of each relation less its bound; 0 where a value of it is missing, because the relation does not apply."""
+        weights, gaps = self.weights[relations], x.isnan()
+        excess = _filled(x) @ weights.T - self.bounds[relations]
+        return excess.masked_fill((gaps.double() @ (weights != 0).double().T) > 0, 0.0)
+
     def violation(self, x: Tensor) -> Tensor:
         """[n, r]: by how much each relation is missed."""
-        excess = x @ self.weights.T - self.bounds
+        excess = self.excess(x)
         return torch.where(self.equal, excess.abs(), excess.clamp_min(0))
 
 
@@ -203,11 +211,15 @@ class RulesRegion(Region):
 
         A move within a one-hot group costs half of each of its two columns.
         """
-        change = (x - self.origin).abs()
-        change = torch.where(self.matrix.category, (change > 0).double(), change)
+        change = self._change(x).abs()
+        change = torch.where(self.matrix.category, (change != 0).double(), change)
         for group in self.matrix.groups:
             change[:, group] = change[:, group] / 2
         return change @ self.matrix.cost
+
+    def _change(self, x: Tensor) -> Tensor:
+        """What is added to each value, [n, d]: 0 where it is missing before and after, NaN where on one side only."""
+        return (x - self.origin).masked_fill(x.isnan() & self.origin.isnan(), 0.0)
 
     def inside(self, x: Tensor) -> Tensor:
         return self._tests(x).all(1)
@@ -224,22 +236,22 @@ class RulesRegion(Region):
 
     def _tests(self, x: Tensor) -> Tensor:
         """bool [n, 5]: bounds and types, reach, relations, groups, cost."""
-        change = x - self.origin
-        slack = TOLERANCE * (1 + self.origin.abs())
+        change = self._change(x)
+        slack = TOLERANCE * (1 + _filled(self.origin).abs())
         reach = ((change <= self.matrix.up + slack) & (change >= -self.matrix.down - slack)).all(1)
         frozen = (self.matrix.up == 0) & (self.matrix.down == 0)
         reach &= ((change == 0) | ~frozen).all(1)
-        scale = TOLERANCE * (1 + x.abs() @ self.matrix.weights.abs().T)
+        scale = TOLERANCE * (1 + _filled(x).abs() @ self.matrix.weights.abs().T)
         related = (self.matrix.violation(x) <= self.matrix.violation(self.origin) + scale).all(1)
         grouped = torch.ones_like(reach)
         for group in self.matrix.groups:
-            part = x[:, group]
-            grouped &= ((part == 0) | (part == 1)).all(1) & (part.sum(1) == 1)
+            part, gaps = x[:, group], self.origin[:, group].isnan().any(1)
+            grouped &= torch.where(gaps, (change[:, group] == 0).all(1), ((part == 0) | (part == 1)).all(1) & (part.sum(1) == 1))
         paid = (self.size(x) <= self.radius * (1 + TOLERANCE)) & ((self.radius > 0) | (change == 0).all(1))  # radius 0: not even what is free
         return torch.stack([torch.from_numpy(self.domain.valid(x)), reach, related, grouped, paid], dim=1)
 
     def edges(self) -> tuple[Tensor, Tensor]:
-        """Return the lowest and highest value every column may take by itself, [n, d] each."""
+        """Return the lowest and highest value every column may take by itself, [n, d] each; NaN where the value is missing."""
         free = torch.where(self.matrix.category, torch.inf, self.radius[:, None] / self.matrix.cost.clamp_min(1e-300))
         low = torch.maximum(self.origin - torch.minimum(self.matrix.down, free), self.domain.low)
         high = torch.minimum(self.origin + torch.minimum(self.matrix.up, free), self.domain.high)
@@ -288,7 +300,7 @@ class RulesRegion(Region):
             draw = rng.draw(f"group {place}")
             pick = draw.integers(len(group), 1)
             hot = torch.zeros(len(x), len(group), dtype=x.dtype).scatter(1, pick, 1.0)
-            keep = draw.draw("keep").signs(1) > 0
+            keep = (draw.draw("keep").signs(1) > 0) | self.origin[:, group].isnan().any(1, keepdim=True)
             x[:, group] = torch.where(keep, self.origin[:, group], hot)
         return x
 
@@ -298,7 +310,7 @@ class RulesRegion(Region):
         for row, column in enumerate(self.matrix.repair):
             weight = 0.0 if column < 0 else float(self.matrix.weights[row, column])
             if weight:
-                excess = x @ self.matrix.weights[row] - self.matrix.bounds[row]
+                excess = self.matrix.excess(x, slice(row, row + 1)).squeeze(1)
                 due = excess if bool(self.matrix.equal[row]) else excess.clamp_min(0)
                 moved = x[:, column] - due / weight
                 if bool(self.domain.whole[column]):
@@ -357,6 +369,11 @@ class RulesRegion(Region):
         shares = torch.tensor([1.0, 0.5, 0.25, 0.125, 0.0], dtype=torch.float64)
         values = torch.cat([origin[:, None] + (edge - origin)[:, None] * shares for edge in (low, high)], dim=1)
         return torch.where(values > origin[:, None], values.floor(), values.ceil()) if whole else values
+
+
+def _filled(x: Tensor) -> Tensor:
+    """Return x with 0 for missing values."""
+    return x.nan_to_num(0.0, torch.inf, -torch.inf)
 
 
 Rules.region = cast(Any, RulesRegion)

@@ -17,6 +17,7 @@ from sparring.core.code import code_of, code_of_subject
 from sparring.core.errors import LoadError, NeedsError, SparringError
 from sparring.core.problem import Problem
 from sparring.core.rng import Rng
+from sparring.core.space import has_gaps
 from sparring.core.threat import Threat
 from sparring.core.victim import Victim
 from sparring.data.dataset import Data
@@ -76,13 +77,16 @@ class EvasionCase(Case):
         return notes_on(self.threat, self.data.x, self.victim.domain)
 
     def ask_once(self) -> None:
-        """Ask the model about two samples, before a record is begun.
+        """Ask the model about two samples, and one with a gap for each column that has some, before a record is begun.
 
         Raises LoadError where it cannot answer.
         """
+        x = self.data.x
+        gaps = x.isnan().any(0).nonzero().squeeze(1) if has_gaps(x) else ()
+        asked = x[sorted({0, min(1, len(x) - 1), *(int(x[:, column].isnan().nonzero()[0]) for column in gaps)})]
         with self.victim.session():
             try:
-                self.victim.answer(self.data.x[:2])
+                self.victim.answer(asked)
             except SparringError:
                 raise
             except Exception as error:  # the user's model may raise anything

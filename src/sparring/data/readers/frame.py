@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ SUFFIXES = {".csv": "CSV", ".parquet": "Parquet", ".pq": "Parquet"}
 def frame(path: Path, options: Options) -> Data:
     """Read rows of typed columns; kinds and bounds follow from the values.
 
-    See `domains.table.table`.
+    See `domains.table.table`. Empty cells, and words that pandas reads as such, are missing values.
 
     The classes stand in the column `target`, by default one called target, label or class, else the last one; they are
     numbered in sorted order. Real numbers in that column are values, see `task_of`. Tasks with several numbers per sample have one column for each, see
@@ -176,15 +177,25 @@ def _csv(path: Path, options: Options) -> pd.DataFrame:
     refuse_wide(max(map(len, begin), default=0), str(path))
     bare = not _has_header(begin, options.target)
     try:
-        rows = pd.read_csv(io.BytesIO(content.encode("utf-8", "surrogatepass")), sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
+        written = content.encode("utf-8", "surrogatepass")
+        read = partial(pd.read_csv, sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
+        rows = read(io.BytesIO(written))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise LoadError(f"{path} is not a CSV file with the same columns in every line ({str(error).strip()}): fix that line") from error
     rows.columns = [f"column {place}" if bare else str(name).strip() for place, name in enumerate(rows.columns)]
     if not bare:
         _refuse_second_header(rows, [cell.strip() for cell in begin[0]], path)
+    if gaps := _gaps(rows):
+        nullable = read(io.BytesIO(written), usecols=gaps, dtype_backend="numpy_nullable").dtypes
+        rows = rows.astype({rows.columns[place]: dtype for place, dtype in zip(gaps, nullable, strict=True) if pd.api.types.is_integer_dtype(dtype)})
     for name in rows.columns:
         _refuse_numbers_as_words(rows[name], f"{path}: column {name!r}")
     return rows
+
+
+def _gaps(rows: pd.DataFrame) -> list[int]:
+    """Places of the columns of numbers that have gaps, whose whole numbers pandas makes real ones."""
+    return [place for place, dtype in enumerate(rows.dtypes) if dtype.kind == "f" and bool(rows.iloc[:, place].isna().any())]
 
 
 def _lines(content: str) -> Iterator[str]:
@@ -268,7 +279,8 @@ def _parquet(path: Path) -> pd.DataFrame:
         raise LoadError(f"{path} is not a valid Parquet file ({said[:200]}): write it again") from error
     rows.columns = [str(name) for name in rows.columns]
     _refuse_same_names(list(rows.columns), path)
-    return rows.reset_index(drop=True)
+    whole = [place for place in _gaps(rows) if types.is_integer(file.schema_arrow.field(place).type)]
+    return rows.astype({rows.columns[place]: "Int64" for place in whole}).reset_index(drop=True)
 
 
 def _check_parquet(file: Any, size: int, where: str) -> None:
