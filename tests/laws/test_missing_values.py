@@ -64,8 +64,10 @@ def test_gaps_are_neither_filled_nor_made(put):
     lacking[0, 0] = torch.nan
     before, after = (row, lacking) if put != put else (lacking, row)
     region = THREAT.space.around(before, DOMAIN)
-    assert not region.inside(after)[0] and region.complaint(after)[0]
-    assert region.inside(before)[0] and region.complaint(before) == [""]
+    assert not region.inside(after)[0]
+    assert region.complaint(after)[0]
+    assert region.inside(before)[0]
+    assert region.complaint(before) == [""]
     victim = EstimatorVictim(model(), DOMAIN)
     with victim.session():
         label = victim.label(after)
@@ -83,10 +85,12 @@ def test_moves_and_draws_keep_gaps():
     rows = rows_with_gaps(60, seed=3)
     region = THREAT.space.around(rows, DOMAIN)
     owner, points = region.moves(rows)
-    assert torch.equal(points.isnan(), rows[owner].isnan()) and set(owner.tolist()) == set(range(60))
+    assert torch.equal(points.isnan(), rows[owner].isnan())
+    assert set(owner.tolist()) == set(range(60))
     assert all(allowed(rows[row], point) for row, point in zip(owner.tolist(), points, strict=True))
     for drawn in (region.sample(Rng.of(0, range(60))), region.corner(Rng.of(0, range(60)))):
-        assert torch.equal(drawn.isnan(), rows.isnan()) and region.inside(drawn).all()
+        assert torch.equal(drawn.isnan(), rows.isnan())
+        assert region.inside(drawn).all()
         assert (region.size(drawn) > 0).sum() > 30
 
 
@@ -119,4 +123,6 @@ def test_other_spaces_are_refused():
     with pytest.raises(NeedsError, match=r"linf 0.1 changes every value, .*give rules"):
         square(victim, x, torch.zeros(len(x), dtype=torch.int64), linf(0.1))
     points = square(victim, whole, victim.label(whole), linf(0.1))
-    assert len(whole) > 3 and points.isfinite().all() and not torch.equal(points, whole)
+    assert len(whole) > 3
+    assert points.isfinite().all()
+    assert not torch.equal(points, whole)

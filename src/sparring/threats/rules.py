@@ -251,7 +251,9 @@ class RulesRegion(Region):
         return torch.stack([torch.from_numpy(self.domain.valid(x)), reach, related, grouped, paid], dim=1)
 
     def edges(self) -> tuple[Tensor, Tensor]:
-        """Return the lowest and highest value every column may take by itself, [n, d] each; NaN where the value is missing."""
+        """Return the lowest and highest value every column may take by itself, [n, d] each.
+
+        They are NaN where the value is missing."""
         free = torch.where(self.matrix.category, torch.inf, self.radius[:, None] / self.matrix.cost.clamp_min(1e-300))
         low = torch.maximum(self.origin - torch.minimum(self.matrix.down, free), self.domain.low)
         high = torch.minimum(self.origin + torch.minimum(self.matrix.up, free), self.domain.high)

@@ -51,7 +51,7 @@ SLIPS = (
     Slip(
         "the last answer counts, whatever it says",
         "sparring.certification.certify:certify",
-        "_ is not _ or A >= B",
+        "_ not in _ or _ is not _ or A >= B",
         "True",
         f"{PLANTED}::test_the_better_of_two_answers",
     ),

@@ -77,7 +77,9 @@ class EvasionCase(Case):
         return notes_on(self.threat, self.data.x, self.victim.domain)
 
     def ask_once(self) -> None:
-        """Ask the model about two samples, and one with a gap for each column that has some, before a record is begun.
+        """Ask the model about two samples before a record is begun.
+
+        And about one with a gap for each column that has some.
 
         Raises LoadError where it cannot answer.
         """
