@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -289,7 +289,7 @@ class Problem:
         return answer
 
     def _remember(self, x: Batch, owner: Tensor | None, answers: Tensor, scores: Tensor | None, probe: bool) -> Tensor:
-        """Keep the best point of every row and return the losses; success counts only inside the region."""
+        """Keep the best point of every row and return the losses; success counts only inside the region, in the deployed form."""
         ledger = self.ledger
         rows = self.rows if owner is None else self.rows[owner]
         criterion = self.criterion if owner is None else self.criterion.take(owner)
@@ -300,27 +300,54 @@ class Problem:
             hits = done.nonzero().squeeze(1)
             if not self.threat.minimal:
                 hits = hits[~ledger.broken[rows[hits]]]
-            size = torch.full_like(loss, torch.inf)
-            if len(hits):
-                points, region = x[hits], self.allowed.take(hits if owner is None else owner[hits])
-                size[hits] = region.size(points).to(size.device)
-                smaller = (size[hits] < ledger.size[rows[hits]]).nonzero().squeeze(1)
-                if len(smaller) < len(hits):
-                    hits, points, region = hits[smaller], points[smaller], region.take(smaller)
-                hits = hits[region.inside(points)] if len(hits) else hits
+            close = torch.zeros_like(done)
             if not self.victim.exact and len(hits):
-                close = loss[hits] <= self.victim.slack * (1.0 if scores is None else scores[hits].abs().flatten(1).amax(1))
-                hits = torch.cat([hits[~close], self._confirm(x, rows, criterion, hits[close])])
-            written = self._write(x, rows, loss, hits, -size if self.threat.minimal else loss)
-            ledger.size[rows[written]] = size[written]
-            ledger.broken[rows[written]] = True
+                close[hits] = loss[hits] <= self.victim.slack * (1.0 if scores is None else scores[hits].abs().flatten(1).amax(1))
+            owners = torch.arange(len(done), device=done.device) if owner is None else owner
+            for points, tried, doubtful in self._deployed(x, hits, owners, close):
+                size = torch.full_like(loss, torch.inf)
+                met = self._successes(points, rows, criterion, tried, owners, doubtful, size)
+                written = self._write(points, rows, loss, met, -size if self.threat.minimal else loss)
+                ledger.size[rows[written]] = size[written]
+                ledger.broken[rows[written]] = True
         if not probe and not self.elsewhere:
             better = (loss > ledger.loss[rows]) & ~done & ~ledger.broken[rows]
             self._write(x, rows, loss, better.nonzero().squeeze(1), loss)
         return seen
 
+    def _deployed(self, x: Batch, hits: Tensor, owners: Tensor, close: Tensor) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """Yield the points as the deployed model receives them, which of them to try, and which the model must confirm, bool [k].
+
+        Where that form is coarser, it is the nearest one inside the region, and for what is still unbroken the next one away from the clean input.
+        """
+        points, origin, domain = x[hits], self.x[owners[hits]], self.victim.domain
+        inward = domain.deploy(points, origin) if len(hits) else points
+        moved = ((inward != points) & ~points.isnan()).flatten(1).any(1) if inward is not points and isinstance(inward, Tensor) else close[:0]
+        if not bool(moved.any()):
+            yield x, hits, close
+            return
+        outward = domain.deploy(points, 2 * points - origin)
+        region = self.allowed.take(owners[hits])
+        allowed = region.inside(outward) & torch.as_tensor(domain.valid(outward), device=hits.device)
+        yield _replaced(x, hits, _nearest(points, inward, outward, region.inside)), hits, close.index_fill(0, hits[moved], True)
+        rest = moved & allowed & ~self.ledger.broken[self.rows[owners[hits]]]
+        yield _replaced(x, hits[rest], outward[rest]), hits[rest], torch.ones_like(close)
+
+    def _successes(self, x: Batch, rows: Tensor, criterion: Criterion, hits: Tensor, owners: Tensor, doubtful: Tensor, size: Tensor) -> Tensor:
+        """Return which of the hits count: smaller than the success so far, inside the region, and confirmed; `size` is filled in."""
+        if len(hits):
+            points, region = x[hits], self.allowed.take(owners[hits])
+            size[hits] = region.size(points).to(size.device)
+            smaller = (size[hits] < self.ledger.size[rows[hits]]).nonzero().squeeze(1)
+            if len(smaller) < len(hits):
+                hits, points, region = hits[smaller], points[smaller], region.take(smaller)
+            hits = hits[region.inside(points)] if len(hits) else hits
+        if bool((asked := doubtful[hits]).any()):
+            hits = torch.cat([hits[~asked], self._confirm(x, rows, criterion, hits[asked])])
+        return hits
+
     def _confirm(self, x: Batch, rows: Tensor, criterion: Criterion, hits: Tensor) -> Tensor:
-        """Return which successes of the search copy the deployed model confirms; each costs a query."""
+        """Return which successes of the search the deployed model confirms; each costs a query."""
         limit, price = self.threat.budget.queries, self.victim.price
         if limit is not None:
             hits = hits[self.ledger.cost.queries[rows[hits]] + price * (turn_of(rows[hits]) + 1) <= limit]
@@ -366,3 +393,18 @@ def turn_of(rows: Tensor) -> Tensor:
 def _numbers(grad: Tensor) -> Tensor:
     """A gradient with 0 where it is NaN."""
     return grad.nan_to_num(0.0, torch.inf, -torch.inf) if bool(grad.sum().isnan()) else grad
+
+
+def _replaced(x: Tensor, places: Tensor, points: Tensor) -> Tensor:
+    """A copy of a batch with other points at some places."""
+    return x.detach().index_copy(0, places, points.detach().to(x.dtype))
+
+
+def _nearest(points: Tensor, inward: Tensor, outward: Tensor, inside: Callable[[Tensor], Tensor]) -> Tensor:
+    """The nearest rounding of each point that is inside: coordinates go outward from the middle, or from later on, or not at all."""
+    part = ((points - inward) / (outward - inward)).nan_to_num(0.0, 0.0, 0.0)
+    chosen = inward
+    for share in (0.75, 0.6, 0.5):
+        rounded = torch.where(part > share, outward, inward)
+        chosen = torch.where(inside(rounded).view(-1, *[1] * (points.dim() - 1)), rounded, chosen)
+    return chosen
