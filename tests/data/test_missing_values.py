@@ -108,6 +108,32 @@ def test_whole_numbers_with_gaps_are_whole_in_a_file_without_header_or_of_arrow(
         assert [one.kind for one in load(str(tmp_path / name)).domain.columns] == ["integer", "real"]
 
 
+MARKS = ["NA", "None", "nan", "null", "N/A"]
+
+
+def test_among_words_a_mark_for_missing_values_is_a_word(tmp_path):
+    """In columns of numbers and truth values it is a gap, and an empty cell is one everywhere."""
+    rows = [("EU", "1.5", "True"), *((mark, mark, mark) for mark in MARKS), ("", "", ""), ("Asia", "2", "False")]
+    lines = [f"{','.join(row)},{k},{'NA' if k % 2 else 'EU'}" for k, row in enumerate(rows)]
+    (tmp_path / "marks.csv").write_text("self,size,owner,number,label\n" + "\n".join(lines) + "\n")
+    data = load(str(tmp_path / "marks.csv"))
+    assert data.domain.columns[0].levels == tuple(sorted(["EU", *MARKS, "Asia"]))
+    assert data.x.isnan().sum(0).tolist() == [1, len(MARKS) + 1, len(MARKS) + 1, 0]
+    assert data.domain.frame(data.x)["self"][1 : 1 + len(MARKS)].tolist() == MARKS
+    assert data.classes == ["EU", "NA"]
+
+
+@pytest.mark.parametrize(("columns", "settings"), [("label", {}), ("one,two", {"task": "labels", "target": "one,two"})])
+def test_texts_are_never_made_up(columns, settings, tmp_path):
+    """The word nan is a text; an empty cell is none, and is not turned into that word."""
+    answers = ",".join("01"[: columns.count(",") + 1])
+    (tmp_path / "words.csv").write_text(f"text,{columns}\n" + "".join(f"{one},{answers}\n" for one in ("good", "nan", "None")))
+    assert load(str(tmp_path / "words.csv"), **settings).x.tolist() == ["good", "nan", "None"]
+    (tmp_path / "gap.csv").write_text(f"text,{columns}\n" + "".join(f"{one},{answers}\n" for one in ("good", "", "bad")))
+    with pytest.raises(InputError, match="column 'text' has no text in 1 rows, the first is row 1: fill or drop them"):
+        load(str(tmp_path / "gap.csv"), **settings)
+
+
 def test_marks_and_missing_targets_are_still_refused(tmp_path):
     (tmp_path / "mark.csv").write_text("age,label\n1,x\n?,y\n3,x\n")
     (tmp_path / "target.csv").write_text("age,label\n1,x\n,y\n3,\n")

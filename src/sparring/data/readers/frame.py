@@ -53,7 +53,7 @@ SUFFIXES = {".csv": "CSV", ".parquet": "Parquet", ".pq": "Parquet"}
 def frame(path: Path, options: Options) -> Data:
     """Read rows of typed columns; kinds and bounds follow from the values.
 
-    See `domains.table.table`. Empty cells, and words that pandas reads as such, are missing values.
+    See `domains.table.table`. Empty cells are missing values; so are, in columns of numbers and truth values, words that pandas reads as such (NA, None).
 
     The classes stand in the column `target`, by default one called target, label or class, else the last one; they are
     numbered in sorted order. Real numbers in that column are values, see `task_of`. Tasks with several numbers per sample have one column for each, see
@@ -71,7 +71,7 @@ def frame(path: Path, options: Options) -> Data:
     if missing := int(pd.isna(values).sum()):
         raise InputError(f"{path}: column {target!r} has no class in {missing} rows: fill or drop them")
     if inputs.shape[1] == 1 and str(inputs.columns[0]).lower() in TEXTS:
-        return from_columns(list(inputs.iloc[:, 0]), list(values), stem_of(path), str(path), range(len(rows)))
+        return from_columns(_texts(inputs, path), list(values), stem_of(path), str(path), range(len(rows)))
     if inputs.shape[1] == 0:
         raise LoadError(f"{path} has only the column {target!r}: add feature columns")
     try:
@@ -128,12 +128,20 @@ def _of_several(rows: pd.DataFrame, targets: list[str], path: Path, options: Opt
         raise LoadError(f"{path} has only the columns {said}: add feature columns")
     y = rows[targets].to_numpy(dtype=np.float64)
     if inputs.shape[1] == 1 and str(inputs.columns[0]).lower() in TEXTS:
-        return Data.of([str(one) for one in inputs.iloc[:, 0]], y, text(), name=stem_of(path), task=task, source=f"{path}, columns {said}")
+        return Data.of(_texts(inputs, path), y, text(), name=stem_of(path), task=task, source=f"{path}, columns {said}")
     try:
         domain = table(inputs)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return Data.of(inputs, y, domain, name=stem_of(path), task=task, source=f"{path}, columns {said}")
+
+
+def _texts(inputs: pd.DataFrame, path: Path) -> list[str]:
+    """The texts of a table whose only inputs they are; InputError where a cell is empty."""
+    column = inputs.iloc[:, 0]
+    if missing := np.flatnonzero(column.isna()).tolist():
+        raise InputError(f"{path}: column {inputs.columns[0]!r} has no text in {len(missing)} rows, the first is row {missing[0]}: fill or drop them")
+    return list(column)
 
 
 def targets_of(columns: list[str], asked: str | None, task: Task | None, where: str) -> list[str]:
@@ -190,7 +198,16 @@ def _csv(path: Path, options: Options) -> pd.DataFrame:
         rows = rows.astype({rows.columns[place]: dtype for place, dtype in zip(gaps, nullable, strict=True) if pd.api.types.is_integer_dtype(dtype)})
     for name in rows.columns:
         _refuse_numbers_as_words(rows[name], f"{path}: column {name!r}")
+    if words := [place for place in range(rows.shape[1]) if _holds_words(rows.iloc[:, place])]:
+        spelled = read(io.BytesIO(written), usecols=words, dtype=str, keep_default_na=False, na_values=[""])
+        for number, place in enumerate(words):
+            rows[rows.columns[place]] = spelled.iloc[:, number]
     return rows
+
+
+def _holds_words(column: pd.Series) -> bool:
+    """Return whether a column holds words, among which NA and None are words too; in other columns they are marks of missing values."""
+    return not pd.api.types.is_numeric_dtype(column) and pd.api.types.infer_dtype(column, skipna=True) != "boolean"
 
 
 def _gaps(rows: pd.DataFrame) -> list[int]:
