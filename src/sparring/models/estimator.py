@@ -16,6 +16,7 @@ from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.domains.table import Table
 from sparring.models.adapter import adapter
+from sparring.models.categories import fitted_categories, refuse_cut_words
 from sparring.models.columns import fed, fitted_names, places_of, rearranged
 from sparring.models.http.form import example_of
 from sparring.models.label_estimator import label_count, label_scores, refuse_other_classes, sets_of
@@ -48,6 +49,10 @@ class EstimatorVictim(Victim):
         self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
         self.names = fitted_names(model)
         self.places = places_of(self.names, domain, self.name)
+        self.categories = fitted_categories(model, self.names) if self.names else {}
+        if self.categories and isinstance(domain, Table) and self.names:
+            columns = [domain.columns[place] for place in self.places or range(len(domain.columns))]
+            refuse_cut_words(model, self.names, columns, self.name)
         self.thresholds = rearranged(split_thresholds(model), self.places)
         self.task: Task = self._values(task) if self.numeric else self._labels(task) or Classes(len(class_names(model)))
         self.class_names = class_names(model) if isinstance(self.task, Classes) else []
@@ -135,7 +140,7 @@ class EstimatorVictim(Victim):
 
     def _fed(self, x: Batch) -> Any:
         if isinstance(self.domain, Table):
-            return fed(self.model, self.domain, x, self.names, self.places)  # type: ignore[arg-type]
+            return fed(self.model, self.domain, x, self.names, self.places, self.categories)  # type: ignore[arg-type]
         return self.domain.native(x)
 
     @property
