@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from sparring.core.errors import InputError
+from sparring import threats
+from sparring.core.errors import InputError, NeedsError
 from sparring.data.dataset import Data
 from sparring.data.load import load
 from sparring.domains.table import Column, Table, table
@@ -162,3 +163,19 @@ def test_equal_data_with_gaps_has_one_hash():
     domain = table(FRAME.drop(columns="label"))
     first, second = (Data.of(FRAME, [0, 1, 0, 1], domain) for _ in range(2))
     assert first.sha256 == second.sha256 != Data.of(FRAME.assign(income=FRAME.income.fillna(2000)), [0, 1, 0, 1], domain).sha256
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "missing ones in the column 'c0': give rules"),
+        (3, "in the columns 'c0', 'c1', 'c2': give rules"),
+        (5, "in the columns 'c0', 'c1', 'c2' and 2 others: give rules"),
+    ],
+)
+def test_a_ball_names_the_columns_with_gaps(count, said):
+    frame = pd.DataFrame({f"c{place}": [1.0, 2.0, None if place < count else 3.0] for place in range(6)})
+    domain = table(frame)
+    for space in (threats.linf(0.1), threats.l2(0.1), threats.l1(0.1)):
+        with pytest.raises(NeedsError, match=said):
+            space.space.check(domain.check(frame), domain)

@@ -324,15 +324,16 @@ def _numbered(y: Any, classes: Sequence[Any] | None, name: str) -> tuple[Any, Se
     Raises:
         UnknownName: For a name that `classes` lacks.
     """
-    listed = y if isinstance(y, list | tuple) else y.tolist() if isinstance(y, np.ndarray | pd.Series) and y.dtype.kind not in "biufc" else []
-    listed = [one[0] if isinstance(one, list | tuple | np.ndarray) and len(one) == 1 else one for one in listed]
-    if not listed or not all(isinstance(one, str) for one in listed):
+    given = y if isinstance(y, list | tuple) else y.tolist() if isinstance(y, np.ndarray | pd.Series) and y.dtype.kind not in "biufc" else []
+    listed = [one[0] if isinstance(one, list | tuple) and len(one) == 1 else one for one in given]
+    words = [one for one in listed if isinstance(one, str)]
+    if not words or len(words) < len(listed):
         return y, classes
-    names = sorted(set(listed)) if classes is None else [str(one) for one in classes]
-    for one in listed:
-        if one not in names:
-            raise UnknownName(f"class of {name}", one, names)
-    return np.array([names.index(one) for one in listed], dtype=np.int64), names
+    names = sorted(set(words)) if classes is None else [str(one) for one in classes]
+    places = {one: place for place, one in enumerate(names)}
+    if unknown := [one for one in words if one not in places]:
+        raise UnknownName(f"class of {name}", unknown[0], names)
+    return np.array([places[one] for one in words], dtype=np.int64), names
 
 
 def _ids(given: Any, count: int, name: str) -> list[str]:
