@@ -43,7 +43,10 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
     described = [_described(case, list(own.values())) for case, own in zip(cases, cells, strict=True)]
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(store.locked(shared=settings.shard[1] > 1))
+            shard, count = settings.shard
+            held.enter_context(store.locked(shared=count > 1))
+            if count > 1:
+                held.enter_context(store.only(f"shard {shard + 1} of {count}"))
             record = begin(store, identity, described, plan)
             progress = [Progress(case.name, record, own, settings, tell) for case, own in zip(cases, cells, strict=True)]
             for case, one in zip(cases, progress, strict=True):
