@@ -1,8 +1,14 @@
 """Scikit-learn estimators are judged by what they predict."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import make_classification
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 import sparring as sp
 from sparring.core.errors import LoadError
@@ -131,3 +137,41 @@ def test_sums_of_an_objective_of_the_user_are_no_classes(classes, objective, tmp
         assert np.allclose(values.scores(rows).numpy()[:, 0], model.booster_.predict(rows))
         with pytest.raises(LoadError, match="names no objective, because it was trained with a function of your own: write task=values if"):
             sp.victim(one, domain)
+
+
+class Shaped(Tuned):
+    """A classifier whose probabilities have the form that is asked for."""
+
+    def __init__(self, form):
+        self.form = form
+
+    def predict_proba(self, x):
+        return self.form(np.asarray(x)[:, 0])
+
+    def predict(self, x):
+        return (np.asarray(x)[:, 0] > 0.5).astype(int)
+
+
+@pytest.mark.parametrize("form", [lambda p: p, lambda p: p[:, None], lambda p: pd.DataFrame({"no": 1 - p, "yes": p})])
+def test_one_probability_is_that_of_class_1(form):
+    """As wrappers of networks that end in one sigmoid return it."""
+    victim = sp.victim(Shaped(form), sp.table(["x"]))
+    assert victim.scores([[0.25], [0.75]]).tolist() == [[0.75, 0.25], [0.25, 0.75]]
+
+
+def test_scores_of_other_counts_than_classes_are_refused():
+    victim = sp.victim(Shaped(lambda p: np.ones((len(p), 3))), sp.table(["x"]))
+    with pytest.raises(LoadError, match=r"gives scores of shape \[3\] per row for 2 classes: give an estimator of one score per class"):
+        victim.scores([[0.25]])
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: make_pipeline(StandardScaler(), model), lambda model: GridSearchCV(model, {"C": [1.0]})])
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_margins_of_pairs_are_no_scores_of_classes(classes, wrap):
+    """Three classes have three pairs, so that their count tells nothing."""
+    x, y = make_classification(300, 4, n_informative=4, n_redundant=0, n_classes=classes, n_clusters_per_class=1, random_state=0)
+    model = wrap(SVC(decision_function_shape="ovo")).fit(x, y)
+    victim = sp.victim(model, sp.table(["a", "b", "c", "d"]))
+    scores = victim.scores(x)
+    assert scores.shape == (300, classes)
+    assert (scores.argmax(1).numpy() == model.predict(x)).all()

@@ -17,6 +17,7 @@ from sparring.core.victim import Victim
 from sparring.domains.table import Table
 from sparring.models.adapter import adapter
 from sparring.models.categories import fitted_categories, refuse_cut_words
+from sparring.models.class_scores import class_scores, of_pairs
 from sparring.models.columns import fed, fitted_names, places_of, rearranged
 from sparring.models.http.form import example_of
 from sparring.models.label_estimator import label_count, label_scores, refuse_other_classes, sets_of
@@ -48,6 +49,7 @@ class EstimatorVictim(Victim):
         ask = "predict" if self.numeric else next((one for one in ("predict_proba", "decision_function") if hasattr(model, one)), None)
         self._ask = None if labels_only else ask
         self.raw = answers_sums(model) and not self.numeric
+        self.pairs = self._ask == "decision_function" and of_pairs(model)
         self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
         self.names = fitted_names(model)
         self.places = places_of(self.names, domain, self.name)
@@ -103,8 +105,8 @@ class EstimatorVictim(Victim):
             given = self._asked(str(self._ask), x)
         if isinstance(self.task, Labels):
             return self.task.shifted(label_scores(given, str(self._ask), getattr(self.model, "classes_", [])))
-        scores = np.asarray(given, dtype=np.float64)
-        return torch.from_numpy(np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores)
+        chances = self._ask == "predict_proba" and not self.raw
+        return torch.from_numpy(class_scores(np.array(given, dtype=np.float64), len(self.class_names), self.name, chances=chances, pairs=self.pairs))
 
     def answer(self, x: Batch) -> Tensor:
         if self.numeric:
