@@ -18,6 +18,12 @@ class Said(NamedTuple):
     err: str
 
 
+@pytest.fixture(autouse=True)
+def _no_cache_of_the_user(tmp_path_factory, monkeypatch):
+    """Names for completion are kept below a temporary folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty current folder."""

@@ -79,5 +79,5 @@ def test_a_ball_is_refused_before_the_record(spar, folder, people):
     model, _ = made(folder, "hist", "gapped_ball")
     said = spar("run", f"model={model}", "data=people.csv", "threat=linf 0.1", "out=runs")
     assert said.code == 2
-    assert "linf 0.1 changes every value, but the data has missing ones: give rules" in said.err
+    assert "linf 0.1 changes every value, but the data has missing ones in the columns 'age', 'income': give rules" in said.err
     assert not (folder / "runs").exists()

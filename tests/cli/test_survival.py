@@ -300,6 +300,26 @@ def test_two_runs_into_one_folder(spar, words, whole, monkeypatch):
     assert spar("run", *words, "out=whole", "--quiet").code == 0
 
 
+def test_one_shard_is_not_computed_twice_at_once(spar, folder):
+    """Another shard is, and the same one when the first process has ended, however it ended."""
+    settings = ("model=zoo:digits-plain", "data=digits", "take=8", "batch=4", "threat=linf 0.1", "attacks=noise", "certify=none", "self_check=false")
+    assert "another process" not in spar("run", *settings, "out=shards", "shard=1/2").err
+    (made,) = (folder / "shards").iterdir()
+    store = Store(made)
+    with store.locked(shared=True), store.only("shard 1 of 2"):
+        again, other = (spar("run", *settings, "out=shards", f"shard={shard}/2") for shard in (1, 2))
+        assert again.code == 3
+        assert "another process is computing shard 1 of 2 in " in again.err
+        assert again.err.rstrip().endswith("wait until it has ended, or choose another shard")
+        assert "another process" not in other.err
+        assert [one.name for one in made.glob(".*.lock")] == [".shard-1-of-2.lock"]
+    assert len(Run.open(str(made)).table()) == 8 * 2
+    assert not list(made.glob(".*.lock"))
+    (made / ".shard-1-of-2.lock").write_bytes(b"")  # as a killed process leaves it
+    assert "another process" not in spar("run", *settings, "out=shards", "shard=1/2").err
+    assert not list(made.glob(".*.lock"))
+
+
 def test_shards_share_a_folder(tmp_path, monkeypatch):
     """Two shards may write at once; a whole run may not beside them."""
     monkeypatch.setattr("sparring.records.store.PATIENCE", 0.05)

@@ -96,7 +96,7 @@ def test_archives_hold_sets(tmp_path):
     data = sp.load(tmp_path / "sets.npz", task="labels")
     assert data.task == Labels(3)
     assert torch.equal(data.y, torch.from_numpy(y).long())
-    with pytest.raises(InputError, match=r"not one-hot\); where a sample may have several labels, write task=labels\(3\)"):
+    with pytest.raises(InputError, match=r"not one-hot\); where a sample may have several labels, give task=labels\(3\)"):
         sp.load(tmp_path / "sets.npz")
     with pytest.raises(InputError, match=r"not one-hot\); where a sample may have several labels, give task=labels\(3\)"):
         sp.Data.of(x[:, None], y, sp.image(4, 5))

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from sparring.core.errors import InputError
+from sparring import threats
+from sparring.core.errors import InputError, NeedsError
 from sparring.data.dataset import Data
 from sparring.data.load import load
 from sparring.domains.table import Column, Table, table
@@ -108,6 +109,32 @@ def test_whole_numbers_with_gaps_are_whole_in_a_file_without_header_or_of_arrow(
         assert [one.kind for one in load(str(tmp_path / name)).domain.columns] == ["integer", "real"]
 
 
+MARKS = ["NA", "None", "nan", "null", "N/A"]
+
+
+def test_among_words_a_mark_for_missing_values_is_a_word(tmp_path):
+    """In columns of numbers and truth values it is a gap, and an empty cell is one everywhere."""
+    rows = [("EU", "1.5", "True"), *((mark, mark, mark) for mark in MARKS), ("", "", ""), ("Asia", "2", "False")]
+    lines = [f"{','.join(row)},{k},{'NA' if k % 2 else 'EU'}" for k, row in enumerate(rows)]
+    (tmp_path / "marks.csv").write_text("self,size,owner,number,label\n" + "\n".join(lines) + "\n")
+    data = load(str(tmp_path / "marks.csv"))
+    assert data.domain.columns[0].levels == tuple(sorted(["EU", *MARKS, "Asia"]))
+    assert data.x.isnan().sum(0).tolist() == [1, len(MARKS) + 1, len(MARKS) + 1, 0]
+    assert data.domain.frame(data.x)["self"][1 : 1 + len(MARKS)].tolist() == MARKS
+    assert data.classes == ["EU", "NA"]
+
+
+@pytest.mark.parametrize(("columns", "settings"), [("label", {}), ("one,two", {"task": "labels", "target": "one,two"})])
+def test_texts_are_never_made_up(columns, settings, tmp_path):
+    """The word nan is a text; an empty cell is none, and is not turned into that word."""
+    answers = ",".join("01"[: columns.count(",") + 1])
+    (tmp_path / "words.csv").write_text(f"text,{columns}\n" + "".join(f"{one},{answers}\n" for one in ("good", "nan", "None")))
+    assert load(str(tmp_path / "words.csv"), **settings).x.tolist() == ["good", "nan", "None"]
+    (tmp_path / "gap.csv").write_text(f"text,{columns}\n" + "".join(f"{one},{answers}\n" for one in ("good", "", "bad")))
+    with pytest.raises(InputError, match="column 'text' has no text in 1 rows, the first is row 1: fill or drop them"):
+        load(str(tmp_path / "gap.csv"), **settings)
+
+
 def test_marks_and_missing_targets_are_still_refused(tmp_path):
     (tmp_path / "mark.csv").write_text("age,label\n1,x\n?,y\n3,x\n")
     (tmp_path / "target.csv").write_text("age,label\n1,x\n,y\n3,\n")
@@ -136,3 +163,19 @@ def test_equal_data_with_gaps_has_one_hash():
     domain = table(FRAME.drop(columns="label"))
     first, second = (Data.of(FRAME, [0, 1, 0, 1], domain) for _ in range(2))
     assert first.sha256 == second.sha256 != Data.of(FRAME.assign(income=FRAME.income.fillna(2000)), [0, 1, 0, 1], domain).sha256
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "missing ones in the column 'c0': give rules"),
+        (3, "in the columns 'c0', 'c1', 'c2': give rules"),
+        (5, "in the columns 'c0', 'c1', 'c2' and 2 others: give rules"),
+    ],
+)
+def test_a_ball_names_the_columns_with_gaps(count, said):
+    frame = pd.DataFrame({f"c{place}": [1.0, 2.0, None if place < count else 3.0] for place in range(6)})
+    domain = table(frame)
+    for space in (threats.linf(0.1), threats.l2(0.1), threats.l1(0.1)):
+        with pytest.raises(NeedsError, match=said):
+            space.space.check(domain.check(frame), domain)

@@ -156,6 +156,42 @@ def test_an_input_of_bytes_gets_bytes(tmp_path):
         assert np.allclose(victim.gradient(torch.tensor(x).float(), lambda s: s[:, 0]).grad.flatten(1).numpy(), weight[:, 0] * 255 / domain.high, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("kind", "high", "settings", "said"),
+    [
+        (kinds.UINT8, 255, {"scale": 255}, r"from 0 to 255, values in \[0, 255\] become \[0, 65025\], which wrap around: leave out mean=, std= and scale="),
+        (kinds.UINT8, 1, {"mean": 0.5, "std": 0.25}, r"become \[-2, 2\], which wrap around: leave out"),
+        (kinds.INT32, 1, {"mean": 0.5, "std": 0.25}, r"become \[-2, 2\]: give scale=255"),
+        (kinds.INT8, 255, {}, r"from -128 to 127, values in \[0, 255\] become \[0, 255\], which wrap around: give scale=1 and mean=128 only"),
+        (kinds.INT8, 1, {"scale": 255}, "give scale=255 and mean=128 only"),
+        (kinds.INT64, 1, {}, "say scale=255"),
+    ],
+)
+def test_whole_numbers_of_a_file_do_not_wrap_around(kind, high, settings, said, tmp_path):
+    path, _ = linear(tmp_path / "whole.onnx", (3, 4, 4), kind)
+    with pytest.raises(LoadError, match=said):
+        sp.victim(path, sp.image(3, 4, 4, high=high), **settings)
+
+
+@pytest.mark.parametrize(("high", "scale"), [(1, 255), (255, 1)])
+def test_the_numbers_that_a_message_recommends_are_right(high, scale, tmp_path):
+    path, weight = linear(tmp_path / "signed.onnx", (3, 4, 4), kinds.INT8)
+    victim = sp.victim(path, sp.image(3, 4, 4, high=high), scale=scale, mean=128)
+    whole = np.round(IMAGES * 255)
+    wanted = (whole - 128).reshape(6, -1) @ weight
+    assert np.allclose(victim.scores(torch.tensor(whole / 255 * high).float()).numpy(), wanted, rtol=1e-4, atol=1e-2)
+
+
+def test_rows_that_wrap_around_are_refused_when_they_are_asked(tmp_path):
+    nodes = [make.make_node("Cast", ["x"], ["f"], to=kinds.FLOAT), make.make_node("MatMul", ["f", "W"], ["y"])]
+    ends = make.make_tensor_value_info("x", kinds.UINT8, ["n", 4]), make.make_tensor_value_info("y", kinds.FLOAT, ["n", 4])
+    victim = sp.victim(save(tmp_path / "rows.onnx", nodes, ends[:1], ends[1:], [packed(WEIGHT, "W")]), TABLE)
+    assert np.allclose(victim.scores(torch.tensor([[0.0, 255, 3, 4]])).numpy(), np.array([[0, 255, 3, 4]]) @ WEIGHT)
+    for wrong in (256.0, -1.0):
+        with pytest.raises(LoadError, match="takes whole numbers from 0 to 255, the inputs become"):
+            victim.scores(torch.tensor([[0.0, wrong, 3, 4]]))
+
+
 def external(folder, location="net.onnx.data", name="net.onnx"):
     weight = RNG.normal(size=(4, 512)).astype("f4"), RNG.normal(size=(512, 3)).astype("f4")
     nodes = [make.make_node("MatMul", ["x", "A"], ["a"]), make.make_node("Relu", ["a"], ["r"]), make.make_node("MatMul", ["r", "B"], ["y"])]

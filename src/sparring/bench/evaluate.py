@@ -13,9 +13,10 @@ from sparring.aims.case import Case, Progress, Settings
 from sparring.bench.header import begin, finish, folder_of, now
 from sparring.bench.run import Run
 from sparring.core.address import without_secrets
-from sparring.core.errors import Contradiction, PlanError, StorageError, ThreatWarning
+from sparring.core.errors import Contradiction, ModelWarning, PlanError, StorageError, ThreatWarning
 from sparring.core.events import Listener
 from sparring.core.registry import find
+from sparring.core.victim import Victim
 from sparring.records.record import Record, key_of
 from sparring.records.store import Store
 
@@ -42,7 +43,10 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
     described = [_described(case, list(own.values())) for case, own in zip(cases, cells, strict=True)]
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(store.locked(shared=settings.shard[1] > 1))
+            shard, count = settings.shard
+            held.enter_context(store.locked(shared=count > 1))
+            if count > 1:
+                held.enter_context(store.only(f"shard {shard + 1} of {count}"))
             record = begin(store, identity, described, plan)
             progress = [Progress(case.name, record, own, settings, tell) for case, own in zip(cases, cells, strict=True)]
             for case, one in zip(cases, progress, strict=True):
@@ -64,11 +68,14 @@ def carry_out(cases: Sequence[Case], out: str | os.PathLike[str], plan: dict[str
 
 
 def _warn(cases: Sequence[Case], record: Record) -> None:
-    """Warn of threats that probably do not mean what was meant, once per run."""
-    for note in dict.fromkeys(note for case in cases for note in case.notes()):
-        if note not in record.header["warnings"]:
-            record.header["warnings"].append(note)
-        warnings.warn(note, ThreatWarning, stacklevel=4)
+    """Warn of models and threats that probably do not mean what was meant, each once per run."""
+    models = [one.caution for case in cases for one in vars(case).values() if isinstance(one, Victim)]
+    threats = [note for case in cases for note in case.notes()]
+    for category, notes in ((ModelWarning, models), (ThreatWarning, threats)):
+        for note in filter(None, dict.fromkeys(notes)):
+            if note not in record.header["warnings"]:
+                record.header["warnings"].append(note)
+            warnings.warn(note, category, stacklevel=5)
 
 
 def _carry_out_all(cases: Sequence[Case], progress: Sequence[Progress]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from sparring.certification.certificate import Certificate, Verdict, table
 from sparring.certification.certifier import Certifier
-from sparring.core.errors import InputError, NeedsError, PlanError
+from sparring.core.errors import InputError, ModelWarning, NeedsError, PlanError
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import ask_tolerantly, everything, find
 from sparring.core.rng import Rng
@@ -94,6 +95,8 @@ def certify(
         4
     """
     victim, threat = victim_of(victim), threat_of(threat)
+    if victim.caution:
+        warnings.warn(victim.caution, ModelWarning, stacklevel=3)  # through `in_our_words`
     methods = [methods] if isinstance(methods, str | Certifier) else methods
     chosen = [find("certifier", one) if isinstance(one, str) else one for one in methods] if methods is not None else fitting(victim, threat)
     if not chosen:

@@ -16,7 +16,7 @@ from sparring.cli import certify, check_proof, doctor, gate, harden, ls, merge, 
 from sparring.cli.completion import in_bash
 from sparring.cli.process import stop_on_signals, tame_threads
 from sparring.cli.terminal import Visibly, echo
-from sparring.core.errors import PluginWarning, SparringError, ThreatWarning
+from sparring.core.errors import ModelWarning, PluginWarning, SparringError, ThreatWarning
 from sparring.core.visible import visible
 from sparring.models.user_folder import kept, leave_path
 
@@ -120,10 +120,10 @@ def _say(sentence: str) -> None:
 
 
 def _showing_visibly(show: Any) -> Any:
-    """A way to show warnings that lets no text control the terminal, and puts those about plugins and threats in one line, without their place in our code."""
+    """A way to show warnings that lets no text control the terminal; ours stand in one line, without their place in the code."""
 
     def told(message: Warning | str, category: type[Warning], *more: Any) -> None:
-        if issubclass(category, PluginWarning | ThreatWarning):
+        if issubclass(category, ModelWarning | PluginWarning | ThreatWarning):
             echo(f"spar: {message}", err=True)
         else:
             show(visible(message), category, *more)

@@ -9,6 +9,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from sparring.cli.known import names_of
+
 BREAKS = "=:"
 """Characters at which bash divides a word, of which it then replaces the last part only."""
 
@@ -81,10 +83,8 @@ def complete_keys(incomplete: str, keys: dict[str, str]) -> list[tuple[str, str]
 
 def values_of(key: str, begun: str = "") -> list[str]:
     """Return what is known to stand behind a key; paths only that begin as given."""
-    from sparring.core.registry import everything
-
     prefix = "zoo:" if key == "model" else ""
-    names = [f"{prefix}{name}" for kind in NAMES.get(key, ()) for name in everything(kind)]
+    names = [f"{prefix}{name}" for kind in NAMES.get(key, ()) for name in names_of(kind)]
     return list(dict.fromkeys([*WORDS.get(key, ()), *names, *(_paths(begun) if key in FILES and begun else ())]))
 
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sparring.cli.listing import KINDS
+from sparring.cli.known import names_of
+from sparring.cli.listing import KINDS, alike
 from sparring.cli.terminal import Terminal, echo
 
 
@@ -14,10 +15,9 @@ def _kinds(incomplete: str) -> list[str]:
 
 
 def _names(context: typer.Context, incomplete: str) -> list[str]:
-    from sparring.core.registry import everything
-
     kind = KINDS.get(context.params.get("kind") or "")
-    return [name for name in everything(kind) if name.startswith(incomplete)] if kind else []
+    names = [name for one in alike(kind) for name in names_of(one)] if kind else []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def command(

@@ -102,5 +102,9 @@ class ThreatWarning(UserWarning):
     """Report a threat that probably does not mean what was meant; the evaluation goes on."""
 
 
+class ModelWarning(UserWarning):
+    """Report a model that probably is not asked as it is deployed; the evaluation goes on."""
+
+
 class PluginWarning(UserWarning):
     """Report a plugin that cannot be loaded, in whole or in part; everything else works."""

@@ -8,6 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
+SETTERS = ("train", "eval")
+"""Methods that set the mode and do not ask for it."""
+
+FASTER = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
+"""Modules that are only faster in evaluation mode; the dropout in them is a part of its own."""
+
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
@@ -31,6 +37,28 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             if not torch.equal(buffer, was):
                 buffer.copy_(was)
             part._buffers[name] = buffer
+
+
+def modal_parts(module: nn.Module) -> list[str]:
+    """Return the parts that are in training mode and answer otherwise there than in evaluation mode, by the names of their classes.
+
+    The code of a part tells whether it asks for the mode, as dropout and batch normalisation do; dropout of probability 0 does not count.
+    """
+    return list(dict.fromkeys(_called(part) for part in module.modules() if part.training and _asks_for_its_mode(part)))
+
+
+def _called(part: nn.Module) -> str:
+    """The class of a part, also of one that TorchScript compiled."""
+    return str(getattr(part, "original_name", type(part).__name__))
+
+
+def _asks_for_its_mode(part: nn.Module) -> bool:
+    rates = [value for name, value in vars(part).items() if name in ("p", "dropout", "drop_prob") and isinstance(value, int | float)]
+    if (rates and not any(rates)) or getattr(part, "track_running_stats", True) is False or isinstance(part, FASTER):
+        return False
+    named = getattr(nn, _called(part), type(part))
+    methods = (getattr(one, "__code__", None) for kind in named.__mro__ if kind is not nn.Module for key, one in vars(kind).items() if key not in SETTERS)
+    return any("training" in code.co_names for code in methods if code is not None)
 
 
 @contextlib.contextmanager

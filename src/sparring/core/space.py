@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from sparring.core.domain import Batch, Domain
 from sparring.core.errors import InputError, NeedsError
+
+SHOWN = 3
+"""Columns that a message names."""
 
 
 class Region(ABC):
@@ -74,8 +77,9 @@ class Space(ABC):
     def check(self, x: Batch, domain: Domain) -> None:
         """Raise an error if the space does not apply to these inputs, or cannot be meant for them."""
         if not self.keeps_gaps and has_gaps(x):
+            where = _gapped(x, getattr(domain, "names", ()))
             raise NeedsError(
-                f"{self.label} changes every value, but the data has missing ones: give rules, which leave these as they are, or fill or drop them"
+                f"{self.label} changes every value, but the data has missing ones{where}: give rules, which leave these as they are, or fill or drop them"
             )
         self.around(x, domain)
 
@@ -121,6 +125,15 @@ class Space(ABC):
 def has_gaps(x: Batch) -> bool:
     """Return whether a value of a batch is missing (NaN)."""
     return isinstance(x, Tensor) and x.is_floating_point() and bool(x.isnan().any())
+
+
+def _gapped(x: Batch, names: Sequence[str]) -> str:
+    """The columns with missing values, as part of a message; empty where columns have no names."""
+    places = x.isnan().any(0).nonzero().flatten().tolist() if x.ndim == 2 else []
+    if not places or len(names) != x.shape[1]:
+        return ""
+    listed = ", ".join(repr(names[place]) for place in places[:SHOWN])
+    return f" in the column{'s' * (len(places) > 1)} {listed}{f' and {len(places) - SHOWN} others' if len(places) > SHOWN else ''}"
 
 
 def check_radius(radius: float | Tensor) -> None:

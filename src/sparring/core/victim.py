@@ -288,6 +288,11 @@ class Victim(ABC):
         """
 
     @property
+    def caution(self) -> str:
+        """Return what is odd about the model and prevents nothing, with the likely cure; empty where nothing is."""
+        return ""
+
+    @property
     def complete(self) -> bool:
         """Return whether equal fingerprints prove equal models.
 

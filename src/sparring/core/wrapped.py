@@ -33,6 +33,10 @@ class Wrapped(Victim):
         return {}
 
     @property
+    def caution(self) -> str:
+        return self.inner.caution
+
+    @property
     def _own_scores(self) -> bool:
         return type(self).scores is not Wrapped.scores
 

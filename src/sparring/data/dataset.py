@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -129,7 +130,7 @@ class Data:
 
         Args:
             x: The inputs, or a torch set of pairs (x, y).
-            y: The true answers; none where a torch set brings them.
+            y: The true answers; none where a torch set brings them. Names of classes are numbered as in `classes`, else in sorted order.
             domain: What the inputs are.
             name: How people call the data.
             classes: Names of the classes, by number.
@@ -166,6 +167,8 @@ class Data:
             raise InputError(f"{name}: y is missing: give the true answers, or a torch Dataset or DataLoader of pairs (x, y)")
         elif take is not None:
             return cls.of(x, y, domain, name=name, classes=classes, task=task, **more).take(take)
+        if isinstance(task, Classes | None):
+            y, classes = _numbered(y, classes, name)
         ids: Any = more.pop("ids", None)
         if ids is None or (hasattr(ids, "__len__") and len(ids) == 0):
             count = len(x) if hasattr(x, "__len__") else 0
@@ -313,6 +316,24 @@ class Data:
             "licence": self.licence,
             "source": self.source,
         }
+
+
+def _numbered(y: Any, classes: Sequence[Any] | None, name: str) -> tuple[Any, Sequence[Any] | None]:
+    """Return classes that are given by their names as numbers, int64 [n], with all names; others as they are.
+
+    Raises:
+        UnknownName: For a name that `classes` lacks.
+    """
+    given = y if isinstance(y, list | tuple) else y.tolist() if isinstance(y, np.ndarray | pd.Series) and y.dtype.kind not in "biufc" else []
+    listed = [one[0] if isinstance(one, list | tuple) and len(one) == 1 else one for one in given]
+    words = [one for one in listed if isinstance(one, str)]
+    if not words or len(words) < len(listed):
+        return y, classes
+    names = sorted(set(words)) if classes is None else [str(one) for one in classes]
+    places = {one: place for place, one in enumerate(names)}
+    if unknown := [one for one in words if one not in places]:
+        raise UnknownName(f"class of {name}", unknown[0], names)
+    return np.array([places[one] for one in words], dtype=np.int64), names
 
 
 def _ids(given: Any, count: int, name: str) -> list[str]:

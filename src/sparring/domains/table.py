@@ -79,6 +79,12 @@ class Column:
         return self.levels[int(value)] if self.kind == "category" else f"{value:.6g}"
 
 
+EXACT = 2.0**53
+"""Whole numbers up to here are numbers of float64."""
+
+NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
+"""Kinds of Python objects that are numbers, as `pandas.api.types.infer_dtype` names them."""
+
 MISSING_CURE = "fill or drop it, or let the column have gaps, Column(..., missing=True), as sp.table(frame) does for a frame with gaps"
 
 
@@ -225,9 +231,14 @@ def _codes(column: Column, values: pd.Series) -> np.ndarray:
 def _floats(column: Column, values: pd.Series) -> np.ndarray:
     """The numbers of a column, NaN where one is missing."""
     try:
-        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+        floats = values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise InputError(f"column {column.name!r} does not hold numbers ({error}): convert it") from error
+    for place in np.flatnonzero(np.abs(floats) >= EXACT) if pd.api.types.is_integer_dtype(values) else ():
+        if int(floats[place]) != int(values.iloc[place]):
+            cure = "leave the column out if it names rows, or give smaller numbers"
+            raise InputError(f"column {column.name!r} holds {values.iloc[place]}, which is no number of 64 bits in floating point: {cure}")
+    return floats
 
 
 def _numbers(x: Any) -> Tensor:
@@ -279,10 +290,12 @@ def _infer(name: str, values: pd.Series) -> Column:
     if pd.api.types.is_bool_dtype(values) or (gaps and pd.api.types.is_bool_dtype(known.infer_objects())):
         dtype = "bool" if not gaps else "boolean" if pd.api.types.is_bool_dtype(values) else "object"
         return Column(name, "category", levels=("False", "True"), dtype=dtype, missing=gaps)
-    if not pd.api.types.is_numeric_dtype(values):
+    if values.dtype == object and pd.api.types.infer_dtype(known) in NUMBERS:
+        known = pd.to_numeric(known.map(float) if pd.api.types.infer_dtype(known) == "decimal" else known)
+    if not pd.api.types.is_numeric_dtype(known):
         return Column(name, "category", levels=tuple(sorted(known.astype(str).unique())), missing=gaps)
-    whole = pd.api.types.is_integer_dtype(values)
-    dtype = "float64" if whole and gaps else _plain(values.dtype)
+    whole = pd.api.types.is_integer_dtype(known)
+    dtype = "float64" if whole and gaps else _plain(known.dtype)
     return Column(name, "integer" if whole else "real", float(known.min()), float(known.max()), dtype=dtype, missing=gaps)
 
 

@@ -1,16 +1,16 @@
 """The columns of a table in the order and with the types that a fitted model knows: by name, never by position."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
 from sparring.domains.table import Column, Table
+from sparring.models.categories import as_fitted, home_of
 
 NO_NAMES = re.compile(r"(f|Column_|column )\d+")
 """Names that XGBoost, LightGBM and our reader of CSV files give to columns that have none."""
@@ -62,10 +62,14 @@ def places_of(names: Sequence[str] | None, domain: Domain, who: str) -> list[int
     raise LoadError(f"{who} was fitted on other columns: {differ or 'a name occurs twice'}: give data with the columns of the model, whatever their order")
 
 
-def fed(model: Any, domain: Table, x: Tensor, names: Sequence[str] | None, places: Sequence[int] | None) -> Any:
+def fed(
+    model: Any, domain: Table, x: Tensor, names: Sequence[str] | None, places: Sequence[int] | None, categories: Mapping[str, Sequence[Any]] | None = None
+) -> Any:
     """Return rows as a fitted estimator takes them.
 
     They have its order, its names and the types of the data. An estimator that was fitted on an array gets one, unless a column holds names of categories.
+
+    categories: those that the model was fitted on, by column; see `fitted_categories`.
     """
     if names is None:
         return domain.native(x)
@@ -73,40 +77,24 @@ def fed(model: Any, domain: Table, x: Tensor, names: Sequence[str] | None, place
     if places is not None:
         rows, columns = rows.iloc[:, list(places)], [columns[place] for place in places]
     rows.columns = list(names)
-    return _for_boosters(model, rows, columns)
+    return _for_boosters(model, rows, columns, categories or {})
 
 
-def _for_boosters(model: Any, rows: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """Return rows in the types that boosters take: words are categories where they were in training, truth values with gaps are no objects."""
-    words = {name: column for name, column in zip(map(str, rows), columns, strict=True) if column.kind == "category" and not column.dtype}
-    truths = [name for name, column in zip(map(str, rows), columns, strict=True) if column.dtype == "object"]
-    types: dict[str, Any] = dict.fromkeys(truths, "boolean") if truths and _home(model) in ("xgboost", "lightgbm") else {}
-    if words and _wants_categories(model):
-        types |= {name: pd.CategoricalDtype(list(column.levels)) if column.missing else "category" for name, column in words.items()}
-    return rows.astype(types) if types else rows
-
-
-def _home(model: Any) -> str:
-    return type(model).__module__.partition(".")[0]
-
-
-def _wants_categories(model: Any) -> bool:
-    home = _home(model)
-    if home == "xgboost":
-        booster = model.get_booster()
-        if wanted := "c" in (booster.feature_types or ()):
-            _knows_its_categories(booster)
-        return wanted
-    if home == "lightgbm":
-        return bool(model.booster_.pandas_categorical)
-    marked = getattr(model, "is_categorical_", None)  # of scikit-learn's boosting
-    return marked is not None and bool(np.any(marked))
-
-
-def _knows_its_categories(booster: Any) -> None:
-    """Refuse boosters of XGBoost before 3.1, which take the places of categories in the data for those in training."""
-    if not hasattr(booster, "get_categories"):
-        raise LoadError("this version of XGBoost does not know the categories it was trained on: install XGBoost 3.1 or later")
+def _for_boosters(model: Any, rows: pd.DataFrame, columns: Sequence[Column], categories: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Return rows in the types that boosters take: categories are those of training, truth values with gaps are no objects."""
+    named = dict(zip(map(str, rows), columns, strict=True))
+    words = [name for name, column in named.items() if column.kind == "category" and not column.dtype]
+    others = [name for name, column in named.items() if name not in words and not column.dtype.startswith("category")]
+    spelled = {name for name, known in categories.items() if all(isinstance(one, str) for one in known)}  # those that cannot be read too
+    fitted = {name: known for name, known in categories.items() if known and (name in others or (name in words and name not in spelled))}
+    truths = [name for name in others if named[name].dtype == "object" and name not in fitted]
+    types: dict[str, Any] = dict.fromkeys(truths, "boolean") if truths and home_of(model) in ("xgboost", "lightgbm") else {}
+    if categories:
+        types |= {name: pd.CategoricalDtype(list(named[name].levels)) if named[name].missing else "category" for name in words if name not in fitted}
+    rows = rows.astype(types) if types else rows
+    for name, known in fitted.items():
+        rows[name] = as_fitted(rows[name], known, f"column {name!r}")
+    return rows
 
 
 def rearranged(of_columns: list[Any] | None, places: Sequence[int] | None) -> list[Any] | None:

@@ -16,6 +16,8 @@ from sparring.core.task import Task
 from sparring.core.victim import Victim
 from sparring.domains.table import Table
 from sparring.models.adapter import adapter
+from sparring.models.categories import fitted_categories, refuse_cut_words
+from sparring.models.class_scores import class_scores, of_pairs
 from sparring.models.columns import fed, fitted_names, places_of, rearranged
 from sparring.models.http.form import example_of
 from sparring.models.label_estimator import label_count, label_scores, refuse_other_classes, sets_of
@@ -31,7 +33,8 @@ class EstimatorVictim(Victim):
 
     Scores of a classifier are probabilities, or the decision function where there are none; an estimator with neither exposes labels only.
     Classes are numbered in the order of `classes_`. Scores of a regressor are what it predicts. An estimator of several labels at once answers what it
-    predicts, and its scores are the logits of its probabilities; with a threshold in its task, the probabilities decide instead.
+    predicts, and its scores are the logits of its probabilities; with a threshold in its task, the probabilities decide instead. LightGBM returns sums
+    where the objective was a function of the user: above 0, or the largest of several, is the class.
 
     task: of a regressor, as the data measured it; without a tolerance if left out. Of an estimator of several labels, `Labels`.
     """
@@ -45,9 +48,15 @@ class EstimatorVictim(Victim):
         self.numeric = is_regressor(model)
         ask = "predict" if self.numeric else next((one for one in ("predict_proba", "decision_function") if hasattr(model, one)), None)
         self._ask = None if labels_only else ask
+        self.raw = answers_sums(model) and not self.numeric
+        self.pairs = self._ask == "decision_function" and of_pairs(model)
         self.exposes = frozenset({"labels"} if self._ask is None else {"labels", "scores"})
         self.names = fitted_names(model)
         self.places = places_of(self.names, domain, self.name)
+        self.categories = fitted_categories(model, self.names) if self.names else {}
+        if self.categories and isinstance(domain, Table) and self.names:
+            columns = [domain.columns[place] for place in self.places or range(len(domain.columns))]
+            refuse_cut_words(model, self.names, columns, self.name)
         self.thresholds = rearranged(split_thresholds(model), self.places)
         self.task: Task = self._values(task) if self.numeric else self._labels(task) or Classes(len(class_names(model)))
         self.class_names = class_names(model) if isinstance(self.task, Classes) else []
@@ -56,6 +65,8 @@ class EstimatorVictim(Victim):
 
     def _labels(self, task: Task | None) -> Labels | None:
         """The task of an estimator that predicts several labels at once, as its predictions about an example show; None for others."""
+        if self.raw:
+            return None
         try:
             predicted = self.model.predict(self._fed(example_of(self.domain)))
         except Exception as error:
@@ -94,8 +105,8 @@ class EstimatorVictim(Victim):
             given = self._asked(str(self._ask), x)
         if isinstance(self.task, Labels):
             return self.task.shifted(label_scores(given, str(self._ask), getattr(self.model, "classes_", [])))
-        scores = np.asarray(given, dtype=np.float64)
-        return torch.from_numpy(np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores)
+        chances = self._ask == "predict_proba" and not self.raw
+        return torch.from_numpy(class_scores(np.array(given, dtype=np.float64), len(self.class_names), self.name, chances=chances, pairs=self.pairs))
 
     def answer(self, x: Batch) -> Tensor:
         if self.numeric:
@@ -105,8 +116,10 @@ class EstimatorVictim(Victim):
         predicted = self._asked("predict", x)
         if isinstance(self.task, Labels):
             return sets_of(predicted, self.task, self.name)
-        places = np.searchsorted(self.model.classes_, np.asarray(predicted))
-        return torch.from_numpy(places.astype(np.int64))
+        if self.raw:
+            sums = np.asarray(predicted, dtype=np.float64)
+            return torch.from_numpy((sums > 0).astype(np.int64) if sums.ndim == 1 else sums.argmax(1))
+        return torch.from_numpy(_places(np.asarray(predicted), np.asarray(self.model.classes_), self.name))
 
     def decide(self, x: Batch, scores: Tensor) -> Tensor:
         """Return the prediction, which need not be the highest probability.
@@ -135,7 +148,7 @@ class EstimatorVictim(Victim):
 
     def _fed(self, x: Batch) -> Any:
         if isinstance(self.domain, Table):
-            return fed(self.model, self.domain, x, self.names, self.places)  # type: ignore[arg-type]
+            return fed(self.model, self.domain, x, self.names, self.places, self.categories)  # type: ignore[arg-type]
         return self.domain.native(x)
 
     @property
@@ -165,6 +178,26 @@ class EstimatorVictim(Victim):
             return pickled(self.model)[1]
         except Exception:  # a foreign object may refuse in any way
             return None
+
+
+def _places(predicted: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
+    """The places of predicted classes among all, int64 [n]; a column [n, 1] is one class per row.
+
+    Raises:
+        LoadError: For a prediction that is none of the classes.
+    """
+    predicted = predicted[:, 0] if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
+    order = np.argsort(classes, kind="stable")
+    places = order[np.searchsorted(classes, predicted, sorter=order).clip(max=len(classes) - 1)]
+    if (wrong := np.ravel(classes[places] != predicted)).any():
+        listed, seen = ", ".join(map(str, classes[:5])), np.ravel(predicted)[wrong][0]
+        raise LoadError(f"{name} predicts {seen}, which is none of its classes {listed}: give an estimator whose predict returns classes, or a function")
+    return places.astype(np.int64)
+
+
+def answers_sums(model: Any) -> bool:
+    """Return whether a classifier predicts sums instead of classes, as those of LightGBM do that were fitted with an objective of the user."""
+    return type(model).__module__.partition(".")[0] == "lightgbm" and callable(getattr(model, "objective", None))
 
 
 def is_regressor(model: Any) -> bool:

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 SLACK = 1e-3
 """Ten times what the imported network may differ by from onnxruntime."""
 
+FEWEST = 8
+"""Whole numbers that normalised pixels must at least become, where a file takes whole numbers: bytes become 256, a mean and a deviation make four or five."""
+
 FLOATS = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(float16)": "f2"}
 WHOLE = {"tensor(uint8)": "u1", "tensor(int8)": "i1", "tensor(int32)": "i4", "tensor(int64)": "i8"}
 """Types of tensors in ONNX and in NumPy."""
@@ -103,14 +106,8 @@ class OnnxVictim(DifferentiableVictim):
         self.order = _order(self.input.shape[1:], domain, layout_of(layout, domain), self.name)
         self.kind = torch.float64 if self.type == np.dtype("f8") else torch.float32
         self.normalisation = (found := Normalisation.of(domain, mean=mean, std=std, scale=scale)) and found.to(self.kind)
-        if (
-            isinstance(domain, Image)
-            and self.type.kind in "iu"
-            and self.type != np.dtype("u1")
-            and self.normalisation is None
-            and domain.high - domain.low <= 2
-        ):
-            raise LoadError(f"{path} takes whole numbers ({self.input.type}), the values of the images are in [{domain.low:g}, {domain.high:g}]: say scale=255")
+        if isinstance(domain, Image) and self.type.kind in "iu":
+            self._refuse_range(domain, str(path))
         self.maps = isinstance(self.task, Mask)
         self.shape: tuple[int, ...] = ()
         self.class_names: list[str] = []
@@ -127,6 +124,22 @@ class OnnxVictim(DifferentiableVictim):
         self.exposes = frozenset({"scores", "labels"} | ({"gradients"} if self._network else set()))
         self.exact = self._network is None
         self.slack = SLACK if self._network and self.type in (np.dtype("f4"), np.dtype("f8")) else math.inf
+
+    def _refuse_range(self, domain: Image, where: str) -> None:
+        """Refuse images whose values become a handful of whole numbers for the file, or numbers that its type does not have."""
+        edges = torch.tensor([domain.low, domain.high], dtype=torch.float64).reshape(2, 1, 1, 1).expand(2, *domain.shape)
+        least, most = (float(edge) for edge in self._scaled(edges).aminmax())
+        takes, limits, steps = f"{where} takes whole numbers ({self.input.type})", np.iinfo(self.type), domain.high - domain.low
+        if self.normalisation is None and most - least <= 2:
+            raise LoadError(f"{takes}, the values of the images are in [{domain.low:g}, {domain.high:g}]: say scale=255")
+        fits = limits.min <= round(least) and round(most) <= limits.max
+        if fits and (self.normalisation is None or most - least >= FEWEST):
+            return
+        made = f"values in [{domain.low:g}, {domain.high:g}] become [{least:g}, {most:g}]"
+        plain = self.type == np.dtype("u1") or (limits.min <= domain.low and domain.high <= limits.max and steps > 2)
+        shifted = f"give scale={255 / steps:g} and mean={domain.low * 255 / steps - limits.min:g} only"
+        cure = "leave out mean=, std= and scale=" if plain and self.normalisation is not None else shifted
+        raise LoadError(f"{takes} from {limits.min} to {limits.max}, {made}{'' if fits else ', which wrap around'}: {cure}")
 
     def _of_labels(self, classes: int | None) -> Task:
         """The task of a file that returns class numbers alone."""
@@ -219,7 +232,7 @@ class OnnxVictim(DifferentiableVictim):
         whole = self.type.kind in "iu"
         given = self._scaled(torch.from_numpy(np.array(self.domain.native(x), dtype=np.float64 if whole else self.type))).numpy()
         if whole:
-            given = given.round().astype(self.type)
+            given = self._whole(given.round())
         if self.order is not None:
             given = given.reshape(len(given), -1)[:, self.order.flatten().numpy()].reshape(len(given), *self.order.shape)
         inner = self.input.shape[1:]
@@ -228,6 +241,14 @@ class OnnxVictim(DifferentiableVictim):
                 raise LoadError(f"{self.name} takes [n, {', '.join(map(str, inner))}] but the inputs are {self.domain}")
             given = given.reshape(len(given), *inner)
         return np.ascontiguousarray(given)
+
+    def _whole(self, given: np.ndarray) -> np.ndarray:
+        """Return whole numbers in the type of the file; LoadError for those that it does not have, which would wrap around."""
+        limits = np.iinfo(self.type)
+        if given.size and not (limits.min <= given.min() and given.max() <= limits.max):  # NaN too
+            seen = f"[{given.min():g}, {given.max():g}]"
+            raise LoadError(f"{self.name} takes whole numbers from {limits.min} to {limits.max}, the inputs become {seen}: give bounds, mean= or scale= to fit")
+        return given.astype(self.type)
 
     def _scaled(self, given: Tensor) -> Tensor:
         """Return numbers of the domain as the file takes them: normalised, or for images as bytes the range of the domain as 0 to 255."""

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from sparring.core.domain import Domain
 from sparring.core.errors import LoadError
-from sparring.core.evaluating import evaluating, frozen
+from sparring.core.evaluating import evaluating, frozen, modal_parts
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.models.adapter import adapter
@@ -29,6 +29,9 @@ PIECE = 256
 
 SLACK = 1e-3
 """Ten times what `prepare` lets a copy differ by from the original."""
+
+SHOWN = 3
+"""Classes of parts that a caution names."""
 
 Search = Literal["fast", "bfloat16", "plain"]
 
@@ -60,7 +63,7 @@ class TorchVictim(DifferentiableVictim):
         self.exported = isinstance(model, ExportedProgram)
         self.program = model if isinstance(model, ExportedProgram) else None
         self.graph = str(model.graph) if isinstance(model, ExportedProgram) else ""
-        self.was_training = self.module.training and not self.exported
+        self.modal = [] if self.exported else modal_parts(self.module)
         self.name = name or type(model).__name__
         self.domain = domain
         self.exposes = frozenset({"gradients", "scores", "labels"})
@@ -170,6 +173,18 @@ class TorchVictim(DifferentiableVictim):
                 yield
             finally:
                 self._open -= 1
+
+    @property
+    def was_training(self) -> bool:
+        """Return whether the module came in a training mode in which it answers otherwise than it is asked here."""
+        return bool(self.modal)
+
+    @property
+    def caution(self) -> str:
+        if not self.modal:
+            return ""
+        said = f"{self.name} came in training mode, in which {', '.join(self.modal[:SHOWN])} answer otherwise, and is asked in evaluation mode"
+        return f"{said}: call eval() before, or give a function if it is deployed in training mode"
 
     @property
     def fingerprint(self) -> str:

@@ -144,6 +144,41 @@ class Store:
         finally:
             os.close(folder)
 
+    @contextlib.contextmanager
+    def only(self, task: str) -> Iterator[None]:
+        """Keep other processes from doing the same task in this folder meanwhile, beside what `locked` does.
+
+        A file of that name with the ending .lock is locked, and deleted at the end; one that a killed process left behind is not locked any more.
+
+        Args:
+            task: Its name, such as "shard 1 of 4".
+
+        Raises:
+            StorageError: Where the file cannot be made.
+            RecordError: Where another process does the task.
+        """
+        if not self.local or fcntl is None:
+            yield
+            return
+        path = Path(self.path(f".{task.replace(' ', '-')}.lock"))
+        while True:
+            try:
+                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise StorageError(str(path), error.strerror or str(error)) from error
+            if not _lock(file, fcntl.LOCK_EX, 0.0):
+                os.close(file)
+                raise RecordError(f"another process is computing {task} in {self.root}: wait until it has ended, or choose another shard")
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                break
+            os.close(file)  # its owner deleted it between the two calls
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(file)
+
     def busy(self) -> bool:
         """Return whether a process may be writing into this folder; True where this cannot be known."""
         if not self.local or fcntl is None:

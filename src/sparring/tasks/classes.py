@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparring.core.arguments import shown
 from sparring.core.errors import InputError, LoadError, NeedsError
 from sparring.core.goal import Criterion
 from sparring.core.registry import register
@@ -60,6 +61,26 @@ class ClassCriterion(NamedTuple):
         return bool((self.sign > 0).all())
 
 
+def several_labels(labels: Any) -> str:
+    """Return what labels of several axes may be, as the end of a message."""
+    if labels.ndim != 2:
+        return " (not one-hot)"
+    array = np.asarray(labels)
+    one_hot = array.dtype.kind in "biuf" and bool(((array == 0) | (array == 1)).all()) and bool((array.sum(1) == 1).all())
+    cure = ": y.argmax(1) of these rows" if one_hot else ""
+    return f" (not one-hot{cure}); where a sample may have several labels, give task=labels({labels.shape[1]})"
+
+
+def _cure(scores: Tensor) -> str:
+    """What makes scores of another form right, as the end of a message."""
+    if not scores.is_floating_point():
+        return "; where a function returns class numbers, say labels_only=True"
+    inner = tuple(scores.shape[1:])
+    if len([side for side in inner if side != 1]) <= 1:
+        return ", so drop the axes of size 1: torch.nn.Sequential(network, torch.nn.Flatten()), or scores.reshape(len(scores), -1) in a function"
+    return f"; where they stand for a class per pixel, give task=sp.tasks.mask({inner[0]})" if len(inner) == 3 else ""
+
+
 @register("task", "classes")
 @dataclass(frozen=True)
 class Classes(Task):
@@ -92,8 +113,7 @@ class Classes(Task):
         """Return scores [n, classes]; one column (or none) is the score of class 1 against 0."""
         scores = output if isinstance(output, Tensor) else torch.as_tensor(output)
         if scores.ndim not in (1, 2) or not scores.is_floating_point():
-            cure = "" if scores.is_floating_point() else "; where a function returns class numbers, say labels_only=True"
-            raise LoadError(f"{name} returned {scores.dtype} {tuple(scores.shape)}: scores must be floating point [n, classes]{cure}")
+            raise LoadError(f"{name} returned {scores.dtype} {tuple(scores.shape)}: scores must be floating point [n, classes]{_cure(scores)}")
         if scores.ndim == 1:
             scores = scores[:, None]
         return torch.cat([torch.zeros_like(scores), scores], 1) if scores.shape[1] == 1 else scores
@@ -124,10 +144,11 @@ class Classes(Task):
         try:
             labels = torch.as_tensor(np.array(truth) if not isinstance(truth, Tensor) else truth)
         except (TypeError, ValueError) as error:
-            raise InputError(f"labels are not numbers ({str(truth)[:60]}): number the classes from 0 on") from error
+            raise InputError(f"labels are not numbers ({shown(truth)}): number the classes from 0 on, or give Data.of their names") from error
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
         if labels.ndim != 1:
-            several = f"; where a sample may have several labels, give task=labels({labels.shape[1]})" if labels.ndim == 2 else ""
-            raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}] (not one-hot){several}")
+            raise InputError(f"labels have shape {tuple(labels.shape)}: give one class per sample, [{count}]{several_labels(labels)}")
         if len(labels) != count:
             raise InputError(f"{len(labels)} labels for {count} samples: give one class per sample")
         if labels.is_floating_point() and count and not bool((labels.abs() < 2.0**63).all()):

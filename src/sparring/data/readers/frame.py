@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,8 +41,8 @@ LOOKED_AT = 100
 MISSING_MARKS = {"?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "missing"}
 """Words for missing numbers, beyond those that pandas reads as such."""
 
-FOREIGN = re.compile(r"[-+]?(\d+,\d+|\d{1,3}([.,' \u00a0]\d{3})+([.,]\d+)?)")
-"""Numbers with a decimal comma or with marks between thousands."""
+FOREIGN = re.compile(r"[-+]?[$€£¥]? ?(\d+([.,]\d+)?|\d{1,3}([.,' \u00a0]\d{3})+([.,]\d+)?) ?[%€$£¥]?")
+"""Numbers with a decimal comma, with marks between thousands, or with a sign of money or per cent; plain numbers are told before."""
 
 PLAIN = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string, types.is_decimal, types.is_temporal, types.is_null)
 """Types of Arrow that a column of a table may have."""
@@ -53,7 +54,7 @@ SUFFIXES = {".csv": "CSV", ".parquet": "Parquet", ".pq": "Parquet"}
 def frame(path: Path, options: Options) -> Data:
     """Read rows of typed columns; kinds and bounds follow from the values.
 
-    See `domains.table.table`. Empty cells, and words that pandas reads as such, are missing values.
+    See `domains.table.table`. Empty cells are missing values; so are, in columns of numbers and truth values, words that pandas reads as such (NA, None).
 
     The classes stand in the column `target`, by default one called target, label or class, else the last one; they are
     numbered in sorted order. Real numbers in that column are values, see `task_of`. Tasks with several numbers per sample have one column for each, see
@@ -71,7 +72,7 @@ def frame(path: Path, options: Options) -> Data:
     if missing := int(pd.isna(values).sum()):
         raise InputError(f"{path}: column {target!r} has no class in {missing} rows: fill or drop them")
     if inputs.shape[1] == 1 and str(inputs.columns[0]).lower() in TEXTS:
-        return from_columns(list(inputs.iloc[:, 0]), list(values), stem_of(path), str(path), range(len(rows)))
+        return from_columns(_texts(inputs, path), list(values), stem_of(path), str(path), range(len(rows)))
     if inputs.shape[1] == 0:
         raise LoadError(f"{path} has only the column {target!r}: add feature columns")
     try:
@@ -128,12 +129,20 @@ def _of_several(rows: pd.DataFrame, targets: list[str], path: Path, options: Opt
         raise LoadError(f"{path} has only the columns {said}: add feature columns")
     y = rows[targets].to_numpy(dtype=np.float64)
     if inputs.shape[1] == 1 and str(inputs.columns[0]).lower() in TEXTS:
-        return Data.of([str(one) for one in inputs.iloc[:, 0]], y, text(), name=stem_of(path), task=task, source=f"{path}, columns {said}")
+        return Data.of(_texts(inputs, path), y, text(), name=stem_of(path), task=task, source=f"{path}, columns {said}")
     try:
         domain = table(inputs)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return Data.of(inputs, y, domain, name=stem_of(path), task=task, source=f"{path}, columns {said}")
+
+
+def _texts(inputs: pd.DataFrame, path: Path) -> list[str]:
+    """The texts of a table whose only inputs they are; InputError where a cell is empty."""
+    column = inputs.iloc[:, 0]
+    if missing := np.flatnonzero(column.isna()).tolist():
+        raise InputError(f"{path}: column {inputs.columns[0]!r} has no text in {len(missing)} rows, the first is row {missing[0]}: fill or drop them")
+    return list(column)
 
 
 def targets_of(columns: list[str], asked: str | None, task: Task | None, where: str) -> list[str]:
@@ -179,9 +188,12 @@ def _csv(path: Path, options: Options) -> pd.DataFrame:
     try:
         written = content.encode("utf-8", "surrogatepass")
         read = partial(pd.read_csv, sep=mark, header=None if bare else 0, skipinitialspace=True, index_col=False)
-        rows = read(io.BytesIO(written))
+        with warnings.catch_warnings(action="ignore", category=pd.errors.ParserWarning):  # about cells that have no column, which are looked for below
+            rows = read(io.BytesIO(written))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise LoadError(f"{path} is not a CSV file with the same columns in every line ({str(error).strip()}): fix that line") from error
+    if max(map(len, begin)) > rows.shape[1] or rows.iloc[:, -1].isna().any():
+        _refuse_other_widths(content, mark, rows.shape[1], path)
     rows.columns = [f"column {place}" if bare else str(name).strip() for place, name in enumerate(rows.columns)]
     if not bare:
         _refuse_second_header(rows, [cell.strip() for cell in begin[0]], path)
@@ -190,12 +202,33 @@ def _csv(path: Path, options: Options) -> pd.DataFrame:
         rows = rows.astype({rows.columns[place]: dtype for place, dtype in zip(gaps, nullable, strict=True) if pd.api.types.is_integer_dtype(dtype)})
     for name in rows.columns:
         _refuse_numbers_as_words(rows[name], f"{path}: column {name!r}")
+    if words := [place for place in range(rows.shape[1]) if _holds_words(rows.iloc[:, place])]:
+        spelled = read(io.BytesIO(written), usecols=words, dtype=str, keep_default_na=False, na_values=[""])
+        for number, place in enumerate(words):
+            rows[rows.columns[place]] = spelled.iloc[:, number]
     return rows
+
+
+def _holds_words(column: pd.Series) -> bool:
+    """Return whether a column holds words, among which NA and None are words too; in other columns they are marks of missing values."""
+    return not pd.api.types.is_numeric_dtype(column) and pd.api.types.infer_dtype(column, skipna=True) != "boolean"
 
 
 def _gaps(rows: pd.DataFrame) -> list[int]:
     """Places of the columns of numbers that have gaps, whose whole numbers pandas makes real ones."""
     return [place for place, dtype in enumerate(rows.dtypes) if dtype.kind == "f" and bool(rows.iloc[:, place].isna().any())]
+
+
+def _refuse_other_widths(content: str, mark: str, width: int, path: Path) -> None:
+    """Refuse rows with fewer cells than there are columns, and with more that hold something: pandas fills these up, and leaves cells out."""
+    reader = csv.reader(_lines(content), delimiter=mark, skipinitialspace=True)
+    for row in reader:
+        blank = not any(cell.strip() for cell in row)
+        if len(row) == width or (len(row) > width and not any(cell.strip() for cell in row[width:])) or (blank and len(row) < 2):
+            continue
+        names = ", such as that of the names of rows (in R: write.csv(..., row.names=FALSE))" if len(row) == width + 1 else ""
+        cure = f"name every column{names}, and write decimal points" if len(row) > width else "complete the line, with empty cells where values are missing"
+        raise InputError(f"{path}: line {reader.line_num} has {len(row)} cells for {width} columns: {cure}")
 
 
 def _lines(content: str) -> Iterator[str]:
@@ -248,6 +281,9 @@ def _refuse_numbers_as_words(column: pd.Series, where: str) -> None:
     if plain.any() and not others.empty and others.str.lower().isin(MISSING_MARKS).all():
         said = f"{others.iloc[0]!r} among numbers, in row {others.index[0]}"
         raise InputError(f"{where} holds {said}: fill the missing values or drop their rows, or leave the cells empty")
+    if others.empty and len(plain):
+        largest = max(values, key=len)
+        raise InputError(f"{where} holds {largest[:40]}, a whole number of more than 64 bits: leave the column out if it names rows, or write real numbers")
     foreign = others[[FOREIGN.fullmatch(str(one)) is not None for one in others]]
     if values.nunique() > FEW and len(foreign) + int(plain.sum()) > len(values) / 2:
         seen = (foreign if len(foreign) else others).iloc[0]
@@ -271,6 +307,9 @@ def _parquet(path: Path) -> pd.DataFrame:
         _check_parquet(file, len(content), str(path))
         held = file.read()
         held.validate(full=True)
+        for place, field in enumerate(held.schema):
+            if types.is_decimal(field.type):  # which would reach pandas as objects
+                held = held.set_column(place, field.name, held.column(place).cast("float64"))
         rows = held.to_pandas()
     except LoadError:
         raise

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sparring.core.domain import Domain
-from sparring.core.errors import InputError, LoadError
+from sparring.core.errors import InputError, LoadError, UnknownName
 from sparring.core.files import check_members
 from sparring.data.dataset import Data
 from sparring.data.readers.content import number_classes, pick_split, read_bytes
@@ -23,7 +23,7 @@ from sparring.data.readers.reader import Options, reader
 from sparring.domains.image import image
 from sparring.domains.table import table
 from sparring.domains.text import text
-from sparring.tasks.classes import MOST_CLASSES
+from sparring.tasks.classes import MOST_CLASSES, several_labels
 
 INPUTS = ("x", "X", "images", "data")
 LABELS = ("y", "Y", "labels", "targets", "target", "mask", "masks")
@@ -65,7 +65,7 @@ def npz(path: Path, options: Options) -> Data:
         if array.ndim == 0 or len(array) != len(labels[one]):
             raise LoadError(f"{path}: {pairs[one].inputs} has shape {array.shape} but {pairs[one].labels} {labels[one].shape}: give one label per sample")
     true = np.concatenate(list(labels.values()))
-    numbers, classes = (true, []) if options.other is not None else _classes(true, f"{path}: {pairs[chosen[0]].labels}")
+    numbers, classes = (true, []) if options.other is not None else _classes(true, f"{path}: {pairs[chosen[0]].labels}", named)
     starts = dict(zip(labels, np.cumsum([0, *map(len, labels.values())]), strict=False))
     y = np.concatenate([numbers[starts[one] : starts[one] + len(labels[one])] for one in chosen])
     try:
@@ -118,10 +118,15 @@ def _sound(content: bytes, name: str, path: Path) -> bytes:
     return content
 
 
-def _classes(labels: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
+def _classes(labels: np.ndarray, where: str, named: list[str] | None) -> tuple[np.ndarray, list[str]]:
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1:
-        several = f"; where a sample may have several labels, write task=labels({labels.shape[1]})" if labels.ndim == 2 else ""
-        raise InputError(f"{where} has shape {labels.shape}: give one class per sample, [n] (not one-hot){several}")
+        raise InputError(f"{where} has shape {labels.shape}: give one class per sample, [n]{several_labels(labels)}")
+    if labels.dtype.kind == "U" and named:
+        for one in np.unique(labels).tolist():
+            if one not in named:
+                raise UnknownName(f"class in {where}", one, named)
+        return np.array([named.index(one) for one in labels.tolist()], dtype=np.int64), named
     if labels.dtype.kind in "iu" and len(labels) and int(labels.min()) >= 0:
         if int(labels.max()) >= MOST_CLASSES:
             raise InputError(f"{where} reaches {labels.max()}, the limit is {MOST_CLASSES:,} classes: number the classes from 0 on, without gaps")

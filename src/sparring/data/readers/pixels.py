@@ -27,6 +27,8 @@ def as_images(array: np.ndarray, where: str) -> np.ndarray:
             raise InputError(f"{where} has shape {array.shape}: {why}; give x as an array, Data.of(x, y, image(channels, height, width))")
         array = array if first else array.transpose(0, 3, 1, 2)
     if array.dtype == np.uint8:
+        if array.size and array.max() == 1:
+            raise InputError(f"{where} is uint8 with the values 0 and 1 only, which are no levels of 255: save images as floats in [0, 1], or times 255")
         return np.ascontiguousarray(array, dtype=np.float32) / np.float32(255)
     if array.dtype.kind != "f":
         low, high = (array.min(), array.max()) if array.size else (0, 0)

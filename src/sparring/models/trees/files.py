@@ -54,14 +54,15 @@ class TreeVictim(Victim):
         columns = len(getattr(domain, "columns", ()))
         if not columns:
             raise LoadError(f"trees take table rows, but the inputs are {domain}: use sp.table(frame)")
-        count = 1 if isinstance(task, Values) else classes
+        values = isinstance(task, Values)
+        count = 1 if values else classes
         if isinstance(model, Ensemble):
             opened = model
         elif _is_booster(model):
             text = model.model_to_string() if hasattr(model, "model_to_string") else model.save_raw("json").decode()
-            opened = read_trees(text, "the booster", domain)
+            opened = read_trees(text, "the booster", domain, values=values)
         else:
-            opened = open_trees(Path(model), domain, classes=count, base=base, first=first)
+            opened = open_trees(Path(model), domain, classes=count, base=base, first=first, values=values)
         self.ensemble = opened.over(places_of(named(opened.names), domain, name or opened.source or "the model"))
         if self.ensemble.features != columns:
             raise LoadError(f"the trees take {self.ensemble.features} columns but the inputs are {domain}")
@@ -95,17 +96,20 @@ def _refuse_categories(ensemble: Ensemble, domain: Domain, name: str) -> None:
             )
 
 
-def open_trees(path: Path, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
+def open_trees(path: Path, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0, values: bool = False) -> Ensemble:
     """Return the trees in a file; LoadError where it holds none."""
     path = path_of(path)
-    return read_trees(decoded(read_file(path), str(path)), path.stem, domain, classes=classes, base=base, first=first)
+    return read_trees(decoded(read_file(path), str(path)), path.stem, domain, classes=classes, base=base, first=first, values=values)
 
 
-def read_trees(text: str, source: str, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0) -> Ensemble:
-    """Return the trees in the text of a model; LoadError where it holds none."""
+def read_trees(text: str, source: str, domain: Domain, *, classes: int = 2, base: float = 0.0, first: int = 0, values: bool = False) -> Ensemble:
+    """Return the trees in the text of a model; LoadError where it holds none.
+
+    classes, base, first: see `read_dump`. values: whether the sums of a model that names no objective are values.
+    """
     names = tuple(getattr(domain, "names", ()))
     if is_text(text):
-        return _against_lightgbm(lightgbm.parse_text(text, source), source, len(names))
+        return _against_lightgbm(lightgbm.parse_text(text, source, values=values), source, len(names))
     if text.lstrip()[:1] not in ("{", "["):
         raise LoadError(f"{source} holds neither JSON nor a LightGBM model: give what save_model wrote")
     content = parse_json(text, source)

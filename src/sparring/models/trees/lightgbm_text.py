@@ -57,12 +57,15 @@ def ensemble_of(parsed: Parsed, source: str, *, features: int | None = None) -> 
     return gather(trees, np.zeros(parsed.classes), max(parsed.features, features or 0), unit=DOUBLE, source=source, names=parsed.names)
 
 
-def parse_text(content: str, source: str) -> Parsed:
-    """Return the parts of a model that decide its answers; LoadError as for `read_text`."""
+def parse_text(content: str, source: str, *, values: bool = False) -> Parsed:
+    """Return the parts of a model that decide its answers; LoadError as for `read_text`.
+
+    values: read the sums of a model without an objective as values.
+    """
     head, *blocks = content.split("\nTree=")
     fields = _fields(head)
     try:
-        objective = fields["objective"].split()
+        objective = fields["objective"].split() if "objective" in fields else [_without_objective(fields, values, source)]
         numeric = objective[0] in VALUES
         if not numeric and objective[0] not in ("binary", "multiclass", "multiclassova"):
             raise LoadError(f"{source} has the objective {objective[0][:40]}: supported are binary, multiclass, multiclassova and {', '.join(VALUES)}")
@@ -83,6 +86,17 @@ def parse_text(content: str, source: str) -> Parsed:
         if isinstance(error, LoadError):
             raise
         raise LoadError(f"{source} does not have the format of LightGBM 3 and 4 ({type(error).__name__}: {error}): save it again with save_model") from error
+
+
+def _without_objective(fields: dict[str, str], values: bool, source: str) -> str:
+    """The objective of a model that was trained with a function of the user, whose sums LightGBM returns as they are."""
+    outputs = int(fields["num_tree_per_iteration"])
+    if values and outputs == 1:
+        return "regression"
+    if not values and outputs > 1:
+        return "multiclass"
+    cure = "write task=values if its sums are the values, and where they stand for classes give a function of the rows that returns a score for each class"
+    raise LoadError(f"{source} names no objective, because it was trained with a function of your own: {cure}")
 
 
 def _fields(block: str) -> dict[str, str]:
