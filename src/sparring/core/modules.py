@@ -113,7 +113,7 @@ def parents(name: str) -> list[str]:
 
 
 def analyse(place: Place) -> Analysis | None:
-    """Analyse the file of a module; None if there is no file to read."""
+    """Read the file of a module and analyse it; None if there is no file to read."""
     if place.file is None:
         return None
     try:
