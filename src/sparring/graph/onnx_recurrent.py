@@ -11,7 +11,7 @@ from sparring.graph.builder import Unsupported
 from sparring.graph.onnx_functions import Application, computes
 
 Activation = Callable[[Tensor], Tensor]
-State = tuple[Tensor, Tensor]
+States = tuple[Tensor, Tensor]
 """The hidden state and the state of the memory cells [n, hidden]; the second is left alone except by an LSTM."""
 
 ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], tuple[float | None, ...]]] = {
@@ -33,7 +33,7 @@ USUAL = {"RNN": ["tanh"], "GRU": ["sigmoid", "tanh"], "LSTM": ["sigmoid", "tanh"
 """Activations of one direction where none are named; f, g and h in the specification."""
 
 
-class Layer(NamedTuple):
+class Direction(NamedTuple):
     """Hold one direction of a recurrent layer.
 
     weight: [gates, hidden, inputs]. recurrence: [gates, hidden, hidden]. bias, recurrent_bias: [gates, hidden]. peepholes: [3, hidden], zero where
@@ -58,32 +58,32 @@ class Layer(NamedTuple):
         return x if bound is None else x.clamp(-bound, bound)
 
 
-Cell = Callable[[Layer, Tensor, State], State]
+Cell = Callable[[Direction, Tensor, States], States]
 """From what the input adds to each gate [gates, n, hidden] and the last state to the next."""
 
 
-def _rnn(layer: Layer, given: Tensor, state: State) -> State:
-    (f,), (h, c) = layer.activations, state
-    return f(layer.clipped(layer.inner(0, given, h))), c
+def _rnn(way: Direction, given: Tensor, state: States) -> States:
+    (f,), (h, c) = way.activations, state
+    return f(way.clipped(way.inner(0, given, h))), c
 
 
-def _gru(layer: Layer, given: Tensor, state: State) -> State:
-    (f, g), (h, c) = layer.activations, state
-    update, reset = (f(layer.clipped(layer.inner(gate, given, h))) for gate in (0, 1))
-    if layer.settings.get("linear_before_reset", 0):
-        proposed = given[2] + reset * (h @ layer.recurrence[2].mT + layer.recurrent_bias[2])
+def _gru(way: Direction, given: Tensor, state: States) -> States:
+    (f, g), (h, c) = way.activations, state
+    update, reset = (f(way.clipped(way.inner(gate, given, h))) for gate in (0, 1))
+    if way.settings.get("linear_before_reset", 0):
+        proposed = given[2] + reset * (h @ way.recurrence[2].mT + way.recurrent_bias[2])
     else:
-        proposed = layer.inner(2, given, reset * h)
-    return (1 - update) * g(layer.clipped(proposed)) + update * h, c
+        proposed = way.inner(2, given, reset * h)
+    return (1 - update) * g(way.clipped(proposed)) + update * h, c
 
 
-def _lstm(layer: Layer, given: Tensor, state: State) -> State:
-    (f, g, out), (h, c) = layer.activations, state
-    peep_in, peep_out, peep_forget = layer.peepholes
-    enter = f(layer.clipped(layer.inner(0, given, h) + peep_in * c))
-    forget = 1 - enter if layer.settings.get("input_forget", 0) else f(layer.clipped(layer.inner(2, given, h) + peep_forget * c))
-    c = forget * c + enter * g(layer.clipped(layer.inner(3, given, h)))
-    leave = f(layer.clipped(layer.inner(1, given, h) + peep_out * c))
+def _lstm(way: Direction, given: Tensor, state: States) -> States:
+    (f, g, out), (h, c) = way.activations, state
+    peep_in, peep_out, peep_forget = way.peepholes
+    enter = f(way.clipped(way.inner(0, given, h) + peep_in * c))
+    forget = 1 - enter if way.settings.get("input_forget", 0) else f(way.clipped(way.inner(2, given, h) + peep_forget * c))
+    c = forget * c + enter * g(way.clipped(way.inner(3, given, h)))
+    leave = f(way.clipped(way.inner(1, given, h) + peep_out * c))
     return leave * out(c), c
 
 
@@ -96,14 +96,13 @@ def _recurrent(node: Application) -> list[Tensor]:
     """Return all hidden states, the last one, and for an LSTM the last state of its memory."""
     rows_first = bool(node.settings.get("layout", 0))
     x = node.x.transpose(0, 1) if rows_first else node.x
-    count, weight = len(x), node.at(1)
     lengths, firsts = node.get(4), [node.get(place) for place in (5, 6)]
     outputs, ends = [], []
-    for place, (layer, backwards) in enumerate(_layers(node)):
-        blank = x.new_zeros(x.shape[1], weight.shape[1] // CELLS[node.operator][1])
+    for place, (way, backwards) in enumerate(_directions(node)):
+        blank = x.new_zeros(x.shape[1], node.at(2).shape[-1])
         h, c = (blank if one is None else one[:, place] if rows_first else one[place] for one in firsts)
-        order = _order(count, lengths, backwards)
-        states, end = _along(node.operator, layer, _picked(x, order), (h, c), lengths)
+        order = _order(len(x), lengths, backwards)
+        states, end = _along(node.operator, way, _picked(x, order), (h, c), lengths)
         outputs.append(_picked(states, order))
         ends.append(end)
     along, axis = torch.stack(outputs, 1), 0  # [steps, directions, n, hidden]
@@ -112,7 +111,7 @@ def _recurrent(node: Application) -> list[Tensor]:
     return [along, *(torch.stack(one, axis) for one in zip(*ends, strict=True))]
 
 
-def _layers(node: Application) -> Iterator[tuple[Layer, bool]]:
+def _directions(node: Application) -> Iterator[tuple[Direction, bool]]:
     """The directions of a layer, and whether each runs from the end of the sequence to its beginning."""
     directions = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[node.word("direction", "forward")]
     weight, recurrence, bias = node.at(1), node.at(2), node.get(3)
@@ -123,7 +122,7 @@ def _layers(node: Application) -> Iterator[tuple[Layer, bool]]:
         both = weight.new_zeros(2, gates, hidden) if bias is None else bias[place].reshape(2, gates, hidden)
         peep = weight.new_zeros(3, hidden) if peepholes is None else peepholes[place].reshape(3, hidden)
         parts = weight[place].reshape(gates, hidden, -1), recurrence[place].reshape(gates, hidden, hidden)
-        yield Layer(*parts, both[0], both[1], peep, activations[place], node.settings), backwards
+        yield Direction(*parts, both[0], both[1], peep, activations[place], node.settings), backwards
 
 
 def _activations(node: Application, directions: int) -> list[list[Activation]]:
@@ -160,13 +159,13 @@ def _picked(x: Tensor, order: Tensor | None) -> Tensor:
     return x[order] if order.ndim == 1 else x.gather(0, order[..., None].expand_as(x))
 
 
-def _along(operator: str, layer: Layer, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _along(operator: str, way: Direction, x: Tensor, state: States, lengths: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The hidden states [steps, n, hidden] of one direction, zero behind the end of a sequence, and its last states."""
     cell = CELLS[operator][0]
-    given = torch.einsum("sni,ghi->sgnh", x, layer.weight) + layer.bias[:, None]
+    given = torch.einsum("sni,ghi->sgnh", x, way.weight) + way.bias[:, None]
     states = []
     for step, each in enumerate(given):
-        found = cell(layer, each, state)
+        found = cell(way, each, state)
         if lengths is not None:
             inside = (step < lengths.long())[:, None]
             states.append(torch.where(inside, found[0], 0.0))

@@ -16,7 +16,10 @@ HALFWAY = 1e-6
 
 
 class Axis(NamedTuple):
-    """Hold how one axis is resized: its place, its sides before and after, the factor, and the region as shares of the side."""
+    """Hold how one axis is resized.
+
+    axis: its place. side, size: numbers along it before and after. region: where a part begins and ends, as shares of the side.
+    """
 
     axis: int
     side: int
