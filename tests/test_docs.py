@@ -71,17 +71,18 @@ def run_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended.value.code == 0, line
 
 
-def run_page(page: Path, slow: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run the blocks of a page in one folder and one namespace, in order; return the namespace."""
+def run_page(page: Path, slow: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[str]]:
+    """Run the blocks of a page in one folder and one namespace, in order; return the namespace, and the places of the blocks that were run."""
     with installed(folder / "site") if page.stem == "plugins" else contextlib.nullcontext():
         return _run_page(page, slow, folder, monkeypatch)
 
 
-def _run_page(page: Path, slow: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def _run_page(page: Path, slow: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[str]]:
     from sparring.bench.plan import Plan
 
     monkeypatch.chdir(folder)
     names: dict[str, Any] = {"__name__": page.stem}
+    ran: list[str] = []
     for block in blocks_of(page):
         if block.reason or block.language not in RUN or (block.slow and not slow):
             continue
@@ -93,7 +94,8 @@ def _run_page(page: Path, slow: bool, folder: Path, monkeypatch: pytest.MonkeyPa
         else:
             for line in commands_of(block.text):
                 run_command(line, monkeypatch)
-    return names
+        ran.append(block.place)
+    return names, ran
 
 
 def names_of(pages: list[Path], slow: bool) -> list[Any]:
@@ -104,7 +106,8 @@ def names_of(pages: list[Path], slow: bool) -> list[Any]:
 @pytest.mark.parametrize("page", names_of(PAGES, slow=False))
 def test_blocks_run_as_printed(page, tmp_path, monkeypatch):
     """All but the slow ones."""
-    names = run_page(page, False, tmp_path, monkeypatch)
+    names, ran = run_page(page, False, tmp_path, monkeypatch)
+    assert ran == [block.place for block in blocks_of(page) if block.language in RUN and not block.reason and not block.slow]
     if page.name == "README.md":
         assert 0 <= names["run"].robust_accuracy.value < names["run"].clean_accuracy.value
         assert names["x_adv"].shape == names["data"].x.shape
@@ -114,7 +117,8 @@ def test_blocks_run_as_printed(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", names_of(PAGES, slow=True))
 def test_slow_blocks_run_as_printed(page, tmp_path, monkeypatch):
     """The whole page, as a slow block may need what the blocks before it made."""
-    run_page(page, True, tmp_path, monkeypatch)
+    _, ran = run_page(page, True, tmp_path, monkeypatch)
+    assert ran == [block.place for block in blocks_of(page) if block.language in RUN and not block.reason]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -55,11 +55,16 @@ def test_a_crash_between_parts(small, rows, whole, tmp_path, monkeypatch, after,
     pd.testing.assert_frame_equal(rows(run), rows(whole))
 
 
-def test_a_second_run_writes_nothing(small, whole, monkeypatch):
-    """All parts are there: none is added, no attack is begun."""
-    monkeypatch.setattr(Record, "add_part", lambda *any: pytest.fail("a part was written"))
-    monkeypatch.setattr("sparring.aims.evasion.batch._search_and_judge", lambda *any: pytest.fail("an attack was begun"))
-    small(out=str(Path(whole.path).parent)).run()
+def test_a_second_run_writes_nothing(small, whole, rows, monkeypatch):
+    """All parts are there: none is added, no attack is begun, and the answer is the run that was there."""
+    before, begun = {part: part.stat().st_mtime_ns for part in Path(whole.path).glob("cells/**/*.*")}, []
+    monkeypatch.setattr("sparring.aims.evasion.batch._search_and_judge", lambda *any: begun.append(any))
+    again = small(out=str(Path(whole.path).parent)).run()
+    assert not begun
+    assert before
+    assert {part: part.stat().st_mtime_ns for part in Path(whole.path).glob("cells/**/*.*")} == before
+    assert again.path == whole.path
+    pd.testing.assert_frame_equal(rows(again), rows(whole))
 
 
 @pytest.fixture(scope="module")

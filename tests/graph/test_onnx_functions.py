@@ -1,12 +1,14 @@
 """ONNX operators as torch functions: against the test cases that ship with onnx, and gradients against torch's own."""
 
 import collections
+import itertools
 import warnings
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from graph.nodes import both
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -65,6 +67,28 @@ def test_the_cases_of_onnx():
     assert sum(seen.values()) > 600
     assert refused < sum(seen.values()) / 5
     assert len(FUNCTIONS.keys() - seen.keys()) <= 8  # constants and casts, which have no cases of numbers
+
+
+REDUCTIONS = sorted(name for name in FUNCTIONS if name.startswith("Reduce"))
+
+
+@pytest.mark.parametrize("operator", REDUCTIONS)
+def test_reductions_are_those_of_onnxruntime(operator):
+    """Over all axes where none are given, or over none with noop_with_empty_axes: then each number is reduced by itself."""
+    x = np.random.default_rng(0).uniform(0.5, 2, size=(2, 3, 4)).astype("f4")
+    for axes, noop, keep, sign in itertools.product([None, [], [1], [0, -1]], [0, 1], [0, 1], [1, -1] if operator != "ReduceLogSum" else [1]):
+        given = {"x": sign * x, "axes": None if axes is None else np.array(axes, "i8")}
+        (truth,), (found,) = both(operator, given, ["y"], 18, noop_with_empty_axes=noop, keepdims=keep)
+        assert found.shape == truth.shape
+        assert np.allclose(found, truth, rtol=1e-5, atol=1e-5), (axes, noop, keep, sign)
+
+
+def test_the_length_of_nothing_has_a_gradient():
+    """Where all numbers are 0, as in the corner of a padded image, the gradient of their length is 0, not NaN."""
+    x = torch.zeros(2, 3, requires_grad=True)
+    values = {"x": x}
+    Step("ReduceL2", ["x"], ["y"], {}, 18, "here").run(values)
+    assert torch.equal(torch.autograd.grad(values["y"].sum(), x)[0], torch.zeros(2, 3))
 
 
 class Attention(nn.Module):

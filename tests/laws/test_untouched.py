@@ -122,3 +122,36 @@ def test_the_victim_is_asked_in_evaluation_mode():
     assert asked
     assert not any(asked)
     assert net.training
+
+
+def module_of(victim):
+    """The torch module that a victim asks; None where it asks something else."""
+    return next((held for held in (getattr(victim, name, None) for name in ("module", "model")) if isinstance(held, nn.Module)), None)
+
+
+OF_MODULES = sorted(name for name, arena in ARENAS.items() if module_of(arena.victim) is not None)
+
+
+def test_modules_of_every_adapter_are_among_the_arenas():
+    """Images and texts, so that the law below is about all adapters of torch modules."""
+    assert {type(ARENAS[name].victim).__name__ for name in OF_MODULES} >= {"TorchVictim", "EmbeddingTextVictim", "HuggingFaceText"}
+
+
+@pytest.mark.parametrize("name", OF_MODULES)
+def test_a_module_is_asked_in_evaluation_mode_outside_a_session(name):
+    """One question by itself gets the answer of the deployed model too, and leaves every mode as it was."""
+    arena, asked = ARENAS[name], []
+    module = module_of(arena.victim)
+    before = [(part, part.training) for part in module.modules()]
+    hooks = [part.register_forward_hook(lambda part, *_: asked.append(part.training)) for part in module.modules()]
+    try:
+        module.train()
+        arena.victim.scores(arena.x)
+        assert all(part.training for part in module.modules())
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for part, training in before:
+            part.training = training
+    assert asked
+    assert not any(asked)

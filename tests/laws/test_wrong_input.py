@@ -57,12 +57,12 @@ WRONG_THREAT = {
 }
 
 
-def refuse(victim, call, fragment):
-    """The call fails with an error of ours that names `fragment`, and the victim was not asked."""
+def refusal(victim, call):
+    """The error of ours with which the call fails, before the victim is asked."""
     with pytest.raises(UsageError) as caught:
         call()
-    assert fragment in str(caught.value)
     assert victim.asked == 0
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["noise", "pgd", "apgd_t", "square", "hopskipjump"])
@@ -70,14 +70,14 @@ def refuse(victim, call, fragment):
 def test_wrong_inputs(case, name):
     """x of another shape, type or range."""
     victim, (x, fragment) = Instrumented(IMAGE.victim), WRONG_X[case]
-    refuse(victim, lambda: find("attack", name)(victim, x, IMAGE.y, IMAGE.threat), fragment)
+    assert fragment in refusal(victim, lambda: find("attack", name)(victim, x, IMAGE.y, IMAGE.threat))
 
 
 @pytest.mark.parametrize("case", WRONG_Y)
 def test_wrong_labels(case):
     """y of another length, shape, type or range."""
     victim, (y, fragment) = Instrumented(IMAGE.victim), WRONG_Y[case]
-    refuse(victim, lambda: find("attack", "pgd")(victim, IMAGE.x, y, IMAGE.threat), fragment)
+    assert fragment in refusal(victim, lambda: find("attack", "pgd")(victim, IMAGE.x, y, IMAGE.threat))
 
 
 @pytest.mark.parametrize("batch", [2, 100])
@@ -85,7 +85,7 @@ def test_wrong_labels(case):
 def test_wrong_threats(case, batch):
     """Radii and targets that do not belong to the samples, spaces that do not belong to the domain; in whatever batches."""
     victim, (threat, fragment) = Instrumented(IMAGE.victim), WRONG_THREAT[case]
-    refuse(victim, lambda: find("attack", "noise")(victim, IMAGE.x, IMAGE.y, threat, batch=batch), fragment)
+    assert fragment in refusal(victim, lambda: find("attack", "noise")(victim, IMAGE.x, IMAGE.y, threat, batch=batch))
 
 
 @pytest.mark.parametrize("case", WRONG_THREAT)
@@ -93,7 +93,7 @@ def test_wrong_threats_in_an_evaluation(case, tmp_path):
     """The same through `carry_out`, before the doctor asks anything."""
     victim, (threat, fragment) = Instrumented(IMAGE.victim), WRONG_THREAT[case]
     data = Data.of(IMAGE.x, IMAGE.y, victim.domain, classes=["a", "b", "c"])
-    refuse(victim, lambda: carry_out([EvasionCase("wrong", victim, data, threat, (find("attack", "noise"),))], tmp_path, {}, Settings()), fragment)
+    assert fragment in refusal(victim, lambda: carry_out([EvasionCase("wrong", victim, data, threat, (find("attack", "noise"),))], tmp_path, {}, Settings()))
     assert not list(tmp_path.iterdir())
 
 
@@ -131,7 +131,7 @@ SETTINGS = {
 def test_wrong_settings(case):
     """Settings that are unknown or cannot be."""
     victim, (name, settings, fragment) = Instrumented(IMAGE.victim), SETTINGS[case]
-    refuse(victim, lambda: find("attack", name)(victim, IMAGE.x, IMAGE.y, IMAGE.threat, **settings), fragment)
+    assert fragment in refusal(victim, lambda: find("attack", name)(victim, IMAGE.x, IMAGE.y, IMAGE.threat, **settings))
 
 
 def test_a_whole_float_is_a_whole_number():
@@ -145,7 +145,7 @@ def test_a_whole_float_is_a_whole_number():
 def test_an_unknown_ranking():
     """Greedy names the rankings it knows."""
     victim = Instrumented(TEXT.victim)
-    refuse(victim, lambda: find("attack", "greedy")(victim, TEXT.x, TEXT.y, TEXT.threat, ranking="luck"), "luck")
+    assert "luck" in refusal(victim, lambda: find("attack", "greedy")(victim, TEXT.x, TEXT.y, TEXT.threat, ranking="luck"))
 
 
 TABLES = {
@@ -160,19 +160,19 @@ TABLES = {
 def test_wrong_rows(case):
     """Rows of a table that are not what the columns say."""
     victim, (x, fragment) = Instrumented(TABLE.victim), TABLES[case]
-    refuse(victim, lambda: find("attack", "coordinate")(victim, x, TABLE.y, TABLE.threat), fragment)
+    assert fragment in refusal(victim, lambda: find("attack", "coordinate")(victim, x, TABLE.y, TABLE.threat))
 
 
 @pytest.mark.parametrize("x", ["one string", [1, 2, 3, 4, 5, 6], ["a", "", "b", "c", "d", "e"]])
 def test_wrong_texts(x):
     """Texts that are no texts."""
     victim = Instrumented(TEXT.victim)
-    refuse(victim, lambda: find("attack", "noise")(victim, x, TEXT.y, TEXT.threat), "string")
+    assert "string" in refusal(victim, lambda: find("attack", "noise")(victim, x, TEXT.y, TEXT.threat))
 
 
 def test_an_attack_that_does_not_fit_names_others():
     """What is missing and which attacks would fit."""
     victim = Instrumented(IMAGE.victim, exposes={"labels"})
-    refuse(victim, lambda: find("attack", "pgd")(victim, IMAGE.x, IMAGE.y, IMAGE.threat), "hopskipjump")
-    refuse(victim, lambda: find("attack", "square")(victim, IMAGE.x, IMAGE.y, IMAGE.threat), "scores")
+    assert "hopskipjump" in refusal(victim, lambda: find("attack", "pgd")(victim, IMAGE.x, IMAGE.y, IMAGE.threat))
+    assert "scores" in refusal(victim, lambda: find("attack", "square")(victim, IMAGE.x, IMAGE.y, IMAGE.threat))
     assert issubclass(UsageError, SparringError)

@@ -8,60 +8,18 @@ import ast
 import dis
 import functools
 import hashlib
-import importlib.abc
-import importlib.util
 import inspect
 import os
 import sys
-import sysconfig
 import textwrap
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-OWN = "sparring"
-"""The package that is followed from everywhere."""
+from sparring.core.modules import OWN, Analysis, Import, Place, absolute, analyse, foreign, is_installed, locate, parents, rests_on_us, tree_digest, zipped
 
 PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
-INSTALLED = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-
-
-class Import(NamedTuple):
-    """Hold an import statement.
-
-    level: dots before the name. names: what is taken from the module, None for `import module`.
-    """
-
-    level: int
-    module: str
-    names: tuple[str, ...] | None
-
-
-class Analysis(NamedTuple):
-    """Hold the analysis of one file.
-
-    lazy: imports for type checkers of a module with a `__getattr__`, by the name that it hands out. mentioned: names of attributes.
-    """
-
-    digest: str
-    imports: tuple[Import, ...]
-    lazy: Mapping[str, Import]
-    hands_out: bool
-    mentioned: frozenset[str]
-
-
-class Place(NamedTuple):
-    """Hold the location of a module.
-
-    file: None for a namespace package. folders: in which its submodules lie, empty for a plain module.
-    """
-
-    name: str
-    file: str | None
-    folders: tuple[str, ...]
-    spec: ModuleSpec | None = None
 
 
 def code_of(*things: Any) -> str:
@@ -146,7 +104,7 @@ class _Walk:
             for one in _spread(value):
                 if isinstance(one, types.FunctionType | type | types.MethodType | functools.partial):
                     self.add(one)
-                elif callable(one) and not _foreign(type(one).__module__):
+                elif callable(one) and not foreign(type(one).__module__):
                     self._called(one)
 
     def _called(self, thing: Any) -> None:
@@ -166,7 +124,7 @@ class _Walk:
             except ValueError:  # a cell that is still empty
                 continue
         file = function.__code__.co_filename
-        if Path(file).is_file() or _zipped(function.__module__):
+        if Path(file).is_file() or zipped(function.__module__):
             self._open(function.__module__, file)
             return
         source = _source_of(function)
@@ -184,7 +142,7 @@ class _Walk:
             return
         generated = hasattr(kind, "__dataclass_fields__") or issubclass(kind, tuple)
         files = [one.__code__.co_filename for one in bodies if not (generated and one.__code__.co_filename.startswith("<"))]
-        if file and (all(Path(one).is_file() for one in files) or _zipped(kind.__module__)):
+        if file and (all(Path(one).is_file() for one in files) or zipped(kind.__module__)):
             self._open(kind.__module__, file)
             return
         if source := _source_of(kind):
@@ -214,17 +172,17 @@ class _Walk:
         if isinstance(value, types.ModuleType):
             self._reached(value)
         elif isinstance(value, types.FunctionType | type):
-            if not _foreign(value.__module__):
+            if not foreign(value.__module__):
                 self.add(value)
         elif isinstance(value, types.MethodType | functools.partial):
             self.add(value)
         elif (content := _content(value)) is not None:
             self.found.add(f"{name} = {content}")
-        elif not _foreign(type(value).__module__):
+        elif not foreign(type(value).__module__):
             self.add(value)
 
     def _reached(self, module: types.ModuleType) -> None:
-        if not _foreign(module.__name__):
+        if not foreign(module.__name__):
             self.add(module)
 
     def _open(self, name: str, file: str | None) -> None:
@@ -234,13 +192,13 @@ class _Walk:
             name = spec.name if spec else Path(file or name).stem
             place = Place(name, file, ())
         else:
-            place = _locate(name, self.folders)
+            place = locate(name, self.folders)
             if place is None or (file and place.file and file.endswith(".py") and os.path.realpath(place.file) != os.path.realpath(file)):
                 place = Place(name, file, ())
         top = name.partition(".")[0]
         if top != OWN and top not in self.packages and place.file:
-            installed = _installed(place.file)
-            if installed and not _rests_on_us(place):
+            installed = is_installed(place.file)
+            if installed and not rests_on_us(place):
                 self._keep(place)
                 return
             self.packages.add(top)
@@ -257,34 +215,34 @@ class _Walk:
                 continue
             if (analysis := self._keep(place)) is None:
                 continue
-            for parent in _parents(place.name):
-                if parent not in self.seen and (found := _locate(parent, self.folders)) and not ((read := _analyse(found)) and read.hands_out):
+            for parent in parents(place.name):
+                if parent not in self.seen and (found := locate(parent, self.folders)) and not ((read := analyse(found)) and read.hands_out):
                     waiting.append(found)
             for one in analysis.imports:
                 waiting += self._targets(one, place, analysis)
 
     def _keep(self, place: Place) -> Analysis | None:
-        self.seen[place.name] = analysis = _analyse(place)
+        self.seen[place.name] = analysis = analyse(place)
         if analysis:
             self.found.add(f"module {place.name} {analysis.digest}")
         return analysis
 
     def _targets(self, one: Import, place: Place, analysis: Analysis) -> Iterator[Place]:
         """The modules of ours that an import statement stands for."""
-        module = _absolute(one, place)
+        module = absolute(one, place)
         top = module.partition(".")[0]
         if not top or (top not in self.packages and not self._beside(top)):
             return
-        for name in [module] if one.names is not None else [*_parents(module), module]:
-            found = _locate(name, self.folders)
+        for name in [module] if one.names is not None else [*parents(module), module]:
+            found = locate(name, self.folders)
             if found is None:
                 continue
             yield found
             taken = set(one.names or ())
             for name in taken:
-                if inner := _locate(f"{module}.{name}", self.folders) if name != "*" else None:
+                if inner := locate(f"{module}.{name}", self.folders) if name != "*" else None:
                     yield inner
-            read = _analyse(found)
+            read = analyse(found)
             if read and read.hands_out:
                 for name, lazy in read.lazy.items():
                     wanted = "*" in taken or name in taken or name in analysis.mentioned
@@ -298,142 +256,6 @@ class _Walk:
         return any((place / f"{top}.py").is_file() or (place / top).is_dir() for place in places)
 
 
-def _locate(name: str, folders: Iterable[str]) -> Place | None:
-    """Find a module without importing anything; None if there is none."""
-    module = sys.modules.get(name)
-    spec = getattr(module, "__spec__", None)
-    if module is not None and (file := getattr(module, "__file__", None) or (spec.origin if spec and spec.has_location else None)):
-        return Place(name, file, tuple(getattr(module, "__path__", ())), spec)
-    if module is not None and hasattr(module, "__path__"):
-        return Place(name, None, tuple(module.__path__))
-    parent, _, tail = name.rpartition(".")
-    if not parent:
-        try:
-            spec = PathFinder.find_spec(name, list(folders)) if folders else None
-            spec = spec or importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            return None
-        return _placed(name, spec)
-    above = _locate(parent, folders)
-    if above is None or not above.folders:
-        return None
-    try:
-        spec = PathFinder.find_spec(name, list(above.folders))
-    except (ImportError, KeyError):  # a namespace package below one that is not imported
-        spec = None
-    if spec is None:
-        inner = tuple(str(path) for path in (Path(folder) / tail for folder in above.folders) if path.is_dir())
-        return Place(name, None, inner) if inner else None
-    return _placed(name, spec)
-
-
-def _placed(name: str, spec: ModuleSpec | None) -> Place | None:
-    if spec is None or spec.origin in ("built-in", "frozen"):
-        return None
-    try:
-        folders = tuple(spec.submodule_search_locations or ())
-    except KeyError:
-        folders = ()
-    return Place(name, spec.origin if spec.has_location else None, folders, spec)
-
-
-def _absolute(one: Import, place: Place) -> str:
-    if not one.level:
-        return one.module
-    parts = place.name.split(".") if place.folders else place.name.split(".")[:-1]
-    base = ".".join(parts[: len(parts) - one.level + 1])
-    return f"{base}.{one.module}" if base and one.module else base or one.module
-
-
-def _parents(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _analyse(place: Place) -> Analysis | None:
-    """Analyse the file of a module; None if there is no file to read."""
-    if place.file is None:
-        return None
-    try:
-        stat = Path(place.file).stat()
-    except OSError:
-        loader = place.spec.loader if place.spec else None
-        source = loader.get_source(place.name) if isinstance(loader, importlib.abc.InspectLoader) else None
-        return _read(source.encode()) if source else None
-    return _analyse_file(place.file, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.lru_cache(maxsize=4096)
-def _analyse_file(file: str, changed: int, size: int) -> Analysis | None:
-    try:
-        content = Path(file).read_bytes()
-    except OSError:
-        return None
-    return _read(content) if file.endswith((".py", ".pyw")) else Analysis(hashlib.sha256(content).hexdigest(), (), {}, False, frozenset())
-
-
-def _read(content: bytes) -> Analysis:
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError):
-        return Analysis(hashlib.sha256(content).hexdigest(), (), {}, False, frozenset())
-    hands_out = any(isinstance(one, ast.FunctionDef) and one.name == "__getattr__" for one in tree.body)
-    imports: list[Import] = []
-    lazy: dict[str, Import] = {}
-    mentioned: set[str] = set()
-    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
-    while waiting:
-        node, unread = waiting.pop()
-        for one in _imports(node):
-            if not unread:
-                imports.append(one)
-        if unread and isinstance(node, ast.ImportFrom):
-            lazy |= {alias.asname or alias.name: Import(node.level, node.module or "", (alias.name,)) for alias in node.names}
-        if isinstance(node, ast.Attribute):
-            mentioned.add(node.attr)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in (getattr(node.test, "id", ""), getattr(node.test, "attr", "")):
-            waiting += [(one, True) for one in node.body] + [(one, unread) for one in node.orelse]
-        else:
-            waiting += [(one, unread) for one in ast.iter_child_nodes(node)]
-    return Analysis(_digest(tree), tuple(dict.fromkeys(imports)), lazy, hands_out, frozenset(mentioned))
-
-
-def _imports(node: ast.AST) -> list[Import]:
-    """Return the imports of a node: a statement, or a call of `import_module` with a literal name."""
-    match node:
-        case ast.Import(names=names):
-            return [Import(0, alias.name, None) for alias in names]
-        case ast.ImportFrom(level=level, module=module, names=names):
-            return [Import(level, module or "", tuple(alias.name for alias in names))]
-        case ast.Call(func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(name)), *_]):
-            dots = len(name) - len(name.lstrip("."))
-            return [Import(dots, name[dots:], () if dots else None)]
-    return []
-
-
-def _digest(tree: ast.AST) -> str:
-    """Return a hash of a syntax tree without docstrings and positions, the same in every Python with the same nodes."""
-    written: list[str] = []
-    waiting: list[Any] = [tree]
-    while waiting:
-        node = waiting.pop()
-        if node.__class__ is list:
-            written.append(f"[{len(node)}")
-            waiting += node
-        elif isinstance(node, ast.AST):
-            written.append(node.__class__.__name__)
-            for name in node._fields:
-                value = getattr(node, name, None)
-                if name == "body" and isinstance(value, list) and isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                    value = value[ast.get_docstring(node, clean=False) is not None :]
-                if value is not None and value != [] and name not in ("ctx", "type_comment", "kind"):
-                    written.append(name)
-                    waiting.append(value)
-        else:
-            written.append(repr(node))
-    return hashlib.sha256("\n".join(written).encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def _source_of(thing: types.FunctionType | type) -> str | None:
     """Return a hash of the source of a thing without a file; None if the source is not available or does not match."""
     try:
@@ -443,7 +265,7 @@ def _source_of(thing: types.FunctionType | type) -> str | None:
     named = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
     if thing.__name__ != "<lambda>" and thing.__name__ not in [one.name for one in named[:1]]:
         return None
-    return _digest(tree)
+    return tree_digest(tree)
 
 
 def _bytecode(code: types.CodeType, doc: str | None = None) -> str:
@@ -492,31 +314,3 @@ def _body(value: Any) -> types.FunctionType | None:
 
 def _defaults(function: types.FunctionType) -> list[tuple[str, Any]]:
     return [*((str(place), one) for place, one in enumerate(function.__defaults__ or ())), *(function.__kwdefaults__ or {}).items()]
-
-
-def _zipped(name: str) -> bool:
-    """Whether a module was loaded from an archive, which keeps its source."""
-    loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
-    return type(loader).__module__ == "zipimport"
-
-
-def _installed(file: str) -> bool:
-    path = os.path.realpath(file)
-    return path.startswith(INSTALLED) or f"{os.sep}site-packages{os.sep}" in path or f"{os.sep}dist-packages{os.sep}" in path
-
-
-def _foreign(name: str) -> bool:
-    """Whether a module belongs to Python or to an installed package that has nothing to do with this one."""
-    if name == "__main__":
-        return False
-    if name.partition(".")[0] in sys.stdlib_module_names:
-        return True
-    place = _locate(name, ())
-    return place is not None and place.file is not None and _installed(place.file) and name.partition(".")[0] != OWN and not _rests_on_us(place)
-
-
-def _rests_on_us(place: Place) -> bool:
-    """Whether a module imports sparring, or is part of a package that does."""
-    names = [*_parents(place.name), place.name]
-    read = (_analyse(found) for name in names if (found := _locate(name, ())))
-    return any(one.module.partition(".")[0] == OWN for analysis in read if analysis for one in analysis.imports)

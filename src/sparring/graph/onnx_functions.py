@@ -228,11 +228,10 @@ def _to(x: Tensor, number: int) -> Tensor:
 
 @computes("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
 def _reduce(node: Application) -> Tensor:
-    axes, keep = node.numbers(1, "axes"), bool(node.settings.get("keepdims", 1))
-    if not axes and node.settings.get("noop_with_empty_axes", 0):
-        return node.x
-    over = sorted(axis % node.x.ndim for axis in axes) if axes else list(range(node.x.ndim))
-    x = node.x
+    axes, keep, x = node.numbers(1, "axes"), bool(node.settings.get("keepdims", 1)), node.x
+    over = sorted(axis % x.ndim for axis in axes) if axes else list(range(x.ndim))
+    if not axes and node.settings.get("noop_with_empty_axes", 0):  # each number by itself
+        x, over, keep = x[..., None], [x.ndim], False
     match node.operator:
         case "ReduceSum":
             return x.sum(over, keepdim=keep)
@@ -245,7 +244,7 @@ def _reduce(node: Application) -> Tensor:
         case "ReduceL1":
             return x.abs().sum(over, keepdim=keep)
         case "ReduceL2":
-            return x.square().sum(over, keepdim=keep).sqrt()
+            return torch.linalg.vector_norm(x, 2, over, keepdim=keep)  # with gradient 0 where all is 0
         case "ReduceLogSum":
             return x.sum(over, keepdim=keep).log()
         case "ReduceLogSumExp":

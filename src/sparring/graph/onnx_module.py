@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-import sparring.graph.onnx_moves  # noqa: F401  (enters its operators)
+import sparring.graph.onnx_moves
+import sparring.graph.onnx_recurrent
+import sparring.graph.onnx_resize  # noqa: F401  (all enter their operators)
 from sparring.core.errors import LoadError
 from sparring.graph.agreement import SPREADS, agree
 from sparring.graph.builder import Unsupported
@@ -35,7 +37,8 @@ class Step(NamedTuple):
             raise Unsupported(f"operator {self.operator} ({self.where}) has no gradient here: {error}") from None
         except (RuntimeError, TypeError, IndexError, ValueError, KeyError, ZeroDivisionError) as error:
             raise Unsupported(f"operator {self.operator} ({self.where}) cannot be computed: {str(error).splitlines()[0]}") from error
-        values.update(zip(self.outputs, found if isinstance(found, list) else [found], strict=False))
+        named = zip(self.outputs, found if isinstance(found, list) else [found], strict=False)
+        values.update({name: value for name, value in named if name})
 
 
 class OnnxFunction:

@@ -1,7 +1,6 @@
 """ONNX operators that move, pick, resize or make numbers, as torch functions of whole batches."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -220,95 +219,3 @@ def _one_hot(node: Application) -> Tensor:
 @computes("NonZero")
 def _non_zero(node: Application) -> Tensor:
     return node.x.nonzero().mT
-
-
-@computes("Resize", "Upsample")
-def _resize(node: Application) -> Tensor:
-    """Return the numbers in another size, axis by axis, by the formulas of the ONNX specification."""
-    mode, how = node.word("mode", "nearest"), node.word("coordinate_transformation_mode", "half_pixel" if node.operator == "Resize" else "asymmetric")
-    if node.opset < 11:
-        how = "asymmetric"
-    if node.word("keep_aspect_ratio_policy", "stretch") != "stretch" or mode not in ("nearest", "linear", "cubic") or how == "tf_crop_and_resize":
-        raise Unsupported(f"mode {mode} with {how} is not supported")
-    axes = [int(one) % node.x.ndim for one in node.settings.get("axes", range(node.x.ndim))]
-    scales, sizes = _wanted(node)
-    x = node.x
-    for place, axis in enumerate(axes):
-        side = x.shape[axis]
-        size = sizes[place] if sizes else math.floor(side * scales[place])
-        scale = scales[place] if scales else size / side
-        if size != side or scale != 1:
-            x = _along(node, x, axis, _coordinates(how, size, side, scale), mode, scale)
-    return x
-
-
-def _wanted(node: Application) -> tuple[list[float], list[int]]:
-    """The factors of a resize, or the sizes where there are none."""
-    if node.operator == "Upsample" or node.opset < 11:
-        given = node.settings.get("scales", node.get(1))
-        return [float(one) for one in given], []
-    scales, sizes = node.get(2), node.get(3)
-    if scales is not None and scales.numel():
-        return scales.double().tolist(), []
-    if sizes is None:
-        raise Unsupported("it has neither scales nor sizes")
-    return [], [int(one) for one in sizes.tolist()]
-
-
-def _coordinates(how: str, size: int, side: int, scale: float) -> Tensor:
-    """Where each number of the result lies in the original, float64 [size]."""
-    at = torch.arange(size, dtype=torch.float64)
-    match how:
-        case "half_pixel" | "half_pixel_symmetric":
-            found = (at + 0.5) / scale - 0.5
-            if how == "half_pixel_symmetric":
-                found = found + side / 2 * (1 - size / (side * scale))
-            return found
-        case "pytorch_half_pixel":
-            return (at + 0.5) / scale - 0.5 if size > 1 else at * 0
-        case "align_corners":
-            return at * (side - 1) / (size - 1) if size > 1 else at * 0
-        case "asymmetric":
-            return at / scale
-    raise Unsupported(f"coordinates by {how} are not supported")
-
-
-def _along(node: Application, x: Tensor, axis: int, at: Tensor, mode: str, scale: float) -> Tensor:
-    side = x.shape[axis]
-    if mode == "nearest":
-        match node.word("nearest_mode", "round_prefer_floor" if node.operator == "Resize" and node.opset >= 11 else "floor"):
-            case "floor":
-                where = at.floor()
-            case "ceil":
-                where = at.ceil()
-            case "round_prefer_floor":
-                where = (at - 0.5).ceil()
-            case _:
-                where = (at + 0.5).floor()
-        return x.index_select(axis, where.long().clamp(0, side - 1))
-    if node.settings.get("antialias", 0) and scale < 1:
-        raise Unsupported("antialias is not supported")
-    taps: Any = (0, 1) if mode == "linear" else (-1, 0, 1, 2)
-    base = at.floor()
-    total: Tensor | None = None
-    weights = [_linear(at - base - tap) if mode == "linear" else _cubic(at - base - tap, node.settings.get("cubic_coeff_a", -0.75)) for tap in taps]
-    places = [base + tap for tap in taps]
-    if node.settings.get("exclude_outside", 0):
-        weights = [torch.where((place >= 0) & (place < side), weight, 0.0) for place, weight in zip(places, weights, strict=True)]
-        weights = [weight / sum(weights) for weight in weights]
-    for place, weight in zip(places, weights, strict=True):
-        part = x.index_select(axis, place.long().clamp(0, side - 1)) * weight.to(x).reshape(-1, *[1] * (x.ndim - axis - 1))
-        total = part if total is None else total + part
-    assert total is not None
-    return total
-
-
-def _linear(distance: Tensor) -> Tensor:
-    return (1 - distance.abs()).clamp_min(0)
-
-
-def _cubic(distance: Tensor, a: float) -> Tensor:
-    d = distance.abs()
-    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
-    return torch.where(d <= 1, near, torch.where(d < 2, far, 0.0))

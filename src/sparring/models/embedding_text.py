@@ -78,7 +78,7 @@ class EmbeddingTextVictim(Victim):
             self.task = Classes().fitted(self.scores(Strings.of(["a"])), self.name)
 
     def scores(self, x: Strings) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self.model):
             return Classes().scores(self.model(x), self.name).cpu()
 
     @contextlib.contextmanager

@@ -78,7 +78,7 @@ class HuggingFaceText(Victim):
 
     def scores(self, x: Strings) -> Tensor:
         found: list[Tensor | None] = [None] * len(x)
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self.model):
             for rows, inputs in self._inputs(list(x)):
                 scores = self.task.scores(scores_in(self.model(**inputs), None, self.name), self.name).float().cpu()
                 for row, one in zip(rows, scores, strict=True):

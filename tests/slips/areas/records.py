@@ -8,7 +8,7 @@ KNOWN, STALE, SURVIVAL = "laws/test_known_models.py", "bench/test_stale_records.
 SLIPS = (
     Slip("a part is read without its checksum", "sparring.records.record:Record.content", "if A and _: raise B", "pass", SUMS),
     Slip("a checksum fits in any cell", "sparring.records.record:_stamp", "A.encode() + _ + B", "B", SUMS),
-    Slip("a header is read without its checksum", "sparring.records.record:_check_header", "if A != _: raise B", "pass", SUMS),
+    Slip("a header is read without its checksum", "sparring.records.record:_check_sum", "if A != _: raise B", "pass", SUMS),
     Slip("missing rows are not noticed", "sparring.records.record:Record.missing", "A or _ != B", "False", INCOMPLETE),
     Slip("a gate is judged on what is there", "sparring.bench.gate:judge_gate", "check_complete(A)", "None", INCOMPLETE),
     Slip("shards forget what others found", "sparring.bench.header:finish", "if A.exists('run.json'): _", "pass", INCOMPLETE),
