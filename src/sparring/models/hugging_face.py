@@ -18,6 +18,7 @@ from sparring.core.files import read_file
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.core.victim import Objective, Victim
+from sparring.domains.image import Image
 from sparring.domains.text import Strings
 from sparring.models.adapter import adapter
 from sparring.models.class_names import names_in_config, task_in_config
@@ -214,8 +215,8 @@ def read_folder(path: Path, domain: Domain, settings: Collection[str] = ()) -> t
     finally:
         if shown:
             transformers.utils.logging.enable_progress_bar()
-    own = not {"mean", "std", "scale"} & set(settings)
-    return model.eval(), normalisation_in(path, domain) if own else {}
+    replaced = {"mean", "std", "scale"} & set(settings)
+    return model.eval(), normalisation_in(path, domain) if isinstance(domain, Image) and not replaced else {}
 
 
 def _refuse_huge_numbers(path: Path) -> None:
