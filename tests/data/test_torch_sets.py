@@ -142,7 +142,7 @@ def test_names_that_do_not_fit_the_labels_are_left_aside(known):
 
 def test_a_network_with_the_same_names_in_another_order_is_refused():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
-    network.config = SimpleNamespace(id2label={0: "cat", 1: "dog"})
+    vars(network)["config"] = SimpleNamespace(id2label={0: "cat", 1: "dog"})
     with pytest.raises(InputError, match="the model has the classes cat, dog, the data dog, cat"):
         sp.evaluate(network, sp.Data.of(Named(classes=["dog", "cat"]), domain=DOMAIN), sp.linf(0.1), out="memory://names")
 
