@@ -1,8 +1,10 @@
 """The public names: grouped, typed, imported when first used."""
 
+import functools
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,14 @@ def python(*words, given=None):
 def test_importing_costs_nothing():
     ended = python("-c", "import sparring, sys; dir(sparring); print([one for one in ('torch', 'numpy', 'pandas') if one in sys.modules])")
     assert ended.stdout.strip() == "[]", ended.stderr
+
+
+def test_calls_that_sources_and_messages_name_are_there():
+    """A cure such as `give task=sp.tasks.Values()` must work as written."""
+    calls = {found for file in (SOURCES / "sparring").rglob("*.py") for found in re.findall(r"\bsp\.((?:\w+\.)*\w+)\(", file.read_text())}
+    assert len(calls) > 15
+    for name in sorted(calls):
+        assert callable(functools.reduce(getattr, name.split("."), sp)), name
 
 
 def test_every_name_that_is_listed_is_there():

@@ -70,6 +70,27 @@ def test_gradients_of_tokens_are_those_of_finite_differences(pair):
     assert [len(one.tokens) for one in victim.token_gradients(TEXTS, lambda scores: scores[:, 0])] == [6, 6, 3, 8]
 
 
+def test_sentences_that_a_model_cannot_take_are_refused_with_their_length(pair):
+    """The tokenizer knows no limit, the model has one."""
+    unlimited = tokenizer()
+    unlimited.model_max_length = int(1e30)
+    long = ["the film " * 20]
+    with pytest.raises(LoadError, match=r"cannot take a sentence of 42 tokens \(.*give length="):
+        sp.victim((pair[0], unlimited), sp.text()).scores(long)
+    assert torch.allclose(sp.victim((pair[0], unlimited), sp.text(), length=16).scores(long), sp.victim(pair, sp.text()).scores(long))
+
+
+def test_models_without_vectors_of_tokens_are_told(pair):
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    special = {"pad_token_id": 0, "eos_token_id": 3, "bos_token_id": 2, "decoder_start_token_id": 3}
+    config = transformers.BartConfig(vocab_size=20, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=16, **sizes, **special)
+    victim = sp.victim((transformers.BartForSequenceClassification(config).eval(), pair[1]), sp.text())
+    assert victim.scores(TEXTS).shape == (4, 3)
+    with pytest.raises(LoadError, match="it has no gradients of tokens"):
+        victim.token_gradients(TEXTS, lambda scores: scores[:, 1])
+
+
 def test_the_fingerprint_covers_model_tokenizer_and_length(pair):
     victim = sp.victim(pair, sp.text())
     before = victim.fingerprint
@@ -108,7 +129,7 @@ def test_classes_are_matched_by_name(pair):
     ("model", "said"),
     [
         (lambda: (bert(vocab_size=10), tokenizer()), "the tokenizer has 17 tokens, BertForSequenceClassification knows 10"),
-        (lambda: (bert(id2label={0: "x"}), tokenizer()), "predicts numbers: give task=sp.tasks.values()"),
+        (lambda: (bert(id2label={0: "x"}), tokenizer()), "predicts numbers: give task=sp.tasks.Values()"),
         (lambda: (bert(problem_type="multi_label_classification"), tokenizer()), "predicts 3 labels at once: give task=sp.tasks.labels(3)"),
     ],
 )
@@ -124,7 +145,7 @@ def test_a_folder_of_an_image_model_brings_its_normalisation(tmp_path):
     )
     model = transformers.ViTForImageClassification(config).eval()
     model.save_pretrained(tmp_path)
-    held = {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "do_rescale": True, "rescale_factor": 1 / 255}
+    held = {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "do_rescale": True, "rescale_factor": 1 / 255, "size": 8}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(held))
     x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     mean, std = (torch.tensor(held[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))

@@ -21,7 +21,7 @@ from sparring.core.foreign import in_our_words, ours
 from sparring.core.show import facts_table
 from sparring.core.task import Task
 from sparring.core.visible import in_utf_8
-from sparring.data.torch_sets import collected
+from sparring.data.torch_sets import collected, names_in
 from sparring.tasks.classes import Classes
 
 EXTRA = ("ids", "licence", "source")
@@ -133,7 +133,7 @@ class Data:
             y: The true answers; none where a torch set brings them. Names of classes are numbered as in `classes`, else in sorted order.
             domain: What the inputs are.
             name: How people call the data.
-            classes: Names of the classes, by number.
+            classes: Names of the classes, by number; those that a torch set knows if left out.
             task: What y holds, classes if left out.
             take: The first so many samples only; a torch set is not read further.
             more: Further fields of `Data`: ids, licence and source.
@@ -162,7 +162,9 @@ class Data:
         if isinstance(x, Dataset | DataLoader):
             if y is not None:
                 raise InputError(f"{name}: x is a {type(x).__name__}, whose items contain their labels: leave out y")
+            named = names_in(x) if classes is None and (task is None or isinstance(task, Classes)) else []
             x, y = collected(x, domain, take, name)
+            classes = named if named and isinstance(y, Tensor) and bool((y < len(named)).all()) else classes
         elif y is None:
             raise InputError(f"{name}: y is missing: give the true answers, or a torch Dataset or DataLoader of pairs (x, y)")
         elif take is not None:

@@ -1,16 +1,19 @@
 """Torch `Dataset` and `DataLoader` as arrays: items (x, y), in their order, read once and held in memory."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDataset, SequentialSampler
 
 from sparring.core.domain import Domain
 from sparring.core.errors import InputError, SparringError
+
+DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+"""Modes of PIL images with more than bytes, which a conversion to RGB would cut off."""
 
 MOST_BYTES = 4 * 2**30
 """Inputs that are read without `take`; all of them are held in memory."""
@@ -35,6 +38,7 @@ def collected(source: Any, domain: Domain, take: int | None = None, name: str = 
         raise InputError(f"{name}: take={take!r}: give a whole number of at least 1")
     if isinstance(source, DataLoader):
         _refuse_order(source, name)
+        _refuse_copies(source, name)
     _refuse_chance(source.dataset if isinstance(source, DataLoader) else source, name)
     pairs = _of_batches(source, name) if isinstance(source, DataLoader) else _of_items(source, domain, take, name)
     inputs, truths, held = [], [], 0
@@ -61,14 +65,49 @@ def _refuse_order(loader: "DataLoader[Any]", name: str) -> None:
         raise InputError(f"{name}: the loader skips samples because of drop_last=True: use drop_last=False, or give the dataset itself")
 
 
+def _refuse_copies(loader: "DataLoader[Any]", name: str) -> None:
+    """Refuse loaders without batches, and workers of which each may yield every sample."""
+    if loader.batch_size is None and loader.batch_sampler is None:
+        raise InputError(f"{name}: the loader makes no batches because of batch_size=None: give the dataset itself, or a batch_size")
+    if isinstance(loader.dataset, IterableDataset) and loader.num_workers > 1:
+        raise InputError(
+            f"{name}: each of the num_workers={loader.num_workers} of the loader has its own copy of the {type(loader.dataset).__name__}, which may yield "
+            "every sample: use num_workers=0, or give the dataset itself"
+        )
+
+
+def names_in(source: Any) -> list[str]:
+    """Return the names of the classes that a torch set knows, in the order of their numbers; none where it knows none.
+
+    They are those of `class_to_idx` or `classes`, as torchvision calls them, of the set itself or of the one that it is a part of.
+
+    Args:
+        source: A `Dataset` or `DataLoader`.
+    """
+    numbered, listed = getattr(source, "class_to_idx", None), getattr(source, "classes", None)
+    if isinstance(numbered, Mapping) and sorted(numbered.values(), key=str) == sorted(range(len(numbered)), key=str):
+        return [str(name) for name in sorted(numbered, key=numbered.__getitem__)]
+    if isinstance(listed, list | tuple) and listed and all(isinstance(one, str) for one in listed):
+        return list(listed)
+    inner = [*([source.dataset] if hasattr(source, "dataset") else []), *(source.datasets if isinstance(source, ConcatDataset) else [])]
+    found = [names_in(one) for one in inner]
+    return found[0] if found and all(one == found[0] for one in found) else []
+
+
 def _refuse_chance(dataset: Any, name: str) -> None:
     """Refuse random transforms, by reading the first item twice."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not len(dataset):
         return
     with torch.random.fork_rng(devices=[]):
-        first, again = (np.asarray(_pair(dataset[0], f"{name}, sample 0")[0]) for _ in range(2))
-    if first.dtype != object and not np.array_equal(first, again):
+        first, again = (_pair(dataset[0], f"{name}, sample 0")[0] for _ in range(2))
+        first, again = (one if isinstance(one, str) else _tensor(one, f"{name}, sample 0") for one in (first, again))
+    if isinstance(first, Tensor) and isinstance(again, Tensor) and not _same(first, again):
         raise InputError(f"{name}: sample 0 differs when it is read twice: remove random transforms")
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two inputs are equal, missing values included."""
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def _of_batches(loader: Iterable[Any], name: str) -> Iterator[tuple[Any, Any]]:
@@ -114,28 +153,35 @@ def _input(given: Any, domain: Domain, where: str) -> Any:
         return made
     shape: tuple[int, int, int] = domain.shape  # type: ignore[attr-defined]
     if made.dtype == torch.uint8:
-        made = _levels(_channels_first(made, shape), domain, where)
+        made = _levels(_channels_first(made, shape, _is_picture(given)), domain, where)
     return made
+
+
+def _is_picture(given: Any) -> bool:
+    """Whether an input is a PIL image."""
+    return hasattr(given, "getbands") and hasattr(given, "convert")
 
 
 def _tensor(given: Any, where: str) -> Tensor:
     if isinstance(given, Tensor):
         return given.detach()
-    picture: Callable[..., Any] | None = getattr(given, "convert", None) if hasattr(given, "getbands") else None
-    if picture is not None and given.mode not in ("L", "RGB", "RGBA"):
-        given = picture("L" if given.mode == "1" else "RGB")
+    if _is_picture(given):
+        if given.mode in DEEP:
+            raise InputError(f"{where} is a picture of mode {given.mode!r}, not of bytes: use a transform that returns floats in the bounds of the domain")
+        if given.mode not in ("L", "RGB", "RGBA"):
+            given = given.convert("L" if given.mode == "1" else "RGB")
     try:
         return torch.as_tensor(np.array(given))
     except (TypeError, ValueError) as error:
         raise InputError(f"{where} is a {type(given).__name__}: give a tensor, an array, a PIL image or a string ({error})") from error
 
 
-def _channels_first(levels: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Bytes [h, w] or [h, w, c] as [c, h, w], where the domain says that this is their shape."""
+def _channels_first(levels: Tensor, shape: tuple[int, int, int], last: bool) -> Tensor:
+    """Bytes [h, w] or [h, w, c] as [c, h, w]: pictures, whose channels come `last`, and arrays where the domain says that this is their shape."""
     if levels.ndim == 2:
-        levels = levels[None]
+        return levels[None]
     channels, height, width = shape
-    if tuple(levels.shape) == (height, width, channels) != shape:
+    if tuple(levels.shape) == (height, width, channels) and (last or levels.shape != shape):
         levels = levels.permute(2, 0, 1)
     return levels
 

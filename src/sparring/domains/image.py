@@ -115,14 +115,14 @@ def _png(pixels: Tensor) -> str:
 
 
 def as_tensor(x: Any) -> Tensor:
-    """Return x as a float tensor; whole numbers are refused, because their scale is a guess."""
+    """Return x as a tensor of at least float32; whole numbers are refused, because their scale is a guess."""
     try:
         batch = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
     except (TypeError, ValueError) as error:
         raise InputError(f"x is not an array of numbers ({error}): give floats [n, channels, height, width]") from error
     if not batch.is_floating_point():
         raise InputError(f"x has type {batch.dtype}: convert it to floating point and divide 8-bit images by 255")
-    return batch
+    return batch.float() if batch.dtype.itemsize < 4 else batch  # a radius would be rounded as coarsely as the values
 
 
 def in_range(batch: Tensor, low: float, high: float) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sparring.core.errors import InputError
+from sparring.core.errors import InputError, LoadError
 from sparring.core.victim import Victim
 from sparring.tasks.classes import Classes
 
@@ -40,10 +40,29 @@ def names_in_config(model: Any) -> list[str]:
     None where there are none, or they are mere numbers.
     """
     named = getattr(getattr(model, "config", None), "id2label", None)
-    if not isinstance(named, Mapping) or not all(str(key).isdecimal() for key in named):
+    if not isinstance(named, Mapping) or set(map(str, named)) != set(map(str, range(len(named)))):
         return []
     names = [str(named[key]) for key in sorted(named, key=int)]
     return [] if names == [f"LABEL_{place}" for place in range(len(names))] else names
+
+
+def task_in_config(model: Any, name: str) -> Classes:
+    """Return the task of a model without a given one, as far as a configuration like those of Hugging Face says it is one of classes.
+
+    Args:
+        model: A model, with or without a configuration.
+        name: Of the model, for the error.
+
+    Raises:
+        LoadError: Where it predicts numbers, or several labels at once.
+    """
+    config = getattr(model, "config", None)
+    kind, count = getattr(config, "problem_type", None), getattr(config, "num_labels", None)
+    if kind == "regression" or (kind is None and count == 1 and hasattr(config, "problem_type")):
+        raise LoadError(f"{name} predicts numbers: give task=sp.tasks.Values(), or task=sp.tasks.Classes(2) if its score is that of class 1")
+    if kind == "multi_label_classification":
+        raise LoadError(f"{name} predicts {count} labels at once: give task=sp.tasks.labels({count})")
+    return Classes()
 
 
 def _numbers(names: Sequence[str]) -> bool:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from sparring.core.victim import Objective, Victim
 from sparring.domains.image import Image
 from sparring.domains.text import Strings
 from sparring.models.adapter import adapter
-from sparring.models.class_names import names_in_config
+from sparring.models.class_names import names_in_config, task_in_config
+from sparring.models.hugging_face_images import normalisation_in
 from sparring.models.outputs import scores_in
 from sparring.models.state import State
 from sparring.tasks.classes import Classes
@@ -31,9 +32,6 @@ ROWS = 64
 
 LAYERS, LARGEST, SMALL = 256, 1 << 24, 1 << 20
 """Layers and other numbers that a configuration may have, twice those of the largest models and more; weights that need not be in the files."""
-
-PREPARED = "preprocessor_config.json"
-"""The file in which processors of images keep their normalisation."""
 
 
 class TokenGradient(NamedTuple):
@@ -71,7 +69,7 @@ class HuggingFaceText(Victim):
         rows, known = self.model.get_input_embeddings().num_embeddings, len(self.tokenizer)
         if known > rows:
             raise LoadError(f"the tokenizer has {known} tokens, {self.name} knows {rows}: give the tokenizer that the model was trained with")
-        self.task: Task = task or _task(self.model, self.name)
+        self.task: Task = task or task_in_config(self.model, self.name)
         self.class_names = names_in_config(self.model) if isinstance(self.task, Classes) else []
         with self.session():
             self.task = self.task.fitted(self.scores(Strings.of(["a"])), self.name)
@@ -80,7 +78,7 @@ class HuggingFaceText(Victim):
         found: list[Tensor | None] = [None] * len(x)
         with torch.no_grad(), evaluating(self.model):
             for rows, inputs in self._inputs(list(x)):
-                scores = self.task.scores(scores_in(self.model(**inputs), None, self.name), self.name).float().cpu()
+                scores = self._scored(inputs).float().cpu()
                 for row, one in zip(rows, scores, strict=True):
                     found[row] = one
         if not found:
@@ -100,6 +98,21 @@ class HuggingFaceText(Victim):
                 rows = places[start : start + at_once]
                 yield rows, {key: torch.tensor([encoded[key][row] for row in rows], device=self.model.device) for key in encoded}
 
+    def _scored(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The scores of the model about tokens, or about the vectors of tokens."""
+        try:
+            given = self.model(**inputs)
+        except Exception as error:  # a foreign model may raise anything
+            said = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0].rstrip('.')}"
+            if "inputs_embeds" in inputs:
+                raise LoadError(f"{self.name} answers tokens, but not the vectors of tokens ({said}): it has no gradients of tokens") from error
+            count = next(iter(inputs.values())).shape[1]
+            raise LoadError(
+                f"{self.name} cannot take a sentence of {count} tokens ({said}): where this is more than it was made for, give length=, "
+                "or a tokenizer with a model_max_length"
+            ) from error
+        return self.task.scores(scores_in(given, None, self.name), self.name)
+
     def token_gradients(self, x: Strings | list[str], objective: Objective) -> list[TokenGradient]:
         """Return the gradient of a function of the scores with respect to the vectors of tokens.
 
@@ -109,6 +122,9 @@ class HuggingFaceText(Victim):
 
         Returns:
             One `TokenGradient` per sentence.
+
+        Raises:
+            LoadError: For a model that takes no vectors of tokens, as those with a decoder.
         """
         found: dict[int, TokenGradient] = {}
         embed = self.model.get_input_embeddings()
@@ -116,7 +132,7 @@ class HuggingFaceText(Victim):
             for rows, inputs in self._inputs(list(x)):
                 tokens = inputs.pop("input_ids")
                 vectors = embed(tokens).detach().requires_grad_(True)
-                scores = self.task.scores(scores_in(self.model(inputs_embeds=vectors, **inputs), None, self.name), self.name)
+                scores = self._scored({"inputs_embeds": vectors, **inputs})
                 (grad,) = torch.autograd.grad(objective(scores).sum(), vectors)
                 for place, row in enumerate(rows):
                     words = self.tokenizer.convert_ids_to_tokens(tokens[place].tolist())
@@ -140,16 +156,6 @@ class HuggingFaceText(Victim):
         return {**super().describe(), "parameters": sum(parameter.numel() for parameter in self.model.parameters()), "vocabulary": len(self.tokenizer)}
 
 
-def _task(model: Any, name: str) -> Task:
-    """The task of a model, as far as its configuration says it is one of classes."""
-    kind, count = getattr(model.config, "problem_type", None), getattr(model.config, "num_labels", 2)
-    if kind == "regression" or (kind is None and count == 1):
-        raise LoadError(f"{name} predicts numbers: give task=sp.tasks.values()")
-    if kind == "multi_label_classification":
-        raise LoadError(f"{name} predicts {count} labels at once: give task=sp.tasks.labels({count})")
-    return Classes()
-
-
 def _written(tokenizer: Any) -> str:
     """A tokenizer as text, without the settings that each call changes."""
     inner = getattr(tokenizer, "backend_tokenizer", None)
@@ -164,7 +170,7 @@ def is_folder(path: Path) -> bool:
     return path.is_dir() and (path / "config.json").is_file()
 
 
-def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
+def read_folder(path: Path, domain: Domain, settings: Collection[str] = ()) -> tuple[Any, dict[str, Any]]:
     """Return a model from a folder, and how to wrap it.
 
     Weights come from safetensors only; no code in the folder is run and nothing is looked up elsewhere.
@@ -172,6 +178,7 @@ def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
     Args:
         path: The folder.
         domain: Sentences, for a pair with the tokenizer in the folder, or images.
+        settings: Names of settings of the user. With mean, std or scale among them, `preprocessor_config.json` is left aside.
 
     Returns:
         The model or pair, and settings of the adapter: for images the normalisation of `preprocessor_config.json`.
@@ -208,7 +215,8 @@ def read_folder(path: Path, domain: Domain) -> tuple[Any, dict[str, Any]]:
     finally:
         if shown:
             transformers.utils.logging.enable_progress_bar()
-    return model.eval(), _normalisation(path, domain)
+    replaced = {"mean", "std", "scale"} & set(settings)
+    return model.eval(), normalisation_in(path, domain) if isinstance(domain, Image) and not replaced else {}
 
 
 def _refuse_huge_numbers(path: Path) -> None:
@@ -232,18 +240,3 @@ def _refuse_other_sizes(path: Path, kind: Any, config: Any) -> None:
         wanted = sum(parameter.numel() for parameter in kind.from_config(config).parameters())
     if wanted > 2 * held + SMALL:
         raise LoadError(f"{path}/config.json describes {wanted:,} weights, the files hold {held:,}: they belong to another model")
-
-
-def _normalisation(path: Path, domain: Domain) -> dict[str, Any]:
-    """The normalisation that a processor of images wrote beside the model, for images whose values begin at 0."""
-    file = path / PREPARED
-    if not file.is_file() or not isinstance(domain, Image):
-        return {}
-    try:
-        held = parse_json(read_file(file), str(file))
-        normalised = {"mean": held["image_mean"], "std": held["image_std"]} if held.get("do_normalize") else {}
-        factor = float(held.get("rescale_factor", 1 / 255)) if held.get("do_rescale", True) else 1.0
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LoadError(f"{file} does not say how images are normalised ({type(error).__name__}: {error}): give mean= and std=, or mend the file") from error
-    scale = factor * 255 / (domain.high - domain.low)  # the factor is for whole numbers from 0 to 255
-    return {**normalised, **({} if scale == 1 else {"scale": scale})}

@@ -99,7 +99,7 @@ def load_model(ref: str, data: Inputs | None = None, *, weights: str | Path | No
     if is_folder(folder := Path(ref).expanduser()):
         if data is None:
             raise LoadError(f"{ref}: the type of the inputs is taken from the data: give data")
-        model, own = read_folder(folder, data.domain)
+        model, own = read_folder(folder, data.domain, settings or ())
         return _wrapped(model, folder.name, data, {**own, **(settings or {})})
     if not rest:
         known = [f"zoo:{name}" for name in everything("model")]

@@ -15,7 +15,7 @@ from sparring.core.evaluating import evaluating, frozen, modal_parts
 from sparring.core.fingerprint import digest
 from sparring.core.task import Task
 from sparring.models.adapter import adapter
-from sparring.models.class_names import names_in_config
+from sparring.models.class_names import names_in_config, task_in_config
 from sparring.models.differentiate import DifferentiableVictim
 from sparring.models.misfit import misfit
 from sparring.models.normalisation import Layout, Normalisation, Numbers
@@ -57,7 +57,6 @@ class TorchVictim(DifferentiableVictim):
     ):  # fmt: skip
         if search not in ("fast", "bfloat16", "plain"):
             raise LoadError(f'search={search!r}: choose "fast", "bfloat16" or "plain"')
-        self.task: Task = task or Classes()
         model = vars(model).get("_modules", {}).get("_orig_mod", model)  # where torch.compile keeps it
         self.module = model.module() if isinstance(model, ExportedProgram) else model
         self.exported = isinstance(model, ExportedProgram)
@@ -65,6 +64,7 @@ class TorchVictim(DifferentiableVictim):
         self.graph = str(model.graph) if isinstance(model, ExportedProgram) else ""
         self.modal = [] if self.exported else modal_parts(self.module)
         self.name = name or type(model).__name__
+        self.task: Task = task or task_in_config(model, self.name)
         self.domain = domain
         self.exposes = frozenset({"gradients", "scores", "labels"})
         self.search: Search = "plain" if self.exported else search
