@@ -18,6 +18,13 @@ from sparring.core.foreign import in_our_words
 from sparring.core.registry import register
 
 
+LEVELS = 255
+"""Steps between the lowest and the highest value of an 8-bit image."""
+
+BESIDE = 1e-4
+"""By what share of a step a value may lie beside its level, because of roundings."""
+
+
 @register("domain", "image")
 @dataclass(frozen=True)
 class Image(Domain):
@@ -52,14 +59,29 @@ class Image(Domain):
             flat = batch.ndim == 3 and (1, *batch.shape[1:]) == self.shape
             cure = "put the channels first" if swapped else "add the axis of the channel, x[:, None]" if flat else "give [n, channels, height, width]"
             raise InputError(f"x has shape {tuple(batch.shape)} but the images are [n, {', '.join(map(str, self.shape))}]: {cure}")
-        return in_range(batch, self.low, self.high)
+        batch = in_range(batch, self.low, self.high)
+        if self.deployed == "8bit":
+            self._refuse_between(batch)
+        return batch
+
+    def _refuse_between(self, batch: Tensor) -> None:
+        """Refuse clean images with values between two levels: their deployed form is another image, with changes that no adversary made."""
+        level = (batch.double() - self.low) * (LEVELS / (self.high - self.low))
+        between = ((level - level.round()).abs() > BESIDE).nonzero()
+        if not len(between):
+            return
+        value, nearest = (float(one[tuple(between[0])]) for one in (batch, level.round() * (self.high - self.low) / LEVELS + self.low))
+        raise InputError(
+            f"x has values between the {LEVELS + 1} levels of 8-bit images, such as {value:.6g} in sample {int(between[0, 0])}: "
+            f"move them to the nearest level (here {nearest:.6g}), or leave out deployed='8bit'"
+        )
 
     def deploy(self, x: Tensor, origin: Tensor) -> Tensor:
         if self.deployed == "float":
             return x
-        step = (self.high - self.low) / 255
+        step = (self.high - self.low) / LEVELS
         level = (x.double() - self.low) / step
-        toward = torch.where(x >= origin, torch.floor(level + 1e-4), torch.ceil(level - 1e-4))
+        toward = torch.where(x >= origin, torch.floor(level + BESIDE), torch.ceil(level - BESIDE))
         return (toward * step + self.low).to(x.dtype).clamp(self.low, self.high)
 
     def valid(self, x: Tensor) -> np.ndarray:
@@ -170,7 +192,8 @@ def image(
         width: In pixels.
         low: Lower bound of the values as fed.
         high: Upper bound of the values as fed.
-        deployed: "float", or "8bit" where the model is fed from 8-bit images, so that every point is rounded to one of 256 levels.
+        deployed: "float", or "8bit" where the model is fed from 8-bit images, so that every point is rounded to one of 256 levels. The clean images
+            must be such images.
 
     Returns:
         The `Domain`, to be given to `victim` and `Data.of`.

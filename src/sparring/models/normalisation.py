@@ -135,4 +135,7 @@ def _numbers(name: str, value: Any, domain: Domain) -> Tensor:
         raise LoadError(f"{name} has {len(numbers)} numbers, the inputs have {what} ({domain}): give one number, or one for each")
     if not bool(torch.isfinite(numbers).all()) or (name != "mean" and not bool((numbers > 0).all())):
         raise LoadError(f"{name}={shown(value)}: give {'finite numbers' if name == 'mean' else 'finite numbers above 0'}")
+    sizes, single = numbers.abs(), torch.finfo(torch.float32)
+    if bool((sizes > single.max).any()) or (name != "mean" and bool((sizes < single.tiny).any())):
+        raise LoadError(f"{name}={shown(value)} is infinite or 0 in single precision: give numbers from {single.tiny:.2g} to {single.max:.2g}")
     return numbers.reshape(-1, *[1] * (len(shape) - 1)) if math.prod(numbers.shape) > 1 else numbers.reshape(())

@@ -172,7 +172,7 @@ def test_the_key_changes_with_all_that_decides(monkeypatch):
         "fewer": fit.key(data.rows(torch.arange(19)), 0),
         "pixel": fit.key(dataclasses.replace(data, x=pixel), 0),
         "label": fit.key(dataclasses.replace(data, y=label), 0),
-        "domain": fit.key(dataclasses.replace(data, domain=sp.image(8, 8, deployed="8bit")), 0),
+        "domain": fit.key(data.derived(domain=sp.image(8, 8, deployed="8bit")), 0),
         "task": fit.key(dataclasses.replace(data, task=Classes(11)), 0),
         "twice": fit.key(sp.Data.of(data.x[[*range(20), 0]], data.y[[*range(20), 0]], data.domain, classes=data.classes), 0),
     }
