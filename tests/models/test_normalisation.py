@@ -1,5 +1,6 @@
 """Normalisation and layout when wrapping, for every kind of model that takes them."""
 
+import re
 import warnings
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_columns_of_tables():
     ],
 )
 def test_settings_that_make_no_sense(network, given, said):
-    with pytest.raises(LoadError, match=said.replace("[", "\\[")):
+    with pytest.raises(LoadError, match=re.escape(said)):
         sp.victim(network, DOMAIN, **given)
 
 

@@ -18,13 +18,18 @@ MOST_BYTES = 1 << 20
 
 
 def cache_file() -> Path:
-    """Return the file that holds the names: sparring/names.json in $XDG_CACHE_HOME, by default ~/.cache."""
+    """Return the file that holds the names.
+
+    It is sparring/names.json in $XDG_CACHE_HOME, by default ~/.cache.
+    """
     given = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(given) if Path(given).is_absolute() else Path("~/.cache").expanduser()) / "sparring" / "names.json"
 
 
 def names_of(kind: str) -> list[str]:
-    """Return the names of a kind as the registry has them, from the cache where no module of Sparring and its plugins changed since.
+    """Return the names of a kind as the registry has them.
+
+    They come from the cache where no module of Sparring and its plugins changed since.
 
     A cache that cannot be read or written is none.
     """

@@ -40,7 +40,9 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def modal_parts(module: nn.Module) -> list[str]:
-    """Return the parts that are in training mode and answer otherwise there than in evaluation mode, by the names of their classes.
+    """Return the classes of the parts that answer otherwise in the training mode they are in.
+
+    They are names, and otherwise means than in evaluation mode.
 
     The code of a part tells whether it asks for the mode, as dropout and batch normalisation do; dropout of probability 0 does not count.
     """

@@ -289,7 +289,18 @@ class Victim(ABC):
 
     @property
     def caution(self) -> str:
-        """Return what is odd about the model and prevents nothing, with the likely cure; empty where nothing is."""
+        """Return what is odd about the model and prevents nothing, with the likely cure.
+
+        It is empty where nothing is odd.
+
+        Returns:
+            One sentence, or an empty string.
+
+        Example:
+            >>> import sparring as sp
+            >>> sp.load_model("zoo:digits-plain").caution
+            ''
+        """
         return ""
 
     @property

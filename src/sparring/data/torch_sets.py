@@ -77,7 +77,9 @@ def _refuse_copies(loader: "DataLoader[Any]", name: str) -> None:
 
 
 def names_in(source: Any) -> list[str]:
-    """Return the names of the classes that a torch set knows, in the order of their numbers; none where it knows none.
+    """Return the names of the classes that a torch set knows, in the order of their numbers.
+
+    None where it knows none.
 
     They are those of `class_to_idx` or `classes`, as torchvision calls them, of the set itself or of the one that it is a part of.
 

@@ -136,7 +136,10 @@ def _png(pixels: Tensor) -> str:
 
 
 def as_tensor(x: Any) -> Tensor:
-    """Return x as a tensor of at least float32; whole numbers are refused, because their scale is a guess."""
+    """Return x as a tensor of at least float32.
+
+    Whole numbers are refused, because their scale is a guess.
+    """
     try:
         batch = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x))
     except (TypeError, ValueError) as error:

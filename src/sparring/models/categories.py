@@ -24,7 +24,9 @@ def home_of(model: Any) -> str:
 
 
 def fitted_categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the categories, in their order, of every column that a booster was fitted on as one of type `category`; none where they cannot be read.
+    """Return the categories of the columns that a booster was fitted on as such, in order.
+
+    That is, in the type `category`. None where they cannot be read.
 
     Args:
         model: A fitted estimator; those of other libraries than XGBoost, LightGBM and scikit-learn have none.
@@ -54,7 +56,9 @@ def fitted_categories(model: Any, names: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def refuse_cut_words(model: Any, names: Sequence[str], columns: Sequence[Column], who: str) -> None:
-    """Refuse words beyond ASCII in another order than in training: XGBoost 3.2 cuts them at wrong places, and takes some for others without a word.
+    """Refuse words beyond ASCII in another order than in training.
+
+    XGBoost 3.2 cuts them at wrong places, and takes some for others without a word.
 
     Args:
         model: A fitted estimator.
@@ -113,7 +117,9 @@ def _lightgbm_places(booster: Any) -> list[int]:
 
 
 def as_fitted(values: pd.Series, known: Sequence[Any], where: str) -> pd.Series:
-    """Return a column in the type `category`, with the categories that a model was fitted on, whatever their type in the data is.
+    """Return a column in the type `category`, with the categories that a model was fitted on.
+
+    Their type in the data does not matter.
 
     A category that the model does not know stays one, after the others, so that the model treats it as it does in use.
 

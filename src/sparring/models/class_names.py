@@ -47,7 +47,9 @@ def names_in_config(model: Any) -> list[str]:
 
 
 def task_in_config(model: Any, name: str) -> Classes:
-    """Return the task of a model without a given one, as far as a configuration like those of Hugging Face says it is one of classes.
+    """Return the task that a configuration like those of Hugging Face states, if of classes.
+
+    It is asked where no task is given.
 
     Args:
         model: A model, with or without a configuration.

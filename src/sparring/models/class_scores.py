@@ -34,7 +34,10 @@ def class_scores(given: np.ndarray, classes: int, name: str, *, chances: bool, p
 
 
 def of_pairs(model: Any) -> bool:
-    """Return whether the decision function has a column per pair of classes, as that of SVC(decision_function_shape="ovo")."""
+    """Return whether the decision function has a column per pair of classes.
+
+    That of SVC(decision_function_shape="ovo") has.
+    """
     seen = 0
     while seen < len(WRAPPED) ** 2 and (inner := next((one for key in WRAPPED if (one := getattr(model, key, None)) is not None), None)) is not None:
         model, seen = inner, seen + 1

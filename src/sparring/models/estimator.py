@@ -196,7 +196,10 @@ def _places(predicted: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray
 
 
 def answers_sums(model: Any) -> bool:
-    """Return whether a classifier predicts sums instead of classes, as those of LightGBM do that were fitted with an objective of the user."""
+    """Return whether a classifier predicts sums instead of classes.
+
+    Those of LightGBM do that were fitted with an objective of the user.
+    """
     return type(model).__module__.partition(".")[0] == "lightgbm" and callable(getattr(model, "objective", None))
 
 

@@ -26,7 +26,7 @@ CURE = "give mean= and std= to feed the network with the images as they are"
 
 
 def normalisation_in(path: Path, domain: Image) -> dict[str, Any]:
-    """Return the settings mean, std and scale with which a model gets what its processor makes of images.
+    """Return the settings mean, std and scale that do what a processor does with images.
 
     The processor is asked about images of one colour, so that defaults of its class and steps that are no normalisation do not go unnoticed.
 

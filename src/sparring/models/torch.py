@@ -176,7 +176,7 @@ class TorchVictim(DifferentiableVictim):
 
     @property
     def was_training(self) -> bool:
-        """Return whether the module came in a training mode in which it answers otherwise than it is asked here."""
+        """Return whether the module came in training mode and answers otherwise there."""
         return bool(self.modal)
 
     @property

@@ -146,7 +146,9 @@ class Store:
 
     @contextlib.contextmanager
     def only(self, task: str) -> Iterator[None]:
-        """Keep other processes from doing the same task in this folder meanwhile, beside what `locked` does.
+        """Keep other processes from doing the same task in this folder meanwhile.
+
+        This goes beyond what `locked` does.
 
         A file of that name with the ending .lock is locked, and deleted at the end; one that a killed process left behind is not locked any more.
 

@@ -102,7 +102,7 @@ SLIPS = (
     ),
     Slip(
         "a point outside counts as broken",
-        "sparring.core.problem:Problem._remember",
+        "sparring.core.problem:Problem._successes",
         "A[_] if _ else A",
         "A",
         f"{SENTENCES}::test_leaving_a_word_out_is_no_success laws/test_feasible.py::test_every_returned_point_is_allowed -k 'leaving or hopskipjump'",
@@ -124,7 +124,10 @@ SLIPS = (
     Slip("the smallest change is not kept", "sparring.core.problem:Problem._remember", "-_ if _ else A", "A", LEDGER),
     Slip("several gradients are paid as one", "sparring.core.problem:Problem.gradients", "A._charge(*B, backwards=C)", "A._charge(*B, backwards=1)", LEDGER),
     Slip("the best point aliases the iterate", "sparring.core.problem:Problem.open", "A.clone() if _ else _", "A", LEDGER),
-    Slip("a wide view counts its successes", "sparring.core.problem:Problem._remember", "A.allowed", "A.region", LEDGER),
+    Slip("a wide view counts its successes", "sparring.core.problem:Problem._successes", "A.allowed", "A.region", LEDGER),
+    Slip(
+        "a success counts as fed, not as deployed", "sparring.core.problem:Problem._deployed", "not bool(_.any())", "True", "laws/test_deployed.py -k pgd-linf"
+    ),
     Slip("a step budget is ignored", "sparring.core.problem:Problem.steps", "A if _ else min(A, _)", "A", f"{METER}::test_steps_end_an_attack"),
     Slip("access is not checked", "sparring.core.problem:Problem._charge", "_ not in _.grants", "False", "laws/test_access.py"),
     Slip("weaker access grants what is stronger", "sparring.core.threat:Threat.grants", "A[:_ + 1]", "A", "laws/test_access.py"),
