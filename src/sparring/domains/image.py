@@ -17,7 +17,6 @@ from sparring.core.errors import InputError, PlanError
 from sparring.core.foreign import in_our_words
 from sparring.core.registry import register
 
-
 LEVELS = 255
 """Steps between the lowest and the highest value of an 8-bit image."""
 
