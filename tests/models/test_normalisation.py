@@ -112,7 +112,7 @@ def test_columns_of_tables():
         ({"mean": [1, 2]}, "mean has 2 numbers, the inputs have 3 channels"),
         ({"std": 0}, "std=0: give finite numbers above 0"),
         ({"std": [1, 1e-40, 1]}, "is infinite or 0 in single precision: give numbers from 1.2e-38 to 3.4e"),
-        ({"mean": 1e39}, r"mean=1e\+39 is infinite or 0 in single precision"),
+        ({"mean": 1e39}, r"mean=1e+39 is infinite or 0 in single precision"),
         ({"std": [1, float("nan"), 1]}, "give finite numbers above 0"),
         ({"scale": "half"}, "scale='half': give a number, or one for each of the 3 channels"),
         ({"layout": "upside down"}, "write 'channels first' or 'channels last'"),
